@@ -1,0 +1,70 @@
+#pragma once
+// plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
+//
+// A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
+// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
+// reports. A user's own fit is the same.
+#include "../format/range.hpp"
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
+template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
+template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
+
+struct weight_range { float low = 0, high = 0; };
+
+constexpr weight_range range_of(std::span<const float> x) noexcept {
+    if (x.empty()) return {};
+    weight_range r{x[0], x[0]};
+    for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
+    return r;
+}
+
+template <class F> constexpr affine map_of_range(weight_range r) noexcept {
+    return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+}
+
+/// The plain map of one group. A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> constexpr affine plain_map(std::span<const float> x) noexcept {
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        float sum = 0;
+        for (const float v : x) sum += magnitude(v);
+        return {x.empty() ? 0.0f : sum / static_cast<float>(x.size()) / highest_level<typename F::grid>, 0};
+    } else {
+        return map_of_range<F>(range_of(x));
+    }
+}
+
+/// The part of a site that group g covers; empty for a group beyond a ragged end.
+template <class F> QLIB_INLINE constexpr std::span<const float> group_of(std::span<const float> x, std::size_t g) noexcept {
+    const std::size_t first = g * F::group;
+    if (first >= x.size()) return {};
+    return x.subspan(first, x.size() - first < F::group ? x.size() - first : F::group);
+}
+
+/// One wish per group, wish(x, w) -> affine, rounded together to what the wire can hold.
+template <class F, class Wish> constexpr typename F::params project_wishes(const site<F>& s, const Wish& wish) noexcept {
+    std::array<affine, F::groups> wishes{};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const auto x = group_of<F>(s.x, g);
+        if (!x.empty()) wishes[g] = wish(x, group_of<F>(s.importance, g));
+    }
+    return F::project(wishes, s.outer);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// Abs-max or min-max of each group: every weight lies in range, nothing is searched.
+struct plain_fit {
+    static constexpr const char* name = "plain";
+    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        return detail::project_wishes<F>(s, [](std::span<const float> weights, std::span<const float>) QLIB_INLINE_LAMBDA { return detail::plain_map<F>(weights); });
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END

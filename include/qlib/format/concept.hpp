@@ -1,0 +1,187 @@
+#pragma once
+// block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template over it.
+//
+// row     an output channel of a weight matrix, `cols` weights long
+// code    what is stored for one weight (for `vec` neighbours in a lattice)
+// level   the number that a code means before scaling
+// group   weights that share one affine map
+// block   the unit of storage: `groups` groups
+// tile    what one outer value covers: a row, the tensor, 128 x 128, 256 blocks
+#include "../numeric/exact.hpp"
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+namespace qlib::inline v0 {
+
+/// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of floats.
+enum class form : std::uint8_t {
+    scaled,   ///< s * l
+    shifted,  ///< s * (l - z)
+    offset,   ///< s * l + z
+};
+
+/// The map of one group.
+struct affine { float s = 0, z = 0; };
+
+/// What one outer value covers; 0 = all. `flat`: `cols`, not 0, counts weights along row-major storage, over row ends.
+struct extent {
+    std::size_t rows = 0, cols = 0;
+    bool flat = false;
+};
+
+/// The outer value of a format that has none.
+struct no_outer {};
+
+/// What an outer value is chosen from.
+struct tile_stats {
+    float low = 0, high = 0;                    ///< range of the tile's weights, widened to hold 0
+    std::span<const float> block_abs_max = {};  ///< largest magnitude in each block of a flat tile; empty for others
+    float mean_abs_max = 0;                     ///< mean over all blocks of the tensor; 0 where the tile is not flat
+    float shrink = 1;                           ///< factor <= 1 that a search tries on the range
+
+    [[nodiscard]] QLIB_INLINE constexpr float abs_max() const noexcept {
+        return (-low > high ? -low : high) * shrink;
+    }
+};
+
+/// One block as a fit sees it. Shorter than F's block at a ragged row end.
+template <class F> struct site {
+    std::span<const float> x;           ///< weights
+    std::span<const float> importance;  ///< as long as x, >= 0; empty: none was given
+    float row_mean_square = 0;          ///< of the row, summed in order without FMA; only set for `reference`
+    typename F::outer outer{};
+};
+
+/// Weights in a block of F.
+template <class F> inline constexpr std::size_t block_size = F::group * F::groups;
+/// Codes in a block of F.
+template <class F> inline constexpr std::size_t codes = block_size<F> / F::vec;
+
+/// A block before it is stored.
+template <class F> struct encoded {
+    typename F::params params{};
+    std::array<typename F::code, codes<F>> code{};
+};
+
+/// Where the planes of a block begin.
+template <class F, class Byte> using plane_pointers = std::array<Byte*, F::planes.size()>;
+
+/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may also spell it out. All members are constexpr.
+///
+/// group, groups, vec    weights per map, maps per block, weights per code
+/// map                   the form
+/// grid                  size and level(i) of every level that a code can mean: kernels derive their operands from the table
+/// tile, outer           extent and type of an outer value; an empty type when there is none
+/// nearest(u, w)         the best code for vec values u in level units, with importances w
+/// level(code, l)        writes the vec levels of a code
+/// fit_outer(stats)      the plain outer value of a tile
+/// outer_scale(outer)    multiplies last, outside the map; 1 when `at` consumes the outer value itself
+/// project(wishes, o)    wished maps of all groups -> what the wire can hold
+/// at(params, g)         the map that the decoder uses for group g
+/// planes                bytes of one block in each plane
+/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes   with an outer value: its wire form, one slot per tile
+///                       and one for the whole tensor
+/// store, load           params and codes to and from the planes; a shorter span of codes is a ragged block, an empty one (load) wants params only
+template <class F> concept block_format =
+    requires(const float* in, float* out, typename F::code c, std::span<const typename F::code> cs, std::span<typename F::code> room,
+             const std::array<affine, F::groups>& wishes, const typename F::params& p, const typename F::outer& o,
+             const tile_stats& stats, const plane_pointers<F, std::byte>& to, const plane_pointers<F, const std::byte>& from, std::size_t g) {
+        requires F::group > 0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0;
+        requires F::planes.size() > 0;
+        { F::map } -> std::convertible_to<form>;
+        { F::tile } -> std::convertible_to<extent>;
+        { F::grid::size } -> std::convertible_to<std::size_t>;
+        { F::grid::level(g) } -> std::same_as<float>;
+        { F::nearest(in, in) } -> std::same_as<typename F::code>;
+        F::level(c, out);
+        { F::fit_outer(stats) } -> std::same_as<typename F::outer>;
+        { F::outer_scale(o) } -> std::same_as<float>;
+        { F::project(wishes, o) } -> std::same_as<typename F::params>;
+        { F::at(p, g) } -> std::same_as<affine>;
+        F::store(p, cs, to);
+        { F::load(from, o, room) } -> std::same_as<typename F::params>;
+        requires std::is_empty_v<typename F::outer> || requires(std::byte* wire, const std::byte* stored) {
+            { F::outer_bytes } -> std::convertible_to<std::size_t>;
+            { F::tensor_bytes } -> std::convertible_to<std::size_t>;
+            F::store_outer(o, wire, wire);
+            { F::load_outer(stored, stored) } -> std::same_as<typename F::outer>;
+        };
+    };
+
+/// Whether F brings the original's own encoder of a whole block.
+template <class F> concept has_reference = requires(const site<F>& s) {
+    { F::reference(s) } -> std::same_as<encoded<F>>;
+};
+/// Whether the map of one group can be replaced while the rest of a block's params stays.
+template <class F> concept has_project_group = requires(typename F::params& p, std::size_t g, affine a, const typename F::outer& o) {
+    F::project_group(p, g, a, o);
+};
+/// Whether a row may end inside a block.
+template <class F> concept has_ragged_rows = requires { requires F::ragged_rows; };
+/// Whether blocks run over row ends.
+template <class F> concept has_flat_blocks = requires { requires F::flat_blocks; };
+
+/// Whether F stores outer values at all.
+template <class F> inline constexpr bool has_outer = !std::is_empty_v<typename F::outer>;
+/// Whether outer_scale does anything: formats may say no with `outer_multiplies = false`.
+template <class F> inline constexpr bool outer_multiplies = [] {
+    if constexpr (requires { F::outer_multiplies; }) return bool{F::outer_multiplies};
+    else return has_outer<F>;
+}();
+/// Bytes of one block, all planes together.
+template <class F> inline constexpr std::size_t block_bytes = [] {
+    std::size_t sum = 0;
+    for (const std::size_t b : F::planes) sum += b;
+    return sum;
+}();
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
+template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
+    if constexpr (Map == form::scaled) return product(a.s, level);
+    else if constexpr (Map == form::shifted) return product(a.s, level - a.z);
+    else return product(a.s, level) + a.z;
+}
+
+/// The way back, from weights to level units, for one group. Total: a dead group sends all weights to one level.
+template <class F> struct to_levels {
+    float reciprocal, z, outer_reciprocal;
+
+    QLIB_INLINE constexpr to_levels(affine a, float outer_scale) noexcept
+        : reciprocal(safe_reciprocal(a.s)), z(a.z), outer_reciprocal(safe_reciprocal(outer_scale)) {}
+    QLIB_INLINE constexpr float operator()(float x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = product(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return product(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return product(x, reciprocal) + z;
+        else return product(x - z, reciprocal);
+    }
+};
+
+/// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
+template <class F>
+QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units, const float* x, const float* w,
+                                                   std::size_t lanes, float* decoded) noexcept {
+    float u[F::vec] = {}, weight[F::vec] = {};
+    for (std::size_t i = 0; i < lanes; ++i) {
+        u[i] = units(x[i]);
+        weight[i] = w != nullptr ? w[i] : 1.0f;
+    }
+    const auto c = F::nearest(u, weight);
+    float l[F::vec];
+    F::level(c, l);
+    for (std::size_t i = 0; i < F::vec; ++i) {
+        decoded[i] = mapped<F::map>(a, l[i]);
+        if constexpr (outer_multiplies<F>) decoded[i] = product(decoded[i], outer_scale);
+    }
+    return c;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END

@@ -1,0 +1,111 @@
+#pragma once
+// quantize: floats into any format.
+#include "fit/fit.hpp"
+#include "format/format.hpp"
+#include "kernel/dispatch.hpp"
+#include "store/outer_values.hpp"
+#include "store/qmatrix.hpp"
+
+namespace qlib::inline v0 {
+
+/// How weights become codes.
+struct quantize_options {
+    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
+    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
+    non_finite on_non_finite = non_finite::error;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
+    if (!importance.empty() && importance.size() != cols)
+        return error{errc::importance, "{0} importances for {1} columns", "importance", {importance.size(), cols}};
+    for (std::size_t j = 0; j < importance.size(); ++j)
+        if (!is_finite(importance[j]) || importance[j] < 0)
+            return error{errc::importance, "the importance of column {0} is negative or not finite", "importance", {j}};
+    return {};
+}
+
+/// Rows to one task: enough tasks that threads end together, whatever their speed.
+inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
+
+template <block_format F, class Fit>
+status quantize_with(matrix_view<const float> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    if (W.rows != out.rows() || W.cols != out.cols())
+        return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
+    if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
+    if (const status s = check_importance(options.importance, W.cols); !s) return s;
+    if (const status s = check_room(how.room); !s) return s;
+    if (how.report != nullptr) {
+        *how.report = {isa::portable, "", "bits"};
+        if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
+    }
+    if (W.rows == 0 || W.cols == 0) return {};
+    const block_encoder<F, Fit> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
+    if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
+    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows, step = rows_per_task(rows, how.run.workers());
+    first_error failed;
+    how.run.run(divide_up(rows, step), [&](std::size_t i, std::size_t) {
+        if (const status s = encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step)); !s) failed.set(i * step, s.error());
+    });
+    return failed.get();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
+///
+/// W      rows x cols floats, row-major, any row stride
+/// out    rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
+/// error  shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type): `out` is unspecified
+/// exact  the same bytes on every instruction set, for any number of threads and under any compiler flag
+template <block_format F, class Fit>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept
+    requires requires(const site<F>& s) { fit.template block<F>(s); }
+{
+    return detail::quantize_with<F>(W, out, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
+}
+
+/// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
+template <block_format F, class Fit>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept
+    requires requires(const site<F>& s) { fit.template block<F>(s); }
+{
+    auto q = qmatrix<F>::make(W.rows, W.cols);
+    if (!q) return q.error();
+    if (const status s = detail::quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
+    return q;
+}
+/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
+template <block_format F>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return quantize<F>(W, fit, options, how); });
+}
+
+/// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.
+/// error  a weight or scale that is not finite: not a constant expression; at run time the bytes are unspecified
+template <block_format F, class Fit = search_fit>
+[[nodiscard]] constexpr std::array<std::byte, block_bytes<F>> encode(const std::array<float, block_size<F>>& x, const Fit& fit = {},
+                                                                     const typename F::outer& outer = {}) noexcept {
+    const encoded<F> e = detail::encode_block<F>(site<F>{{x.data(), x.size()}, {}, 0, outer}, fit);
+    std::array<std::byte, block_bytes<F>> out{};
+    plane_pointers<F, std::byte> planes{};
+    std::size_t at = 0;
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+        planes[p] = out.data() + at;
+        at += F::planes[p];
+    }
+    F::store(e.params, e.code, planes);
+    return out;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE

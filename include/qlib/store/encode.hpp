@@ -1,0 +1,169 @@
+#pragma once
+// The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
+#include "../core/call.hpp"
+#include "../core/matrix_view.hpp"
+#include "../fit/plain.hpp"
+#include "view.hpp"
+
+namespace qlib::inline v0 {
+
+/// What an encoder does with a NaN or an infinity among the weights.
+enum class non_finite : std::uint8_t {
+    error,  ///< refuses, naming row and column
+    zero,   ///< counts it as 0
+    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Codes for given params: each group's weights rounded to the nearest code under the map that will decode them.
+template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) noexcept {
+    const float outer_scale = F::outer_scale(s.outer);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const auto x = group_of<F>(s.x, g), w = group_of<F>(s.importance, g);
+        const affine a = F::at(e.params, g);
+        const to_levels<F> units(a, outer_scale);
+        float y[F::vec];
+        for (std::size_t i = 0; i < x.size(); i += F::vec)
+            e.code[(g * F::group + i) / F::vec] = choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], smaller_size(x.size() - i, F::vec), y);
+    }
+}
+
+/// A block by any fit. All-zero importance counts as uniform, except for encoders of whole blocks, which reproduce their originals.
+template <class F, class Fit> constexpr encoded<F> encode_block(site<F> s, const Fit& fit) noexcept {
+    if constexpr (requires { fit.template whole<F>(s); }) {
+        return fit.template whole<F>(s);
+    } else {
+        float sum = 0;
+        for (const float w : s.importance) sum = larger(sum, w);
+        if (!(sum > 0)) s.importance = {};
+        encoded<F> e;
+        e.params = fit.template block<F>(s);
+        choose_codes<F>(s, e);
+        return e;
+    }
+}
+
+/// Whether every map that the decoder will use is finite: an f16 scale of weights beyond 65504 levels is not.
+template <class F> constexpr bool all_finite(const typename F::params& p, std::size_t weights) noexcept {
+    bool ok = true;
+    for (std::size_t g = 0; g * F::group < weights; ++g) {
+        const affine a = F::at(p, g);
+        ok = ok && is_finite(a.s) && is_finite(a.z);
+    }
+    return ok;
+}
+
+/// The error with the lowest row of a parallel loop, so that what is reported does not depend on threads.
+class first_error {
+public:
+    void set(std::size_t row, const error& e) noexcept {
+        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
+        if (row < row_) { row_ = row; error_ = e; }
+        __atomic_clear(&busy_, __ATOMIC_RELEASE);
+    }
+    [[nodiscard]] status get() const noexcept { return row_ == none ? status{} : status{error_}; }
+
+private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+    bool busy_ = false;
+    std::size_t row_ = none;
+    error error_{};
+};
+
+/// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.
+template <block_format F> void load_weights(matrix_view<const float> W, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
+    std::size_t at = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
+    while (n != 0) {
+        const std::size_t row = at / W.cols, col = at % W.cols, m = smaller_size(n, W.cols - col);
+        std::memcpy(out, W.row(row) + col, m * sizeof(float));
+        out += m;
+        at += m;
+        n -= m;
+    }
+}
+
+/// Applies the policy to n weights. False: there is a non-finite one and the policy is to refuse; `bad` is its index.
+inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& bad) noexcept {
+    std::uint32_t worst = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+        worst = a > worst ? a : worst;
+    }
+    if (worst < 0x7F800000u) return true;
+    for (std::size_t i = 0; i < n; ++i) {
+        if (is_finite(x[i])) continue;
+        bad = i;
+        if (policy == non_finite::error) return false;
+        const float largest = bits_of(x[i]) >> 31 != 0 ? -std::numeric_limits<float>::max() : std::numeric_limits<float>::max();
+        x[i] = policy == non_finite::zero || is_nan(x[i]) ? 0.0f : largest;
+    }
+    return true;
+}
+
+/// The mean square of a row, summed in order without FMA: ggml's sigma^2.
+template <block_format F> float mean_square(matrix_view<const float> W, std::size_t r) noexcept {
+    float sum = 0;
+    const float* x = W.row(r);
+    for (std::size_t j = 0; j < W.cols; ++j)
+        if (is_finite(x[j])) sum += product(x[j], x[j]);
+    return sum / static_cast<float>(W.cols);
+}
+
+/// One block of the encoder's work: reads, checks, encodes, stores.
+template <block_format F, class Fit> struct block_encoder {
+    matrix_view<const float> W;                // (rows, cols) row-major
+    matrix_view<const float> importance;       // (rows, cols) with stride 0: one row for all; or no data
+    const Fit& fit;
+    non_finite policy;
+    qspan<F> out;
+
+    /// Reads n weights from wire row r, column c on, with their importances.
+    status read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w, site<F>& s) const noexcept {
+        std::size_t bad = 0;
+        load_weights<F>(W, r, c, n, x);
+        if (!sanitize(x, n, policy, bad)) return at(r, c + bad, errc::non_finite, "the weight in row {0}, column {1} is not finite");
+        if (importance.data != nullptr) load_weights<F>(importance, r, c, n, w);
+        s.x = {x, n};
+        s.importance = {w, importance.data != nullptr ? n : 0};
+        return {};
+    }
+    /// Encodes block b of wire row r, n weights long.
+    status operator()(std::size_t r, std::size_t b, std::size_t n, float row_mean_square) const noexcept {
+        constexpr std::size_t block = block_size<F>;
+        float x[block], w[block];
+        site<F> s{{}, {}, row_mean_square, out.outer(r, b * block)};
+        if (const status failed = read(r, b * block, n, x, w, s); !failed) return failed;
+        const encoded<F> e = encode_block<F>(s, fit);
+        if (!all_finite<F>(e.params, n)) return at(r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
+        F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));
+        return {};
+    }
+
+private:
+    /// An error at a wire position, in the matrix's own rows and columns.
+    status at(std::size_t r, std::size_t c, errc code, const char* rule) const noexcept {
+        const std::size_t flat = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
+        return error{code, rule, "W", {flat / W.cols, flat % W.cols}};
+    }
+};
+
+/// Encodes wire rows [first, first + count).
+template <block_format F, class Fit>
+status encode_rows(const block_encoder<F, Fit>& encoder, std::size_t first, std::size_t count) noexcept {
+    constexpr std::size_t block = block_size<F>;
+    constexpr bool wants_mean_square = has_reference<F> && requires(const Fit& f, const site<F>& s) { f.template whole<F>(s); };
+    const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        const float row_mean_square = wants_mean_square && encoder.importance.data != nullptr ? mean_square<F>(encoder.W, r) : 0.0f;
+        for (std::size_t b = 0; b * block < cols; ++b)
+            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), row_mean_square); !s) return s;
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END

@@ -1,0 +1,108 @@
+#pragma once
+// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
+#include "encode.hpp"
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
+template <block_format F, class Visit>
+status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
+    constexpr std::size_t block = block_size<F>;
+    const tiling<F> tiles(rows, cols);
+    if constexpr (F::tile.flat) {
+        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * tiles.cols, rows * cols);
+        for (std::size_t e = t * tiles.cols; e < end; e += block)
+            if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
+    } else {
+        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
+        const std::size_t r1 = smaller_size(r0 + tiles.rows, rows), c1 = smaller_size(c0 + tiles.cols, cols);
+        for (std::size_t r = r0; r < r1; ++r)
+            for (std::size_t c = c0; c < c1; c += block)
+                if (const status s = visit(r, c, smaller_size(block, c1 - c)); !s) return s;
+    }
+    return {};
+}
+
+/// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
+template <block_format F, class Fit>
+status tile_statistics(const block_encoder<F, Fit>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
+    std::size_t count = 0;
+    const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+        float x[block_size<F>], w[block_size<F>];
+        site<F> block{};
+        if (const status failed = encoder.read(r, c, n, x, w, block); !failed) return failed;
+        const weight_range range = range_of(block.x);
+        stats.low = smaller(stats.low, range.low);
+        stats.high = larger(stats.high, range.high);
+        if (count < per_block.size()) per_block[count++] = larger(-range.low, range.high);
+        return {};
+    });
+    stats.block_abs_max = per_block.first(count);
+    return s;
+}
+
+/// Weighted squared error of a tile under an outer value that is its whole map.
+template <block_format F, class Fit>
+float tile_error(const block_encoder<F, Fit>& encoder, std::size_t t, const typename F::outer& o) noexcept {
+    double sum = 0;
+    const auto params = F::project({}, o);
+    const float outer_scale = F::outer_scale(o);
+    (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+        float x[block_size<F>], w[block_size<F>];
+        site<F> s{};
+        if (!encoder.read(r, c, n, x, w, s)) return {};  // reported by tile_statistics
+        const affine a = F::at(params, 0);
+        const to_levels<F> units(a, outer_scale);
+        for (std::size_t i = 0; i < n; i += F::vec) {
+            const std::size_t lanes = smaller_size(n - i, F::vec);
+            float y[F::vec];
+            choose_code<F>(a, outer_scale, units, x + i, s.importance.empty() ? nullptr : w + i, lanes, y);
+            for (std::size_t j = 0; j < lanes; ++j) {
+                const double e = static_cast<double>(x[i + j]) - static_cast<double>(y[j]);
+                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : w[i + j]);
+            }
+        }
+        return {};
+    });
+    return static_cast<float>(sum);
+}
+
+/// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
+template <block_format F, class Fit> status fit_outer_values(const block_encoder<F, Fit>& encoder, const call& how) noexcept {
+    if constexpr (has_outer<F>) {
+        constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
+        const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
+        first_error failed;
+        double total = 0;
+        std::size_t blocks = 0;
+        if constexpr (F::tile.flat) {  // the mean over the tensor comes first, in storage order
+            for (std::size_t t = 0; t < tiles; ++t) {
+                std::array<float, blocks_per_tile> per_block{};
+                tile_stats stats;
+                if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+                for (const float m : stats.block_abs_max) total += static_cast<double>(m);
+                blocks += stats.block_abs_max.size();
+            }
+        }
+        how.run.run(tiles, [&](std::size_t t, std::size_t) {
+            std::array<float, blocks_per_tile> per_block{};
+            tile_stats stats;
+            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return failed.set(t, s.error());
+            stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
+            const auto error = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
+            if constexpr (requires { encoder.fit.template outer<F>(stats, error); })
+                encoder.out.set_outer(t, encoder.fit.template outer<F>(stats, error));
+            else
+                encoder.out.set_outer(t, F::fit_outer(stats));
+        });
+        return failed.get();
+    } else {
+        (void)encoder;
+        (void)how;
+        return {};
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END

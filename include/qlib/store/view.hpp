@@ -1,0 +1,194 @@
+#pragma once
+// qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
+#include "../core/memory.hpp"
+#include "../format/concept.hpp"
+
+namespace qlib::inline v0 {
+
+/// Where the rows of a quantized matrix lie when they are not one tight piece.
+template <class Byte> struct view_options {
+    std::size_t row_bytes = 0;       ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
+    std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
+};
+
+namespace detail {
+
+/// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
+struct wire_shape { std::size_t rows = 0, cols = 0; };
+template <block_format F> QLIB_INLINE constexpr wire_shape wire_shape_of(std::size_t rows, std::size_t cols) noexcept {
+    if (has_flat_blocks<F> && cols % block_size<F> != 0) return {rows * cols != 0, rows * cols};
+    return {rows, cols};
+}
+
+/// Bytes of plane p in one row of `cols` weights.
+template <block_format F> QLIB_INLINE constexpr std::size_t row_bytes(std::size_t p, std::size_t cols) noexcept {
+    const std::size_t whole = saturating_multiply(cols / block_size<F>, F::planes[p]);
+    if constexpr (has_ragged_rows<F>) {
+        if (const std::size_t rest = cols % block_size<F>; rest != 0) return saturating_add(whole, F::planes_of(rest)[p]);
+    }
+    return whole;
+}
+
+/// The size of a tile and how many of them a matrix has.
+template <block_format F> struct tiling {
+    std::size_t rows, cols, across, down;
+    QLIB_INLINE constexpr tiling(std::size_t matrix_rows, std::size_t matrix_cols) noexcept {
+        constexpr extent t = F::tile;
+        const bool any = matrix_rows != 0 && matrix_cols != 0;
+        if (t.flat) {
+            rows = 1;
+            cols = t.cols;
+            across = any ? divide_up(saturating_multiply(matrix_rows, matrix_cols), cols) : 0;
+            down = any ? 1 : 0;
+        } else {
+            rows = t.rows != 0 ? t.rows : matrix_rows;
+            cols = t.cols != 0 ? t.cols : matrix_cols;
+            across = any ? divide_up(matrix_cols, cols) : 0;
+            down = any ? divide_up(matrix_rows, rows) : 0;
+        }
+    }
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return saturating_multiply(across, down); }
+};
+
+/// Bytes of the outer plane and of the tensor plane.
+template <block_format F> QLIB_INLINE constexpr std::size_t outer_plane_bytes(std::size_t rows, std::size_t cols) noexcept {
+    if constexpr (has_outer<F>) return saturating_multiply(tiling<F>(rows, cols).count(), F::outer_bytes);
+    else return 0;
+}
+template <block_format F> inline constexpr std::size_t tensor_plane_bytes = [] {
+    if constexpr (has_outer<F>) return std::size_t{F::tensor_bytes};
+    else return std::size_t{0};
+}();
+
+/// What every function asks of a shape first.
+template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t rows, std::size_t cols, const char* operand) noexcept {
+    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > std::numeric_limits<std::size_t>::max() / 4)
+        return error{errc::shape, "{0} x {1} weights do not fit in memory", operand, {rows, cols}};
+    if (!has_ragged_rows<F> && cols % block_size<F> != 0)
+        return error{errc::ragged, "rows of {0} weights are not whole blocks of {1}", operand, {cols, block_size<F>}};
+    return {};
+}
+
+}  // namespace detail
+
+/// Bytes of a rows x cols matrix in format F: its planes in order, the outer plane, the tensor plane. The largest size_t when that overflows.
+template <block_format F> QLIB_INLINE constexpr std::size_t wire_size(std::size_t rows, std::size_t cols) noexcept {
+    const auto shape = detail::wire_shape_of<F>(rows, cols);
+    std::size_t sum = detail::outer_plane_bytes<F>(rows, cols);
+    if (rows != 0 && cols != 0) sum = detail::saturating_add(sum, detail::tensor_plane_bytes<F>);
+    for (std::size_t p = 0; p < F::planes.size(); ++p)
+        sum = detail::saturating_add(sum, detail::saturating_multiply(shape.rows, detail::row_bytes<F>(p, shape.cols)));
+    return sum;
+}
+
+/// Bits per weight of a rows x cols matrix, all scales counted.
+template <block_format F> [[nodiscard]] QLIB_INLINE constexpr double bits_per_weight(std::size_t rows, std::size_t cols) noexcept {
+    return rows * cols != 0 ? 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / (static_cast<double>(rows) * static_cast<double>(cols)) : 0.0;
+}
+
+/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address will do.
+template <block_format F, class Byte> class basic_view {
+public:
+    using format_type = F;
+    using pointers = plane_pointers<F, Byte>;
+
+    basic_view() noexcept = default;
+    /// A writable view is a readable one.
+    QLIB_INLINE operator basic_view<F, const std::byte>() const noexcept
+        requires std::same_as<Byte, std::byte>
+    {
+        basic_view<F, const std::byte> v;
+        for (std::size_t p = 0; p < planes_.size(); ++p) v.planes_[p] = planes_[p];
+        v.pitch_ = pitch_;
+        v.outer_ = outer_;
+        v.tensor_ = tensor_;
+        v.rows_ = rows_;
+        v.cols_ = cols_;
+        v.first_row_ = first_row_;
+        v.tiles_across_ = tiles_across_;
+        return v;
+    }
+    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
+    /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
+    [[nodiscard]] static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
+        if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
+        const auto shape = detail::wire_shape_of<F>(rows, cols);
+        basic_view v;
+        v.rows_ = rows;
+        v.cols_ = cols;
+        v.tiles_across_ = detail::tiling<F>(rows, cols).across;
+        std::size_t used = 0;
+        for (std::size_t p = 0; p < F::planes.size(); ++p) {
+            const std::size_t tight = detail::row_bytes<F>(p, shape.cols);
+            if (options.row_bytes != 0 && (F::planes.size() != 1 || options.row_bytes < tight))
+                return error{errc::shape, "a row distance of {0} bytes does not fit rows of {1} bytes in {2} planes", "view", {options.row_bytes, tight, F::planes.size()}};
+            v.pitch_[p] = options.row_bytes != 0 ? options.row_bytes : tight;
+            v.planes_[p] = bytes.data() + (used <= bytes.size() ? used : 0);
+            if (shape.rows != 0) used = detail::saturating_add(used, detail::saturating_add(detail::saturating_multiply(shape.rows - 1, v.pitch_[p]), tight));
+        }
+        const std::size_t outer = detail::outer_plane_bytes<F>(rows, cols) + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
+        const bool apart = !options.outer.empty();
+        if (used > bytes.size() || (apart ? options.outer.size() < outer : outer > bytes.size() - used))
+            return error{errc::shape, "{0} bytes and {1} of outer values do not hold {2} x {3} weights", "view", {bytes.size(), options.outer.size(), rows, cols}};
+        v.outer_ = apart ? options.outer.data() : bytes.data() + used;
+        v.tensor_ = v.outer_ + detail::outer_plane_bytes<F>(rows, cols);
+        return v;
+    }
+
+    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
+    /// Whether blocks stay inside rows; if not, the matrix can only be encoded and decoded as a whole.
+    [[nodiscard]] QLIB_INLINE bool sliceable() const noexcept { return !has_flat_blocks<F> || cols_ % block_size<F> == 0; }
+
+    /// `count` rows from row `first` on. error: shape, unsliceable.
+    [[nodiscard]] result<basic_view> row_range(std::size_t first, std::size_t count) const noexcept {
+        if (first > rows_ || count > rows_ - first) return error{errc::shape, "rows {0} to {1} of {2}", "row_range", {first, first + count, rows_}};
+        if (!sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "row_range", {block_size<F>, cols_}};
+        basic_view v = *this;
+        for (std::size_t p = 0; p < F::planes.size(); ++p) v.planes_[p] = planes_[p] + first * pitch_[p];
+        v.rows_ = count;
+        v.first_row_ = first_row_ + first;
+        return v;
+    }
+
+    /// The planes of block b of wire row r.
+    [[nodiscard]] QLIB_INLINE pointers block(std::size_t r, std::size_t b) const noexcept {
+        pointers at{};
+        for (std::size_t p = 0; p < F::planes.size(); ++p) at[p] = planes_[p] + r * pitch_[p] + b * F::planes[p];
+        return at;
+    }
+    /// The outer value that covers column c of row r.
+    [[nodiscard]] QLIB_INLINE typename F::outer outer(std::size_t r, std::size_t c) const noexcept {
+        if constexpr (has_outer<F>) return F::load_outer(outer_ + tile_index(r, c) * F::outer_bytes, tensor_);
+        else return {};
+    }
+    QLIB_INLINE void set_outer(std::size_t tile, const typename F::outer& o) const noexcept {
+        if constexpr (has_outer<F>) F::store_outer(o, outer_ + tile * F::outer_bytes, tensor_);
+    }
+
+private:
+    template <block_format, class> friend class basic_view;
+    QLIB_INLINE std::size_t tile_index(std::size_t r, std::size_t c) const noexcept {
+        constexpr extent t = F::tile;
+        r += first_row_;
+        if constexpr (t.flat) {
+            return (r * cols_ + c) / t.cols;
+        } else {
+            std::size_t index = 0;
+            if constexpr (t.rows != 0) index += r / t.rows * tiles_across_;
+            if constexpr (t.cols != 0) index += c / t.cols;
+            return index;
+        }
+    }
+
+    pointers planes_{};
+    std::array<std::size_t, F::planes.size()> pitch_{};
+    Byte* outer_ = nullptr;
+    Byte* tensor_ = nullptr;
+    std::size_t rows_ = 0, cols_ = 0, first_row_ = 0, tiles_across_ = 0;
+};
+
+template <block_format F> using qview = basic_view<F, const std::byte>;
+template <block_format F> using qspan = basic_view<F, std::byte>;
+
+}  // namespace qlib::inline v0
