@@ -1,0 +1,53 @@
+# The suite once more per compiler and set of flags, each in a build folder of its own, and the checks that need both compilers.
+function(require variable program package)
+    find_program(${variable} ${program})
+    if(NOT ${variable})
+        message(FATAL_ERROR "${program} was not found (Debian package: ${package})")
+    endif()
+endfunction()
+require(QLIB_GCC g++ g++)
+require(QLIB_CLANG clang++ clang)
+require(QLIB_PYTHON python3 python3)
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.cpp "int main() {}\n")
+execute_process(COMMAND ${QLIB_CLANG} -fsanitize=address,undefined empty.cpp -o empty
+    WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR} RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
+if(failed)
+    message(FATAL_ERROR "${QLIB_CLANG} cannot link its sanitizers (Debian package: libclang-rt-dev)")
+endif()
+
+function(add_project_test name source)  # configures, builds and tests a project; further arguments: options for CMake
+    add_test(NAME ${name} COMMAND ${CMAKE_CTEST_COMMAND}
+        --build-and-test ${source} ${PROJECT_BINARY_DIR}/variants/${name}
+        --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-noclean
+        --build-options ${ARGN}
+        --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
+    set_tests_properties(${name} PROPERTIES PROCESSORS 2)  # its build is parallel
+endfunction()
+function(add_variant name compiler flags)  # further arguments: more options for CMake
+    add_project_test(${name} ${PROJECT_SOURCE_DIR}
+        -DCMAKE_CXX_COMPILER=${compiler} -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=${flags}"
+        -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
+endfunction()
+
+add_variant(clang ${QLIB_CLANG} "-O2")
+add_variant(clang-sanitize ${QLIB_CLANG} "-O1 -gline-tables-only -fsanitize=address,undefined -fno-sanitize-recover=all")
+add_variant(gcc-no-exceptions ${QLIB_GCC} "-O1 -fno-exceptions -fno-rtti")
+add_variant(gcc-single-header ${QLIB_GCC} "-O1" -DQLIB_TEST_SINGLE_HEADER=ON)
+
+# Hostile flags must not change a byte. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
+if(byte_sources)
+    foreach(compiler IN ITEMS gcc clang)
+        string(TOUPPER QLIB_${compiler} path)
+        add_variant(${compiler}-fast-math ${${path}} "" -DQLIB_TEST_BYTES=ON
+            "-DQLIB_TEST_OPTIONS=-O3\\\\;-march=native\\\\;-ffast-math\\\\;-ffp-contract=fast")
+    endforeach()
+else()
+    message(STATUS "No test suite \"bytes\": nothing to run with -ffast-math")
+endif()
+
+add_project_test(consumer ${CMAKE_CURRENT_SOURCE_DIR}/consumer -DCMAKE_CXX_COMPILER=${QLIB_GCC} -DCMAKE_CXX_FLAGS=-O1)
+add_test(NAME single-header-current
+    COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/single_include/amalgamate.py --check)
+add_test(NAME headers-alone
+    COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.py ${QLIB_GCC} ${QLIB_CLANG} -- ${QLIB_WARNINGS})
+set_tests_properties(headers-alone PROPERTIES PROCESSORS 2)
