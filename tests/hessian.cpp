@@ -1,0 +1,193 @@
+#include "support/golden_problem.hpp"
+#include "support/linalg.hpp"
+#include "support/threads.hpp"
+
+#include <doctest/doctest.h>
+#include <qlib/calibrate/hessian.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+using namespace qlib;
+
+namespace {
+
+hessian fresh(std::size_t cols) {
+    auto h = hessian::make(cols);
+    REQUIRE(h.has_value());
+    return std::move(*h);
+}
+bool same(const hessian& a, const hessian& b) { return std::ranges::equal(a.bytes(), b.bytes()); }
+
+/// A saved Hessian to spoil.
+struct checkpoint {
+    std::vector<std::byte> bytes;
+    explicit checkpoint(const hessian& h) : bytes(h.bytes().begin(), h.bytes().end()) {}
+    template <class T> checkpoint& put(std::size_t at, T v) {
+        std::memcpy(bytes.data() + at, &v, sizeof v);
+        return *this;
+    }
+    [[nodiscard]] errc refused() const {
+        const auto h = hessian::over(bytes);
+        REQUIRE(!h.has_value());
+        return h.error().code;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("hessian: the lower triangle of X^T X, tokens counted, the rest zero") {
+    const float x[6] = {1, 2, 3, 4, 5, 6};
+    hessian h = fresh(3);
+    CHECK(h.cols() == 3);
+    CHECK(h.tokens() == 0);
+    REQUIRE(h.add({x, 2, 3}).ok());
+    REQUIRE(h.add({x, 1, 3}).ok());
+    REQUIRE(h.add({x, 0, 3}).ok());
+    CHECK(h.tokens() == 3);
+    const float want[9] = {18, 0, 0, 24, 33, 0, 30, 42, 54};
+    for (std::size_t i = 0; i < 9; ++i) CHECK(h.lower()(i / 3, i % 3) == want[i]);
+    CHECK(h.diagonal(1) == 33);
+}
+
+TEST_SUITE("bytes") {
+
+TEST_CASE("hessian: any room, any number of threads, any split at multiples of 256 tokens, the same bits") {
+    const test_threads threads(3);
+    auto X = sample::activations(700, 45, 1);
+    hessian want = fresh(45);
+    REQUIRE(want.add(X.view()).ok());
+    sample::every_way(threads, [&](const call& how) {
+        hessian h = fresh(45);
+        REQUIRE(h.add(X.view().row_range(0, 512), how).ok());
+        REQUIRE(h.add(X.view().row_range(512, 188), how).ok());
+        CHECK(same(h, want));
+    });
+}
+
+TEST_CASE("hessian: the published problems are made to the bit") {
+    const auto a = golden_problem::a(), b = golden_problem::b();
+    CHECK(crc32(a.W) == a.crc_w);
+    CHECK(crc32(a.X) == a.crc_x);
+    CHECK(crc32(b.W) == b.crc_w);
+    CHECK(crc32(b.X) == b.crc_x);
+}
+
+}
+
+TEST_CASE("hessian: merge adds, copy copies, a moved-from one has no columns") {
+    auto X = sample::activations(100, 20, 2), Y = sample::activations(50, 20, 3);
+    hessian a = fresh(20), b = fresh(20);
+    REQUIRE(a.add(X.view()).ok());
+    REQUIRE(b.add(Y.view()).ok());
+    auto sum = a.copy();
+    REQUIRE(sum.has_value());
+    CHECK(same(*sum, a));
+    REQUIRE(sum->merge(b).ok());
+    CHECK(sum->tokens() == 150);
+    for (std::size_t i = 0; i < 20; ++i)
+        for (std::size_t j = 0; j < 20; ++j) CHECK(sum->lower()(i, j) == a.lower()(i, j) + b.lower()(i, j));
+    CHECK(a.merge(fresh(19)).error().code == errc::shape);
+
+    hessian moved = std::move(a);
+    CHECK(moved.cols() == 20);
+    CHECK(a.cols() == 0);
+    CHECK(a.tokens() == 0);
+    CHECK(a.bytes().empty());
+    CHECK(a.add(X.view()).error().code == errc::shape);
+    CHECK(hessian::over(a.bytes()).error().code == errc::truncated);
+    a = std::move(moved);
+    CHECK(a.tokens() == 100);
+}
+
+TEST_CASE("hessian: bad activations are named, and nothing is added") {
+    hessian h = fresh(5);
+    const sample::padded good = sample::activations(9, 5, 4);
+    for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        auto X = good;
+        X(7, 3) = bad;
+        X(8, 1) = bad;
+        const status s = h.add(X.view());
+        CHECK(s.error().code == errc::non_finite);
+        CHECK(s.error().sizes[0] == 7);
+        CHECK(s.error().sizes[1] == 3);
+    }
+    auto X = good;
+    CHECK(h.add({X.data.data(), 4, 6}).error().code == errc::shape);
+    for (const float big : {1e19f, 1e30f, 3.4e38f}) {
+        X(0, 0) = big;
+        CHECK(h.add(X.view()).error().code == errc::overflow);
+    }
+    CHECK(same(h, fresh(5)));
+    CHECK(hessian::make(0).error().code == errc::shape);
+    for (const std::size_t cols : {std::size_t{1} << 31, std::size_t{1} << 40, ~std::size_t{0}, ~std::size_t{0} - 14})
+        CHECK(hessian::make(cols).error().code == errc::memory);
+}
+
+TEST_CASE("hessian: it stays finite however much is added") {
+    const float x[2] = {2.5e18f, -2.5e18f};  // squares of 6.25e36, of at most 2.1e37
+    hessian h = fresh(2);
+    REQUIRE(h.add({x, 1, 2}).ok());
+    REQUIRE(h.add({x, 1, 2}).ok());
+    REQUIRE(h.add({x, 1, 2}).ok());
+    auto half = h.copy();
+    CHECK(h.add({x, 1, 2}).error().code == errc::overflow);
+    CHECK(h.merge(*half).error().code == errc::overflow);
+    CHECK(same(h, *half));
+    CHECK(h.tokens() == 3);
+    CHECK(std::isfinite(h.diagonal(0)));
+    const float tiny[2] = {1e-30f, 1.0f};  // its square is no float
+    hessian t = fresh(2);
+    REQUIRE(t.add({tiny, 1, 2}).ok());
+    CHECK(t.diagonal(0) == 0);
+    CHECK(t.lower()(1, 0) == 1e-30f);
+    CHECK(hessian::over(t.bytes()).has_value());
+}
+
+TEST_CASE("hessian: a checkpoint comes back to the bit, from any address") {
+    for (const std::size_t cols : {1u, 15u, 16u, 17u, 40u}) {
+        auto X = sample::activations(30, cols, cols);
+        hessian h = fresh(cols);
+        REQUIRE(h.add(X.view()).ok());
+        std::vector<std::byte> shifted(h.bytes().size() + 1);
+        std::ranges::copy(h.bytes(), shifted.begin() + 1);
+        auto back = hessian::over(std::span(shifted).subspan(1));
+        REQUIRE(back.has_value());
+        CHECK(same(*back, h));
+        CHECK(back->tokens() == 30);
+        REQUIRE(back->add(X.view()).ok());
+        CHECK(back->tokens() == 60);
+    }
+}
+
+TEST_CASE("hessian: bytes that are no checkpoint are refused") {
+    constexpr std::size_t version = 8, cols = 16, tokens = 24, first = 64, stride = 64;  // in bytes
+    auto X = sample::activations(30, 4, 5);
+    hessian h = fresh(4);
+    REQUIRE(h.add(X.view()).ok());
+    const checkpoint good(h);
+    for (std::size_t n = 0; n < good.bytes.size(); ++n) CHECK(hessian::over(std::span(good.bytes).first(n)).error().code == errc::truncated);
+    checkpoint longer = good;
+    longer.bytes.push_back(std::byte{0});
+    CHECK(longer.refused() == errc::malformed);
+    CHECK(checkpoint(good).put(0, 'Q').refused() == errc::malformed);
+    CHECK(checkpoint(good).put(version, 2u).refused() == errc::unsupported);
+    CHECK(checkpoint(good).put(version, 0x01000000u).refused() == errc::unsupported);  // the other byte order
+    CHECK(checkpoint(good).put(cols, std::uint64_t{0}).refused() == errc::malformed);
+    CHECK(checkpoint(good).put(cols, std::uint64_t{3}).refused() == errc::malformed);
+    for (const std::uint64_t n : {std::uint64_t{17}, std::uint64_t{300}, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} - 14})
+        CHECK(checkpoint(good).put(cols, n).refused() == errc::truncated);
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    for (const float bad : {-1.0f, nan, -nan, infinity, -infinity, 3e38f}) {
+        CHECK(checkpoint(good).put(first + 2 * stride + 2 * 4, bad).refused() == errc::malformed);        // diagonal
+        CHECK(checkpoint(good).put(first + 3 * stride + 1 * 4, bad * 1e6f).refused() == errc::malformed);  // below it
+    }
+    const checkpoint unread = checkpoint(good).put(first + 3 * 4, nan).put(first + 10 * 4, 1.0f);  // above the diagonal, behind the row
+    const auto clean = hessian::over(unread.bytes);
+    REQUIRE(clean.has_value());
+    CHECK(same(*clean, h));
+    auto many = hessian::over(checkpoint(good).put(tokens, ~std::uint64_t{0}).bytes);
+    REQUIRE(many.has_value());
+    REQUIRE(many->merge(h).ok());
+    CHECK(many->tokens() == ~std::uint64_t{0});
+}
