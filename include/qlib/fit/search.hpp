@@ -33,55 +33,70 @@ template <class F> constexpr trial try_map(affine a, float outer_scale, std::spa
     return t;
 }
 
-/// The least-squares map for the codes of a trial.
-template <class F> constexpr affine solve_map(const trial& t, affine a, float outer_scale) noexcept {
-    const float inverse = outer_multiplies<F> ? safe_reciprocal(outer_scale) : 1.0f;
+/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there is none.
+template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
     if constexpr (F::map == form::offset) {
         const float det = product(t.w, t.wll) - product(t.wl, t.wl);
-        if (!(det > 0)) return a;
-        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det, z = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
-        if (offset_has_sign<F> || z <= 0) return {product(s, inverse), product(z, inverse)};
-        return {t.wll > 0 ? product(t.wxl / t.wll, inverse) : a.s, 0};
+        if (!(det > 0)) return otherwise;
+        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det, offset = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
+        if (offset_has_sign<F> || offset <= 0) return {s, offset};
+        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, 0};
     } else {
-        return {t.wll > 0 ? product(t.wxl / t.wll, inverse) : a.s, a.z};
+        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, z};
     }
 }
 
-/// A wish as the wire would hold it: for the search to judge what will be stored.
-template <class F> constexpr affine as_stored(affine wish, const typename F::outer& o) noexcept {
-    if constexpr (F::groups == 1) return F::at(F::project(std::array{wish}, o), 0);
-    else return wish;
-}
-
-/// The best map of one group, in units of the outer scale.
-template <class F> constexpr affine search_map(const typename F::outer& outer, std::span<const float> x, std::span<const float> w) noexcept {
-    const float outer_scale = F::outer_scale(outer), inverse = outer_multiplies<F> ? safe_reciprocal(outer_scale) : 1.0f;
-    affine best{}, best_wish{};
+/// The search for the best map of one group: keeps the wish whose stored form has the least error.
+template <class F> struct map_search {
+    typename F::outer outer;
+    std::span<const float> x, w;
+    float outer_scale = F::outer_scale(outer);
+    affine best = {};
     float least = 0;
-    bool first = true;
-    const auto consider = [&](affine wish) {
-        affine a = as_stored<F>(wish, outer);
-        if constexpr (F::groups > 1) a = {product(a.s, inverse), product(a.z, F::map == form::offset ? inverse : 1.0f)};
-        const trial t = try_map<F>(a, outer_scale, x, w);
-        if (first || t.error < least) { least = t.error; best = a; best_wish = wish; }
-        first = false;
-    };
-    const weight_range r = range_of(x);
-    consider(plain_map<F>(x));  // kept where all errors overflow or vanish
-    for (int step = 6; step <= 44; ++step) {
-        const float k = static_cast<float>(step) * 0.025f;
-        consider(map_of_range<F>({product(r.low, k), product(r.high, k)}));
-        if constexpr (F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>) {
-            const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
-            consider({-a.s, 0});
+    bool any = false;
+
+    /// A wish in plain units, as the maps of params are in units of the outer scale.
+    constexpr affine in_outer_units(affine a) const noexcept {
+        if constexpr (!outer_multiplies<F>) return a;
+        const float inverse = safe_reciprocal(outer_scale);
+        return {product(a.s, inverse), F::map == form::offset ? product(a.z, inverse) : a.z};
+    }
+    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors overflow or vanish.
+    constexpr void consider(affine wish, int solves) noexcept {
+        for (;; --solves) {
+            const affine stored = F::groups == 1 ? as_stored(wish) : in_outer_units(wish);
+            const trial t = try_map<F>(stored, outer_scale, x, w);
+            if (!any || t.error < least) {
+                any = true;
+                least = t.error;
+                best = wish;
+            }
+            if (solves == 0) return;
+            wish = solve_map<F>(t, wish, stored.z);
         }
     }
-    for (int round = 0; round < 2; ++round) {
-        affine a = solve_map<F>(try_map<F>(best, outer_scale, x, w), best, outer_scale);
-        if constexpr (outer_multiplies<F>) a = {product(a.s, outer_scale), product(a.z, F::map == form::offset ? outer_scale : 1.0f)};
-        consider(a);
+
+private:
+    constexpr affine as_stored(affine wish) const noexcept {
+        if constexpr (F::groups == 1) return F::at(F::project(std::array{wish}, outer), 0);
+        else return wish;
     }
-    return best_wish;
+};
+
+template <class F> constexpr affine search_map(typename F::outer outer, std::span<const float> x, std::span<const float> w) noexcept {
+    constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
+    map_search<F> search{outer, x, w};
+    const weight_range r = range_of(x);
+    search.consider(plain_map<F>(x), 1);
+    constexpr int stride = F::vec > 1 ? 3 : 1;  // a lattice's nearest point costs more than the finer steps bring
+    for (int step = 6; step <= 44; step += stride) {
+        const float k = static_cast<float>(step) * 0.025f;
+        const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
+        search.consider(a, F::map == form::offset ? 1 : 0);
+        if constexpr (lopsided) search.consider({-a.s, 0}, 0);
+    }
+    search.consider(search.best, 3);
+    return search.best;
 }
 
 template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
@@ -119,10 +134,10 @@ namespace qlib::inline v0 {
 struct search_fit {
     static constexpr const char* name = "search";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        auto p = detail::project_wishes<F>(
-            s, [&](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
-                return detail::search_map<F>(s.outer, weights, importance);
-            });
+        const auto& outer = s.outer;
+        auto p = detail::project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+            return detail::search_map<F>(outer, weights, importance);
+        });
         if constexpr (detail::has_sub_scales<F>) detail::step_sub_scales<F>(s, p);
         return p;
     }

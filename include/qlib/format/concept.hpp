@@ -168,11 +168,14 @@ template <class F> struct to_levels {
 template <class F>
 QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units, const float* x, const float* w,
                                                    std::size_t lanes, float* decoded) noexcept {
-    float u[F::vec] = {}, weight[F::vec] = {};
+    float u[F::vec] = {}, weight[F::vec] = {}, most = 0;
     for (std::size_t i = 0; i < lanes; ++i) {
         u[i] = units(x[i]);
         weight[i] = w != nullptr ? w[i] : 1.0f;
+        most = larger(most, weight[i]);
     }
+    if (!(most > 0))  // weights that nothing is known of still get their nearest code
+        for (std::size_t i = 0; i < lanes; ++i) weight[i] = 1.0f;
     const auto c = F::nearest(u, weight);
     float l[F::vec];
     F::level(c, l);

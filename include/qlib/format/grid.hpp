@@ -49,7 +49,8 @@ struct sign_grid {
 };
 
 /// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint the lower; of equal ones the first.
-template <auto Table> struct codebook_grid {
+/// `Midpoints`, ascending, replace the computed ones where a format's own thresholds are rounded otherwise.
+template <auto Table, auto Midpoints = std::array<float, 0>{}> struct codebook_grid {
     static_assert(Table.size() >= 2 && Table.size() <= 256, "a codebook has 2 to 256 levels");
     using code = std::uint8_t;
     static constexpr std::size_t bits = std::bit_width(Table.size() - 1), vec = 1, size = std::size_t{1} << bits;
@@ -88,8 +89,13 @@ private:
             for (std::size_t k = o.count++; k > j; --k) o.code_of[k] = o.code_of[k - 1];
             o.code_of[j] = static_cast<std::uint8_t>(i);
         }
+        if constexpr (Midpoints.size() != 0) {
+            static_assert(Midpoints.size() + 1 == Table.size());
+            for (std::size_t i = 0; i < Midpoints.size(); ++i) o.midpoint[i] = Midpoints[i];
+            return o;
+        }
         for (std::size_t i = 0; i + 1 < o.count; ++i)
-            o.midpoint[i] = (Table[o.code_of[i]] + Table[o.code_of[i + 1]]) * 0.5f;
+            o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
         return o;
     }();
 

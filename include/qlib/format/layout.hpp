@@ -52,9 +52,7 @@ template <plane... Planes> struct bit_planes {
         }
     }
 
-private:
-    template <std::size_t B> static consteval void check() { static_assert((Planes.width + ...) == B, "the planes must hold all bits of a code"); }
-    QLIB_INLINE static constexpr unsigned mask(const plane& p) noexcept { return (1u << p.width) - 1; }
+    /// Where code e lies in a plane: the byte, and its lowest bit there. Kernels make their shuffles from it.
     QLIB_INLINE static constexpr std::size_t byte_of(const plane& p, std::size_t e) noexcept {
         const std::size_t span = 8 / p.width * p.run;
         return e / span * p.run + e % p.run;
@@ -63,6 +61,10 @@ private:
         const std::size_t place = e / p.run % (8 / p.width);
         return p.width * (p.high_first ? 8 / p.width - 1 - place : place);
     }
+
+private:
+    template <std::size_t B> static consteval void check() { static_assert((Planes.width + ...) == B, "the planes must hold all bits of a code"); }
+    QLIB_INLINE static constexpr unsigned mask(const plane& p) noexcept { return (1u << p.width) - 1; }
 };
 
 /// Two codes a byte, the first in the low nibble of the first `Run` bytes, the next `Run` codes above them. ggml's 4-bit blocks.

@@ -32,14 +32,21 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
     }
 }
 
-/// A block by any fit. All-zero importance counts as uniform, except for encoders of whole blocks, which reproduce their originals.
-template <class F, class Fit> constexpr encoded<F> encode_block(site<F> s, const Fit& fit) noexcept {
-    if constexpr (requires { fit.template whole<F>(s); }) {
+/// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
+constexpr std::span<const float> some_importance(std::span<const float> w) noexcept {
+    for (const float v : w)
+        if (v > 0) return w;
+    return {};
+}
+
+/// Whether a fit encodes whole blocks of F itself, as an original does.
+template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
+
+/// A block by any fit.
+template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s, const Fit& fit) noexcept {
+    if constexpr (encodes_whole<Fit, F>) {
         return fit.template whole<F>(s);
     } else {
-        float sum = 0;
-        for (const float w : s.importance) sum = larger(sum, w);
-        if (!(sum > 0)) s.importance = {};
         encoded<F> e;
         e.params = fit.template block<F>(s);
         choose_codes<F>(s, e);
@@ -129,6 +136,7 @@ template <block_format F, class Fit> struct block_encoder {
         if (importance.data != nullptr) load_weights<F>(importance, r, c, n, w);
         s.x = {x, n};
         s.importance = {w, importance.data != nullptr ? n : 0};
+        if constexpr (!encodes_whole<Fit, F>) s.importance = some_importance(s.importance);  // originals make of zeros what they make
         return {};
     }
     /// Encodes block b of wire row r, n weights long.
@@ -155,10 +163,9 @@ private:
 template <block_format F, class Fit>
 status encode_rows(const block_encoder<F, Fit>& encoder, std::size_t first, std::size_t count) noexcept {
     constexpr std::size_t block = block_size<F>;
-    constexpr bool wants_mean_square = has_reference<F> && requires(const Fit& f, const site<F>& s) { f.template whole<F>(s); };
     const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
     for (std::size_t r = first; r < first + count; ++r) {
-        const float row_mean_square = wants_mean_square && encoder.importance.data != nullptr ? mean_square<F>(encoder.W, r) : 0.0f;
+        const float row_mean_square = encodes_whole<Fit, F> && encoder.importance.data != nullptr ? mean_square<F>(encoder.W, r) : 0.0f;
         for (std::size_t b = 0; b * block < cols; ++b)
             if (const status s = encoder(r, b, smaller_size(block, cols - b * block), row_mean_square); !s) return s;
     }

@@ -29,9 +29,9 @@ template <block_format F, class Fit>
 status tile_statistics(const block_encoder<F, Fit>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
     std::size_t count = 0;
     const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float x[block_size<F>], w[block_size<F>];
+        float weights[block_size<F>], importances[block_size<F>];
         site<F> block{};
-        if (const status failed = encoder.read(r, c, n, x, w, block); !failed) return failed;
+        if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
         const weight_range range = range_of(block.x);
         stats.low = smaller(stats.low, range.low);
         stats.high = larger(stats.high, range.high);
@@ -49,18 +49,18 @@ float tile_error(const block_encoder<F, Fit>& encoder, std::size_t t, const type
     const auto params = F::project({}, o);
     const float outer_scale = F::outer_scale(o);
     (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float x[block_size<F>], w[block_size<F>];
+        float weights[block_size<F>], importances[block_size<F>];
         site<F> s{};
-        if (!encoder.read(r, c, n, x, w, s)) return {};  // reported by tile_statistics
+        if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
         const affine a = F::at(params, 0);
         const to_levels<F> units(a, outer_scale);
         for (std::size_t i = 0; i < n; i += F::vec) {
             const std::size_t lanes = smaller_size(n - i, F::vec);
-            float y[F::vec];
-            choose_code<F>(a, outer_scale, units, x + i, s.importance.empty() ? nullptr : w + i, lanes, y);
+            float decoded[F::vec];
+            choose_code<F>(a, outer_scale, units, weights + i, s.importance.empty() ? nullptr : importances + i, lanes, decoded);
             for (std::size_t j = 0; j < lanes; ++j) {
-                const double e = static_cast<double>(x[i + j]) - static_cast<double>(y[j]);
-                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : w[i + j]);
+                const double e = static_cast<double>(weights[i + j]) - static_cast<double>(decoded[j]);
+                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : importances[i + j]);
             }
         }
         return {};
@@ -91,10 +91,12 @@ template <block_format F, class Fit> status fit_outer_values(const block_encoder
             if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return failed.set(t, s.error());
             stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
             const auto error = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
-            if constexpr (requires { encoder.fit.template outer<F>(stats, error); })
-                encoder.out.set_outer(t, encoder.fit.template outer<F>(stats, error));
-            else
-                encoder.out.set_outer(t, F::fit_outer(stats));
+            const auto value = [&] {
+                if constexpr (requires { encoder.fit.template outer<F>(stats, error); }) return encoder.fit.template outer<F>(stats, error);
+                else return F::fit_outer(stats);
+            }();
+            if (!is_finite(F::outer_scale(value))) return failed.set(t, {errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}});
+            encoder.out.set_outer(t, value);
         });
         return failed.get();
     } else {

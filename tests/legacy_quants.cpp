@@ -1,0 +1,52 @@
+// Q4_0, Q5_0, Q8_0 against ggml's own bytes.
+#include "support/golden.hpp"
+#include "support/golden_check.hpp"
+
+#include <doctest/doctest.h>
+#include <qlib/legacy_quants.hpp>
+
+TEST_SUITE("bytes") {
+    TEST_CASE("Q4_0, Q5_0 and Q8_0 have ggml's bytes, with and without importance") {
+        golden::check<qlib::q4_0>(0x0bf221468422b42e, 0x4ba7ac24b48f26d4, 0xa2192c303d3d2702, 0xea3733ef7938b01c);
+        golden::check<qlib::q5_0>(0x52146230d150c13f, 0x5ded9a7820186b39, 0x88a0f1e6678402c9, 0x4af35a3ab0493988);
+        golden::check<qlib::q8_0>(0xabe598bb241e1e5c, 0xb8cf4fb50dfcf038, 0xabe598bb241e1e5c, 0xb8cf4fb50dfcf038);
+    }
+}
+
+namespace {
+// A block whose extreme is 4 * 2^-3: ggml writes d = -0.0625 and codes x / d + 8.
+constexpr std::array<float, 32> ramp = [] {
+    std::array<float, 32> x{};
+    for (std::size_t i = 0; i < 32; ++i) x[i] = static_cast<float>(static_cast<int>(i) - 15) * 0.03125f;
+    return x;
+}();
+constexpr auto block = qlib::encode<qlib::q4_0>(ramp, qlib::reference_fit{});
+}  // namespace
+
+TEST_CASE("a block of Q4_0 is encoded at compile time") {
+    // max = 16 * 2^-5 = .5, d = -.0625 = 0xAC00; code = trunc(x / d + 8.5).
+    static_assert(block[0] == std::byte{0x00} && block[1] == std::byte{0xAC});
+    static_assert(block[2] == std::byte{0x8F} && block[17] == std::byte{0x08});
+    for (std::size_t j = 0; j < 16; ++j) {
+        const int low = static_cast<int>(ramp[j] * -16.0f + 8.5f), high = static_cast<int>(ramp[j + 16] * -16.0f + 8.5f);
+        CHECK(std::to_integer<int>(block[2 + j]) == ((low > 15 ? 15 : low) | (high > 15 ? 15 : high) << 4));
+    }
+}
+
+TEST_CASE("zeros, a flushed scale and an overflowing one are defined") {
+    std::vector<float> x(32, 0.0f);
+    const auto zero = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, {.fit = qlib::fit::reference});
+    REQUIRE(zero.has_value());
+    CHECK(zero->bytes()[1] == std::byte{0x80});  // ggml's -0 and the code of 0
+    CHECK(zero->bytes()[2] == std::byte{0x88});
+    const std::vector<float> none(32, 0.0f);
+    const auto ignored = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, {.fit = qlib::fit::reference, .importance = none});
+    REQUIRE(ignored.has_value());
+    for (const std::byte b : ignored->bytes()) CHECK(b == std::byte{0});
+    for (float& v : x) v = 1e8f;
+    for (const qlib::fit f : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
+        const auto huge = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, {.fit = f});
+        REQUIRE(!huge.has_value());
+        CHECK(huge.error().code == qlib::errc::overflow);
+    }
+}
