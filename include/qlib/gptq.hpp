@@ -1,0 +1,251 @@
+#pragma once
+// gptq: rounding with second-order error feedback, into any format.
+// Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
+#include "calibrate/hessian_factor.hpp"
+#include "quantize.hpp"
+#include "store/decode.hpp"
+
+namespace qlib::inline v0 {
+
+struct gptq_options {
+    float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
+    bool strict = false;                  ///< an error in place of the damping ladder; not looked at when a factor is given
+    qlib::fit fit = qlib::fit::search;    ///< how scales are chosen, on the current weights, each column weighed by 1 / U_jj^2
+    non_finite on_non_finite = non_finite::error;
+};
+
+/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
+struct gptq_report {
+    double loss = 0;               ///< of what was written
+    double loss_rtn = 0;           ///< of the baseline: the same format, fit and outer values, rounded to nearest, importance diag(H)
+    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
+    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
+};
+
+template <block_format F> struct gptq_result {
+    qmatrix<F> weights;
+    gptq_report report;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t gptq_strip_rows = 16;
+
+/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
+template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
+
+/// What one worker needs for a strip of rows.
+template <block_format F> struct gptq_workspace {
+    matrix_view<float> weights;   // (strip, cols): the current weights
+    matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
+    matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
+    float* losses;
+    encoded<F>* blocks;           // (strip, blocks of a row)
+};
+
+/// Workspaces for all workers.
+template <block_format F> class gptq_memory {
+public:
+    [[nodiscard]] status allocate(std::size_t cols, std::size_t workers) noexcept {
+        cols_ = cols;
+        stride_ = row_stride(cols);
+        per_worker_ = gptq_strip_rows * (2 * stride_ + gptq_column_block<F>) + quadratic_losses_scratch(gptq_strip_rows);
+        blocks_ = gptq_strip_rows * divide_up(cols, block_size<F>);
+        const std::size_t floats = saturating_multiply(per_worker_, workers), blocks = saturating_multiply(blocks_, workers);
+        if (floats_.allocate(floats) && encoded_.allocate(blocks)) return {};
+        return out_of_memory(saturating_add(saturating_multiply(floats, sizeof(float)), saturating_multiply(blocks, sizeof(encoded<F>))));
+    }
+    [[nodiscard]] gptq_workspace<F> worker(std::size_t i, std::size_t rows) noexcept {
+        float* const at = floats_.data() + i * per_worker_;
+        const std::size_t strip = gptq_strip_rows * stride_;
+        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
+                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, encoded_.data() + i * blocks_};
+    }
+
+private:
+    buffer<float> floats_;
+    buffer<encoded<F>> encoded_;
+    std::size_t cols_ = 0, stride_ = 0, per_worker_ = 0, blocks_ = 0;
+};
+
+/// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
+template <block_format F, class Fit> struct gptq_strip {
+    static constexpr std::size_t block = block_size<F>;
+
+    const block_encoder<F, Fit>& baseline;  // rounds to nearest with importance diag(H), into the output
+    const hessian_factor& factor;
+    const float* importance;                // 1 / U_jj^2; 0 for dead columns
+    row_kernels kernels;
+    isa room;
+    gptq_workspace<F> work;
+    std::size_t first, count;               // rows of the matrix
+
+    /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
+    status run(double* loss, double* loss_rtn) const noexcept {
+        if (const status s = encode_rows<F>(baseline, first, count); !s) return s;
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
+        losses_of_decoded(loss_rtn);
+        load_original();
+        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
+        losses_of_decoded(loss);
+        for (std::size_t r = 0; r < count; ++r) {
+            if (loss[r] < loss_rtn[r] && storable(r)) store(r);
+            else loss[r] = loss_rtn[r];
+        }
+        return {};
+    }
+
+private:
+    [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
+    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
+    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
+
+    /// The strip as it was given; encode_rows has seen that it is clean.
+    void load_original() const noexcept {
+        for (std::size_t r = 0; r < count; ++r) {
+            std::size_t bad = 0;
+            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
+            (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
+        }
+    }
+    void losses_of_decoded(double* loss) const noexcept {
+        load_original();
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
+        quadratic_losses(factor, work.errors, loss, work.losses, room);
+    }
+
+    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
+    void column_block(std::size_t c0, std::size_t c1) const noexcept {
+        for (std::size_t c = c0; c < c1; c += block) {
+            affine map[gptq_strip_rows];
+            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
+            fit_blocks(c, outer_scale);
+            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
+                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
+                spread(j - c0, 1, j, j + 1, c1);
+            }
+        }
+        spread(0, c1 - c0, c0, c1, cols());
+    }
+    /// Scales are fitted once per block, on what the feedback has made of its weights.
+    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
+        const std::size_t n = weights_in(c / block);
+        for (std::size_t r = 0; r < count; ++r) {
+            const site<F> s{{work.weights.row(r) + c, n}, some_importance({importance + c, n}), 0, baseline.out.outer(first + r, c)};
+            encoded_block(r, c / block).params = baseline.fit.template block<F>(s);
+            outer_scale[r] = F::outer_scale(s.outer);
+        }
+    }
+    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
+    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
+        encoded<F>& e = encoded_block(r, c / block);
+        const std::size_t i = j - c;
+        if (i % F::group == 0) map = F::at(e.params, i / F::group);
+        if (i % F::vec == 0) {
+            const std::size_t lanes = smaller_size(F::vec, cols() - j);
+            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
+        }
+        const float q = decoded[i % F::vec];
+        work.errors(r, j) = q;
+        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
+    }
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
+    void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
+        if (from >= to) return;
+        const matrix_view<const float> U = factor.square();
+        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
+                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
+    }
+
+    [[nodiscard]] bool storable(std::size_t r) const noexcept {
+        bool ok = true;
+        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && all_finite<F>(encoded_block(r, b).params, weights_in(b));
+        return ok;
+    }
+    void store(std::size_t r) const noexcept {
+        for (std::size_t b = 0; b * block < cols(); ++b) {
+            const encoded<F>& e = encoded_block(r, b);
+            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
+        }
+    }
+};
+
+template <block_format F, class Fit>
+result<gptq_result<F>> gptq_with(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    auto out = qmatrix<F>::make(W.rows, W.cols);
+    if (!out) return out.error();
+    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
+    const auto kernels = open_rows(how);
+    if (!kernels) return kernels.error();
+    gptq_result<F> done{std::move(*out), {}};
+    done.report.factor = factor.report();
+    if (W.rows == 0) return done;
+
+    buffer<float> weigh;   // diag(H), then 1 / U_jj^2
+    buffer<double> losses; // of each row, then of its baseline
+    gptq_memory<F> memory;
+    if (!weigh.allocate(2 * W.cols) || !losses.allocate(2 * W.rows)) return out_of_memory(2 * (W.cols * sizeof(float) + W.rows * sizeof(double)));
+    if (const status s = memory.allocate(W.cols, how.run.workers()); !s) return s.error();
+    for (std::size_t j = 0; j < W.cols; ++j) {
+        weigh[j] = factor.diagonal(j);
+        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
+    }
+    const block_encoder<F, Fit> baseline{W, {weigh.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
+    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
+    first_error failed;
+    how.run.run(divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
+        const gptq_strip<F, Fit> strip{baseline, factor, weigh.data() + W.cols, *kernels, how.room, memory.worker(worker, count), first, count};
+        if (const status s = strip.run(losses.data() + first, losses.data() + W.rows + first); !s) failed.set(first, s.error());
+    });
+    if (const status s = failed.get(); !s) return s.error();
+    for (std::size_t r = 0; r < W.rows; ++r) {
+        done.report.loss += losses[r];
+        done.report.loss_rtn += losses[W.rows + r];
+        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
+    }
+    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
+    return done;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
+///
+/// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
+/// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
+/// error   shape, ragged, unsliceable, unsupported, memory; non_finite, overflow from the weights
+/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
+/// exact   the same bytes for any number of threads and on every instruction set
+/// cost    rows * cols^2 multiply-adds, and as many for the losses; memory: the output and 16 rows of floats per worker, twice
+template <block_format F, class Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept
+    requires requires(const site<F>& s) { fit.template block<F>(s); }
+{
+    return detail::gptq_with<F>(W, factor, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+}
+/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
+    auto copy = h.copy();
+    if (!copy) return copy.error();
+    const auto factor = factorize(std::move(*copy), {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, options, how);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
