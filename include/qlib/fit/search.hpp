@@ -46,6 +46,9 @@ template <class F> constexpr affine solve_map(const trial& t, affine otherwise, 
     }
 }
 
+/// Params of two levels, whose groups are stored in steps of the block's super-scales.
+template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
+
 /// The search for the best map of one group: keeps the wish whose stored form has the least error.
 template <class F> struct map_search {
     typename F::outer outer;
@@ -55,16 +58,10 @@ template <class F> struct map_search {
     float least = 0;
     bool any = false;
 
-    /// A wish in plain units, as the maps of params are in units of the outer scale.
-    constexpr affine in_outer_units(affine a) const noexcept {
-        if constexpr (!outer_multiplies<F>) return a;
-        const float inverse = safe_reciprocal(outer_scale);
-        return {product(a.s, inverse), F::map == form::offset ? product(a.z, inverse) : a.z};
-    }
     /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors overflow or vanish.
     constexpr void consider(affine wish, int solves) noexcept {
         for (;; --solves) {
-            const affine stored = F::groups == 1 ? as_stored(wish) : in_outer_units(wish);
+            const affine stored = as_stored(wish);
             const trial t = try_map<F>(stored, outer_scale, x, w);
             if (!any || t.error < least) {
                 any = true;
@@ -77,9 +74,19 @@ template <class F> struct map_search {
     }
 
 private:
+    /// What the wire would make of a wish; under two levels that is not known before all groups have theirs.
     constexpr affine as_stored(affine wish) const noexcept {
-        if constexpr (F::groups == 1) return F::at(F::project(std::array{wish}, outer), 0);
-        else return wish;
+        if constexpr (has_sub_scales<F>) {
+            return wish;
+        } else if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, 0, wish, outer);
+            return F::at(p, 0);
+        } else {
+            std::array<affine, F::groups> wishes{};
+            for (affine& a : wishes) a = wish;
+            return F::at(F::project(wishes, outer), 0);
+        }
     }
 };
 
@@ -98,8 +105,6 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
     search.consider(search.best, 3);
     return search.best;
 }
-
-template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
 
 template <class F> constexpr float group_error(const site<F>& s, const typename F::params& p, std::size_t g) noexcept {
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
