@@ -103,7 +103,8 @@ TEST_CASE("hessian: merge adds, copy copies, a moved-from one has no columns") {
 TEST_CASE("hessian: bad activations are named, and nothing is added") {
     hessian h = fresh(5);
     const sample::padded good = sample::activations(9, 5, 4);
-    for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
         auto X = good;
         X(7, 3) = bad;
         X(8, 1) = bad;

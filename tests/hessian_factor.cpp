@@ -47,7 +47,8 @@ double residual(const hessian_factor& f) {
     for (std::size_t i = 0; i < k; ++i) {
         std::vector<double> row(k);  // of U (H + damping)
         for (std::size_t t = i; t < k; ++t)
-            for (std::size_t j = 0; j < k; ++j) row[j] += double{f.upper_row(i)[t]} * (undamped(f, t, j) + (t != j ? 0 : f.dead(t) ? mean : shift));
+            for (std::size_t j = 0; j < k; ++j)
+                row[j] += double{f.upper_row(i)[t]} * (undamped(f, t, j) + (t != j ? 0 : f.dead(t) ? mean : shift));
         for (std::size_t j = i; j < k; ++j) {
             double sum = i == j ? -1 : 0;
             for (std::size_t t = j; t < k; ++t) sum += row[t] * double{f.upper_row(j)[t]};

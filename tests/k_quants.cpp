@@ -1,4 +1,4 @@
-// Q4_K and Q6_K against ggml's own bytes.
+// K-quants against ggml's own bytes.
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"
 
@@ -6,24 +6,28 @@
 #include <qlib/k_quants.hpp>
 
 TEST_SUITE("bytes") {
-    TEST_CASE("Q4_K and Q6_K have ggml's bytes, with and without importance") {
+    TEST_CASE("K-quants have ggml's bytes, with and without importance") {
+        golden::check<qlib::q2_k>(0x625ab113dbf02c81, 0xa1d05baaf4d53a86, 0x88725d290570411f, 0x3c42d4cf4737b18f);
+        golden::check<qlib::q3_k>(0x1aee70021a60b642, 0xd89b982a76d240ea, 0xc5499f831b90874f, 0xbea0812a9a781020);
         golden::check<qlib::q4_k>(0x7e5f3e742efeb63e, 0xc2b71d45f55086b2, 0x96f1a215b93ce5db, 0x94662fc966d35dd8);
+        golden::check<qlib::q5_k>(0xdac3409159f49f85, 0x09d21aeb8a88ae5e, 0x0a6b01d6e81348ec, 0x8abd7013f98f730a);
         golden::check<qlib::q6_k>(0x620ad5991abf9f3e, 0x063d90c9203459ce, 0xc99ecbd7f93a48b6, 0x07b837d0ddbbf0fe);
     }
 }
 
-TEST_CASE("six-bit scales and mins: every value in every place") {
-    std::array<std::int8_t, 8> sub{}, sub_back{};
-    std::array<std::uint8_t, 8> min{}, min_back{};
-    std::array<std::byte, 12> bytes{};
+TEST_CASE_TEMPLATE("packed sub-scales: every value in every place", P, qlib::six_bit_scales_and_mins, qlib::nibble_scales_and_mins, qlib::six_bit_signed_scales,
+                   qlib::int8_scales) {
+    std::array<std::int8_t, P::groups> sub{}, sub_back{};
+    std::array<std::uint8_t, P::groups> min{}, min_back{};
+    std::array<std::byte, P::bytes> bytes{};
     sample::random r{1};
     for (int i = 0; i < 1000; ++i) {
-        for (std::size_t j = 0; j < 8; ++j) {
-            sub[j] = static_cast<std::int8_t>(r.below(64));
-            min[j] = static_cast<std::uint8_t>(r.below(64));
+        for (std::size_t j = 0; j < P::groups; ++j) {
+            sub[j] = static_cast<std::int8_t>(static_cast<int>(r.below(1u << P::sub_bits)) - (P::sub_signed ? 1 << (P::sub_bits - 1) : 0));
+            min[j] = static_cast<std::uint8_t>(r.below(1u << P::min_bits));
         }
-        qlib::six_bit_scales_and_mins::store(sub, min, bytes.data());
-        qlib::six_bit_scales_and_mins::load(bytes.data(), sub_back, min_back);
+        P::store(sub, min, bytes.data());
+        P::load(bytes.data(), sub_back, min_back);
         REQUIRE(sub == sub_back);
         REQUIRE(min == min_back);
     }
@@ -44,7 +48,10 @@ TEST_CASE("a search encodes a super-block with less error than the reference") {
             }
             return sum;
         };
+        CHECK(error.operator()<qlib::q2_k>(qlib::fit::search) < error.operator()<qlib::q2_k>(qlib::fit::reference));
+        CHECK(error.operator()<qlib::q3_k>(qlib::fit::search) < error.operator()<qlib::q3_k>(qlib::fit::reference));
         CHECK(error.operator()<qlib::q4_k>(qlib::fit::search) < error.operator()<qlib::q4_k>(qlib::fit::reference));
+        CHECK(error.operator()<qlib::q5_k>(qlib::fit::search) < error.operator()<qlib::q5_k>(qlib::fit::reference));
         CHECK(error.operator()<qlib::q6_k>(qlib::fit::search) < error.operator()<qlib::q6_k>(qlib::fit::reference));
     }
 }

@@ -1,4 +1,4 @@
-// Q4_0, Q5_0, Q8_0 against ggml's own bytes.
+// ggml's one-level blocks against ggml's own bytes.
 #include "support/golden.hpp"
 #include "support/golden_check.hpp"
 
@@ -6,10 +6,14 @@
 #include <qlib/legacy_quants.hpp>
 
 TEST_SUITE("bytes") {
-    TEST_CASE("Q4_0, Q5_0 and Q8_0 have ggml's bytes, with and without importance") {
+    TEST_CASE("legacy quants have ggml's bytes, with and without importance") {
         golden::check<qlib::q4_0>(0x0bf221468422b42e, 0x4ba7ac24b48f26d4, 0xa2192c303d3d2702, 0xea3733ef7938b01c);
+        golden::check<qlib::q4_1>(0x5353c0451031e0e7, 0x52a5f4a675dbe5f7, 0x4707a8e4b981d24e, 0x3f2eab5ebb7022a2);
         golden::check<qlib::q5_0>(0x52146230d150c13f, 0x5ded9a7820186b39, 0x88a0f1e6678402c9, 0x4af35a3ab0493988);
+        golden::check<qlib::q5_1>(0xedc9f815f3020e1e, 0xf0aeabad99917473, 0x00573906f999e88f, 0x90b907c3b22bdc74);
         golden::check<qlib::q8_0>(0xabe598bb241e1e5c, 0xb8cf4fb50dfcf038, 0xabe598bb241e1e5c, 0xb8cf4fb50dfcf038);
+        golden::check<qlib::q1_0>(0x389f281b34b3c3d9, 0x8a1f0b4f29515103, 0x389f281b34b3c3d9, 0x8a1f0b4f29515103);
+        golden::check<qlib::q2_0>(0x3a4e9fcc115bfcdb, 0x04cc92105cc1265d, 0x3a4e9fcc115bfcdb, 0x04cc92105cc1265d);
     }
 }
 

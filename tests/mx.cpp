@@ -1,4 +1,4 @@
-// NVFP4 in ggml's block: its bytes, its scale type, and the tensor scale that ggml leaves outside.
+// MXFP4 and NVFP4 in ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside.
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"
 
@@ -6,7 +6,8 @@
 #include <qlib/mx.hpp>
 
 TEST_SUITE("bytes") {
-    TEST_CASE("NVFP4 has ggml's bytes; importance does not matter") {
+    TEST_CASE("MXFP4 and NVFP4 have ggml's bytes; importance does not matter") {
+        golden::check<qlib::mxfp4>(0x6317f3df7bb0cf3d, 0x1757eabc3afe9343, 0x6317f3df7bb0cf3d, 0x1757eabc3afe9343);
         golden::check<qlib::nvfp4>(0x516723289f70e27a, 0xdafd84bc34a3038a, 0x516723289f70e27a, 0xdafd84bc34a3038a);
     }
 }
@@ -54,4 +55,30 @@ TEST_CASE("an external tensor scale is found where the caller keeps it") {
     REQUIRE(qlib::dequantize(*apart, {z.data(), 4, 128}).ok());
     CHECK(y == z);
     CHECK(!qlib::qview<qlib::nvfp4>::over(blocks, 4, 128).has_value());
+}
+
+TEST_CASE("half E8M0: two subnormals, no NaN, nearest power of two") {
+    CHECK(qlib::half_e8m0{0}.value() == 0x1p-128f);
+    CHECK(qlib::half_e8m0{1}.value() == 0x1p-127f);
+    CHECK(qlib::half_e8m0{128}.value() == 1);
+    CHECK(qlib::half_e8m0{255}.value() == 0x1p127f);
+    for (unsigned c = 0; c < 255; ++c) CHECK(qlib::half_e8m0::from(qlib::half_e8m0{static_cast<std::uint8_t>(c)}.value()).bits == c);
+    CHECK(qlib::half_e8m0::from(3e38f).bits == 254);
+}
+
+TEST_CASE("MXFP4: a search finds the best of all 255 scales") {
+    double found = 0, best = 0;
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+        const auto x = sample::weights(32, seed);
+        const qlib::site<qlib::mxfp4> s{x, {}, 0, {}};
+        found += double{qlib::detail::group_error<qlib::mxfp4>(s, qlib::search_fit{}.block<qlib::mxfp4>(s), 0)};
+        double least = 1e9;
+        for (unsigned c = 0; c < 255; ++c) {
+            qlib::mxfp4::params p;
+            p.scale[0].bits = static_cast<std::uint8_t>(c);
+            least = std::min(least, double{qlib::detail::group_error<qlib::mxfp4>(s, p, 0)});
+        }
+        best += least;
+    }
+    CHECK(found <= best * 1.000001);
 }

@@ -27,7 +27,8 @@ TEST_CASE("rows: every element is one chain of FMAs in the order of the terms, w
                 CAPTURE(rows);
                 CAPTURE(cols);
                 CAPTURE(depth);
-                auto y = sample::normal_matrix(rows, cols, 1), c = sample::normal_matrix(rows, depth, 2), x = sample::normal_matrix(depth, cols, 3);
+                auto y = sample::normal_matrix(rows, cols, 1), c = sample::normal_matrix(rows, depth, 2);
+                auto x = sample::normal_matrix(depth, cols, 3);
                 auto want = y;
                 const detail::strided cs{c.data.data(), detail::signed_size(c.stride)}, xs{x.data.data(), detail::signed_size(x.stride)};
                 reference(want.view(), cs, xs, depth);

@@ -1,10 +1,18 @@
-// Ternary weights in base 3.
+// Ternary weights: ggml's bytes, and base 3.
+#include "support/golden_check.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/dequantize.hpp>
 #include <qlib/quantize.hpp>
 #include <qlib/ternary.hpp>
+
+TEST_SUITE("bytes") {
+    TEST_CASE("TQ1_0 and TQ2_0 have ggml's bytes") {
+        golden::check<qlib::tq1_0>(0xd2d75c98af39d066, 0xa6c0d59123c09801, 0xd2d75c98af39d066, 0xa6c0d59123c09801);
+        golden::check<qlib::tq2_0>(0x359fe303caf2ac4b, 0xa6c0d59123c09801, 0x359fe303caf2ac4b, 0xa6c0d59123c09801);
+    }
+}
 
 TEST_CASE("weights that are ternary are kept exactly, at 1.8 bits") {
     sample::random r{1};

@@ -1,5 +1,6 @@
 #pragma once
-// Microscaling formats: NVFP4 in ggml's block. Sources: ggml-common.h and ggml-quants.c (block_nvfp4), NVIDIA's NVFP4.
+// Microscaling formats in ggml's blocks: MXFP4 and NVFP4. Sources: ggml-common.h, ggml-quants.c; OCP MX v1.0; NVIDIA's NVFP4.
+#include "fit/ggml_search.hpp"
 #include "format/format.hpp"
 
 QLIB_EXACT_BEGIN
@@ -31,8 +32,58 @@ struct ue4m3 {
     }
 };
 
+/// Half of an E8M0 value, ggml's scale of doubled E2M1 levels: 2^(bits - 128). Code 255 is 2^127, no NaN.
+struct half_e8m0 {
+    using storage = std::uint8_t;
+    storage bits{};
+    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
+        return detail::float_of(bits < 2 ? 0x00200000u << bits : static_cast<std::uint32_t>(bits - 1) << 23);
+    }
+    /// Never 255, which ggml's validation refuses.
+    [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+        return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
+    }
+    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
+};
+
 /// E2M1 in code order; code 8 is a plain zero, and none chooses it.
 inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+/// Twice those levels: integers.
+inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for both formats.
+constexpr std::uint8_t ggml_first_nearest(const std::array<float, 16>& levels, float d, float x) noexcept {
+    std::uint8_t best = 0;
+    float least = magnitude(product(levels[0], d) - x);
+    for (std::uint8_t c = 1; c < 16; ++c) {
+        const float e = magnitude(product(levels[c], d) - x);
+        if (e < least) { least = e; best = c; }
+    }
+    return best;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
+/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
+struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
+    QLIB_INLINE static constexpr encoded<mxfp4> reference(const site<mxfp4>& s) noexcept {
+        encoded<mxfp4> e;
+        const float amax = detail::magnitude(detail::extreme_of(s.x.data(), 32));
+        const auto exponent = static_cast<int>(detail::bits_of(amax) >> 23) - 2;
+        e.params.scale[0].bits = static_cast<std::uint8_t>(exponent > 0 ? exponent : 0);
+        for (std::size_t i = 0; i < 32; ++i) e.code[i] = detail::ggml_first_nearest(doubled_e2m1_levels, e.params.scale[0].value(), s.x[i]);
+        return e;
+    }
+};
+static_assert(block_bytes<mxfp4> == 17);
 
 /// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF: `<name>.scale`), which
 /// ggml's own encoder leaves at 1.
@@ -41,17 +92,9 @@ struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>,
     QLIB_INLINE static constexpr encoded<nvfp4> reference(const site<nvfp4>& s) noexcept {
         encoded<nvfp4> e;
         for (std::size_t g = 0; g < groups; ++g) {
-            float amax = 0;
-            for (std::size_t i = 0; i < 16; ++i) amax = detail::larger(amax, detail::magnitude(s.x[16 * g + i]));
+            const float amax = detail::magnitude(detail::extreme_of(&s.x[16 * g], 16));
             e.params.scale[g] = ue4m3::from_ggml(amax / 6.0f);
-            const float d = e.params.scale[g].value();
-            for (std::size_t i = 0; i < 16; ++i) {  // the first of the nearest, in code order
-                float least = 0;
-                for (std::size_t c = 0; c < 16; ++c) {
-                    const float error = detail::magnitude(detail::product(e2m1_levels[c], d) - s.x[16 * g + i]);
-                    if (c == 0 || error < least) { least = error; e.code[16 * g + i] = static_cast<std::uint8_t>(c); }
-                }
-            }
+            for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) e.code[i] = detail::ggml_first_nearest(e2m1_levels, e.params.scale[g].value(), s.x[i]);
         }
         return e;
     }

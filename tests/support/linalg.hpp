@@ -19,7 +19,8 @@ struct padded {
     [[nodiscard]] qlib::matrix_view<float> view() { return {data.data(), rows, cols, stride}; }
     float& operator()(std::size_t r, std::size_t c) { return data[r * stride + c]; }
     bool same_bits(const padded& other) const {
-        return data.size() == other.data.size() && (data.empty() || std::memcmp(data.data(), other.data.data(), data.size() * sizeof(float)) == 0);
+        if (data.size() != other.data.size()) return false;
+        return data.empty() || std::memcmp(data.data(), other.data.data(), data.size() * sizeof(float)) == 0;
     }
 };
 

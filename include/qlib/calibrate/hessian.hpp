@@ -26,8 +26,8 @@ inline constexpr std::size_t hessian_header_floats = sizeof(hessian_header) / si
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which sums of x x^T keep (they keep half of it), no sum of
-/// two Hessians overflows.
+/// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which a sum of x x^T keeps with a factor of 2 to spare,
+/// the sum of two Hessians does not overflow.
 inline constexpr float hessian_limit = 0x1p125f;
 
 [[nodiscard]] inline error hessian_overflow() noexcept {
@@ -95,7 +95,8 @@ inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::s
     const auto cols = static_cast<std::size_t>(head.cols);
     const std::size_t wanted = saturating_multiply(hessian_floats(cols), sizeof(float));
     if (wanted == size) return cols;
-    return error{size < wanted ? errc::truncated : errc::malformed, "{0} columns need {1} bytes, but there are {2}", "Hessian", {cols, wanted, size}};
+    return error{size < wanted ? errc::truncated : errc::malformed, "{0} columns need {1} bytes, but there are {2}", "Hessian",
+                 {cols, wanted, size}};
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE

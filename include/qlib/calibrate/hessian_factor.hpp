@@ -14,7 +14,7 @@ struct factor_options {
 /// What factorize() had to do.
 struct factor_report {
     float damping = 0;           ///< the one that was used, relative
-    int rung = 0;                ///< 0: as asked; 1, 2, ...: so many times more damping
+    int rung = 0;                ///< 0: as asked; 1, 2, ...: how often the damping grew, or that many and then the last rung
     bool diagonal_only = false;  ///< the last rung: U is diagonal, which turns GPTQ into weighted rounding
     std::size_t dead_columns = 0;
 };
@@ -99,10 +99,10 @@ inline void use_diagonal(const factor_parts& p, float damping) noexcept {
 }
 
 inline status climb_ladder(const factor_parts& p, const factor_options& options, const call& how, factor_report& report) noexcept {
-    constexpr float least_damping = 1e-4f;
+    constexpr float least_damping = 1e-4f, enough = 0.5f;  // 0.5: ten times 0.1f is a little less than 1
     float damping = options.damping;
     status s = try_damping(p, damping, how);
-    for (; !s && s.error().code == errc::not_positive && !options.strict && damping < 1; ++report.rung) {
+    for (; !s && s.error().code == errc::not_positive && !options.strict && damping < enough; ++report.rung) {
         damping = larger(product(10.0f, damping), least_damping);
         s = try_damping(p, damping, how);
     }
@@ -204,8 +204,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 ///
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
 /// error   argument, shape, unsupported, memory; not_positive only when options.strict
-/// ladder  when H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is 1 or more; then
-///         a diagonal U. Never silently: report() says which.
+/// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
+///         more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads
 /// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed factor
 [[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {}, call how = {}) noexcept {
@@ -219,7 +219,9 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 
 /// The floats of scratch that quadratic_losses wants.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t quadratic_losses_scratch(std::size_t rows) noexcept { return saturating_multiply(rows, loss_cols); }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t quadratic_losses_scratch(std::size_t rows) noexcept {
+    return saturating_multiply(rows, loss_cols);
+}
 
 /// loss[r] = d H d^T for every row d of D, under the undamped H in its own units.
 ///

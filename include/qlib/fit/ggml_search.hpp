@@ -1,7 +1,8 @@
 #pragma once
 // The searches of ggml's own encoders, to the bit: the order of every sum and product is part of the format's bytes.
 // Source: ggml-quants.c, functions make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
-#include "../numeric/exact.hpp"
+#include "../format/concept.hpp"
+#include "../numeric/minifloat.hpp"
 
 #include <array>
 
@@ -47,6 +48,44 @@ constexpr float ggml_signed_search(std::size_t n, int nmax, const float* x, cons
     return scale;
 }
 
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2, codes improved one by one. Writes levels + nmax.
+template <std::size_t N> constexpr float ggml_descent_search(int nmax, const float* x, std::uint8_t* codes) noexcept {
+    const float extreme = extreme_of(x, N);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = 0;
+    if (magnitude(extreme) < ggml_group_max_eps) return 0;
+    const float inverse = -static_cast<float>(nmax) / extreme;
+    std::array<int, N> l{};
+    float lx = 0, ll = 0;
+    for (std::size_t i = 0; i < N; ++i) {
+        l[i] = clamp_int(round_even(product(inverse, x[i])), -nmax, nmax - 1);
+        const float w = product(x[i], x[i]), level = static_cast<float>(l[i]);
+        lx += product(product(w, x[i]), level);
+        ll += product(product(w, level), level);
+    }
+    for (int pass = 0; pass < 5; ++pass) {
+        bool changed = false;
+        for (std::size_t i = 0; i < N; ++i) {
+            const float w = product(x[i], x[i]), level = static_cast<float>(l[i]);
+            float rest_lx = lx - product(product(w, x[i]), level);
+            if (!(rest_lx > 0)) continue;
+            float rest_ll = ll - product(product(w, level), level);
+            const int tried = clamp_int(round_even(product(x[i], rest_ll) / rest_lx), -nmax, nmax - 1);
+            if (tried == l[i]) continue;
+            const auto t = static_cast<float>(tried);
+            rest_lx += product(product(w, x[i]), t);
+            rest_ll += product(product(w, t), t);
+            if (!(rest_ll > 0 && product(product(rest_lx, rest_lx), ll) > product(product(lx, lx), rest_ll))) continue;
+            l[i] = tried;
+            lx = rest_lx;
+            ll = rest_ll;
+            changed = true;
+        }
+        if (!changed) break;
+    }
+    for (std::size_t i = 0; i < N; ++i) codes[i] = static_cast<std::uint8_t>(l[i] + nmax);
+    return ll > 0 ? lx / ll : 0;
+}
+
 struct scale_and_min { float scale = 0, min = 0; };  // value = scale * l - min
 
 /// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
@@ -54,7 +93,6 @@ struct ggml_min_steps {
     float first, delta;
     int count;
     bool absolute_error = false;
-    bool negative_range_is_empty = false;  ///< make_qkx3's test for a degenerate group
 };
 
 /// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w.
@@ -68,7 +106,7 @@ constexpr scale_and_min ggml_min_search(int nmax, const float* x, const float* w
         sum_x += product(w[i], x[i]);
     }
     if (low > 0) low = 0;
-    if (high == low || (steps.negative_range_is_empty && high <= low)) {
+    if (high <= low) {  // make_qkx2 asks for equality, which is the same as long as low <= 0 <= high or low <= high
         for (std::size_t i = 0; i < N; ++i) codes[i] = 0;
         return {0, -low};
     }
@@ -176,6 +214,15 @@ constexpr int round_away(float x) noexcept {
     const int t = truncate(x);
     const float rest = x - static_cast<float>(t);
     return rest >= 0.5f ? t + 1 : rest <= -0.5f ? t - 1 : t;
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
+template <class F> constexpr encoded<F> ggml_ternary_block(const site<F>& s) noexcept {
+    encoded<F> e;
+    const float d = magnitude(extreme_of(s.x.data(), s.x.size())), inverse = d != 0 ? 1.0f / d : 0.0f;
+    e.params.scale[0] = f16::from(d);
+    for (std::size_t i = 0; i < s.x.size(); ++i) e.code[i] = static_cast<std::uint8_t>(round_away(product(s.x[i], inverse)) + 1);
+    return e;
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE

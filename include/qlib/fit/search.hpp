@@ -102,6 +102,7 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
         search.consider(a, F::map == form::offset ? 1 : 0);
         if constexpr (lopsided) search.consider({-a.s, 0}, 0);
     }
+    for (const float k : {1.25f, 1.5f}) search.consider(map_of_range<F>({product(r.low, k), product(r.high, k)}), 0);  // for coarse scale types
     search.consider(search.best, 3);
     return search.best;
 }

@@ -25,7 +25,8 @@ private:
 
     /// One or two rows of y; the coefficients stay in registers.
     template <int Rows, int Terms>
-    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0, float* __restrict y1) noexcept {
+    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
+                     float* __restrict y1) noexcept {
         float a[Terms], b[Terms];
 #pragma GCC unroll 8
         for (int t = 0; t < Terms; ++t) {
