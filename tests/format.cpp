@@ -59,7 +59,8 @@ TEST_CASE_TEMPLATE("weights survive, in whole and in ragged rows", F, QLIB_WITNE
     for (const std::size_t cols : std::vector<std::size_t>{qlib::block_size<F>, 3 * qlib::block_size<F>, qlib::block_size<F> + 1, std::size_t{1}, std::size_t{200}}) {
         const auto x = sample::weights(5 * cols, cols);
         for (const qlib::fit f : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
-            const auto q = qlib::quantize<F>({x.data(), 5, cols}, {.fit = f});
+            const std::vector<float> ones(f == qlib::fit::search ? cols : 0, 1.0f);  // plain least squares
+            const auto q = qlib::quantize<F>({x.data(), 5, cols}, {.fit = f, .importance = ones});
             if (!qlib::has_ragged_rows<F> && cols % qlib::block_size<F> != 0) {
                 REQUIRE(!q.has_value());
                 CHECK(q.error().code == qlib::errc::ragged);

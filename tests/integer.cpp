@@ -48,9 +48,10 @@ TEST_CASE_TEMPLATE("every combination keeps its weights, at any width, by any fi
     constexpr double least = 5.0 * F::spec.bits - 7;
     for (const std::size_t cols : std::vector<std::size_t>{1, 47, 64, 100, 128, 300}) {
         const auto x = sample::weights(9 * cols, cols);
+        const std::vector<float> ones(cols, 1.0f);
         double plain = 0;
         for (const qlib::fit f : {qlib::fit::plain, qlib::fit::search}) {
-            const auto q = qlib::quantize<F>({x.data(), 9, cols}, {.fit = f});
+            const auto q = qlib::quantize<F>({x.data(), 9, cols}, {.fit = f, .importance = ones});
             REQUIRE(q.has_value());
             const double db = sample::sqnr(x, decoded<F>(*q));
             CHECK(db > (f == qlib::fit::search ? least : least - 4));

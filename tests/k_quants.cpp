@@ -36,15 +36,15 @@ TEST_CASE_TEMPLATE("packed sub-scales: every value in every place", P, qlib::six
 TEST_CASE("a search encodes a super-block with less error than the reference") {
     const auto x = sample::weights(64 * 512, 3);
     for (const bool weighted : {false, true}) {
-        const auto w = sample::importance(512, 5);
+        const auto w = weighted ? sample::importance(512, 5) : std::vector<float>(512, 1.0f);
         const auto error = [&]<class F>(qlib::fit f) {
-            const auto q = qlib::quantize<F>({x.data(), 64, 512}, {.fit = f, .importance = weighted ? std::span<const float>(w) : std::span<const float>()});
+            const auto q = qlib::quantize<F>({x.data(), 64, 512}, {.fit = f, .importance = weighted || f == qlib::fit::search ? std::span<const float>(w) : std::span<const float>()});
             std::vector<float> y(x.size());
             REQUIRE(qlib::dequantize(q->view(), {y.data(), 64, 512}).ok());
             double sum = 0;
             for (std::size_t i = 0; i < x.size(); ++i) {
                 const double d = double{x[i]} - double{y[i]};
-                sum += (weighted ? double{w[i % 512]} : 1.0) * d * d;
+                sum += double{w[i % 512]} * d * d;
             }
             return sum;
         };

@@ -69,8 +69,8 @@ TEST_CASE("half E8M0: two subnormals, no NaN, nearest power of two") {
 TEST_CASE("MXFP4: a search finds the best of all 255 scales") {
     double found = 0, best = 0;
     for (std::uint64_t seed = 0; seed < 50; ++seed) {
-        const auto x = sample::weights(32, seed);
-        const qlib::site<qlib::mxfp4> s{x, {}, 0, {}};
+        const auto x = sample::weights(32, seed), w = sample::importance(32, seed);
+        const qlib::site<qlib::mxfp4> s{x, w, 0, {}};
         found += double{qlib::detail::group_error<qlib::mxfp4>(s, qlib::search_fit{}.block<qlib::mxfp4>(s), 0)};
         double least = 1e9;
         for (unsigned c = 0; c < 255; ++c) {

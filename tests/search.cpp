@@ -27,7 +27,7 @@ template <class F, class Fit> double block_error(const std::vector<float>& x, co
 TEST_CASE_TEMPLATE("never worse than plain, with importance and without", F, QLIB_WITNESSES) {
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
         const auto x = sample::weights(qlib::block_size<F>, seed);
-        const auto w = seed % 2 != 0 ? sample::importance(x.size(), seed) : std::vector<float>();
+        const auto w = seed % 2 != 0 ? sample::importance(x.size(), seed) : std::vector<float>(x.size(), 1.0f);
         CHECK(block_error<F>(x, w, qlib::search_fit{}) <= block_error<F>(x, w, qlib::plain_fit{}) * 1.00001);
     }
 }

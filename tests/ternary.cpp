@@ -31,8 +31,9 @@ TEST_CASE("weights that are ternary are kept exactly, at 1.8 bits") {
 
 TEST_CASE("a search finds ternary codes for weights that are not") {
     const auto x = sample::weights(64 * 320, 2);
+    const std::vector<float> ones(320, 1.0f);
     const auto db = [&](qlib::fit f) {
-        const auto q = qlib::quantize<qlib::ternary_g80>({x.data(), 64, 320}, {.fit = f});
+        const auto q = qlib::quantize<qlib::ternary_g80>({x.data(), 64, 320}, {.fit = f, .importance = ones});
         std::vector<float> y(x.size());
         REQUIRE(qlib::dequantize(q->view(), {y.data(), 64, 320}).ok());
         return sample::sqnr(x, y);

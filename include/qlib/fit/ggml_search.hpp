@@ -19,6 +19,12 @@ constexpr float extreme_of(const float* x, std::size_t n) noexcept {
     return extreme;
 }
 
+/// ggml's nearest_int: halves to even up to 2^22, beyond it what the sum's lower bits say: -2^22 for an infinity, 0 for a NaN. Scales
+/// of subnormal weights have such inverses.
+constexpr int nearest_int(float x) noexcept {
+    return static_cast<int>(bits_of(x + 12582912.0f) & 0x007FFFFFu) - 0x00400000;  // 12582912 = 1.5 * 2^23
+}
+
 constexpr int clamp_int(int v, int low, int high) noexcept { return v < low ? low : v > high ? high : v; }
 
 /// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
@@ -34,14 +40,14 @@ constexpr float ggml_signed_search(std::size_t n, int nmax, const float* x, cons
         const float inverse = k == 0 ? -steps / extreme : -(steps + product(0.1f, static_cast<float>(is))) / extreme;
         float lx = 0, ll = 0;
         for (std::size_t i = 0; i < n; ++i) {
-            const auto l = static_cast<float>(clamp_int(round_even(product(inverse, x[i])), -nmax, nmax - 1));
+            const auto l = static_cast<float>(clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1));
             const float weight = w != nullptr ? w[i] : product(x[i], x[i]);
             lx += product(product(weight, x[i]), l);
             ll += product(product(weight, l), l);
         }
         if (k == 0 ? false : !(ll > 0 && product(lx, lx) > product(best, ll))) continue;
         for (std::size_t i = 0; i < n; ++i)
-            codes[i] = static_cast<std::uint8_t>(clamp_int(round_even(product(inverse, x[i])), -nmax, nmax - 1) + nmax);
+            codes[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1) + nmax);
         scale = ll != 0 ? lx / ll : 0;
         best = product(scale, lx);
     }
@@ -57,7 +63,7 @@ template <std::size_t N> constexpr float ggml_descent_search(int nmax, const flo
     std::array<int, N> l{};
     float lx = 0, ll = 0;
     for (std::size_t i = 0; i < N; ++i) {
-        l[i] = clamp_int(round_even(product(inverse, x[i])), -nmax, nmax - 1);
+        l[i] = clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1);
         const float w = product(x[i], x[i]), level = static_cast<float>(l[i]);
         lx += product(product(w, x[i]), level);
         ll += product(product(w, level), level);
@@ -69,7 +75,7 @@ template <std::size_t N> constexpr float ggml_descent_search(int nmax, const flo
             float rest_lx = lx - product(product(w, x[i]), level);
             if (!(rest_lx > 0)) continue;
             float rest_ll = ll - product(product(w, level), level);
-            const int tried = clamp_int(round_even(product(x[i], rest_ll) / rest_lx), -nmax, nmax - 1);
+            const int tried = clamp_int(nearest_int(product(x[i], rest_ll) / rest_lx), -nmax, nmax - 1);
             if (tried == l[i]) continue;
             const auto t = static_cast<float>(tried);
             rest_lx += product(product(w, x[i]), t);
@@ -112,7 +118,7 @@ constexpr scale_and_min ggml_min_search(int nmax, const float* x, const float* w
     }
     const auto levels = [&](float inverse, std::uint8_t* out) {
         for (std::size_t i = 0; i < N; ++i)
-            out[i] = static_cast<std::uint8_t>(clamp_int(round_even(product(inverse, x[i] - low)), 0, nmax));
+            out[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, x[i] - low)), 0, nmax));
     };
     const auto error_of = [&](float scale, float min, const std::uint8_t* l) {
         float sum = 0;
@@ -162,7 +168,7 @@ template <std::size_t N> constexpr float ggml_positive_search(int nmax, const fl
         const float scale = 1 / inverse;
         float sum = 0;
         for (std::size_t i = 0; i < N; ++i) {
-            int l = round_even(product(inverse, x[i]));
+            int l = nearest_int(product(inverse, x[i]));
             if (limit && l > nmax) l = nmax;
             const float e = x[i] - product(scale, static_cast<float>(l));
             sum += product(product(w[i], e), e);
@@ -177,7 +183,7 @@ template <std::size_t N> constexpr float ggml_positive_search(int nmax, const fl
     }
     float lx = 0, ll = 0;
     for (std::size_t i = 0; i < N; ++i) {
-        const int l = clamp_int(round_even(product(inverse, x[i])), -nmax, nmax);
+        const int l = clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax);
         codes[i] = static_cast<std::uint8_t>(l);
         lx += product(product(w[i], x[i]), static_cast<float>(l));
         ll += product(product(w[i], static_cast<float>(l)), static_cast<float>(l));
@@ -188,7 +194,7 @@ template <std::size_t N> constexpr float ggml_positive_search(int nmax, const fl
             const auto l = static_cast<float>(codes[i]);
             float rest_lx = lx - product(product(w[i], x[i]), l), rest_ll = ll - product(product(w[i], l), l);
             if (!(rest_lx > 0 && rest_ll > 0)) continue;
-            const int tried = clamp_int(round_even(product(x[i], rest_ll) / rest_lx), 0, nmax);
+            const int tried = clamp_int(nearest_int(product(x[i], rest_ll) / rest_lx), 0, nmax);
             if (tried == codes[i]) continue;
             const auto t = static_cast<float>(tried);
             rest_lx += product(product(w[i], x[i]), t);
@@ -208,20 +214,24 @@ template <std::size_t N> constexpr float ggml_positive_search(int nmax, const fl
 constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
 
 /// trunc(x), as the cast to int8 does for what the encoders feed it; total for the rest.
-constexpr int truncate(float x) noexcept { return x > -32768.0f && x < 32767.0f ? static_cast<int>(x) : 0; }
-/// roundf: halves away from zero.
+constexpr bool truncates(float x) noexcept { return x > -32768.0f && x < 32767.0f; }
+constexpr int truncate(float x) noexcept { return truncates(x) ? static_cast<int>(x) : 0; }
+/// roundf: halves away from zero; 0 for what truncate cannot do.
 constexpr int round_away(float x) noexcept {
+    if (!truncates(x)) return 0;
     const int t = truncate(x);
     const float rest = x - static_cast<float>(t);
     return rest >= 0.5f ? t + 1 : rest <= -0.5f ? t - 1 : t;
 }
 
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-template <class F> constexpr encoded<F> ggml_ternary_block(const site<F>& s) noexcept {
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> constexpr encoded<F> ggml_ternary_block(const site<F>& s, std::uint8_t beyond) noexcept {
     encoded<F> e;
     const float d = magnitude(extreme_of(s.x.data(), s.x.size())), inverse = d != 0 ? 1.0f / d : 0.0f;
     e.params.scale[0] = f16::from(d);
-    for (std::size_t i = 0; i < s.x.size(); ++i) e.code[i] = static_cast<std::uint8_t>(round_away(product(s.x[i], inverse)) + 1);
+    for (std::size_t i = 0; i < s.x.size(); ++i)
+        e.code[i] = is_finite(inverse) ? static_cast<std::uint8_t>(round_away(product(s.x[i], inverse)) + 1) : beyond;
     return e;
 }
 

@@ -37,6 +37,13 @@ template <class F> constexpr affine plain_map(std::span<const float> x) noexcept
     }
 }
 
+/// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
+constexpr std::span<const float> some_importance(std::span<const float> w) noexcept {
+    for (const float v : w)
+        if (v > 0) return w;
+    return {};
+}
+
 /// The part of a site that group g covers; empty for a group beyond a ragged end.
 template <class F> QLIB_INLINE constexpr std::span<const float> group_of(std::span<const float> x, std::size_t g) noexcept {
     const std::size_t first = g * F::group;

@@ -111,6 +111,19 @@ template <class F> constexpr float group_error(const site<F>& s, const typename 
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
 }
 
+/// What weights count for when nothing is known of their inputs: the rms of the 32 around them plus their own magnitude. Plain least
+/// squares has less error and does more harm: it shrinks large weights (Q4_0 on a 15M-parameter Llama: perplexity 4.50 plain, 4.38 so).
+constexpr std::span<const float> magnitude_importance(std::span<const float> x, std::span<float> out) noexcept {
+    for (std::size_t first = 0; first < x.size(); first += 32) {
+        const auto part = x.subspan(first, smaller_size(32, x.size() - first));
+        float sum = 0;
+        for (const float v : part) sum += product(v, v);
+        const float rms = square_root(sum / static_cast<float>(part.size()));
+        for (std::size_t i = 0; i < part.size(); ++i) out[first + i] = rms + magnitude(part[i]);
+    }
+    return some_importance(out.first(x.size()));
+}
+
 /// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
 template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
     for (std::size_t g = 0; g < F::groups; ++g) {
@@ -136,10 +149,13 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
 namespace qlib::inline v0 {
 
 /// Least weighted squared error over about 40 ranges per group, then least squares; never worse than plain_fit on one-level formats.
+/// Importance of ones gives plain least squares; without importance a weight counts for the rms around it plus its own magnitude.
 /// About 60 times plain_fit's work.
 struct search_fit {
     static constexpr const char* name = "search";
-    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+    template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
+        std::array<float, block_size<F>> own{};
+        if (s.importance.empty()) s.importance = detail::magnitude_importance(s.x, own);
         const auto& outer = s.outer;
         auto p = detail::project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
             return detail::search_map<F>(outer, weights, importance);

@@ -32,13 +32,6 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
     }
 }
 
-/// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
-constexpr std::span<const float> some_importance(std::span<const float> w) noexcept {
-    for (const float v : w)
-        if (v > 0) return w;
-    return {};
-}
-
 /// Whether a fit encodes whole blocks of F itself, as an original does.
 template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
 

@@ -92,7 +92,7 @@ public:
     using format_type = F;
     using pointers = plane_pointers<F, Byte>;
 
-    basic_view() noexcept = default;
+    QLIB_INLINE basic_view() noexcept = default;
     /// A writable view is a readable one.
     QLIB_INLINE operator basic_view<F, const std::byte>() const noexcept
         requires std::same_as<Byte, std::byte>
@@ -110,7 +110,7 @@ public:
     }
     /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
     /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
-    [[nodiscard]] static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
+    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
         const auto shape = detail::wire_shape_of<F>(rows, cols);
         basic_view v;
@@ -141,7 +141,7 @@ public:
     [[nodiscard]] QLIB_INLINE bool sliceable() const noexcept { return !has_flat_blocks<F> || cols_ % block_size<F> == 0; }
 
     /// `count` rows from row `first` on. error: shape, unsliceable.
-    [[nodiscard]] result<basic_view> row_range(std::size_t first, std::size_t count) const noexcept {
+    [[nodiscard]] QLIB_TAGGED result<basic_view> row_range(std::size_t first, std::size_t count) const noexcept {
         if (first > rows_ || count > rows_ - first) return error{errc::shape, "rows {0} to {1} of {2}", "row_range", {first, first + count, rows_}};
         if (!sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "row_range", {block_size<F>, cols_}};
         basic_view v = *this;

@@ -1,0 +1,82 @@
+#pragma once
+// Every named format, its number and its name; visit() goes from a number at run time to the type at compile time.
+#include "fp8.hpp"
+#include "integer.hpp"
+#include "iq_quants.hpp"
+#include "k_quants.hpp"
+#include "legacy_quants.hpp"
+#include "mx.hpp"
+#include "nf4.hpp"
+#include "ternary.hpp"
+
+#include "core/result.hpp"
+
+/// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
+#define QLIB_NAMED_FORMATS(X)                                                                                                         \
+    X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0") X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0")                                    \
+    X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K") X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K")                               \
+    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")                                       \
+    X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0") X(q2_0, 42, "Q2_0")                                               \
+    X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ")                                                                                 \
+    X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \
+    X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")                     \
+    X(int8_row, 0x1023, "INT8_ROW") X(ternary_g80, 0x1030, "TERNARY_G80")
+
+namespace qlib::inline v0 {
+
+/// A named format as a number. ggml's formats have ggml's numbers; the others begin at 0x1000.
+enum class format_id : std::uint32_t {
+#define QLIB_FORMAT(type, number, name) type = number,
+    QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+};
+
+/// All of them, ascending.
+inline constexpr std::array all_format_ids{
+#define QLIB_FORMAT(type, number, name) format_id::type,
+    QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a status or a result.
+///
+///     visit(id, [&]<block_format F>() -> status { return dequantize(*qview<F>::over(bytes, rows, cols), out); });
+template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&& use, Arguments&&... arguments) {
+    using R = decltype(use.template operator()<q4_0>(arguments...));
+    switch (id) {
+#define QLIB_FORMAT(type, number, name) \
+    case format_id::type: return use.template operator()<type>(arguments...);
+        QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+    }
+    return R(error{errc::unsupported, "there is no format number {0}", "format", {static_cast<std::uint64_t>(id)}});
+}
+
+/// The name of a format, "Q4_K"; empty for an unknown id.
+[[nodiscard]] constexpr std::string_view format_name(format_id id) noexcept {
+    switch (id) {
+#define QLIB_FORMAT(type, number, name) \
+    case format_id::type: return name;
+        QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+    }
+    return {};
+}
+
+/// The format of a name, in either case; "q4_k", "Q4_K". error: unsupported.
+[[nodiscard]] inline result<format_id> format_named(std::string_view text) noexcept {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    for (const format_id id : all_format_ids) {
+        const std::string_view known = format_name(id);
+        bool same = known.size() == text.size();
+        for (std::size_t i = 0; same && i < text.size(); ++i) same = lower(known[i]) == lower(text[i]);
+        if (same) return id;
+    }
+    return error{errc::unsupported, "there is no format of this name", "format", {}};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
