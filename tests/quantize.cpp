@@ -105,3 +105,29 @@ TEST_CASE("the reported error is that of the lowest row, whatever the threads do
         CHECK(q.error().sizes[1] == 7);
     }
 }
+
+TEST_CASE_TEMPLATE("f16 and bf16 weights count as the floats they are", F, qlib::q4_0, qlib::q4_k, witness::own, qlib::nf4_dq, qlib::fp8_e4m3_tile128) {
+    const std::size_t rows = 6, cols = 2 * qlib::block_size<F>;
+    const auto x = sample::weights(rows * cols, 6);
+    const auto same = [&]<class T>(T) {
+        std::vector<T> half(x.size());
+        std::vector<float> wide(x.size());
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            half[i] = T::from(x[i]);
+            wide[i] = half[i].value();
+        }
+        const qlib::matrix_view<T> writable{half.data(), rows, cols};
+        const qlib::matrix_view<const T> view = writable;
+        for (const qlib::fit f : {qlib::fit::plain, qlib::fit::reference}) {
+            const auto want = qlib::quantize<F>({wide.data(), rows, cols}, {.fit = f});
+            const auto got = qlib::quantize<F>(view, {.fit = f});
+            REQUIRE(got.has_value());
+            CHECK(std::ranges::equal(want->bytes(), got->bytes()));
+            auto into = qlib::qmatrix<F>::make(rows, cols);
+            REQUIRE(qlib::quantize_into(writable, into->span(), {.fit = f}).ok());
+            CHECK(std::ranges::equal(want->bytes(), into->bytes()));
+        }
+    };
+    same(qlib::f16{});
+    same(qlib::bf16{});
+}

@@ -2,18 +2,17 @@
 //   main.cpp           the way through the file
 //   which_tensors.hpp  which tensors are quantized at all
 //   targets.hpp        formats by name, and qlib's calls
-//   thread_team.hpp    threads for qlib
 //   weights.hpp, sqnr.hpp, report.hpp, files.hpp, failure.hpp, synthetic_model.hpp   what is around them
 #include "failure.hpp"
 #include "files.hpp"
 #include "report.hpp"
 #include "synthetic_model.hpp"
 #include "targets.hpp"
-#include "thread_team.hpp"
 #include "weights.hpp"
 #include "which_tensors.hpp"
 
 #include <CLI/CLI.hpp>
+#include <qlib/core/thread_pool.hpp>
 
 #include <chrono>
 #include <map>
@@ -63,7 +62,7 @@ void announce(const outcome& o, qlib::gguf_writer& out) {
 }
 
 /// Quantizes or copies one tensor into the file.
-void write_tensor(outcome& o, qlib::fit fit, const thread_team& threads, qlib::gguf_writer& out) {
+void write_tensor(outcome& o, qlib::fit fit, qlib::thread_pool& threads, qlib::gguf_writer& out) {
     const auto start = std::chrono::steady_clock::now();
     const qlib::gguf_tensor& t = *o.tensor;
     if (o.to == nullptr) {
@@ -94,7 +93,7 @@ void quantize_model(const options& o) {
 
     output_file file(o.output);
     check(out.begin(file), o.output);
-    const thread_team threads(o.threads);
+    qlib::thread_pool threads(o.threads);
     report table(model->tensors());
     for (outcome& t : tensors) {
         write_tensor(t, o.fit, threads, out);

@@ -2,8 +2,7 @@
 // What a tensor can become: a table from names and ggml's numbers to qlib's formats, which are types.
 #include "sqnr.hpp"
 
-#include <qlib/k_quants.hpp>
-#include <qlib/legacy_quants.hpp>
+#include <qlib/formats.hpp>
 #include <qlib/quantize.hpp>
 
 #include <span>
@@ -57,10 +56,22 @@ constexpr target blocks_of(std::string_view name, std::uint32_t type, std::uint3
 
 inline constexpr target targets[] = {
     blocks_of<qlib::q4_0>("q4_0", 2, 2, "f16"),
+    blocks_of<qlib::q4_1>("q4_1", 3, 3, "f16"),
     blocks_of<qlib::q5_0>("q5_0", 6, 8, "f16"),
+    blocks_of<qlib::q5_1>("q5_1", 7, 9, "f16"),
     blocks_of<qlib::q8_0>("q8_0", 8, 7, "f16"),
+    blocks_of<qlib::q2_k>("q2_k", 10, 10, "q4_0"),
+    blocks_of<qlib::q3_k>("q3_k", 11, 11, "q4_0"),
     blocks_of<qlib::q4_k>("q4_k", 12, 14, "q5_0"),
+    blocks_of<qlib::q5_k>("q5_k", 13, 16, "q5_1"),
     blocks_of<qlib::q6_k>("q6_k", 14, 18, "q8_0"),
+    blocks_of<qlib::iq4_nl>("iq4_nl", 20, 25, "f16"),
+    blocks_of<qlib::iq4_xs>("iq4_xs", 23, 30, "iq4_nl"),
+    blocks_of<qlib::tq1_0>("tq1_0", 34, 36, "q4_0"),
+    blocks_of<qlib::tq2_0>("tq2_0", 35, 37, "q4_0"),
+    blocks_of<qlib::mxfp4>("mxfp4", 39, 38, "f16"),
+    blocks_of<qlib::q1_0>("q1_0", 41, 40, "f16"),
+    blocks_of<qlib::q2_0>("q2_0", 42, 41, "q4_0"),
     {"f16", 1, 1, 1, "", round_to_f16},
 };
 

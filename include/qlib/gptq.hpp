@@ -46,42 +46,42 @@ template <block_format F> struct gptq_workspace {
     encoded<F>* blocks;           // (strip, blocks of a row)
 };
 
-/// Workspaces for all workers.
+/// How the memory of a call is shared out: per matrix first, then per worker.
 template <block_format F> class gptq_memory {
 public:
-    [[nodiscard]] status allocate(std::size_t cols, std::size_t workers) noexcept {
-        cols_ = cols;
-        stride_ = row_stride(cols);
-        per_worker_ = gptq_strip_rows * (2 * stride_ + gptq_column_block<F>) + quadratic_losses_scratch(gptq_strip_rows);
-        blocks_ = gptq_strip_rows * divide_up(cols, block_size<F>);
-        const std::size_t floats = saturating_multiply(per_worker_, workers), blocks = saturating_multiply(blocks_, workers);
-        if (floats_.allocate(floats) && encoded_.allocate(blocks)) return {};
-        return out_of_memory(saturating_add(saturating_multiply(floats, sizeof(float)), saturating_multiply(blocks, sizeof(encoded<F>))));
+    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
+        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
+          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
+          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
+
+    [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t bytes() const noexcept {
+        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
+        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
     }
-    [[nodiscard]] gptq_workspace<F> worker(std::size_t i, std::size_t rows) noexcept {
-        float* const at = floats_.data() + i * per_worker_;
+    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
+        float* const at = floats + i * floats_each_;
         const std::size_t strip = gptq_strip_rows * stride_;
         return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
-                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, encoded_.data() + i * blocks_};
+                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
     }
 
 private:
-    buffer<float> floats_;
-    buffer<encoded<F>> encoded_;
-    std::size_t cols_ = 0, stride_ = 0, per_worker_ = 0, blocks_ = 0;
+    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
 };
 
 /// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
-template <block_format F, class Fit> struct gptq_strip {
+template <block_format F, class Fit, weight_source T> struct gptq_strip {
     static constexpr std::size_t block = block_size<F>;
 
-    const block_encoder<F, Fit>& baseline;  // rounds to nearest with importance diag(H), into the output
+    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
     const hessian_factor& factor;
-    const float* importance;                // 1 / U_jj^2; 0 for dead columns
+    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
     row_kernels kernels;
     isa room;
     gptq_workspace<F> work;
-    std::size_t first, count;               // rows of the matrix
+    std::size_t first, count;                  // rows of the matrix
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
@@ -175,8 +175,8 @@ private:
     }
 };
 
-template <block_format F, class Fit>
-result<gptq_result<F>> gptq_with(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+template <block_format F, class Fit, weight_source T>
+result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
     if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
     auto out = qmatrix<F>::make(W.rows, W.cols);
     if (!out) return out.error();
@@ -187,24 +187,25 @@ result<gptq_result<F>> gptq_with(matrix_view<const float> W, const hessian_facto
     done.report.factor = factor.report();
     if (W.rows == 0) return done;
 
-    buffer<float> weigh;   // diag(H), then 1 / U_jj^2
-    buffer<double> losses; // of each row, then of its baseline
-    gptq_memory<F> memory;
-    if (!weigh.allocate(2 * W.cols) || !losses.allocate(2 * W.rows)) return out_of_memory(2 * (W.cols * sizeof(float) + W.rows * sizeof(double)));
-    if (const status s = memory.allocate(W.cols, how.run.workers()); !s) return s.error();
+    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
+    workspace space;
+    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
+    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
+    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
+    float* const floats = space.take<float>(memory.floats());
+    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
     for (std::size_t j = 0; j < W.cols; ++j) {
         weigh[j] = factor.diagonal(j);
         weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
     }
-    const block_encoder<F, Fit> baseline{W, {weigh.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
+    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
     if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
-    first_error failed;
-    how.run.run(divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
         const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip<F, Fit> strip{baseline, factor, weigh.data() + W.cols, *kernels, how.room, memory.worker(worker, count), first, count};
-        if (const status s = strip.run(losses.data() + first, losses.data() + W.rows + first); !s) failed.set(first, s.error());
+        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
+        return strip.run(losses + first, losses + W.rows + first);
     });
-    if (const status s = failed.get(); !s) return s.error();
+    if (!ran) return ran.error();
     for (std::size_t r = 0; r < W.rows; ++r) {
         done.report.loss += losses[r];
         done.report.loss_rtn += losses[W.rows + r];
@@ -219,24 +220,34 @@ QLIB_EXACT_END
 
 namespace qlib::inline v0::inline QLIB_BASE {
 
+/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
+template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
+    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
+}
+
 /// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
 ///
 /// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
 /// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
-/// error   shape, ragged, unsliceable, unsupported, memory; non_finite, overflow from the weights
+/// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
 /// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
 /// exact   the same bytes for any number of threads and on every instruction set
-/// cost    rows * cols^2 multiply-adds, and as many for the losses; memory: the output and 16 rows of floats per worker, twice
-template <block_format F, class Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept
-    requires requires(const site<F>& s) { fit.template block<F>(s); }
-{
+/// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
     return detail::gptq_with<F>(W, factor, fit, options, how);
 }
 /// The same with a ready-made fit, options.fit.
 template <block_format F>
 [[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
 }
 /// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
 template <block_format F>

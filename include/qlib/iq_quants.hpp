@@ -99,7 +99,7 @@ struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, 
         const float d = -detail::extreme_of(scale, 8) / 32, inverse = d != 0 ? 1 / d : 0.0f;
         e.params.super = f16::from(d);
         for (std::size_t g = 0; g < 8; ++g) {
-            const int l = detail::clamp_int(detail::round_even(detail::product(inverse, scale[g])), -32, 31);
+            const int l = detail::clamp_int(detail::nearest_int(detail::product(inverse, scale[g])), -32, 31);
             const float sub = detail::product(d, static_cast<float>(l)), sub_inverse = sub != 0 ? 1 / sub : 0.0f;
             e.params.sub[g] = static_cast<std::int8_t>(l);
             for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) e.code[i] = detail::ggml_iq4_index(detail::product(sub_inverse, s.x[i]));

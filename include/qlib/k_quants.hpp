@@ -97,7 +97,7 @@ template <class F> constexpr void ggml_requantize(const site<F>& s, encoded<F>& 
         const affine a = F::at(e.params, g);
         if (a.s == 0) continue;
         for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i)
-            e.code[i] = static_cast<std::uint8_t>(clamp_int(round_even((s.x[i] - a.z) / a.s), low, high) - low);
+            e.code[i] = static_cast<std::uint8_t>(clamp_int(nearest_int((s.x[i] - a.z) / a.s), low, high) - low);
     }
 }
 
@@ -107,7 +107,7 @@ template <std::size_t N, class Code> constexpr f16 ggml_plain_subs(const float* 
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const float inverse = high > 0 ? static_cast<float>(nmax) / high : 0.0f;
     for (std::size_t g = 0; g < N; ++g) {
-        const auto l = static_cast<std::uint8_t>(round_even(product(inverse, v[g])));
+        const auto l = static_cast<std::uint8_t>(nearest_int(product(inverse, v[g])));
         subs[g] = static_cast<Code>(l < nmax ? l : nmax);
     }
     return f16::from(high / static_cast<float>(nmax));
@@ -184,7 +184,7 @@ template <class F> constexpr encoded<F> ggml_q3_super_block(const site<F>& s) no
         if (extreme != 0) {
             const float inverse = static_cast<float>(F::sub_low) / extreme;
             for (std::size_t g = 0; g < G; ++g)
-                subs[g] = static_cast<std::uint8_t>(clamp_int(round_even(product(inverse, scale[g])), F::sub_low, F::sub_high) - F::sub_low);
+                subs[g] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, scale[g])), F::sub_low, F::sub_high) - F::sub_low);
             e.params.super = f16::from(1 / inverse);
         }
     }
@@ -205,7 +205,7 @@ template <class F> constexpr encoded<F> ggml_signed_super_block(const site<F>& s
     const float inverse = static_cast<float>(F::sub_low) / extreme;
     e.params.super = f16::from(1 / inverse);
     for (std::size_t g = 0; g < G; ++g) {
-        const int l = round_even(product(inverse, scale[g]));
+        const int l = nearest_int(product(inverse, scale[g]));
         e.params.sub[g] = static_cast<std::int8_t>(l < F::sub_high ? l : F::sub_high);
     }
     ggml_requantize(s, e);

@@ -109,7 +109,7 @@ static_assert(block_bytes<q1_0> == 18);
 /// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2; ignores importance.
 struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
     QLIB_INLINE static constexpr encoded<q2_0> reference(const site<q2_0>& s) noexcept {
-        return detail::ggml_ternary_block(s);
+        return detail::ggml_ternary_block(s, 0);
     }
 };
 static_assert(block_bytes<q2_0> == 18);

@@ -46,6 +46,9 @@ struct half_e8m0 {
     [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
 };
 
+template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
+template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
+
 /// E2M1 in code order; code 8 is a plain zero, and none chooses it.
 inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 

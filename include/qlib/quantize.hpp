@@ -31,8 +31,8 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 /// Rows to one task: enough tasks that threads end together, whatever their speed.
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
-template <block_format F, class Fit>
-status quantize_with(matrix_view<const float> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+template <block_format F, class Fit, weight_source T>
+status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
     if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
@@ -43,30 +43,39 @@ status quantize_with(matrix_view<const float> W, qspan<F> out, const Fit& fit, c
         if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
     }
     if (W.rows == 0 || W.cols == 0) return {};
-    const block_encoder<F, Fit> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
+    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
     if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
     const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows, step = rows_per_task(rows, how.run.workers());
-    first_error failed;
-    how.run.run(divide_up(rows, step), [&](std::size_t i, std::size_t) {
-        if (const status s = encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step)); !s) failed.set(i * step, s.error());
-    });
-    return failed.get();
+    return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) { return encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step)); });
+}
+
+template <block_format F, class Fit, weight_source T>
+result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    auto q = qmatrix<F>::make(W.rows, W.cols);
+    if (!q) return q.error();
+    if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
+    return q;
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0::inline QLIB_BASE {
 
+/// A fit object that can serve F: one of qlib's, or a user's own.
+template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
+    { fit.template block<F>(s) } -> std::same_as<typename F::params>;
+};
+
 /// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
 ///
-/// W      rows x cols floats, row-major, any row stride
-/// out    rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
-/// error  shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type): `out` is unspecified
-/// exact  the same bytes on every instruction set, for any number of threads and under any compiler flag
-template <block_format F, class Fit>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept
-    requires requires(const site<F>& s) { fit.template block<F>(s); }
-{
+/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
+/// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
+/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type), cancelled: `out`
+///         is unspecified
+/// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
+/// scratch none
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
     return detail::quantize_with<F>(W, out, fit, options, how);
 }
 /// The same with a ready-made fit, options.fit.
@@ -74,21 +83,30 @@ template <block_format F>
 [[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
 }
+/// The same from f16 or bf16; each weight counts as the float it is.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
+}
 
 /// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
-template <block_format F, class Fit>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept
-    requires requires(const site<F>& s) { fit.template block<F>(s); }
-{
-    auto q = qmatrix<F>::make(W.rows, W.cols);
-    if (!q) return q.error();
-    if (const status s = detail::quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
-    return q;
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(W, fit, options, how);
 }
 /// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
 template <block_format F>
 [[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return quantize<F>(W, fit, options, how); });
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
 }
 
 /// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.

@@ -38,13 +38,13 @@ private:
 
 /// 1.6875 bits. ggml, block_tq1_0; ignores importance.
 struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq1_0> reference(const site<tq1_0>& s) noexcept { return detail::ggml_ternary_block(s); }
+    QLIB_INLINE static constexpr encoded<tq1_0> reference(const site<tq1_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
 };
 static_assert(block_bytes<tq1_0> == 54);
 
 /// 2.0625 bits. ggml, block_tq2_0; ignores importance.
 struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq2_0> reference(const site<tq2_0>& s) noexcept { return detail::ggml_ternary_block(s); }
+    QLIB_INLINE static constexpr encoded<tq2_0> reference(const site<tq2_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
 };
 static_assert(block_bytes<tq2_0> == 66);
 

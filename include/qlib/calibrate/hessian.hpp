@@ -109,6 +109,8 @@ namespace qlib::inline v0 {
 /// Activations so small that their square is no float (below 3e-23) count as zero.
 class hessian {
 public:
+    QLIB_INLINE hessian(hessian&&) noexcept = default;
+    QLIB_INLINE hessian& operator=(hessian&&) noexcept = default;
     /// No tokens yet. error: shape for no columns, memory
     [[nodiscard]] QLIB_INLINE static result<hessian> make(std::size_t cols) noexcept {
         if (cols == 0) return error{errc::shape, "a Hessian needs a column", "cols", {}};
@@ -184,7 +186,7 @@ public:
 
 private:
     friend class hessian_factor;
-    hessian() noexcept = default;
+    QLIB_INLINE hessian() noexcept = default;
 
     [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
         detail::hessian_header head;

@@ -154,10 +154,10 @@ public:
         return f;
     }
 
-    hessian_factor(hessian_factor&& other) noexcept
+    QLIB_INLINE hessian_factor(hessian_factor&& other) noexcept
         : matrix_(std::move(other.matrix_)), diagonals_(std::move(other.diagonals_)), cols_(std::exchange(other.cols_, 0)),
           scale_(other.scale_), report_(other.report_) {}
-    hessian_factor& operator=(hessian_factor&& other) noexcept {
+    QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
         matrix_ = std::move(other.matrix_);
         diagonals_ = std::move(other.diagonals_);
         std::swap(cols_, other.cols_);
@@ -187,7 +187,7 @@ public:
     [[nodiscard]] QLIB_INLINE bool dead(std::size_t j) const noexcept { return !(diagonal(j) > 0); }
 
 private:
-    hessian_factor() noexcept = default;
+    QLIB_INLINE hessian_factor() noexcept = default;
 
     detail::buffer<float> matrix_, diagonals_;
     std::size_t cols_ = 0;

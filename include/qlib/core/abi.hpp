@@ -3,7 +3,7 @@
 //
 // Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace named
 // after the instruction sets that the including file was compiled for, so that the linker never swaps the code of a
-// file built with -march=native for that of a file built without. Members of types are forced inline for the same reason.
+// file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
 
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
@@ -42,11 +42,15 @@
 #define QLIB_PASTE_(a, b, c) a##b##c
 #define QLIB_PASTE(a, b, c) QLIB_PASTE_(a, b, c)
 #define QLIB_BASE QLIB_PASTE(base_, QLIB_BASE_LEVEL, QLIB_BASE_FMA)
+#define QLIB_TEXT_(a) #a
+#define QLIB_TEXT(a) QLIB_TEXT_(a)
 
 /// Marks members of public types, see above. A function so marked is compiled into its caller, never as a symbol.
 #define QLIB_INLINE [[gnu::always_inline]]
 /// The same for a lambda, after its parameters.
 #define QLIB_INLINE_LAMBDA __attribute__((always_inline))
+/// Marks the members that are too long for that: the baseline's name becomes part of their symbol.
+#define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
 // -ffast-math in the including program must not reach the code between these two. What no pragma of clang 14 stops,
 // contraction into FMA, is stopped at each product instead: numeric/exact.hpp.

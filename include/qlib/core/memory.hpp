@@ -1,5 +1,6 @@
 #pragma once
 // Owned bytes, 64-byte aligned, and sizes that cannot wrap.
+#include "call.hpp"
 #include "result.hpp"
 
 #include <cstring>
@@ -22,22 +23,28 @@ inline constexpr std::size_t alignment = 64;
 [[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
 [[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
 
+[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
+    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
+}
+
 /// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
 template <class T> class buffer {
     static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
 
 public:
-    buffer() noexcept = default;
-    buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    buffer& operator=(buffer&& other) noexcept {
+    QLIB_INLINE buffer() noexcept = default;
+    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
         return *this;
     }
-    ~buffer() { release(); }
+    QLIB_INLINE ~buffer() { release(); }
 
-    [[nodiscard]] bool allocate(std::size_t count) noexcept {
+    [[nodiscard]] QLIB_TAGGED bool allocate(std::size_t count) noexcept {
         release();
+        data_ = nullptr;
+        size_ = 0;
         const std::size_t bytes = saturating_multiply(count, sizeof(T));
         if (count == 0) return true;
         if (bytes > std::numeric_limits<std::size_t>::max() / 2) return false;
@@ -52,17 +59,47 @@ public:
     [[nodiscard]] QLIB_INLINE const T& operator[](std::size_t i) const noexcept { return data_[i]; }
 
 private:
-    void release() noexcept {
+    QLIB_INLINE void release() const noexcept {
         if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
-        data_ = nullptr;
-        size_ = 0;
     }
     T* data_ = nullptr;
     std::size_t size_ = 0;
 };
 
-[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
-    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
-}
+/// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
+class workspace {
+public:
+    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
+    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
+    /// Bytes that a piece of `count` elements takes.
+    template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
+        const std::size_t bytes = saturating_multiply(count, sizeof(T));
+        return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
+    }
+
+    /// error: scratch, memory.
+    [[nodiscard]] status open(const call& how, std::size_t bytes) noexcept {
+        if (how.scratch.empty()) {
+            if (!own_.allocate(bytes)) return out_of_memory(bytes);
+            at_ = own_.data();
+            return {};
+        }
+        if (how.scratch.size() < asked(bytes))
+            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
+        const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
+        at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
+        return {};
+    }
+    template <class T> [[nodiscard]] T* take(std::size_t count) noexcept {
+        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+        T* const p = reinterpret_cast<T*>(at_);
+        at_ += piece<T>(count);
+        return p;
+    }
+
+private:
+    buffer<std::byte> own_;
+    std::byte* at_ = nullptr;
+};
 
 }  // namespace qlib::inline v0::detail

@@ -23,6 +23,8 @@ enum class errc : std::uint8_t {
     unsupported,    ///< this format or machine cannot do it
     argument,       ///< an option outside its range
     memory,         ///< an allocation failed
+    scratch,        ///< call.scratch is smaller than scratch_bytes() says
+    cancelled,      ///< call.progress asked to stop
     not_positive,   ///< a Hessian that no damping makes positive definite
     truncated,      ///< a file that ends too early
     malformed,      ///< a file that breaks its own format's rules
@@ -37,7 +39,7 @@ struct error {
     std::array<std::uint64_t, 4> sizes{};
 
     /// Writes "name: operand: rule" with the sizes filled in. Returns the part of `buffer` that was used; what does not fit is cut.
-    [[nodiscard]] std::string_view format(std::span<char> buffer, std::string_view name = {}) const noexcept {
+    [[nodiscard]] QLIB_TAGGED std::string_view format(std::span<char> buffer, std::string_view name = {}) const noexcept {
         std::size_t at = 0;
         const auto put = [&](char c) { if (at < buffer.size()) buffer[at++] = c; };
         const auto text = [&](std::string_view s) { for (const char c : s) put(c); };
@@ -55,7 +57,7 @@ struct error {
     }
 
 private:
-    template <class Put> static void number(std::uint64_t v, const Put& put) {
+    template <class Put> QLIB_INLINE static void number(std::uint64_t v, const Put& put) {
         char digits[20];
         std::size_t n = 0;
         do { digits[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
@@ -66,12 +68,12 @@ private:
 /// Success, or an error.
 class [[nodiscard]] status {
 public:
-    constexpr status() noexcept = default;
-    constexpr status(const qlib::error& e) noexcept : failed_(true), error_(e) {}
-    [[nodiscard]] constexpr bool ok() const noexcept { return !failed_; }
-    [[nodiscard]] constexpr explicit operator bool() const noexcept { return ok(); }
+    QLIB_INLINE constexpr status() noexcept = default;
+    QLIB_INLINE constexpr status(const qlib::error& e) noexcept : failed_(true), error_(e) {}
+    [[nodiscard]] QLIB_INLINE constexpr bool ok() const noexcept { return !failed_; }
+    [[nodiscard]] QLIB_INLINE constexpr explicit operator bool() const noexcept { return ok(); }
     /// The error; a default one when ok().
-    [[nodiscard]] constexpr const qlib::error& error() const noexcept { return error_; }
+    [[nodiscard]] QLIB_INLINE constexpr const qlib::error& error() const noexcept { return error_; }
 
 private:
     bool failed_ = false;
@@ -81,35 +83,35 @@ private:
 /// A value, or an error. value(), * and -> on an error trap: that is a mistake of the program, not of its input.
 template <class T> class [[nodiscard]] result {
 public:
-    result(T value) noexcept : ok_(true) { ::new (static_cast<void*>(&value_)) T(std::move(value)); }
-    result(const qlib::error& e) noexcept : error_(e) {}
-    result(result&& other) noexcept : ok_(other.ok_) {
+    QLIB_INLINE result(T value) noexcept : ok_(true) { ::new (static_cast<void*>(&value_)) T(std::move(value)); }
+    QLIB_INLINE result(const qlib::error& e) noexcept : error_(e) {}
+    QLIB_INLINE result(result&& other) noexcept : ok_(other.ok_) {
         if (ok_) ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
         else error_ = other.error_;
     }
-    result& operator=(result&& other) noexcept {
+    QLIB_INLINE result& operator=(result&& other) noexcept {
         if (this != &other) {
             this->~result();
             ::new (static_cast<void*>(this)) result(std::move(other));
         }
         return *this;
     }
-    ~result() { if (ok_) value_.~T(); }
+    QLIB_INLINE ~result() { if (ok_) value_.~T(); }
 
-    [[nodiscard]] bool has_value() const noexcept { return ok_; }
-    [[nodiscard]] explicit operator bool() const noexcept { return ok_; }
-    [[nodiscard]] const qlib::error& error() const noexcept { return error_; }
-    [[nodiscard]] T& value() & noexcept { return check(), value_; }
-    [[nodiscard]] const T& value() const& noexcept { return check(), value_; }
-    [[nodiscard]] T value() && noexcept { return check(), std::move(value_); }
-    [[nodiscard]] T& operator*() & noexcept { return value(); }
-    [[nodiscard]] const T& operator*() const& noexcept { return value(); }
-    [[nodiscard]] T operator*() && noexcept { return std::move(*this).value(); }
-    [[nodiscard]] T* operator->() noexcept { return &value(); }
-    [[nodiscard]] const T* operator->() const noexcept { return &value(); }
+    [[nodiscard]] QLIB_INLINE bool has_value() const noexcept { return ok_; }
+    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return ok_; }
+    [[nodiscard]] QLIB_INLINE const qlib::error& error() const noexcept { return error_; }
+    [[nodiscard]] QLIB_INLINE T& value() & noexcept { return check(), value_; }
+    [[nodiscard]] QLIB_INLINE const T& value() const& noexcept { return check(), value_; }
+    [[nodiscard]] QLIB_INLINE T value() && noexcept { return check(), std::move(value_); }
+    [[nodiscard]] QLIB_INLINE T& operator*() & noexcept { return value(); }
+    [[nodiscard]] QLIB_INLINE const T& operator*() const& noexcept { return value(); }
+    [[nodiscard]] QLIB_INLINE T operator*() && noexcept { return std::move(*this).value(); }
+    [[nodiscard]] QLIB_INLINE T* operator->() noexcept { return &value(); }
+    [[nodiscard]] QLIB_INLINE const T* operator->() const noexcept { return &value(); }
 
 private:
-    void check() const noexcept { if (!ok_) __builtin_trap(); }
+    QLIB_INLINE void check() const noexcept { if (!ok_) __builtin_trap(); }
     bool ok_ = false;
     qlib::error error_{};
     union { T value_; };

@@ -75,7 +75,7 @@ struct byte_cursor {
 /// An array of trivial elements that grows by doubling: its memory follows what was put in, never what a file announced.
 template <class T> class growing {
 public:
-    growing() noexcept = default;
+    QLIB_INLINE growing() noexcept = default;
     QLIB_INLINE growing(growing&& other) noexcept : storage_(std::move(other.storage_)), size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE growing& operator=(growing&& other) noexcept {
         storage_ = std::move(other.storage_);

@@ -221,6 +221,8 @@ namespace qlib::inline v0 {
 /// A parsed GGUF file of version 2 or 3. Names, values and data point into the parsed bytes, which must outlive it.
 class gguf_file {
 public:
+    QLIB_INLINE gguf_file(gguf_file&&) noexcept = default;
+    QLIB_INLINE gguf_file& operator=(gguf_file&&) noexcept = default;
     /// Reads and checks a header.
     ///
     /// file     the whole file, or its beginning with limits.file_size set; at any address
@@ -258,7 +260,7 @@ public:
     }
 
 private:
-    gguf_file() noexcept = default;
+    QLIB_INLINE gguf_file() noexcept = default;
     detail::gguf_tables tables_;
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 // The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
-#include "../core/call.hpp"
 #include "../core/matrix_view.hpp"
 #include "../fit/plain.hpp"
+#include "../numeric/minifloat.hpp"
 #include "view.hpp"
 
 namespace qlib::inline v0 {
@@ -13,6 +13,9 @@ enum class non_finite : std::uint8_t {
     zero,   ///< counts it as 0
     clamp,  ///< NaN as 0, an infinity as the largest float of its sign
 };
+
+/// The element types of weights and activations: float, f16, bf16.
+template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
 
 }  // namespace qlib::inline v0
 
@@ -57,29 +60,21 @@ template <class F> constexpr bool all_finite(const typename F::params& p, std::s
     return ok;
 }
 
-/// The error with the lowest row of a parallel loop, so that what is reported does not depend on threads.
-class first_error {
-public:
-    void set(std::size_t row, const error& e) noexcept {
-        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
-        if (row < row_) { row_ = row; error_ = e; }
-        __atomic_clear(&busy_, __ATOMIC_RELEASE);
-    }
-    [[nodiscard]] status get() const noexcept { return row_ == none ? status{} : status{error_}; }
-
-private:
-    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
-    bool busy_ = false;
-    std::size_t row_ = none;
-    error error_{};
-};
+/// The float of a source element.
+template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
+    if constexpr (std::same_as<T, float>) return x;
+    else return x.value();
+}
 
 /// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.
-template <block_format F> void load_weights(matrix_view<const float> W, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
+template <block_format F, weight_source T>
+void load_weights(matrix_view<const T> W, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
     std::size_t at = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
     while (n != 0) {
         const std::size_t row = at / W.cols, col = at % W.cols, m = smaller_size(n, W.cols - col);
-        std::memcpy(out, W.row(row) + col, m * sizeof(float));
+        const T* const from = W.row(row) + col;
+        if constexpr (std::same_as<T, float>) std::memcpy(out, from, m * sizeof(float));
+        else for (std::size_t i = 0; i < m; ++i) out[i] = as_float(from[i]);
         out += m;
         at += m;
         n -= m;
@@ -105,17 +100,16 @@ inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& ba
 }
 
 /// The mean square of a row, summed in order without FMA: ggml's sigma^2.
-template <block_format F> float mean_square(matrix_view<const float> W, std::size_t r) noexcept {
+template <weight_source T> float mean_square(matrix_view<const T> W, std::size_t r) noexcept {
     float sum = 0;
-    const float* x = W.row(r);
     for (std::size_t j = 0; j < W.cols; ++j)
-        if (is_finite(x[j])) sum += product(x[j], x[j]);
+        if (const float x = as_float(W(r, j)); is_finite(x)) sum += product(x, x);
     return sum / static_cast<float>(W.cols);
 }
 
 /// One block of the encoder's work: reads, checks, encodes, stores.
-template <block_format F, class Fit> struct block_encoder {
-    matrix_view<const float> W;                // (rows, cols) row-major
+template <block_format F, class Fit, weight_source T> struct block_encoder {
+    matrix_view<const T> W;                    // (rows, cols) row-major
     matrix_view<const float> importance;       // (rows, cols) with stride 0: one row for all; or no data
     const Fit& fit;
     non_finite policy;
@@ -153,12 +147,12 @@ private:
 };
 
 /// Encodes wire rows [first, first + count).
-template <block_format F, class Fit>
-status encode_rows(const block_encoder<F, Fit>& encoder, std::size_t first, std::size_t count) noexcept {
+template <block_format F, class Fit, class T>
+status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     constexpr std::size_t block = block_size<F>;
     const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
     for (std::size_t r = first; r < first + count; ++r) {
-        const float row_mean_square = encodes_whole<Fit, F> && encoder.importance.data != nullptr ? mean_square<F>(encoder.W, r) : 0.0f;
+        const float row_mean_square = encodes_whole<Fit, F> && encoder.importance.data != nullptr ? mean_square(encoder.W, r) : 0.0f;
         for (std::size_t b = 0; b * block < cols; ++b)
             if (const status s = encoder(r, b, smaller_size(block, cols - b * block), row_mean_square); !s) return s;
     }

@@ -1,5 +1,6 @@
 #pragma once
 // Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
+#include "../core/parallel.hpp"
 #include "encode.hpp"
 
 QLIB_EXACT_BEGIN
@@ -25,8 +26,8 @@ status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const V
 }
 
 /// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
-template <block_format F, class Fit>
-status tile_statistics(const block_encoder<F, Fit>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
+template <block_format F, class Fit, class T>
+status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
     std::size_t count = 0;
     const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
         float weights[block_size<F>], importances[block_size<F>];
@@ -43,8 +44,8 @@ status tile_statistics(const block_encoder<F, Fit>& encoder, std::size_t t, std:
 }
 
 /// Weighted squared error of a tile under an outer value that is its whole map.
-template <block_format F, class Fit>
-float tile_error(const block_encoder<F, Fit>& encoder, std::size_t t, const typename F::outer& o) noexcept {
+template <block_format F, class Fit, class T>
+float tile_error(const block_encoder<F, Fit, T>& encoder, std::size_t t, const typename F::outer& o) noexcept {
     double sum = 0;
     const auto params = F::project({}, o);
     const float outer_scale = F::outer_scale(o);
@@ -69,11 +70,11 @@ float tile_error(const block_encoder<F, Fit>& encoder, std::size_t t, const type
 }
 
 /// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
-template <block_format F, class Fit> status fit_outer_values(const block_encoder<F, Fit>& encoder, const call& how) noexcept {
+template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
     if constexpr (has_outer<F>) {
         constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
         const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
-        first_error failed;
+        how.progress = {};  // the caller counts the work that follows
         double total = 0;
         std::size_t blocks = 0;
         if constexpr (F::tile.flat) {  // the mean over the tensor comes first, in storage order
@@ -85,20 +86,20 @@ template <block_format F, class Fit> status fit_outer_values(const block_encoder
                 blocks += stats.block_abs_max.size();
             }
         }
-        how.run.run(tiles, [&](std::size_t t, std::size_t) {
+        return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
             std::array<float, blocks_per_tile> per_block{};
             tile_stats stats;
-            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return failed.set(t, s.error());
+            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
             stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-            const auto error = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
+            const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
             const auto value = [&] {
-                if constexpr (requires { encoder.fit.template outer<F>(stats, error); }) return encoder.fit.template outer<F>(stats, error);
+                if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
                 else return F::fit_outer(stats);
             }();
-            if (!is_finite(F::outer_scale(value))) return failed.set(t, {errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}});
+            if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
             encoder.out.set_outer(t, value);
+            return {};
         });
-        return failed.get();
     } else {
         (void)encoder;
         (void)how;

@@ -8,6 +8,8 @@ namespace qlib::inline v0 {
 template <block_format F> class qmatrix {
 public:
     QLIB_INLINE qmatrix() noexcept = default;
+    QLIB_INLINE qmatrix(qmatrix&&) noexcept = default;
+    QLIB_INLINE qmatrix& operator=(qmatrix&&) noexcept = default;
     /// Zeroed bytes for rows x cols weights. error: shape, ragged, memory.
     [[nodiscard]] QLIB_TAGGED static result<qmatrix> make(std::size_t rows, std::size_t cols) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "qmatrix"); !s) return s.error();
