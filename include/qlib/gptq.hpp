@@ -25,6 +25,10 @@ struct gptq_report {
 template <block_format F> struct gptq_result {
     qmatrix<F> weights;
     gptq_report report;
+
+    QLIB_INLINE gptq_result() noexcept = default;
+    QLIB_INLINE gptq_result(gptq_result&&) noexcept = default;
+    QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
 };
 
 }  // namespace qlib::inline v0
@@ -183,7 +187,8 @@ result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& f
     if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
     const auto kernels = open_rows(how);
     if (!kernels) return kernels.error();
-    gptq_result<F> done{std::move(*out), {}};
+    gptq_result<F> done;
+    done.weights = std::move(*out);
     done.report.factor = factor.report();
     if (W.rows == 0) return done;
 

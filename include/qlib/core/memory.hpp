@@ -78,7 +78,7 @@ public:
     }
 
     /// error: scratch, memory.
-    [[nodiscard]] status open(const call& how, std::size_t bytes) noexcept {
+    [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
         if (how.scratch.empty()) {
             if (!own_.allocate(bytes)) return out_of_memory(bytes);
             at_ = own_.data();
@@ -90,7 +90,7 @@ public:
         at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
         return {};
     }
-    template <class T> [[nodiscard]] T* take(std::size_t count) noexcept {
+    template <class T> [[nodiscard]] QLIB_INLINE T* take(std::size_t count) noexcept {
         static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
         T* const p = reinterpret_cast<T*>(at_);
         at_ += piece<T>(count);

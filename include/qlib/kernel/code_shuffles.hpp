@@ -1,0 +1,126 @@
+#pragma once
+// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
+#include "../format/layout.hpp"
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
+/// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
+struct code_slice {
+    std::size_t width = 0, shift = 0, period = 0;
+    bool base3 = false;
+};
+
+/// How many slices a bit layout has; 0 for layouts that this file does not know.
+template <class Bits> inline constexpr std::size_t slice_count = [] {
+    if constexpr (requires { Bits::list.size(); }) return Bits::list.size();
+    else return std::size_t{std::same_as<Bits, sequential> || std::same_as<Bits, trits>};
+}();
+
+template <class Bits, std::size_t B> constexpr code_slice slice_of(std::size_t p) {
+    if constexpr (std::same_as<Bits, sequential>) return {B, 0, 8, false};
+    else if constexpr (std::same_as<Bits, trits>) return {8, 0, 5, true};
+    else if constexpr (slice_count<Bits> == 0) return {};
+    else return {Bits::list[p].width, Bits::list[p].shift, 8 / Bits::list[p].width * Bits::list[p].run, false};
+}
+
+/// The first bit of code e in slice p, from the slice's own start; in base 3 the byte's first bit.
+template <class Bits, std::size_t B> constexpr std::size_t first_bit(std::size_t p, std::size_t e) {
+    if constexpr (std::same_as<Bits, sequential>) return e * B;
+    else if constexpr (std::same_as<Bits, trits>) return e / 5 * 8;
+    else if constexpr (slice_count<Bits> == 0) return e;
+    else return Bits::byte_of(Bits::list[p], e) * 8 + Bits::bit_of(Bits::list[p], e);
+}
+
+/// Bytes that a slice of n codes fills.
+template <class Bits, std::size_t B> constexpr std::size_t slice_bytes(std::size_t p, std::size_t n) {
+    if constexpr (std::same_as<Bits, trits>) return Bits::template bytes<B>(n);
+    else return packed_bytes(n, slice_of<Bits, B>(p).width);
+}
+
+/// Codes after which all shuffles of a layout repeat.
+template <class Bits, std::size_t B> inline constexpr std::size_t shuffle_period = [] {
+    std::size_t n = 64;
+    for (std::size_t p = 0; p < slice_count<Bits>; ++p) {
+        const std::size_t step = slice_of<Bits, B>(p).period;
+        std::size_t m = n;
+        while (m % step != 0) m += n;
+        n = m;
+    }
+    return n;
+}();
+
+/// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes inside each lane,
+/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies in the next byte at the same
+/// bit (`direct`), one shuffle serves both: byte i holds code i.
+struct code_shuffle {
+    static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
+    bool possible = true, direct = true, moves_words = false, moves_bytes = false, shifts = false;
+    std::size_t first = 0, bytes = 0;
+    alignas(64) std::array<std::uint32_t, 16> words{};
+    alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
+    alignas(64) std::array<std::uint16_t, 32> right{}, left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
+};
+
+/// Codes [begin, begin + n), n <= 64, of slice p.
+template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
+    const std::size_t width = slice_of<Bits, B>(p).width;
+    const auto bit = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
+    const auto last_byte = [&](std::size_t i) { return (bit(i) + width - 1) / 8; };
+    code_shuffle s;
+    std::size_t end = 0;
+    s.first = bit(0) / 8;
+    for (std::size_t i = 0; i < n; ++i) {
+        s.first = bit(i) / 8 < s.first ? bit(i) / 8 : s.first;
+        end = last_byte(i) + 1 > end ? last_byte(i) + 1 : end;
+    }
+    s.bytes = end - s.first;
+    s.possible = s.bytes <= 64;
+    std::size_t lane_start[4] = {};
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+        std::size_t low = end - s.first, high = 0;
+        for (std::size_t i = 16 * lane; i < 16 * lane + 16 && i < n; ++i) {
+            low = bit(i) / 8 - s.first < low ? bit(i) / 8 - s.first : low;
+            high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
+        }
+        lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
+        s.possible = s.possible && high < lane_start[lane] + 16;
+        for (std::size_t w = 0; w < 4; ++w) {
+            s.words[4 * lane + w] = static_cast<std::uint32_t>((lane_start[lane] / 4 + w) % 16);
+            s.moves_words = s.moves_words || lane_start[lane] != 16 * lane;
+        }
+    }
+    for (auto& b : s.even) b = code_shuffle::nothing;
+    for (auto& b : s.odd) b = code_shuffle::nothing;
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto from = static_cast<std::uint8_t>(bit(i) / 8 - s.first - lane_start[i / 16]);
+        const bool crosses = last_byte(i) != bit(i) / 8;
+        auto& bytes = i % 2 == 0 ? s.even : s.odd;
+        bytes[i / 2 * 2] = from;
+        if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
+        (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(i % 2 == 0 ? bit(i) % 8 : 8 - bit(i) % 8);
+        s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && (i % 2 == 0 || bit(i) % 8 == bit(i - 1) % 8);
+        s.shifts = s.shifts || bit(i) % 8 != 0;
+    }
+    for (std::size_t i = 0; s.direct && i < n; ++i) {
+        if (i % 2 == 1) s.even[i] = s.odd[i - 1];
+        s.moves_bytes = s.moves_bytes || s.even[i] != i % 16;
+    }
+    return s;
+}
+
+/// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
+template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_shuffle = [] {
+    bool all = slice_count<Bits> != 0;
+    for (std::size_t p = 0; p < slice_count<Bits>; ++p)
+        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
+            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < 64 ? N - e : 64);
+            all = s.possible && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
+        }
+    return all && (N <= shuffle_period<Bits, B> || shuffle_period<Bits, B> <= 512);
+}();
+
+/// The shuffles as constants that a room can load.
+template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE

@@ -1,0 +1,236 @@
+// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
+// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `columns` are multiplied.
+
+/// Columns [column, column + w) of the packed activations from rows of X; w <= columns.
+static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
+                             const integer_activations& all) noexcept {
+    const integer_activations t = all.tile(p, column);
+    for (std::size_t j = 0; j < w; ++j) {
+        const float* x = X.row(column + j);
+        for (std::size_t s = 0; s < p.spans(); ++s) {
+            const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
+            const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
+            const std::uint32_t most = largest_magnitude(x + from, count);
+            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
+            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
+            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            for (std::size_t g = first; g < end; g += p.flush) {
+                std::int32_t sum = 0;
+                for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
+                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                }
+                t.start[g / p.flush * w + j] = bias * sum;
+                t.sum[g / p.flush * w + j] = static_cast<float>(sum);
+            }
+        }
+    }
+}
+
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
+static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
+    constexpr std::size_t step = 256;
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < padded; i += step) {
+        alignas(64) std::int8_t stage[step] = {};
+        const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
+        sum += quantize(x + i, here, inverse, stage);
+        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
+    }
+    return sum;
+}
+
+/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
+template <block_format F>
+static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                       const panel_memory& m, const integer_panel& out) noexcept {
+    constexpr std::size_t padded = F::groups * padded_group<F>;
+    std::memset(m.stage, 0, m.stage_bytes());
+    std::memset(out.scale, 0, 2 * m.scale_bytes);
+    for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
+        const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
+        for (std::size_t r = 0; r < rows; ++r) {
+            auto* line = reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride);
+            for (std::size_t i = 0; i < blocks; ++i) {
+                const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
+                const auto maps = open_operands<F>(W, row + r, b + i, n, line + i * padded);
+                put_maps<F>(p, maps, (b + i) * F::groups - first, divide_up(n, F::group), r, out);
+            }
+            if constexpr (operands_in_place<F>) to_operands<F>(line, blocks * padded);
+        }
+        auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
+        for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
+    }
+}
+
+/// Whether codes are unpacked where their operands will stand, to be turned into them a row at a time.
+template <block_format F> static constexpr bool operands_in_place = byte_codes<F> && F::group % 4 == 0;
+
+/// Reads a block and leaves its operands, or what they are made of in place, at `out`, each group padded. Vectors of 64 are written.
+template <block_format F>
+QLIB_INLINE static block_maps<F> open_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t n, std::uint8_t* out) noexcept {
+    if constexpr (operands_in_place<F>) {
+        return open_block<F>(W, r, b, n, out);
+    } else {
+        alignas(64) raw<F> weights[raw_size<F>] = {};
+        const auto maps = open_block<F>(W, r, b, n, weights);
+        std::uint8_t made[raw_size<F>];
+        if constexpr (byte_codes<F>) {
+            to_operands<F>(weights, block_size<F>);
+            std::memcpy(made, weights, block_size<F>);
+        } else {
+            constexpr integer_levels l = integer_levels_of<F>;
+            for (std::size_t i = 0; i < block_size<F>; ++i)
+                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
+        }
+        for (std::size_t g = 0; g < F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
+        return maps;
+    }
+}
+
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
+template <block_format F>
+QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
+                                 const integer_panel& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const std::size_t flush = row_maps<F> ? p.flush : 1;
+    for (std::size_t i = 0; i < n; ++i) {
+        if ((g + i) % flush != 0) continue;
+        const affine a = F::at(maps.params, i);
+        const std::size_t at = (g + i) / flush * 16 + lane;
+        out.scale[at] = a.s * outer * unit;
+        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
+        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
+    }
+}
+
+/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
+template <std::size_t N, bool Offset>
+static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
+    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
+    for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
+        floats sum[N];
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
+        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
+            integers dots[N];
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
+            std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
+            do {
+                const bytes v = load_bytes(w.codes);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                w.codes += 64;
+                x.codes += 4 * N;
+            } while (--words != 0);
+            const floats s = load(w.scale);
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
+            if constexpr (Offset) {
+                const floats z = load(w.offset);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
+            }
+        }
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
+template <std::size_t N>
+static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
+    for (; depth != 0; --depth, w += 16, x += N) {
+        const floats v = load(w);
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// use(std::integral_constant<std::size_t, w>) for 1 <= w <= columns.
+template <class Use> QLIB_INLINE static void with_width(std::size_t w, const Use& use) noexcept {
+    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+        (void)((w == I + 1 ? (use(std::integral_constant<std::size_t, I + 1>{}), true) : false) || ...);
+    }(std::make_index_sequence<columns>{});
+}
+
+/// All rows of X against the tiles of a panel, groups [first, end).
+template <bool Offset>
+static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                           const integer_activations& x, matrix_view<float> Y) noexcept {
+    for (std::size_t c = 0; c < p.n; c += columns)
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
+                integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + row + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+            });
+}
+
+QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
+    std::byte* tile = m.panel + t * m.tile_bytes;
+    auto* scale = reinterpret_cast<float*>(tile + m.codes_bytes);
+    return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
+}
+
+/// Rows [row, row + rows) of W against all of X; rows <= panel_rows.
+template <block_format F>
+static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
+                          matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.groups);
+        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
+        multiply_panel<F::map != form::scaled>(p, m, row, rows, first, end, x, Y);
+    }
+}
+
+/// Columns [column, column + w) of the activations of an exact product: for each tile [k][w].
+static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
+    for (std::size_t j = 0; j < w; ++j)
+        for (std::size_t i = 0; i < k; ++i) all[column * k + i * w + j] = X(column + j, i);
+}
+
+/// 16 rows of decoded weights [first, end) as [end - first][16].
+template <block_format F>
+static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                             const panel_memory& m, std::byte* out) noexcept {
+    std::memset(m.stage, 0, m.stage_bytes());
+    constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
+    for (std::size_t c = first; c < end; c += chunk) {
+        const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
+        for (std::size_t r = 0; r < rows; ++r)
+            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
+        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
+    }
+}
+
+/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
+template <block_format F>
+static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.k; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.k);
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
+        multiply_exact_panel(p, m, row, rows, first, end, x, Y);
+    }
+}
+
+static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                                 const float* x, matrix_view<float> Y) noexcept {
+    for (std::size_t c = 0; c < p.n; c += columns)
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
+                exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
+                                    Y.row(c) + row + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+            });
+}

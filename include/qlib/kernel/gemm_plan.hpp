@@ -1,0 +1,109 @@
+#pragma once
+// How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
+#include "../core/matrix_view.hpp"
+#include "../core/memory.hpp"
+#include "operands.hpp"
+
+#include <cstdint>
+
+namespace qlib::inline v0::detail {
+
+inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
+inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
+inline constexpr std::size_t panel_columns = 4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
+inline constexpr std::size_t chunk_columns = 256;   // of W that are unpacked before they are transposed, about
+
+/// Sizes in groups of the format, but for the first four.
+struct gemm_plan {
+    std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
+    std::size_t padded = 0;              // weights in a group, made a multiple of 4
+    std::size_t groups = 0;              // of a row
+    std::size_t flush = 1;               // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
+    std::size_t span = 0;                // that share an activation scale
+    std::size_t stretch = 0;             // unpacked at a time: whole blocks
+    [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
+    [[nodiscard]] QLIB_INLINE std::size_t flushes() const noexcept { return divide_up(groups, flush); }
+};
+
+/// Activations as bytes: for each tile of up to `columns` rows of X, w of them in the last tile,
+/// codes  [groups * padded / 4][w][4]  round_even(x * (127 / abs-max)), zero in the padding
+/// scale  [spans][w]                   abs-max / 127; NaN where an activation is not finite
+/// start  [flushes][w]                 bias * sum of codes: where the int32 sums begin
+/// sum    [flushes][w]                 sum of codes, for maps with an offset
+struct integer_activations {
+    std::int8_t* codes;
+    float* scale;
+    std::int32_t* start;
+    float* sum;
+    [[nodiscard]] QLIB_INLINE integer_activations tile(const gemm_plan& p, std::size_t column) const noexcept {
+        return {codes + column * p.groups * p.padded, scale + column * p.spans(), start + column * p.flushes(), sum + column * p.flushes()};
+    }
+};
+
+/// Weights of one tile of 16 rows as operands of the dot product, for a stretch:
+/// codes   [stretch * padded / 4][16][4]
+/// scale   [flushes][16]  of the map, the outer scale and the levels' multiplier in it
+/// offset  [flushes][16]  that multiplies the sum of activations
+struct integer_panel {
+    std::uint8_t* codes;
+    float* scale;
+    float* offset;
+};
+
+/// What one worker needs, carved from one piece of memory; 64-byte aligned.
+struct panel_memory {
+    std::byte* panel;  // tiles of 16 rows, one after another
+    std::byte* stage;  // 16 rows of a chunk
+    std::size_t tile_bytes, codes_bytes, scale_bytes, stage_stride;
+    [[nodiscard]] QLIB_INLINE std::size_t stage_bytes() const noexcept { return 16 * stage_stride + 64; }
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Weights to a chunk: whole blocks.
+template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
+/// Weights of a group, padded to whole dot products.
+template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
+/// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
+constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
+
+constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
+    while (b != 0) a = std::exchange(b, a % b);
+    return a;
+}
+
+/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in the room.
+template <class F> gemm_plan plan_integer(std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
+    gemm_plan p{n, rows, k, padded_group<F>, divide_up(k, F::group)};
+    constexpr std::size_t wanted = F::group < panel_columns ? panel_columns / F::group : 1;
+    p.stretch = wanted < F::groups ? F::groups : wanted / F::groups * F::groups;
+    p.span = span >= k ? round_up(p.groups, p.stretch) : span / F::group;
+    if (row_maps<F> && F::group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / F::group));
+    return p;
+}
+/// The plan of a product of decoded weights: groups are single weights.
+template <class F> gemm_plan plan_exact(std::size_t n, std::size_t rows, std::size_t k) noexcept {
+    constexpr std::size_t most = panel_columns / 4;
+    return {n, rows, k, 1, k, 1, k, block_size<F> < most ? most / block_size<F> * block_size<F> : block_size<F>};
+}
+
+/// Bytes of one worker's memory for `tiles` tiles, and where its parts lie. Transposition writes 16 words at a time: up to 15 too many.
+template <class F> panel_memory integer_memory(const gemm_plan& p) noexcept {
+    panel_memory m{};
+    const std::size_t held = smaller_size(p.stretch, round_up(p.groups, F::groups));
+    m.codes_bytes = (held * p.padded / 4 + 15) * 64;
+    m.scale_bytes = divide_up(held, p.flush) * tile_rows * sizeof(float);
+    m.tile_bytes = m.codes_bytes + 2 * m.scale_bytes;
+    m.stage_stride = stage_stride(chunk_blocks<F> * F::groups * p.padded);
+    return m;
+}
+template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
+    panel_memory m{};
+    m.tile_bytes = (smaller_size(p.stretch, round_up(p.k, block_size<F>)) + 15) * 64;
+    m.stage_stride = stage_stride(chunk_blocks<F> * block_size<F> * sizeof(float));
+    return m;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE

@@ -1,0 +1,137 @@
+#pragma once
+// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+#include "../store/view.hpp"
+#include "gemm_plan.hpp"
+#include "operands.hpp"
+
+QLIB_EXACT_BEGIN
+#if !defined(__clang__)
+_Pragma("GCC optimize(\"O3\")")  // g++ -O2 leaves most loops scalar
+#endif
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct portable {
+    static constexpr isa id = isa::portable;
+    static constexpr dot_instruction dot_form = dot_in_int32;
+    static constexpr std::size_t columns = 4;        // of Y in one tile
+    static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
+
+    using quad = float __attribute__((vector_size(16)));
+    using words = std::uint32_t __attribute__((vector_size(16)));
+    using signed_words = std::int32_t __attribute__((vector_size(16)));
+    struct floats { quad part[4]; };
+    /// Baseline vectors multiply floats well and integers badly, so the integers of a dot product are floats here.
+    using integers = floats;
+    struct bytes { floats of_lane[4]; };  // the four bytes of each lane, converted once for all columns
+
+    QLIB_INLINE static floats splat(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return quad{x, x, x, x}; }); }
+    QLIB_INLINE static floats load(const float* p) noexcept { return load(p, 16); }
+    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept {
+        floats v{};
+        std::memcpy(&v, p, n * sizeof(float));
+        return v;
+    }
+    QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
+    QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
+    QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] + b.part[i]; });
+    }
+    QLIB_INLINE static floats minus(const floats& a, const floats& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] - b.part[i]; });
+    }
+    QLIB_INLINE static floats times(const floats& a, const floats& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            quad p = a.part[i] * b.part[i];
+#if defined(__clang__) && defined(__x86_64__)
+            asm("" : "+x"(p));  // no pragma keeps clang 14 from fusing it into a following addition
+#elif defined(__clang__)
+            asm("" : "+m"(p));
+#endif
+            return p;
+        });
+    }
+    /// Rounded once or twice: fmaf() is a slow call where the baseline has no FMA.
+    QLIB_INLINE static floats multiply_add(const floats& a, const floats& b, const floats& c) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] * b.part[i] + c.part[i]; });
+    }
+    QLIB_INLINE static floats quiet(const floats& a) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            const words bits = reinterpret_cast<words>(a.part[i]), nan = reinterpret_cast<words>((bits & 0x7FFFFFFFu) > 0x7F800000u);
+            return reinterpret_cast<quad>((bits & ~nan) | (nan & 0x7FC00000u));
+        });
+    }
+
+    QLIB_INLINE static integers splat(std::int32_t x) noexcept { return splat(static_cast<float>(x)); }
+    QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
+        bytes r;
+#pragma GCC unroll 4
+        for (std::size_t b = 0; b < 4; ++b) {
+            const auto shift = static_cast<std::uint32_t>(std::endian::native == std::endian::little ? 8 * b : 24 - 8 * b);
+            r.of_lane[b] = each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+                words all;
+                std::memcpy(&all, p + 16 * i, sizeof all);
+                return __builtin_convertvector(reinterpret_cast<signed_words>(all >> shift & 255u), quad);
+            });
+        }
+        return r;
+    }
+    QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            quad r = sum.part[i];
+#pragma GCC unroll 4
+            for (std::size_t b = 0; b < 4; ++b) r += w.of_lane[b].part[i] * static_cast<float>(x[b]);
+            return r;
+        });
+    }
+    QLIB_INLINE static floats to_float(const integers& a) noexcept { return a; }
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        typename F::code c[block_size<F>];
+        F::bits::template unpack<F::grid::bits, typename F::code>(in, std::span<typename F::code>(c));
+        for (std::size_t i = 0; i < block_size<F>; ++i) out[i] = c[i];
+    }
+    template <class F> QLIB_INLINE static floats levels(const std::uint8_t* codes) noexcept {
+        float v[16];
+        for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
+        return load(v);
+    }
+    template <class F> QLIB_INLINE static void to_operands(std::uint8_t* codes, std::size_t n) noexcept {
+        for (std::size_t i = 0; i < n; ++i) codes[i] = operand_table<F, dot_form>[codes[i] % code_count<F>];
+    }
+    QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
+        for (std::size_t c = 0; c < 16; ++c)
+            for (std::size_t r = 0; r < 16; ++r) std::memcpy(out + 64 * c + 4 * r, rows + r * stride + 4 * c, 4);
+    }
+    static std::uint32_t largest_magnitude(const float* x, std::size_t n) noexcept {
+        std::uint32_t most = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+            most = a > most ? a : most;
+        }
+        return most;
+    }
+    static std::int32_t quantize(const float* x, std::size_t n, float inverse, std::int8_t* out) noexcept {
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::int32_t q = round_clamped(product(x[i], inverse), -largest_activation, largest_activation);
+            out[i] = static_cast<std::int8_t>(q);
+            sum += q;
+        }
+        return sum;
+    }
+
+#include "blocks.inl"
+#include "gemm.inl"
+
+private:
+    template <class Part> QLIB_INLINE static floats each(const Part& part) noexcept {
+        floats r;
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 4; ++i) r.part[i] = part(i);
+        return r;
+    }
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END

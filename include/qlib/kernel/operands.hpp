@@ -1,0 +1,139 @@
+#pragma once
+// What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to write.
+#include "../format/concept.hpp"
+#include "../format/layout.hpp"
+
+#include <limits>
+
+namespace qlib::inline v0::detail {
+
+/// Products that may be summed in an int32 before the sum goes to float, and the largest activation.
+inline constexpr std::size_t most_summed = 32768;
+inline constexpr int largest_activation = 127;
+
+/// All levels times `mul` are integers in [lo, hi]; mul == 0: they have no such form in 8 bits.
+struct integer_levels {
+    int mul = 0, lo = 0, hi = 0;
+    [[nodiscard]] constexpr explicit operator bool() const noexcept { return mul != 0; }
+};
+
+/// The smallest power of two that makes all levels of a grid integers that fit a byte after a constant is subtracted.
+template <class Grid> consteval integer_levels integers_of() {
+    constexpr int limit = 255;
+    for (int mul = 1; mul <= 64; mul *= 2) {
+        integer_levels r{mul, limit, -limit};
+        bool all = true;
+        for (std::size_t i = 0; all && i < Grid::size; ++i) {
+            const float scaled = Grid::level(i) * static_cast<float>(mul);
+            all = is_finite(scaled) && magnitude(scaled) <= static_cast<float>(limit);
+            if (!all) break;
+            const int v = static_cast<int>(scaled);
+            all = static_cast<float>(v) == scaled;
+            r.lo = v < r.lo ? v : r.lo;
+            r.hi = v > r.hi ? v : r.hi;
+        }
+        if (all && r.hi - r.lo <= limit) return r;
+    }
+    return {};
+}
+
+/// How the 8-bit operands of a dot product are made from levels and activations in -127..127.
+enum class operand : std::uint8_t {
+    weights_unsigned,  ///< (level - bias) in 0..255 times the activation: vpdpbusd, vpmaddubsw, USDOT
+    both_signed,       ///< (level - bias) in -128..127 times the activation: SDOT, SMMLA, vpdpbssd
+    sign_transfer,     ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
+};
+
+/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring products saturate beyond it; 0: they do not.
+struct dot_instruction {
+    bool both_signed = false;
+    int pair_limit = 0;
+};
+inline constexpr dot_instruction dot_in_int32{}, dot_in_int16_pairs{false, 32767};
+
+/// The form of the operands and the constant that is subtracted from levels; bias * (sum of activations) is where the int32 sum starts.
+struct operand_form {
+    operand how = operand::weights_unsigned;
+    int bias = 0;
+};
+
+consteval operand_form choose(integer_levels l, dot_instruction d) {
+    const int centred = l.lo < -128 || l.hi > 127 ? l.lo + 128 : 0;
+    if (d.both_signed) return {operand::both_signed, centred};
+    const int lifted = l.lo < 0 ? l.lo : 0;
+    if (d.pair_limit == 0 || 2 * (l.hi - lifted) * largest_activation <= d.pair_limit) return {operand::weights_unsigned, lifted};
+    return {operand::sign_transfer, centred};
+}
+
+/// The proof that nothing saturates or overflows: operands fit their byte, pairs their int16, most_summed products and the bias int32.
+consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
+    const int lo = l.lo - f.bias, hi = l.hi - f.bias, largest = -lo > hi ? -lo : hi;
+    const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
+    const bool pairs = d.pair_limit == 0 || 2 * largest * largest_activation <= d.pair_limit;
+    const long long sum = static_cast<long long>(largest + (f.bias < 0 ? -f.bias : f.bias)) * largest_activation * static_cast<long long>(most_summed);
+    return byte && pairs && sum <= std::numeric_limits<std::int32_t>::max();
+}
+
+/// The integer levels of a format, if it has them.
+template <class F> inline constexpr integer_levels integer_levels_of = F::group <= most_summed ? integers_of<typename F::grid>() : integer_levels{};
+
+/// The operand form of a format under an instruction, proven.
+template <class F, dot_instruction D> inline constexpr operand_form form_of = [] {
+    constexpr operand_form f = choose(integer_levels_of<F>, D);
+    static_assert(exact(integer_levels_of<F>, f, D), "the dot product of this format could saturate");
+    return f;
+}();
+
+/// Formats of one byte-sized code per weight: tables of all codes can be made.
+template <class F> concept byte_codes = F::vec == 1 && sizeof(typename F::code) == 1 && requires {
+    requires F::grid::bits >= 1 && F::grid::bits <= 8;
+};
+template <byte_codes F> inline constexpr std::size_t code_count = std::size_t{1} << F::grid::bits;
+
+/// Byte formats that say where the bits of their codes lie, one block's codes in one piece at the head of plane 0 or behind a fixed offset.
+template <class F> concept has_bit_layout = byte_codes<F> && requires(const std::byte* in, std::span<typename F::code> codes) {
+    F::bits::template unpack<F::grid::bits, typename F::code>(in, codes);
+    { F::offset_of(field::codes) } -> std::convertible_to<std::size_t>;
+    requires !F::layout::planes_apart || F::layout::order[0] == field::codes;
+};
+
+/// The level of every code.
+template <byte_codes F> inline constexpr auto level_table = [] {
+    std::array<float, code_count<F>> t{};
+    for (std::size_t i = 0; i < t.size(); ++i) F::level(static_cast<typename F::code>(i), &t[i]);
+    return t;
+}();
+
+/// Every level is (code ^ flip) + base.
+struct linear_levels {
+    bool linear = false;
+    unsigned flip = 0;
+    int base = 0;
+};
+template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
+    constexpr auto& t = level_table<F>;
+    for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
+        if (!(magnitude(t[flip]) <= 65536.0f)) continue;
+        const linear_levels r{true, flip, static_cast<int>(t[flip])};
+        bool all = true;
+        for (unsigned i = 0; i < t.size(); ++i) all = all && bits_of(static_cast<float>(static_cast<int>(i ^ flip) + r.base)) == bits_of(t[i]);
+        if (all) return r;
+    }
+    return linear_levels{};
+}();
+
+/// The operand byte of every code, level * mul - bias: two's complement where the form is signed.
+template <byte_codes F, dot_instruction D> inline constexpr auto operand_table = [] {
+    std::array<std::uint8_t, code_count<F>> t{};
+    for (std::size_t i = 0; i < t.size(); ++i)
+        t[i] = static_cast<std::uint8_t>(static_cast<int>(level_table<F>[i] * static_cast<float>(integer_levels_of<F>.mul)) - form_of<F, D>.bias);
+    return t;
+}();
+
+/// Whether one map covers whole rows: then sums stay integers over many groups.
+template <class F> inline constexpr bool row_maps = [] {
+    if constexpr (requires { requires F::outer_is_map; }) return F::tile.cols == 0 && !F::tile.flat;
+    else return false;
+}();
+
+}  // namespace qlib::inline v0::detail
