@@ -3,6 +3,7 @@
 #include "core/parallel.hpp"
 #include "format/format.hpp"
 #include "kernel/rooms.hpp"
+#include "store/encode.hpp"
 #include "store/qmatrix.hpp"
 
 namespace qlib::inline v0 {
@@ -45,54 +46,69 @@ struct worker_panels {
     [[nodiscard]] std::size_t tiles() const noexcept { return saturating_multiply(shape.tile_bytes, divide_up(rows, tile_rows)); }
     [[nodiscard]] std::size_t each() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
     [[nodiscard]] std::size_t bytes() const noexcept { return saturating_multiply(each(), workers); }
-    /// work(first row, rows, memory) -> void for all rows of W, in parallel.
-    template <class Work> status run(std::size_t all, std::byte* memory, const call& how, const Work& work) const {
-        return for_each_task(how, divide_up(all, rows), [&](std::size_t i, std::size_t worker) -> status {
-            panel_memory m = shape;
-            m.panel = memory + worker * each();
-            m.stage = m.panel + tiles();
-            work(i * rows, smaller_size(rows, all - i * rows), m);
-            return {};
-        });
+    [[nodiscard]] panel_memory of(std::byte* memory, std::size_t worker) const noexcept {
+        panel_memory m = shape;
+        m.panel = memory + worker * each();
+        m.stage = m.panel + tiles();
+        return m;
     }
 };
 
-/// pack(first row, rows) for all n rows of X by tiles of `columns`, in parallel. A small part of the work: its progress is not told.
-template <class Pack> status pack_rows(std::size_t n, std::size_t columns, call how, const Pack& pack) {
-    how.progress = {};
-    return for_each_task(how, divide_up(n, columns), [&](std::size_t i, std::size_t) -> status {
-        pack(i * columns, smaller_size(columns, n - i * columns));
-        return {};
-    });
-}
+/// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
+template <class X, class Y> struct conversions {
+    std::size_t columns, k, n, rows, workers;
+    [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
+    [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
+    [[nodiscard]] std::size_t floats() const noexcept { return saturating_multiply(larger_size(of_x(), of_y()), workers); }
+    [[nodiscard]] float* of(float* memory, std::size_t worker) const noexcept { return memory + worker * larger_size(of_x(), of_y()); }
 
-/// Y = X * W^T with integer dot products. `span`: weights that share an activation scale.
-template <class Room, block_format F> struct integer_product {
+    /// Rows [first, first + count) of x, as floats.
+    [[nodiscard]] matrix_view<const float> floats_of(matrix_view<const X> x, std::size_t first, std::size_t count, float* memory) const noexcept {
+        if constexpr (std::same_as<X, float>) {
+            return x.row_range(first, count);
+        } else {
+            for (std::size_t j = 0; j < count; ++j)
+                for (std::size_t i = 0; i < k; ++i) memory[j * k + i] = x(first + j, i).value();
+            return {memory, count, k};
+        }
+    }
+    /// multiply(floats) and its result to columns [row, row + count) of y.
+    template <class Multiply> void results_to(matrix_view<Y> y, std::size_t row, std::size_t count, float* memory, const Multiply& multiply) const noexcept {
+        if constexpr (std::same_as<Y, float>) {
+            multiply({y.data + row, y.rows, count, y.stride});
+        } else {
+            multiply({memory, n, count});
+            for (std::size_t j = 0; j < n; ++j)
+                for (std::size_t i = 0; i < count; ++i) y(j, row + i) = Y::from(memory[j * count + i]);
+        }
+    }
+};
+
+/// Y = X * W^T with integer dot products: two stages, each of independent tasks. `span`: weights that share an activation scale.
+template <class Room, block_format F> struct integer_way {
     gemm_plan p;
-    worker_panels panels;
+    panel_memory shape;
+    integer_activations x{};
 
-    integer_product(std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers) noexcept
-        : p(plan_integer<F>(n, rows, k, span, Room::most_summed)), panels{integer_memory<F>(p), rows_per_panel(rows, workers), workers} {}
+    integer_way(std::size_t n, std::size_t rows, std::size_t k, std::size_t span) noexcept
+        : p(plan_integer<F>(n, rows, k, span, Room::most_summed)), shape(integer_memory<F>(p)) {}
     [[nodiscard]] std::size_t scratch() const noexcept {
         const std::size_t sums = saturating_multiply(p.n, p.flushes());
         const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes()), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
-                                      workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums), workspace::piece<std::byte>(panels.bytes())};
+                                      workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
         std::size_t all = 0;
         for (const std::size_t piece : pieces) all = saturating_add(all, piece);
         return all;
     }
-    status run(matrix_view<float> Y, matrix_view<const float> X, const qview<F>& W, const call& how) const {
-        workspace memory;
-        if (const status s = memory.open(how, scratch()); !s) return s;
+    void take(workspace& memory) noexcept {
         const std::size_t sums = p.n * p.flushes();
-        const integer_activations x{memory.take<std::int8_t>(codes()), memory.take<float>(p.n * p.spans()), memory.take<std::int32_t>(sums), memory.take<float>(sums)};
-        const status packed = pack_rows(p.n, Room::columns, how, [&](std::size_t first, std::size_t count) {
-            Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, X, first, count, x);
-        });
-        if (!packed) return packed;
-        return panels.run(p.rows, memory.take<std::byte>(panels.bytes()), how, [&](std::size_t row, std::size_t rows, const panel_memory& m) {
-            Room::template multiply_rows<F>(p, W, row, rows, x, Y, m);
-        });
+        x = {memory.take<std::int8_t>(codes()), memory.take<float>(p.n * p.spans()), memory.take<std::int32_t>(sums), memory.take<float>(sums)};
+    }
+    void pack(matrix_view<const float> rows, std::size_t first) const noexcept {
+        Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, rows, first, rows.rows, x);
+    }
+    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
+        Room::template multiply_rows<F>(p, W, row, Y.cols, x, Y, m);
     }
 
 private:
@@ -100,37 +116,112 @@ private:
 };
 
 /// Y = X * W^T with decoded weights.
-template <class Room, block_format F> struct exact_product {
+template <class Room, block_format F> struct exact_way {
     gemm_plan p;
-    worker_panels panels;
+    panel_memory shape;
+    float* x = nullptr;
 
-    exact_product(std::size_t n, std::size_t rows, std::size_t k, std::size_t workers) noexcept
-        : p(plan_exact<F>(n, rows, k)), panels{exact_memory<F>(p), rows_per_panel(rows, workers), workers} {}
-    [[nodiscard]] std::size_t scratch() const noexcept {
-        return saturating_add(workspace::piece<float>(saturating_multiply(p.n, p.k)), workspace::piece<std::byte>(panels.bytes()));
-    }
-    status run(matrix_view<float> Y, matrix_view<const float> X, const qview<F>& W, const call& how) const {
-        workspace memory;
-        if (const status s = memory.open(how, scratch()); !s) return s;
-        float* const x = memory.take<float>(p.n * p.k);
-        const status packed = pack_rows(p.n, Room::columns, how, [&](std::size_t first, std::size_t count) { Room::pack_floats(p.k, X, first, count, x); });
-        if (!packed) return packed;
-        return panels.run(p.rows, memory.take<std::byte>(panels.bytes()), how, [&](std::size_t row, std::size_t rows, const panel_memory& m) {
-            Room::template multiply_rows_exactly<F>(p, W, row, rows, x, Y, m);
-        });
+    exact_way(std::size_t n, std::size_t rows, std::size_t k) noexcept : p(plan_exact<F>(n, rows, k)), shape(exact_memory<F>(p)) {}
+    [[nodiscard]] std::size_t scratch() const noexcept { return workspace::piece<float>(saturating_multiply(p.n, p.k)); }
+    void take(workspace& memory) noexcept { x = memory.take<float>(p.n * p.k); }
+    void pack(matrix_view<const float> rows, std::size_t first) const noexcept { Room::pack_floats(p.k, rows, first, rows.rows, x); }
+    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
+        Room::template multiply_rows_exactly<F>(p, W, row, Y.cols, x, Y, m);
     }
 };
 
-/// use(product) for the way that mode asks for, `integer` only where the format has integer levels.
-template <class Room, block_format F, class Use>
-auto with_product(bool integer, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers, const Use& use) {
+/// A product as stages of tasks: 0 packs the activations, 1 multiplies. Tasks of a stage may run in any order and at once.
+template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
+public:
+    gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
+        : way_(way), columns_(columns), panels_{way.shape, rows_per_panel(way.p.rows, workers), workers},
+          conversions_{columns, way.p.k, way.p.n, panels_.rows, workers} {}
+
+    [[nodiscard]] std::size_t scratch() const noexcept {
+        return saturating_add(way_.scratch(), saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats())));
+    }
+    void take(workspace& memory) noexcept {
+        way_.take(memory);
+        panel_bytes_ = memory.take<std::byte>(panels_.bytes());
+        floats_ = memory.take<float>(conversions_.floats());
+    }
+    [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
+        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panels_.rows);
+    }
+    void run(std::size_t stage, std::size_t task, std::size_t worker, matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W) const noexcept {
+        float* const floats = conversions_.of(floats_, worker);
+        if (stage == 0) {
+            const std::size_t first = task * columns_;
+            return way_.pack(conversions_.floats_of(X, first, smaller_size(columns_, way_.p.n - first), floats), first);
+        }
+        const std::size_t row = task * panels_.rows, count = smaller_size(panels_.rows, way_.p.rows - row);
+        const panel_memory m = panels_.of(panel_bytes_, worker);
+        conversions_.results_to(Y, row, count, floats, [&](matrix_view<float> y) { way_.multiply(y, W, row, m); });
+    }
+
+private:
+    Way way_;
+    std::size_t columns_;
+    worker_panels panels_;
+    conversions<XT, YT> conversions_;
+    std::byte* panel_bytes_ = nullptr;
+    float* floats_ = nullptr;
+};
+
+/// use(stages) for the way that mode asks for, `integer` only where the format has integer levels.
+template <class Room, block_format F, weight_source XT, weight_source YT, class Use>
+auto with_stages(bool integer, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers, const Use& use) {
     if constexpr (static_cast<bool>(integer_levels_of<F>))
-        if (integer) return use(integer_product<Room, F>(n, rows, k, span, workers));
-    return use(exact_product<Room, F>(n, rows, k, workers));
+        if (integer) return use(gemm_stages<integer_way<Room, F>, F, XT, YT>({n, rows, k, span}, Room::columns, workers));
+    return use(gemm_stages<exact_way<Room, F>, F, XT, YT>({n, rows, k}, Room::columns, workers));
 }
 
 /// Whether a call computes with integers.
 template <block_format F> bool uses_integers(compute mode) noexcept { return integer_levels_of<F> && mode != compute::exact; }
+
+/// What qgemm asks of its operands. Gives the activation group.
+template <block_format F>
+result<std::size_t> check_product(std::size_t y_rows, std::size_t y_cols, std::size_t x_rows, std::size_t x_cols, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
+    const std::size_t k = W.cols();
+    if (x_cols != k || y_rows != x_rows || y_cols != W.rows())
+        return error{errc::shape, "X has {0} columns for {1} x {2} weights, or Y is not {3} rows of one value per row of weights", "X", {x_cols, W.rows(), k, x_rows}};
+    if (!W.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "weights", {block_size<F>, k}};
+    if (options.mode == compute::integer && !integer_levels_of<F>)
+        return error{errc::unsupported, "the levels of this format have no 8-bit integer form", "mode", {}};
+    if (const status s = check_room(how.room); !s) return s.error();
+    return activation_span<F>(options.activation_group, k);
+}
+
+template <block_format F, weight_source YT, weight_source XT>
+status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
+    const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
+    if (!span) return span.error();
+    return with_room(how.room, [&](auto room) -> status {
+        using Room = decltype(room);
+        const bool integer = uses_integers<F>(options.mode);
+        if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
+        if (Y.rows == 0 || Y.cols == 0) return {};
+        if (X.cols == 0) {
+            for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(YT));
+            return {};
+        }
+        return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
+            workspace memory;
+            if (const status s = memory.open(how, stages.scratch()); !s) return s;
+            stages.take(memory);
+            for (std::size_t stage = 0; stage < 2; ++stage) {
+                call part = how;
+                if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
+                const status s = for_each_task(part, stages.tasks(stage), [&](std::size_t i, std::size_t worker) -> status {
+                    stages.run(stage, i, worker, Y, X, W);
+                    return {};
+                });
+                if (!s) return s;
+            }
+            return {};
+        });
+    });
+}
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
@@ -138,51 +229,41 @@ namespace qlib::inline v0::inline QLIB_BASE {
 
 /// Y = X * W^T.
 ///
-/// Y        (n, rows) row-major, any row stride; may overlap neither X nor the weights
-/// X        (n, k) row-major, any row stride
+/// Y        (n, rows) of float, f16 or bf16, row-major, any row stride; may overlap neither X nor the weights
+/// X        (n, k) of float, f16 or bf16, row-major, any row stride
 /// weights  rows x k in format F
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are asked of levels that
 ///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
 /// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127),
 ///          below 2^-100 to zero; dot products are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
 ///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+template <block_format F, weight_source YT, class XT>
+    requires weight_source<std::remove_const_t<XT>>
+[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights, options, how);
+}
+template <block_format F, weight_source YT, class XT>
+    requires weight_source<std::remove_const_t<XT>>
+[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights.view(), options, how);
+}
 template <block_format F>
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
-    const std::size_t k = weights.cols();
-    if (X.cols != k || Y.rows != X.rows || Y.cols != weights.rows())
-        return error{errc::shape, "X has {0} columns for {1} x {2} weights, or Y is not {3} rows of one value per row of weights", "X", {X.cols, weights.rows(), k, X.rows}};
-    if (!weights.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "weights", {block_size<F>, k}};
-    if (options.mode == compute::integer && !detail::integer_levels_of<F>)
-        return error{errc::unsupported, "the levels of this format have no 8-bit integer form", "mode", {}};
-    const auto span = detail::activation_span<F>(options.activation_group, k);
-    if (!span) return span.error();
-    if (const status s = check_room(how.room); !s) return s;
-    return detail::with_room(how.room, [&](auto room) -> status {
-        using Room = decltype(room);
-        const bool integer = detail::uses_integers<F>(options.mode);
-        if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", detail::path_of<Room, F>};
-        if (Y.rows == 0 || Y.cols == 0) return {};
-        if (k == 0) {
-            for (std::size_t j = 0; j < Y.rows; ++j) std::memset(Y.row(j), 0, Y.cols * sizeof(float));
-            return {};
-        }
-        return detail::with_product<Room, F>(integer, X.rows, weights.rows(), k, *span, how.run.workers(),
-                                             [&](const auto& product) { return product.run(Y, X, weights, how); });
-    });
+    return detail::multiply<F>(Y, X, weights, options, how);
 }
 template <block_format F>
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
-    return qgemm<F>(Y, X, weights.view(), options, how);
+    return detail::multiply<F>(Y, X, weights.view(), options, how);
 }
 
-/// The bytes of call.scratch that qgemm asks for, with n rows of X and rows x k weights. 0 for what qgemm would refuse.
-template <block_format F>
+/// The bytes of call.scratch that qgemm asks for, with n rows of X (elements XT), rows x k weights and results YT. 0 for what qgemm would refuse.
+template <block_format F, weight_source XT = float, weight_source YT = float>
 [[nodiscard]] std::size_t qgemm_scratch_bytes(std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {}, const call& how = {}) noexcept {
     const auto span = detail::activation_span<F>(options.activation_group, k);
     if (!span || !has_room(how.room) || n == 0 || rows == 0 || k == 0) return 0;
     return detail::with_room(how.room, [&](auto room) {
-        return detail::with_product<decltype(room), F>(detail::uses_integers<F>(options.mode), n, rows, k, *span, how.run.workers(),
-                                                       [](const auto& product) { return detail::workspace::asked(product.scratch()); });
+        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, how.run.workers(),
+                                                              [](const auto& stages) { return detail::workspace::asked(stages.scratch()); });
     });
 }
 

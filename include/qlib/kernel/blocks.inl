@@ -2,33 +2,37 @@
 
 /// What weights are before they are mapped: their codes where codes are bytes, else their levels.
 template <block_format F> using raw = std::conditional_t<byte_codes<F>, std::uint8_t, float>;
-/// Room for a block of them: vectors of 64 are written, and 15 more than there are may be read.
-template <block_format F> static constexpr std::size_t raw_size = round_up(block_size<F> + 15, 64);
+/// What must follow them in memory: unpacking writes whole vectors of 64, decoding reads vectors of 16.
+static constexpr std::size_t raw_margin = 64;
 
 template <block_format F> struct block_maps {
     typename F::params params;
     float outer_scale;
 };
 
-/// Reads block b of wire row r: n weights, fewer than a block's at a ragged row end. Touches no byte of the wire beyond it.
+/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
+/// block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
-QLIB_INLINE static block_maps<F> open_block(const qview<F>& W, std::size_t r, std::size_t b, std::size_t n, raw<F>* out) noexcept {
-    const auto planes = W.block(r, b);
-    const auto outer = W.outer(r, b * block_size<F>);
-    if constexpr (unpacks<F>) {
-        if (n == block_size<F>) {
-            unpack<F>(planes[0] + F::offset_of(field::codes), out);
-            return {F::load(planes, outer, {}), F::outer_scale(outer)};
+static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
+                        block_maps<F>* maps) noexcept {
+    for (; count != 0; --count, ++b, ++maps, out += apart) {
+        const auto planes = W.block(r, b);
+        const auto outer = W.outer(r, b * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - b * block_size<F>);
+        maps->outer_scale = F::outer_scale(outer);
+        if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
+            maps->params = F::load(planes, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
+        } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
+            typename F::code read[codes<F>] = {};
+            const std::size_t codes_here = divide_up(n, F::vec);
+            maps->params = F::load(planes, outer, {read, codes_here});
+            for (std::size_t i = 0; i < codes_here; ++i) {
+                if constexpr (byte_codes<F>) out[i] = read[i];
+                else F::level(read[i], out + i * F::vec);
+            }
         }
     }
-    typename F::code read[codes<F>] = {};
-    const std::size_t count = divide_up(n, F::vec);
-    const auto params = F::load(planes, outer, {read, count});
-    for (std::size_t i = 0; i < count; ++i) {
-        if constexpr (byte_codes<F>) out[i] = read[i];
-        else F::level(read[i], out + i * F::vec);
-    }
-    return {params, F::outer_scale(outer)};
 }
 
 /// The weights of a block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
@@ -56,10 +60,14 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
 /// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
-    alignas(64) raw<F> weights[raw_size<F>];
-    for (std::size_t b = first; b < end; ++b) {
-        const std::size_t n = smaller_size(block_size<F>, cols - b * block_size<F>);
-        const auto maps = open_block<F>(W, r, b, n, weights);
-        decode_block<F>(maps, weights, n, out + (b - first) * block_size<F>);
+    alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
+    block_maps<F> maps[chunk_blocks<F>];
+    for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t column = (b + i) * block_size<F>;
+            decode_block<F>(maps[i], weights + i * block_size<F>, smaller_size(block_size<F>, cols - column), out + (column - first * block_size<F>));
+        }
     }
 }

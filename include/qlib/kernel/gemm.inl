@@ -1,12 +1,12 @@
 // No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
 // activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `columns` are multiplied.
 
-/// Columns [column, column + w) of the packed activations from rows of X; w <= columns.
+/// Columns [column, column + w) of the packed activations from the w rows of X; w <= columns.
 static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
                              const integer_activations& all) noexcept {
     const integer_activations t = all.tile(p, column);
     for (std::size_t j = 0; j < w; ++j) {
-        const float* x = X.row(column + j);
+        const float* x = X.row(j);
         for (std::size_t s = 0; s < p.spans(); ++s) {
             const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
             const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
@@ -50,41 +50,39 @@ static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, s
     for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
         const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
         for (std::size_t r = 0; r < rows; ++r) {
-            auto* line = reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride);
+            block_maps<F> maps[chunk_blocks<F>];
+            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
             for (std::size_t i = 0; i < blocks; ++i) {
                 const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
-                const auto maps = open_operands<F>(W, row + r, b + i, n, line + i * padded);
-                put_maps<F>(p, maps, (b + i) * F::groups - first, divide_up(n, F::group), r, out);
+                put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
             }
-            if constexpr (operands_in_place<F>) to_operands<F>(line, blocks * padded);
         }
         auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
         for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
     }
 }
 
-/// Whether codes are unpacked where their operands will stand, to be turned into them a row at a time.
-template <block_format F> static constexpr bool operands_in_place = byte_codes<F> && F::group % 4 == 0;
-
-/// Reads a block and leaves its operands, or what they are made of in place, at `out`, each group padded. Vectors of 64 are written.
+/// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
 template <block_format F>
-QLIB_INLINE static block_maps<F> open_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t n, std::uint8_t* out) noexcept {
-    if constexpr (operands_in_place<F>) {
-        return open_block<F>(W, r, b, n, out);
+QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
+                                     block_maps<F>* maps) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
+        open_blocks<F>(W, r, b, count, cols, out, n, maps);
+        to_operands<F>(out, count * n);
     } else {
-        alignas(64) raw<F> weights[raw_size<F>] = {};
-        const auto maps = open_block<F>(W, r, b, n, weights);
-        std::uint8_t made[raw_size<F>];
+        alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
+        std::uint8_t made[chunk_blocks<F> * n];
+        open_blocks<F>(W, r, b, count, cols, weights, n, maps);
         if constexpr (byte_codes<F>) {
-            to_operands<F>(weights, block_size<F>);
-            std::memcpy(made, weights, block_size<F>);
+            to_operands<F>(weights, count * n);
+            std::memcpy(made, weights, count * n);
         } else {
             constexpr integer_levels l = integer_levels_of<F>;
-            for (std::size_t i = 0; i < block_size<F>; ++i)
+            for (std::size_t i = 0; i < count * n; ++i)
                 made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
         }
-        for (std::size_t g = 0; g < F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
-        return maps;
+        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
     }
 }
 
@@ -168,12 +166,12 @@ template <class Use> QLIB_INLINE static void with_width(std::size_t w, const Use
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
                            const integer_activations& x, matrix_view<float> Y) noexcept {
     for (std::size_t c = 0; c < p.n; c += columns)
         for (std::size_t t = 0; t * 16 < rows; ++t)
             with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
-                integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + row + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+                integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
             });
 }
 
@@ -183,21 +181,21 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
     return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
 }
 
-/// Rows [row, row + rows) of W against all of X; rows <= panel_rows.
+/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
 template <block_format F>
 static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
                           matrix_view<float> Y, const panel_memory& m) noexcept {
     for (std::size_t first = 0; first < p.groups; first += p.stretch) {
         const std::size_t end = smaller_size(first + p.stretch, p.groups);
         for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
-        multiply_panel<F::map != form::scaled>(p, m, row, rows, first, end, x, Y);
+        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
     }
 }
 
-/// Columns [column, column + w) of the activations of an exact product: for each tile [k][w].
+/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][w].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
     for (std::size_t j = 0; j < w; ++j)
-        for (std::size_t i = 0; i < k; ++i) all[column * k + i * w + j] = X(column + j, i);
+        for (std::size_t i = 0; i < k; ++i) all[column * k + i * w + j] = X(j, i);
 }
 
 /// 16 rows of decoded weights [first, end) as [end - first][16].
@@ -221,16 +219,16 @@ static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::si
         const std::size_t end = smaller_size(first + p.stretch, p.k);
         for (std::size_t t = 0; t * 16 < rows; ++t)
             fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
-        multiply_exact_panel(p, m, row, rows, first, end, x, Y);
+        multiply_exact_panel(p, m, rows, first, end, x, Y);
     }
 }
 
-static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
                                  const float* x, matrix_view<float> Y) noexcept {
     for (std::size_t c = 0; c < p.n; c += columns)
         for (std::size_t t = 0; t * 16 < rows; ++t)
             with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
                 exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
-                                    Y.row(c) + row + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+                                    Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
             });
 }
