@@ -29,23 +29,42 @@ function(add_variant name compiler flags)  # further arguments: more options for
         -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
 endfunction()
 
-add_variant(clang ${QLIB_CLANG} "-O2")
+find_program(QLIB_MESON meson)
+if(QLIB_MESON)  # builds the examples too
+    set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
+    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=2 '${folder}' && '${QLIB_MESON}' test -C '${folder}' --print-errorlogs"
+        WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(clang-meson PROPERTIES PROCESSORS 2 ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
+else()
+    message(STATUS "meson was not found (Debian package: meson): CMake builds the suite with clang++ in its place")
+    add_variant(clang ${QLIB_CLANG} "-O2")
+endif()
 add_variant(clang-sanitize ${QLIB_CLANG} "-O1 -gline-tables-only -fsanitize=address,undefined -fno-sanitize-recover=all")
 add_variant(gcc-no-exceptions ${QLIB_GCC} "-O1 -fno-exceptions -fno-rtti")
 add_variant(gcc-single-header ${QLIB_GCC} "-O1" -DQLIB_TEST_SINGLE_HEADER=ON)
 
-# Hostile flags must not change a byte. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
+# No flags may change a byte. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
 if(byte_sources)
     foreach(compiler IN ITEMS gcc clang)
         string(TOUPPER QLIB_${compiler} path)
         add_variant(${compiler}-fast-math ${${path}} "" -DQLIB_TEST_BYTES=ON
             "-DQLIB_TEST_OPTIONS=-O3\\\\;-march=native\\\\;-ffast-math\\\\;-ffp-contract=fast")
+        add_variant(${compiler}-native ${${path}} "-O3 -march=native" -DQLIB_TEST_BYTES=ON)
+        add_variant(${compiler}-unoptimized ${${path}} "-O0" -DQLIB_TEST_BYTES=ON)
     endforeach()
 else()
     message(STATUS "No test suite \"bytes\": nothing to run with -ffast-math")
 endif()
 
-add_project_test(consumer ${CMAKE_CURRENT_SOURCE_DIR}/consumer -DCMAKE_CXX_COMPILER=${QLIB_GCC} -DCMAKE_CXX_FLAGS=-O1)
+foreach(compiler IN ITEMS gcc clang)
+    string(TOUPPER QLIB_${compiler} path)
+    add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)
+endforeach()
+foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header)
+    add_test(NAME consumer-${way} COMMAND ${CMAKE_COMMAND} -DBY=${way} -DQLIB=${PROJECT_SOURCE_DIR} -DCOMPILER=${QLIB_GCC}
+        -DFOLDER=${PROJECT_BINARY_DIR}/consumer/${way} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check.cmake)
+    set_tests_properties(consumer-${way} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped:|\nskipped:")
+endforeach()
 add_test(NAME single-header-current
     COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/single_include/amalgamate.py --check)
 add_test(NAME headers-alone

@@ -1,0 +1,4 @@
+#include "work.hpp"
+
+std::uint64_t work_natively();
+std::uint64_t work_natively() { return work(); }

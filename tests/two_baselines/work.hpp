@@ -1,0 +1,89 @@
+// What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps its own.
+#include <qlib/qlib.hpp>
+
+namespace {
+
+/// FNV-1a of all results.
+class digest {
+public:
+    void add(std::span<const std::byte> bytes) {
+        for (const std::byte b : bytes) value_ = (value_ ^ std::to_integer<std::uint64_t>(b)) * 0x100000001B3u;
+    }
+    template <class T> void add(std::span<const T> values) { add(std::as_bytes(values)); }
+    [[nodiscard]] std::uint64_t value() const { return value_; }
+
+private:
+    std::uint64_t value_ = 0xCBF29CE484222325u;
+};
+
+/// An executor of the caller's own: two workers on one thread, the last index first.
+struct backwards {
+    void run(std::size_t count, qlib::task_ref task) const { for (std::size_t i = count; i-- > 0;) task(i, i % 2); }
+    [[nodiscard]] std::size_t workers() const { return 2; }
+};
+
+template <std::size_t N> struct sample {
+    float values[N];
+    explicit sample(std::uint32_t seed) {
+        for (float& v : values) {
+            seed = seed * 1664525u + 1013904223u;
+            v = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-31f;
+        }
+    }
+};
+
+template <qlib::block_format F> bool use_format(digest& d) {
+    constexpr std::size_t rows = 9, cols = 512, tokens = 7;
+    const sample<rows * cols> weights(1);
+    const sample<tokens * cols> inputs(2);
+    const qlib::matrix_view<const float> W{weights.values, rows, cols}, X{inputs.values, tokens, cols};
+    const backwards pool;
+    float decoded[rows * cols], Y[tokens * rows];
+
+    auto h = qlib::hessian::make(cols);
+    if (!h || !h->add(X, {.run = pool})) return false;
+    const auto g = qlib::gptq<F>(W, *h, {.fit = qlib::fit::plain}, {.run = pool});
+    if (!g) return false;
+    d.add(g->weights.bytes());
+    for (const qlib::fit fit : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
+        const auto q = qlib::quantize<F>(W, {.fit = fit}, {.run = pool});
+        if (!q || !qlib::dequantize(*q, {decoded, rows, cols}, {.run = pool})) return false;
+        d.add(q->bytes());
+        d.add(std::span<const float>(decoded));
+        for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact})
+            if (!qlib::qgemm({Y, tokens, rows}, X, *q, {.mode = mode}, {.run = pool})) return false;
+    }
+    return true;
+}
+
+/// A GGUF file of one tensor, written and read.
+bool use_gguf(digest& d) {
+    static std::byte file[1024];
+    std::size_t size = 0;
+    auto sink = [&](std::span<const std::byte> bytes) {
+        std::memcpy(file + size, bytes.data(), bytes.size());
+        size += bytes.size();
+        return true;
+    };
+    const sample<32> weights(3);
+    const std::array<std::uint64_t, 1> shape{32};
+    qlib::gguf_writer out;
+    if (!out.set("general.architecture", "none") || !out.set("general.alignment", std::uint32_t{32})) return false;
+    if (!out.add_tensor("w", 0, shape) || !out.begin(sink) || !out.write("w", std::as_bytes(std::span(weights.values))) || !out.finish()) return false;
+    const auto in = qlib::gguf_file::parse({file, size});
+    if (!in || in->find("general.architecture") == nullptr || in->find_tensor("w") == nullptr) return false;
+    d.add(std::span<const std::byte>(file, size));
+    return true;
+}
+
+/// 0 when something failed.
+std::uint64_t work() {
+    digest d;
+    const bool done = use_format<qlib::q4_k>(d) && use_format<qlib::int4_g128_asym>(d) && use_format<qlib::nf4_dq>(d) &&
+                      use_format<qlib::nvfp4>(d) && use_format<qlib::fp8_e4m3_row>(d) && use_gguf(d);
+    char sentence[80];
+    d.add(std::span<const char>(qlib::error{qlib::errc::shape, "{0}", "X", {1}}.format(sentence, "name")));
+    return done ? d.value() : 0;
+}
+
+}  // namespace
