@@ -24,13 +24,20 @@ struct any_view {
 [[nodiscard]] result<std::size_t> wire_size(format_id format, std::size_t rows, std::size_t cols) noexcept;
 
 /// Quantizes W into bytes, wire_size(format, W.rows, W.cols) of them or more.
-[[nodiscard]] status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes, quantize_options options = {}, call how = {}) noexcept;
+[[nodiscard]] status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes, quantize_options options = {},
+                                   call how = {}) noexcept;
 
 /// out = the weights as floats; (rows, cols).
 [[nodiscard]] status dequantize(const any_view& weights, matrix_view<float> out, call how = {}) noexcept;
 
 /// Y = X * W^T; Y (n, rows), X (n, cols).
-[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {}, call how = {}) noexcept;
+[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
+                           call how = {}) noexcept;
+
+/// Bytes of call.scratch that qgemm and gptq want. error: unsupported.
+[[nodiscard]] result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {},
+                                                      const call& how = {}) noexcept;
+[[nodiscard]] result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept;
 
 /// Quantizes W into bytes with GPTQ, from a Hessian of W.cols columns, which is copied, or from its factor, which is not.
 /// The bytes are written last: they are whole, or untouched after an error.

@@ -28,7 +28,8 @@ template <class Use> auto visit_instantiated(format_id id, const Use& use) noexc
 }
 
 template <class Hessian>
-result<gptq_report> gptq_into(format_id format, matrix_view<const float> W, const Hessian& h, std::span<std::byte> bytes, const gptq_options& options, const call& how) noexcept {
+result<gptq_report> gptq_into(format_id format, matrix_view<const float> W, const Hessian& h, std::span<std::byte> bytes, const gptq_options& options,
+                              const call& how) noexcept {
     return visit_instantiated(format, [&]<block_format F>() -> result<gptq_report> {
         if (const auto fits = qspan<F>::over(bytes, W.rows, W.cols); !fits) return fits.error();
         const auto done = qlib::gptq<F>(W, h, options, how);
@@ -71,10 +72,19 @@ status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& w
     });
 }
 
-result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h, std::span<std::byte> bytes, gptq_options options, call how) noexcept {
+result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options, const call& how) noexcept {
+    return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> { return qlib::qgemm_scratch_bytes<F>(n, rows, k, options, how); });
+}
+result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols, std::size_t workers) noexcept {
+    return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> { return qlib::gptq_scratch_bytes<F>(rows, cols, workers); });
+}
+
+result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h, std::span<std::byte> bytes, gptq_options options,
+                         call how) noexcept {
     return detail::gptq_into(format, W, h, bytes, options, how);
 }
-result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor, std::span<std::byte> bytes, gptq_options options, call how) noexcept {
+result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor, std::span<std::byte> bytes, gptq_options options,
+                         call how) noexcept {
     return detail::gptq_into(format, W, factor, bytes, options, how);
 }
 

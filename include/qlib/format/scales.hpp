@@ -27,6 +27,14 @@ template <> inline constexpr bool signed_scale_type<f32> = true;
 template <> inline constexpr bool signed_scale_type<f16> = true;
 template <> inline constexpr bool signed_scale_type<bf16> = true;
 
+/// The name of a scale type in a format's description; a user's own type may specialise it.
+template <class T> inline constexpr const char* scale_type_name = "own";
+template <> inline constexpr const char* scale_type_name<f32> = "f32";
+template <> inline constexpr const char* scale_type_name<f16> = "f16";
+template <> inline constexpr const char* scale_type_name<bf16> = "bf16";
+template <> inline constexpr const char* scale_type_name<e8m0> = "e8m0";
+template <> inline constexpr const char* scale_type_name<e4m3> = "e4m3";
+
 }  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -78,6 +86,8 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
     static constexpr extent tile{};
     static constexpr bool signed_scale = signed_scale_type<T>, signed_offset = true;
     using outer = typename tensor_scale_part<TensorScale>::outer;
+    using stored_scale = T;
+    using stored_outer = f32;
 
     struct no_zeros {};
     using zero = std::conditional_t<Map == form::scaled, no_zeros, std::conditional_t<Map == form::shifted, typename Grid::code, T>>;

@@ -17,6 +17,8 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         /// s * l + z keeps both in the map; the others leave the scale outside, where it multiplies last.
         static constexpr bool outer_multiplies = Map != form::offset;
 
+        using stored_outer = T;
+
         struct outer { float s = 0, z = 0; };
         struct params { float s = 1, z = 0; };
 

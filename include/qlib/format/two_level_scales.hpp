@@ -15,10 +15,13 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
         static constexpr bool has_mins = Packing::min_bits > 0, signed_scale = Packing::sub_signed, signed_offset = false;
         static constexpr form map = has_mins ? form::offset : form::scaled;
         static constexpr extent tile{};
+        static constexpr int sub_bits = Packing::sub_bits, min_bits = Packing::min_bits;
+        static constexpr bool sub_signed = Packing::sub_signed;
         static constexpr int sub_low = Packing::sub_signed ? -(1 << (Packing::sub_bits - 1)) : 0;
         static constexpr int sub_high = Packing::sub_signed ? (1 << (Packing::sub_bits - 1)) - 1 : (1 << Packing::sub_bits) - 1;
         static constexpr int min_high = (1 << Packing::min_bits) - 1;
         using outer = no_outer;
+        using stored_scale = Super;
 
         struct params {
             Super super{}, super_min{};
