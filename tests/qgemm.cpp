@@ -18,7 +18,6 @@ using namespace qlib;
 namespace {
 
 const isa rooms[] = {isa::portable, isa::avx512};
-constexpr std::size_t most_n = 40;
 
 /// A few blocks, and a short one where rows may end inside.
 template <class F> constexpr std::size_t some_cols = (300 / block_size<F> + 1) * block_size<F> + (has_ragged_rows<F> && !has_flat_blocks<F> ? 7 : 0);
@@ -60,92 +59,107 @@ struct reference {
     }
 };
 
-/// Weights in format F with their floats, and activations.
-template <class F> struct problem {
-    std::size_t rows, k, n;
-    qmatrix<F> q;
+/// Weights in some format with their floats, and activations. Behind virtual functions: what is checked is compiled once, not once per format.
+struct any_problem {
+    std::size_t rows, k, n, group = 0;  // (n, k) activations, (rows, k) weights; the default activation group, 0 where levels are no integers
     std::vector<float> w, x;
 
-    problem(std::size_t rows_, std::size_t k_, std::size_t n_, std::uint64_t seed = 1) : rows(rows_), k(k_), n(n_), w(sample::weights(rows * k, seed)), x(sample::weights(n * k, seed + 1, 1)) {
+    any_problem(std::size_t rows_, std::size_t k_, std::size_t n_)
+        : rows(rows_), k(k_), n(n_), w(sample::weights(rows * k, 1)), x(sample::weights(n * k, 2, 1)) {}
+    any_problem(const any_problem&) = delete;
+    any_problem& operator=(const any_problem&) = delete;
+    virtual ~any_problem() = default;
+    /// One product: `count` rows of y and x; of wire's bytes in place of the weights where there are some.
+    virtual status multiply(float* y, const float* x, std::size_t count, gemm_options options, const call& how, std::span<const std::byte> wire = {}) const = 0;
+
+    [[nodiscard]] std::vector<float> multiply(gemm_options options, const call& how = {}, std::size_t count = 0) const {
+        count = count == 0 ? n : count;
+        std::vector<float> y(count * rows, 99.0f);
+        REQUIRE(multiply(y.data(), x.data(), count, options, how).ok());
+        return y;
+    }
+    [[nodiscard]] reference exact() const { return {std::vector<double>(x.begin(), x.end()), w, n, rows, k}; }
+    [[nodiscard]] reference integer(std::size_t activations) const { return {rounded(x, k, activations), w, n, rows, k}; }
+    [[nodiscard]] bool integer_in(compute mode) const { return group != 0 && mode != compute::exact; }
+};
+
+template <class F> struct problem final : any_problem {
+    qmatrix<F> q;
+    using any_problem::multiply;
+
+    problem(std::size_t rows_, std::size_t k_, std::size_t n_) : any_problem(rows_, k_, n_) {
+        if (detail::integer_levels_of<F>) group = detail::row_maps<F> ? k : std::max(F::group, 256 / F::group * F::group);
         auto made = quantize<F>({w.data(), rows, k}, plain_fit{});
         REQUIRE(made.has_value());
         q = std::move(*made);
         decode();
     }
-    void decode() { REQUIRE(dequantize(q, {w.data(), rows, k}, {.room = isa::portable}).ok()); }
-    [[nodiscard]] std::vector<float> multiply(gemm_options options, call how = {}, std::size_t count = 0) const {
-        count = count == 0 ? n : count;
-        std::vector<float> y(count * rows, 99.0f);
-        REQUIRE(qgemm({y.data(), count, rows}, {x.data(), count, k}, q, options, how).ok());
-        return y;
+    void decode() { REQUIRE(dequantize<F>(q.view(), {w.data(), rows, k}, {.room = isa::portable}).ok()); }
+    status multiply(float* y, const float* from, std::size_t count, gemm_options options, const call& how, std::span<const std::byte> wire) const override {
+        const auto weights = qview<F>::over(wire.empty() ? q.bytes() : wire, rows, k);
+        REQUIRE(weights.has_value());
+        return qgemm<F>({y, count, rows}, {from, count, k}, *weights, options, how);
     }
-    [[nodiscard]] reference exact() const { return {std::vector<double>(x.begin(), x.end()), w, n, rows, k}; }
-    [[nodiscard]] reference integer(std::size_t group) const { return {rounded(x, k, group), w, n, rows, k}; }
 };
 
-template <class F> constexpr std::size_t default_group(std::size_t k) {
-    return detail::row_maps<F> ? k : std::max(F::group, 256 / F::group * F::group);
-}
 bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
+
+template <class Check> void in_rooms_and_modes(const Check& check) {
+    for (const isa room : rooms)
+        if (has_room(room))
+            for (const compute mode : {compute::automatic, compute::exact}) check(room, mode);
+}
+
+void check_against_reference(const any_problem& p) {
+    const reference exact = p.exact(), rounded = p.integer(p.group != 0 ? p.group : p.k);
+    in_rooms_and_modes([&](isa room, compute mode) {
+        call_report report;
+        const auto all = p.multiply({.mode = mode}, {.room = room, .report = &report});
+        const bool integer = p.integer_in(mode);
+        CHECK((integer ? rounded : exact).error(all) < 2e-6);
+        if (integer) CHECK(exact.error(all) < 0.05);
+        CHECK(report.mode == std::string_view(integer ? "integer" : "exact"));
+        CHECK(report.room == room);
+        bool same = true;  // a row of Y depends on its row of X alone
+        for (std::size_t n = 1; n < p.n; ++n) same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {all.data(), n * p.rows});
+        CHECK(same);
+    });
+}
+
+void check_bounds(const any_problem& p, std::size_t wire_bytes) {
+    sample::random random{7};
+    std::vector<std::byte> bytes(wire_bytes);
+    for (std::byte& b : bytes) b = static_cast<std::byte>(random.next());
+    guarded<std::byte> wire{std::span<const std::byte>(bytes)};
+    guarded<float> x{std::span<const float>(p.x)};
+    in_rooms_and_modes([&](isa room, compute mode) {
+        guarded<float> y(p.n * p.rows);
+        std::vector<float> want(p.n * p.rows);
+        REQUIRE(p.multiply(y.data(), x.data(), p.n, {.mode = mode}, {.room = room}, wire.span()).ok());
+        REQUIRE(p.multiply(want.data(), p.x.data(), p.n, {.mode = mode}, {.room = room}, bytes).ok());
+        CHECK(same_bits(y.span(), want));
+    });
+}
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("qgemm: every room and mode against one reference in double, n from 1 to 40", F, QLIB_KERNEL_FORMATS) {
-    const problem<F> p(37, some_cols<F>, most_n);
-    const reference exact = p.exact(), rounded = p.integer(default_group<F>(p.k));
-    constexpr bool has_integers = static_cast<bool>(detail::integer_levels_of<F>);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
-        for (const compute mode : {compute::automatic, compute::exact}) {
-            const bool integer = has_integers && mode == compute::automatic;
-            call_report report;
-            const auto all = p.multiply({.mode = mode}, {.room = room, .report = &report});
-            CHECK((integer ? rounded : exact).error(all) < 2e-6);
-            if (integer) CHECK(exact.error(all) < 0.05);
-            CHECK(report.mode == std::string_view(integer ? "integer" : "exact"));
-            CHECK(report.room == room);
-            bool same = true;  // a row of Y depends on its row of X alone
-            for (std::size_t n = 1; n < most_n; ++n) same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {all.data(), n * p.rows});
-            CHECK(same);
-        }
-    }
+    check_against_reference(problem<F>(37, some_cols<F>, 40));
 }
 
 TEST_CASE_TEMPLATE("qgemm: any bytes, within the bounds of every operand", F, QLIB_KERNEL_FORMATS) {
-    constexpr std::size_t rows = 19, k = some_cols<F>, n = 5;
-    sample::random random{7};
-    std::vector<std::byte> bytes(wire_size<F>(rows, k));
-    for (std::byte& b : bytes) b = static_cast<std::byte>(random.next());
-    const auto x = sample::weights(n * k, 8, 1);
-    guarded<std::byte> wire{std::span<const std::byte>(bytes)};
-    guarded<float> tight_x{std::span<const float>(x)};
-    const auto q = qview<F>::over(bytes, rows, k), guarded_q = qview<F>::over(wire.span(), rows, k);
-    REQUIRE(guarded_q.has_value());
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
-        for (const compute mode : {compute::automatic, compute::exact}) {
-            guarded<float> y(n * rows);
-            std::vector<float> want(n * rows);
-            REQUIRE(qgemm({y.data(), n, rows}, {tight_x.data(), n, k}, *guarded_q, {.mode = mode}, {.room = room}).ok());
-            REQUIRE(qgemm({want.data(), n, rows}, {x.data(), n, k}, *q, {.mode = mode}, {.room = room}).ok());
-            CHECK(same_bits(y.span(), want));
-        }
-    }
+    check_bounds(problem<F>(19, some_cols<F>, 5), wire_size<F>(19, some_cols<F>));
 }
 
 TEST_CASE_TEMPLATE("qgemm: rows of many panels, in any number of threads", F, kernel_formats::split4, kernel_formats::super2, kernel_formats::row8,
                    kernel_formats::row4, kernel_formats::tile8) {
     const problem<F> p(130, 9472, 3);
-    const reference exact = p.exact(), rounded = p.integer(default_group<F>(p.k));
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
-        for (const compute mode : {compute::automatic, compute::exact}) {
-            const auto y = p.multiply({.mode = mode}, {.room = room});
-            const bool integer = detail::integer_levels_of<F> && mode == compute::automatic;
-            CHECK((integer ? rounded : exact).error(y) < 2e-6);
-            for (const std::size_t threads : {2u, 5u}) CHECK(same_bits(p.multiply({.mode = mode}, {.run = test_threads(threads), .room = room}), y));
-        }
-    }
+    const reference exact = p.exact(), rounded = p.integer(p.group != 0 ? p.group : p.k);
+    in_rooms_and_modes([&](isa room, compute mode) {
+        const auto y = p.multiply({.mode = mode}, {.room = room});
+        CHECK((p.integer_in(mode) ? rounded : exact).error(y) < 2e-6);
+        for (const std::size_t threads : {2u, 5u}) CHECK(same_bits(p.multiply({.mode = mode}, {.run = test_threads(threads), .room = room}), y));
+    });
 }
 
 TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::split4, kernel_formats::super2, kernel_formats::dense3, kernel_formats::row8,
@@ -212,22 +226,19 @@ TEST_CASE("qgemm: any row stride, part of the rows, weights at odd addresses") {
     const auto part = odd->row_range(7, 20);
     std::vector<float> x(p.n * (p.k + 5), NAN), y(p.n * 29, 7.0f);
     for (std::size_t i = 0; i < p.n; ++i) std::copy_n(&p.x[i * p.k], p.k, &x[i * (p.k + 5)]);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
-        for (const compute mode : {compute::automatic, compute::exact}) {
-            REQUIRE(qgemm({y.data() + 4, p.n, 20, 29}, {x.data(), p.n, p.k, p.k + 5}, *part, {.mode = mode}, {.room = room}).ok());
-            const auto want = p.multiply({.mode = mode}, {.room = room});
-            bool same = true, kept = true;
-            for (std::size_t i = 0; i < p.n; ++i)
-                for (std::size_t r = 0; r < 29; ++r) {
-                    const float v = y[i * 29 + r];
-                    if (r >= 4 && r < 24) same = same && v == want[i * p.rows + 7 + r - 4];
-                    else kept = kept && v == 7.0f;
-                }
-            CHECK(same);
-            CHECK(kept);
-        }
-    }
+    in_rooms_and_modes([&](isa room, compute mode) {
+        REQUIRE(qgemm({y.data() + 4, p.n, 20, 29}, {x.data(), p.n, p.k, p.k + 5}, *part, {.mode = mode}, {.room = room}).ok());
+        const auto want = p.multiply({.mode = mode}, {.room = room});
+        bool same = true, kept = true;
+        for (std::size_t i = 0; i < p.n; ++i)
+            for (std::size_t r = 0; r < 29; ++r) {
+                const float v = y[i * 29 + r];
+                if (r >= 4 && r < 24) same = same && v == want[i * p.rows + 7 + r - 4];
+                else kept = kept && v == 7.0f;
+            }
+        CHECK(same);
+        CHECK(kept);
+    });
 }
 
 TEST_CASE("qgemm: working memory of the caller's") {

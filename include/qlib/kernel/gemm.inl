@@ -1,10 +1,28 @@
 // No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
-// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `columns` are multiplied.
+// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
 
-/// Columns [column, column + w) of the packed activations from the w rows of X; w <= columns.
+/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
+template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
+    std::size_t first = 0;
+    const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
+        for (; n - first >= width(); first += width()) use(first, width);
+    };
+    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
+    }(std::make_index_sequence<widths.size()>{});
+}
+
+/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
 static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
                              const integer_activations& all) noexcept {
-    const integer_activations t = all.tile(p, column);
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
+    });
+}
+
+/// One tile of packed activations, from X.rows of them.
+static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+    const std::size_t w = X.rows;
     for (std::size_t j = 0; j < w; ++j) {
         const float* x = X.row(j);
         for (std::size_t s = 0; s < p.spans(); ++s) {
@@ -157,22 +175,14 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
 }
 
-/// use(std::integral_constant<std::size_t, w>) for 1 <= w <= columns.
-template <class Use> QLIB_INLINE static void with_width(std::size_t w, const Use& use) noexcept {
-    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-        (void)((w == I + 1 ? (use(std::integral_constant<std::size_t, I + 1>{}), true) : false) || ...);
-    }(std::make_index_sequence<columns>{});
-}
-
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
 static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
                            const integer_activations& x, matrix_view<float> Y) noexcept {
-    for (std::size_t c = 0; c < p.n; c += columns)
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
-                integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-            });
+            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
 }
 
 QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
@@ -192,10 +202,13 @@ static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row
     }
 }
 
-/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][w].
+/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
-    for (std::size_t j = 0; j < w; ++j)
-        for (std::size_t i = 0; i < k; ++i) all[column * k + i * w + j] = X(j, i);
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        float* const to = all + (column + first) * k;
+        for (std::size_t j = 0; j < width; ++j)
+            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    });
 }
 
 /// 16 rows of decoded weights [first, end) as [end - first][16].
@@ -225,10 +238,9 @@ static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::si
 
 static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
                                  const float* x, matrix_view<float> Y) noexcept {
-    for (std::size_t c = 0; c < p.n; c += columns)
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            with_width(smaller_size(columns, p.n - c), [&](auto width) QLIB_INLINE_LAMBDA {
-                exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
-                                    Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-            });
+            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
+                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
 }

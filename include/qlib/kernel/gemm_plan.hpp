@@ -25,7 +25,7 @@ struct gemm_plan {
     [[nodiscard]] QLIB_INLINE std::size_t flushes() const noexcept { return divide_up(groups, flush); }
 };
 
-/// Activations as bytes: for each tile of up to `columns` rows of X, w of them in the last tile,
+/// Activations as bytes: for each tile of w rows of X, cut by the room's widths,
 /// codes  [groups * padded / 4][w][4]  round_even(x * (127 / abs-max)), zero in the padding
 /// scale  [spans][w]                   abs-max / 127; NaN where an activation is not finite
 /// start  [flushes][w]                 bias * sum of codes: where the int32 sums begin
