@@ -25,6 +25,20 @@ constexpr std::array<float, 32> ramp = [] {
     return x;
 }();
 constexpr auto block = qlib::encode<qlib::q4_0>(ramp, qlib::reference_fit{});
+
+// The first 32 weights of row 1 of the known answers' input, and the first 16 bytes that ggml makes of them.
+constexpr auto golden_block = [] {
+    std::array<float, 32> x{};
+    for (std::uint32_t i = 0; i < 32; ++i) x[i] = golden::weight(1024 + i);
+    return qlib::encode<qlib::q4_0>(x, qlib::reference_fit{});
+}();
+constexpr std::array<unsigned, 16> golden_bytes{0xbf, 0xa2, 0x1e, 0x8a, 0x8a, 0x08, 0xf8, 0xbd, 0x99, 0x8f, 0x88, 0x88, 0x89, 0xd8, 0x3c, 0x63};
+constexpr bool is_golden() {
+    for (std::size_t i = 0; i < 16; ++i)
+        if (std::to_integer<unsigned>(golden_block[i]) != golden_bytes[i]) return false;
+    return true;
+}
+static_assert(is_golden());
 }  // namespace
 
 TEST_CASE("a block of Q4_0 is encoded at compile time") {

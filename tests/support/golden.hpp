@@ -9,7 +9,7 @@
 
 namespace golden {
 
-inline std::uint32_t mix(std::uint32_t h) {
+constexpr std::uint32_t mix(std::uint32_t h) {
     h *= 2654435761u;
     h ^= h >> 15;
     h *= 2246822519u;
@@ -24,13 +24,16 @@ inline std::uint64_t fnv1a(std::span<const std::byte> bytes) {
     return h;
 }
 
+/// Weight i of the rows without special values.
+constexpr float weight(std::uint32_t i) {
+    const float t = static_cast<float>(static_cast<std::int32_t>(mix(i))) * 0x1p-31f;
+    return ((t * t) * t) * 0.125f;
+}
+
 /// 8 x 1024 weights; row 0 holds zeros, constants and tiny values.
 inline std::vector<float> weights() {
     std::vector<float> x(8 * 1024);
-    for (std::uint32_t i = 0; i < x.size(); ++i) {
-        const float t = static_cast<float>(static_cast<std::int32_t>(mix(i))) * 0x1p-31f;
-        x[i] = ((t * t) * t) * 0.125f;
-    }
+    for (std::uint32_t i = 0; i < x.size(); ++i) x[i] = weight(i);
     for (std::size_t i = 0; i < 1024; ++i) x[i] = i < 256 ? 0.0f : i < 512 ? 0.25f : i < 768 ? -0.25f : i % 2 != 0 ? 0x1p-100f : -0x1p-100f;
     return x;
 }
