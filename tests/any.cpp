@@ -16,7 +16,7 @@ using qlib::format_id;
 constexpr auto own_id = static_cast<format_id>(0x10000);
 
 /// Formats that tests/any_instantiate.cpp holds.
-constexpr std::array instantiated{format_id::q8_0, format_id::q4_k, format_id::nvfp4, format_id::nf4, format_id::int4_g128_asym, own_id};
+constexpr std::array instantiated{format_id::q4_k, format_id::nvfp4, format_id::nf4, own_id};
 
 qlib::matrix_view<const float> view(const std::vector<float>& x, std::size_t cols) { return {x.data(), x.size() / cols, cols}; }
 qlib::matrix_view<float> view(std::vector<float>& x, std::size_t cols) { return {x.data(), x.size() / cols, cols}; }
@@ -92,6 +92,11 @@ TEST_CASE("any: every instantiated format quantizes, decodes, multiplies and tak
         CHECK(sample::sqnr(x, y) > 13);  // 3 bits of a user's own codebook; 4 bits give 18 and more
         CHECK(decoded(*q, {.run = team}) == y);
 
+        const std::vector<std::uint32_t> ids{19, 0, 7, 7};
+        std::vector<float> some(ids.size() * cols);
+        REQUIRE(qlib::dequantize_rows(*q, ids, view(some, cols)).ok());
+        for (std::size_t i = 0; i < some.size(); ++i) CHECK(some[i] == y[ids[i / cols] * cols + i % cols]);
+
         std::vector<float> product(3 * rows);
         qlib::call_report report;
         const auto three = view(a, cols).row_range(0, 3);
@@ -158,6 +163,7 @@ TEST_CASE("any: errors") {
             CHECK(code(qlib::quantize(id, view(x, 256))) == qlib::errc::unsupported);
             CHECK(code(qlib::quantize_into(id, view(x, 256), bytes)) == qlib::errc::unsupported);
             CHECK(code(qlib::dequantize({id, bytes, 2, 256, {}}, view(y, 256))) == qlib::errc::unsupported);
+            CHECK(code(qlib::dequantize_rows({id, bytes, 2, 256, {}}, {}, {})) == qlib::errc::unsupported);
             CHECK(code(qlib::qgemm(view(y, 2), view(x, 256), {id, bytes, 2, 256, {}})) == qlib::errc::unsupported);
             CHECK(code(qlib::gptq(id, view(x, 256), h, bytes)) == qlib::errc::unsupported);
         }

@@ -30,6 +30,9 @@ struct any_view {
 /// out = the weights as floats; (rows, cols).
 [[nodiscard]] status dequantize(const any_view& weights, matrix_view<float> out, call how = {}) noexcept;
 
+/// Rows ids[0], ids[1], ... as floats, an embedding look-up; out (ids, cols).
+[[nodiscard]] status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how = {}) noexcept;
+
 /// Y = X * W^T; Y (n, rows), X (n, cols).
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
                            call how = {}) noexcept;

@@ -65,6 +65,13 @@ status dequantize(const any_view& weights, matrix_view<float> out, call how) noe
     });
 }
 
+status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how) noexcept {
+    return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
+        const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
+        return q ? qlib::dequantize_rows<F>(*q, ids, out, how) : status(q.error());
+    });
+}
+
 status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options, call how) noexcept {
     return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
         const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);

@@ -1,4 +1,5 @@
 // What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps its own.
+#include <qlib/core/thread_pool.hpp>
 #include <qlib/qlib.hpp>
 
 namespace {
@@ -16,12 +17,6 @@ private:
     std::uint64_t value_ = 0xCBF29CE484222325u;
 };
 
-/// An executor of the caller's own: two workers on one thread, the last index first.
-struct backwards {
-    void run(std::size_t count, qlib::task_ref task) const { for (std::size_t i = count; i-- > 0;) task(i, i % 2); }
-    [[nodiscard]] std::size_t workers() const { return 2; }
-};
-
 template <std::size_t N> struct sample {
     float values[N];
     explicit sample(std::uint32_t seed) {
@@ -32,28 +27,37 @@ template <std::size_t N> struct sample {
     }
 };
 
-template <qlib::block_format F> bool use_format(digest& d) {
-    constexpr std::size_t rows = 9, cols = 512, tokens = 7;
-    const sample<rows * cols> weights(1);
-    const sample<tokens * cols> inputs(2);
-    const qlib::matrix_view<const float> W{weights.values, rows, cols}, X{inputs.values, tokens, cols};
-    const backwards pool;
-    float decoded[rows * cols], Y[tokens * rows];
+constexpr std::size_t rows = 9, cols = 512, tokens = 7;
+const sample<rows * cols> weights(1);
+const sample<tokens * cols> inputs(2);
+constexpr qlib::matrix_view<const float> W{weights.values, rows, cols}, X{inputs.values, tokens, cols};
 
-    auto h = qlib::hessian::make(cols);
-    if (!h || !h->add(X, {.run = pool})) return false;
-    const auto g = qlib::gptq<F>(W, *h, {.fit = qlib::fit::plain}, {.run = pool});
-    if (!g) return false;
+/// Quantizes with a fit object, by rounding and by GPTQ; decodes; multiplies.
+template <qlib::block_format F, class Fit> bool use_format(digest& d, const qlib::hessian_factor& factor, const Fit& fit) {
+    qlib::thread_pool pool(2);
+    const qlib::call how{.run = pool};
+    const auto g = qlib::gptq<F>(W, factor, fit, {}, how);
+    const auto q = qlib::quantize<F>(W, fit, {}, how);
+    float decoded[rows * cols], Y[tokens * rows];
+    if (!g || !q || !qlib::dequantize(*q, {decoded, rows, cols}, how)) return false;
     d.add(g->weights.bytes());
-    for (const qlib::fit fit : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
-        const auto q = qlib::quantize<F>(W, {.fit = fit}, {.run = pool});
-        if (!q || !qlib::dequantize(*q, {decoded, rows, cols}, {.run = pool})) return false;
-        d.add(q->bytes());
-        d.add(std::span<const float>(decoded));
-        for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact})
-            if (!qlib::qgemm({Y, tokens, rows}, X, *q, {.mode = mode}, {.run = pool})) return false;
-    }
+    d.add(q->bytes());
+    d.add(std::span<const float>(decoded));
+    for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact})
+        if (!qlib::qgemm({Y, tokens, rows}, X, *q, {.mode = mode}, how)) return false;
     return true;
+}
+
+bool use_formats(digest& d) {
+    auto h = qlib::hessian::make(cols);
+    if (!h || !h->add(X)) return false;
+    const auto simple = qlib::gptq<qlib::q8_0>(W, *h, {.fit = qlib::fit::plain});
+    const auto factor = qlib::factorize(std::move(*h));
+    if (!simple || !factor) return false;
+    d.add(simple->weights.bytes());
+    return use_format<qlib::q4_k>(d, *factor, qlib::reference_fit{}) && use_format<qlib::int4_g128_asym>(d, *factor, qlib::search_fit{}) &&
+           use_format<qlib::nf4_dq>(d, *factor, qlib::plain_fit{}) && use_format<qlib::nvfp4>(d, *factor, qlib::plain_fit{}) &&
+           use_format<qlib::fp8_e4m3_row>(d, *factor, qlib::search_fit{});
 }
 
 /// A GGUF file of one tensor, written and read.
@@ -79,8 +83,7 @@ bool use_gguf(digest& d) {
 /// 0 when something failed.
 std::uint64_t work() {
     digest d;
-    const bool done = use_format<qlib::q4_k>(d) && use_format<qlib::int4_g128_asym>(d) && use_format<qlib::nf4_dq>(d) &&
-                      use_format<qlib::nvfp4>(d) && use_format<qlib::fp8_e4m3_row>(d) && use_gguf(d);
+    const bool done = use_formats(d) && use_gguf(d);
     char sentence[80];
     d.add(std::span<const char>(qlib::error{qlib::errc::shape, "{0}", "X", {1}}.format(sentence, "name")));
     return done ? d.value() : 0;

@@ -49,7 +49,7 @@
 #define QLIB_INLINE [[gnu::always_inline]]
 /// The same for a lambda, after its parameters.
 #define QLIB_INLINE_LAMBDA __attribute__((always_inline))
-/// Marks the members that are too long for that: the baseline's name becomes part of their symbol.
+/// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
 // -ffast-math in the including program must not reach the code between these two. What no pragma of clang 14 stops,

@@ -25,10 +25,10 @@ struct call_report {
 /// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
 class progress_ref {
 public:
-    constexpr progress_ref() noexcept = default;
+    QLIB_INLINE constexpr progress_ref() noexcept = default;
     template <class Progress>
         requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
-    QLIB_INLINE progress_ref(Progress&& progress) noexcept
+    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
           call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
     QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }

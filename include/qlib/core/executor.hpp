@@ -14,7 +14,7 @@ class task_ref {
 public:
     template <class Task>
         requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
-    QLIB_INLINE task_ref(Task&& task) noexcept
+    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
           call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
     QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
@@ -34,10 +34,10 @@ template <class E> concept executor = requires(E& e, std::size_t count, task_ref
 /// A borrowed executor. Default: the calling thread.
 class executor_ref {
 public:
-    constexpr executor_ref() noexcept = default;
+    QLIB_INLINE constexpr executor_ref() noexcept = default;
     template <class E>
         requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
-    QLIB_INLINE executor_ref(E&& e) noexcept
+    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
           run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
           workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}

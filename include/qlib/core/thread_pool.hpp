@@ -15,11 +15,11 @@ class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.
     /// Throws std::system_error, as std::thread does, when the system gives no thread.
-    explicit thread_pool(std::size_t workers = 0) {
+    QLIB_TAGGED explicit thread_pool(std::size_t workers = 0) {
         if (workers == 0) workers = std::thread::hardware_concurrency();
         for (std::size_t i = 1; i < workers; ++i) threads_.emplace_back([this, i] { serve(i); });
     }
-    ~thread_pool() {
+    QLIB_TAGGED ~thread_pool() {
         {
             const std::lock_guard lock(mutex_);
             stop_ = true;
@@ -30,10 +30,10 @@ public:
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
-    [[nodiscard]] std::size_t workers() const noexcept { return threads_.size() + 1; }
+    [[nodiscard]] QLIB_INLINE std::size_t workers() const noexcept { return threads_.size() + 1; }
 
     /// task(i, worker) for all i < count; returns when all are done.
-    void run(std::size_t count, task_ref task) {
+    QLIB_TAGGED void run(std::size_t count, task_ref task) {
         if (threads_.empty() || count < 2) {
             for (std::size_t i = 0; i < count; ++i) task(i, 0);
             return;
@@ -54,10 +54,10 @@ public:
     }
 
 private:
-    void work(const task_ref& task, std::size_t worker) {
+    QLIB_TAGGED void work(const task_ref& task, std::size_t worker) {
         for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_; i = next_.fetch_add(1, std::memory_order_relaxed)) task(i, worker);
     }
-    void serve(std::size_t worker) {
+    QLIB_TAGGED void serve(std::size_t worker) {
         for (std::size_t seen = 0;;) {
             const task_ref* task = nullptr;
             {

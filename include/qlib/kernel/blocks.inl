@@ -15,21 +15,21 @@ template <block_format F> struct block_maps {
 template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
-    for (; count != 0; --count, ++b, ++maps, out += apart) {
-        const auto planes = W.block(r, b);
-        const auto outer = W.outer(r, b * block_size<F>);
-        const std::size_t n = smaller_size(block_size<F>, cols - b * block_size<F>);
-        maps->outer_scale = F::outer_scale(outer);
+    for (std::size_t i = 0; i < count; ++i, out += apart) {
+        const auto planes = W.block(r, b + i);
+        const auto outer = W.outer(r, (b + i) * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
+        maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps->params = F::load(planes, outer, {});
+            maps[i].params = F::load(planes, outer, {});
             if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps->params = F::load(planes, outer, {read, codes_here});
-            for (std::size_t i = 0; i < codes_here; ++i) {
-                if constexpr (byte_codes<F>) out[i] = read[i];
-                else F::level(read[i], out + i * F::vec);
+            maps[i].params = F::load(planes, outer, {read, codes_here});
+            for (std::size_t c = 0; c < codes_here; ++c) {
+                if constexpr (byte_codes<F>) out[c] = read[c];
+                else F::level(read[c], out + c * F::vec);
             }
         }
     }
@@ -61,7 +61,7 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
-    block_maps<F> maps[chunk_blocks<F>];
+    block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
         const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
         open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);

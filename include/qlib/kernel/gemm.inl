@@ -68,7 +68,7 @@ static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, s
     for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
         const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
         for (std::size_t r = 0; r < rows; ++r) {
-            block_maps<F> maps[chunk_blocks<F>];
+            block_maps<F> maps[chunk_blocks<F>] = {};
             put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
             for (std::size_t i = 0; i < blocks; ++i) {
                 const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
