@@ -86,7 +86,7 @@
 #define QLIB_INLINE [[gnu::always_inline]]
 /// The same for a lambda, after its parameters.
 #define QLIB_INLINE_LAMBDA __attribute__((always_inline))
-/// Marks the members that are too long for that: the baseline's name becomes part of their symbol.
+/// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
 // -ffast-math in the including program must not reach the code between these two. What no pragma of clang 14 stops,
@@ -2502,7 +2502,7 @@ class task_ref {
 public:
     template <class Task>
         requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
-    QLIB_INLINE task_ref(Task&& task) noexcept
+    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
           call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
     QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
@@ -2522,10 +2522,10 @@ template <class E> concept executor = requires(E& e, std::size_t count, task_ref
 /// A borrowed executor. Default: the calling thread.
 class executor_ref {
 public:
-    constexpr executor_ref() noexcept = default;
+    QLIB_INLINE constexpr executor_ref() noexcept = default;
     template <class E>
         requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
-    QLIB_INLINE executor_ref(E&& e) noexcept
+    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
           run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
           workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
@@ -2570,10 +2570,10 @@ struct call_report {
 /// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
 class progress_ref {
 public:
-    constexpr progress_ref() noexcept = default;
+    QLIB_INLINE constexpr progress_ref() noexcept = default;
     template <class Progress>
         requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
-    QLIB_INLINE progress_ref(Progress&& progress) noexcept
+    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
           call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
     QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
@@ -5302,21 +5302,21 @@ template <block_format F> struct block_maps {
 template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
-    for (; count != 0; --count, ++b, ++maps, out += apart) {
-        const auto planes = W.block(r, b);
-        const auto outer = W.outer(r, b * block_size<F>);
-        const std::size_t n = smaller_size(block_size<F>, cols - b * block_size<F>);
-        maps->outer_scale = F::outer_scale(outer);
+    for (std::size_t i = 0; i < count; ++i, out += apart) {
+        const auto planes = W.block(r, b + i);
+        const auto outer = W.outer(r, (b + i) * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
+        maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps->params = F::load(planes, outer, {});
+            maps[i].params = F::load(planes, outer, {});
             if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps->params = F::load(planes, outer, {read, codes_here});
-            for (std::size_t i = 0; i < codes_here; ++i) {
-                if constexpr (byte_codes<F>) out[i] = read[i];
-                else F::level(read[i], out + i * F::vec);
+            maps[i].params = F::load(planes, outer, {read, codes_here});
+            for (std::size_t c = 0; c < codes_here; ++c) {
+                if constexpr (byte_codes<F>) out[c] = read[c];
+                else F::level(read[c], out + c * F::vec);
             }
         }
     }
@@ -5348,7 +5348,7 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
-    block_maps<F> maps[chunk_blocks<F>];
+    block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
         const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
         open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
@@ -5428,7 +5428,7 @@ static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, s
     for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
         const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
         for (std::size_t r = 0; r < rows; ++r) {
-            block_maps<F> maps[chunk_blocks<F>];
+            block_maps<F> maps[chunk_blocks<F>] = {};
             put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
             for (std::size_t i = 0; i < blocks; ++i) {
                 const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
@@ -5885,21 +5885,21 @@ template <block_format F> struct block_maps {
 template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
-    for (; count != 0; --count, ++b, ++maps, out += apart) {
-        const auto planes = W.block(r, b);
-        const auto outer = W.outer(r, b * block_size<F>);
-        const std::size_t n = smaller_size(block_size<F>, cols - b * block_size<F>);
-        maps->outer_scale = F::outer_scale(outer);
+    for (std::size_t i = 0; i < count; ++i, out += apart) {
+        const auto planes = W.block(r, b + i);
+        const auto outer = W.outer(r, (b + i) * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
+        maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps->params = F::load(planes, outer, {});
+            maps[i].params = F::load(planes, outer, {});
             if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps->params = F::load(planes, outer, {read, codes_here});
-            for (std::size_t i = 0; i < codes_here; ++i) {
-                if constexpr (byte_codes<F>) out[i] = read[i];
-                else F::level(read[i], out + i * F::vec);
+            maps[i].params = F::load(planes, outer, {read, codes_here});
+            for (std::size_t c = 0; c < codes_here; ++c) {
+                if constexpr (byte_codes<F>) out[c] = read[c];
+                else F::level(read[c], out + c * F::vec);
             }
         }
     }
@@ -5931,7 +5931,7 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
-    block_maps<F> maps[chunk_blocks<F>];
+    block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
         const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
         open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
@@ -6011,7 +6011,7 @@ static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, s
     for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
         const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
         for (std::size_t r = 0; r < rows; ++r) {
-            block_maps<F> maps[chunk_blocks<F>];
+            block_maps<F> maps[chunk_blocks<F>] = {};
             put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
             for (std::size_t i = 0; i < blocks; ++i) {
                 const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
@@ -6581,6 +6581,9 @@ struct any_view {
 /// out = the weights as floats; (rows, cols).
 [[nodiscard]] status dequantize(const any_view& weights, matrix_view<float> out, call how = {}) noexcept;
 
+/// Rows ids[0], ids[1], ... as floats, an embedding look-up; out (ids, cols).
+[[nodiscard]] status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how = {}) noexcept;
+
 /// Y = X * W^T; Y (n, rows), X (n, cols).
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
                            call how = {}) noexcept;
@@ -6779,11 +6782,11 @@ namespace qlib::inline v0 {
 /// all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
 class sink_ref {
 public:
-    sink_ref() noexcept = default;
+    QLIB_INLINE sink_ref() noexcept = default;
     template <class Sink>
         requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref>) && std::is_object_v<Sink> &&
                 std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>>
-    QLIB_INLINE sink_ref(Sink& sink) noexcept
+    QLIB_INLINE QLIB_TAGGED sink_ref(Sink& sink) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(sink)))),
           call_([](void* object, std::span<const std::byte> bytes) -> bool { return (*static_cast<Sink*>(object))(bytes); }) {}
     [[nodiscard]] QLIB_INLINE bool operator()(std::span<const std::byte> bytes) const {
@@ -8661,6 +8664,13 @@ status dequantize(const any_view& weights, matrix_view<float> out, call how) noe
     });
 }
 
+status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how) noexcept {
+    return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
+        const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
+        return q ? qlib::dequantize_rows<F>(*q, ids, out, how) : status(q.error());
+    });
+}
+
 status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options, call how) noexcept {
     return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
         const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
@@ -8710,11 +8720,11 @@ class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.
     /// Throws std::system_error, as std::thread does, when the system gives no thread.
-    explicit thread_pool(std::size_t workers = 0) {
+    QLIB_TAGGED explicit thread_pool(std::size_t workers = 0) {
         if (workers == 0) workers = std::thread::hardware_concurrency();
         for (std::size_t i = 1; i < workers; ++i) threads_.emplace_back([this, i] { serve(i); });
     }
-    ~thread_pool() {
+    QLIB_TAGGED ~thread_pool() {
         {
             const std::lock_guard lock(mutex_);
             stop_ = true;
@@ -8725,10 +8735,10 @@ public:
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
 
-    [[nodiscard]] std::size_t workers() const noexcept { return threads_.size() + 1; }
+    [[nodiscard]] QLIB_INLINE std::size_t workers() const noexcept { return threads_.size() + 1; }
 
     /// task(i, worker) for all i < count; returns when all are done.
-    void run(std::size_t count, task_ref task) {
+    QLIB_TAGGED void run(std::size_t count, task_ref task) {
         if (threads_.empty() || count < 2) {
             for (std::size_t i = 0; i < count; ++i) task(i, 0);
             return;
@@ -8749,10 +8759,10 @@ public:
     }
 
 private:
-    void work(const task_ref& task, std::size_t worker) {
+    QLIB_TAGGED void work(const task_ref& task, std::size_t worker) {
         for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_; i = next_.fetch_add(1, std::memory_order_relaxed)) task(i, worker);
     }
-    void serve(std::size_t worker) {
+    QLIB_TAGGED void serve(std::size_t worker) {
         for (std::size_t seen = 0;;) {
             const task_ref* task = nullptr;
             {

@@ -15,7 +15,7 @@ macro(want program)
     endif()
 endmacro()
 function(copy_library to)  # what a user needs of it: without tests, examples and benchmarks
-    file(COPY ${QLIB}/CMakeLists.txt ${QLIB}/cmake ${QLIB}/include ${QLIB}/meson.build ${QLIB}/meson_options.txt DESTINATION ${to})
+    file(COPY ${QLIB}/CMakeLists.txt ${QLIB}/meson.build ${QLIB}/include DESTINATION ${to})
 endfunction()
 function(install_library)
     run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${QLIB} -B build/qlib -DQLIB_BUILD_TESTS=OFF -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF)
