@@ -52,7 +52,9 @@ struct any_view {
 /// rows x cols weights in a format that is known at run time; owns its bytes, 64-byte aligned; move-only.
 class any_matrix {
 public:
-    any_matrix() noexcept = default;
+    QLIB_INLINE any_matrix() noexcept = default;
+    QLIB_INLINE any_matrix(any_matrix&&) noexcept = default;
+    QLIB_INLINE any_matrix& operator=(any_matrix&&) noexcept = default;
     /// Zeroed bytes. error: unsupported, shape, ragged, memory.
     [[nodiscard]] QLIB_INLINE static result<any_matrix> make(format_id format, std::size_t rows, std::size_t cols) noexcept {
         const auto size = wire_size(format, rows, cols);
