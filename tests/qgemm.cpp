@@ -162,6 +162,17 @@ TEST_CASE_TEMPLATE("qgemm: rows of many panels, in any number of threads", F, ke
     });
 }
 
+TEST_CASE_TEMPLATE("qgemm: any number of columns", F, kernel_formats::dense1, kernel_formats::dense3, kernel_formats::dense5, kernel_formats::book3,
+                   kernel_formats::groups_of_6, kernel_formats::trits80, kernel_formats::row4) {
+    for (std::size_t k = 1; k < 200; k += k < 70 ? 1 : 13) {
+        const problem<F> p(3, k, 2);
+        const reference exact = p.exact(), rounded = p.integer(p.group != 0 ? p.group : k);
+        in_rooms_and_modes([&](isa room, compute mode) {
+            CHECK((p.integer_in(mode) ? rounded : exact).error(p.multiply({.mode = mode}, {.room = room})) < 2e-6);
+        });
+    }
+}
+
 TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::split4, kernel_formats::super2, kernel_formats::dense3, kernel_formats::row8,
                    kernel_formats::tile4, kernel_formats::pairs) {
     const problem<F> p(20, 3 * 768, 9);
