@@ -32,7 +32,7 @@ endfunction()
 find_program(QLIB_MESON meson)
 if(QLIB_MESON)  # builds the examples too
     set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
-    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=2 '${folder}' && '${QLIB_MESON}' test -C '${folder}' --print-errorlogs"
+    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=2 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(clang-meson PROPERTIES PROCESSORS 2 ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
 else()

@@ -2,8 +2,8 @@
 //   main.cpp           the way through the file
 //   which_tensors.hpp  which tensors are quantized at all
 //   targets.hpp        formats by name, and qlib's calls
-//   weights.hpp, sqnr.hpp, report.hpp, files.hpp, failure.hpp, synthetic_model.hpp   what is around them
-#include "failure.hpp"
+//   weights.hpp, sqnr.hpp, report.hpp, files.hpp, ../common/failure.hpp, synthetic_model.hpp   what is around them
+#include "../common/failure.hpp"
 #include "files.hpp"
 #include "report.hpp"
 #include "synthetic_model.hpp"

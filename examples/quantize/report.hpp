@@ -1,6 +1,6 @@
 #pragma once
 // The table that a run prints: a line per tensor as it is written, then the totals.
-#include "failure.hpp"
+#include "../common/failure.hpp"
 #include "targets.hpp"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #pragma once
 // A small model with the metadata and tensors of a Llama and the same random weights on every machine: something to
 // quantize where no model is at hand. Engines load and run it; what it writes is noise.
-#include "failure.hpp"
+#include "../common/failure.hpp"
 #include "files.hpp"
 
 #include <qlib/numeric/minifloat.hpp>

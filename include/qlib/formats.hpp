@@ -20,7 +20,7 @@
     X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ")                                                                                 \
     X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \
     X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")                     \
-    X(int8_row, 0x1023, "INT8_ROW") X(ternary_g80, 0x1030, "TERNARY_G80")
+    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")
 
 namespace qlib::inline v0 {
 

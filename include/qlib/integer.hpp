@@ -79,6 +79,7 @@ struct int_format : format<decltype(detail::int_grid<S>()), decltype(detail::int
 
 /// Named ones: `int4_g32` is symmetric, `_asym` has an integer zero point.
 struct int4_g32 : int_format<int_spec{.bits = 4, .group = 32}> {};
+struct int4_g32_asym : int_format<int_spec{.bits = 4, .group = 32, .sym = asymmetric}> {};
 struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
 struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
 struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
