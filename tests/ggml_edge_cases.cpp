@@ -100,6 +100,8 @@ std::string printed(float x) {
 /// 2^120. qlib stores the smallest scale, 0.
 bool depends_on_undefined_behaviour(const edge_case& e) { return e.format == "mxfp4" && e.name == "denorm1e-40"; }
 
+bool is_dense(qlib::format_id id) { return id == qlib::format_id::dense_f32 || id == qlib::format_id::dense_f16 || id == qlib::format_id::dense_bf16; }
+
 }  // namespace
 
 TEST_SUITE("bytes") {
@@ -111,7 +113,7 @@ TEST_CASE("ggml's edge cases") {
     }
     const auto cases = read_cases(std::string(folder) + "/ggml-edge-cases.txt");
     std::size_t formats = 0;
-    for (const qlib::format_id id : qlib::all_format_ids) formats += static_cast<std::uint32_t>(id) < 0x1000 ? 1 : 0;
+    for (const qlib::format_id id : qlib::all_format_ids) formats += static_cast<std::uint32_t>(id) < 0x1000 && !is_dense(id) ? 1 : 0;
     CHECK(cases.size() == formats * 16);  // eight kinds of rows, each with and without importance
 
     for (const edge_case& e : cases) {

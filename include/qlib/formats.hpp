@@ -1,5 +1,6 @@
 #pragma once
 // Every named format, its number and its name; visit() goes from a number at run time to the type at compile time.
+#include "dense.hpp"
 #include "fp8.hpp"
 #include "integer.hpp"
 #include "iq_quants.hpp"
@@ -13,9 +14,10 @@
 
 /// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
 #define QLIB_NAMED_FORMATS(X)                                                                                                         \
+    X(dense_f32, 0, "F32") X(dense_f16, 1, "F16")                                                                                     \
     X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0") X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0")                                    \
     X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K") X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K")                               \
-    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")                                       \
+    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(dense_bf16, 30, "BF16") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")             \
     X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0") X(q2_0, 42, "Q2_0")                                               \
     X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ")                                                                                 \
     X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \

@@ -104,6 +104,12 @@ class Format:
                 values[index] += weight
         return values
 
+    def level(self, code):
+        codes = self.d["codes"]
+        if codes["meaning"] == "levels":
+            return self.levels[code]
+        return numbers(codes["meaning"], code.to_bytes(codes["bits"] // 8, "little"))[0]
+
     def maps(self, found, outer):
         """Scale and zero of each group."""
         d, multiplies = self.d, self.d.get("outer", {}).get("multiplies", False)
@@ -135,7 +141,7 @@ class Format:
         s, z = self.maps(found, outer)
         out = []
         for i, code in enumerate(codes):
-            g, l = i // d["group"], self.levels[code]
+            g, l = i // d["group"], self.level(code)
             y = {"scaled": lambda: s[g] * l, "shifted": lambda: s[g] * rounded(l - z[g]), "offset": lambda: rounded(s[g] * l) + z[g]}[d["map"]]()
             y = rounded(y)
             out.append(rounded(y * outer["scales"]) if d.get("outer", {}).get("multiplies") else y)

@@ -6,7 +6,7 @@
 // of a row holds n < block_weights weights: as many bytes of codes as n codes fill, later fields of its plane close up.
 //
 // Weight i of a block, in group g = i / group:
-//     l = levels[code i]     where codes_are_levels
+//     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
 //     s = scales[g]          scales[0] * subs[g] of two levels; without the field 1, or the outer scale where outer does not multiply
 //     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of two levels
 //                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
@@ -42,6 +42,7 @@ struct description {
     form map{};
     std::span<const float> levels = {};             ///< all that a code can mean; infinities and NaN where a small float has them
     bool codes_are_levels = false;                  ///< code i means levels[i]; else codes are the format's own, as a lattice's
+    const char* code_type = "";                     ///< where a code is a number itself: its type; else empty
     std::size_t code_bits = 0;                      ///< 0: not known
     code_layout layout = code_layout::own;
     std::span<const plane> code_planes = {};        ///< of code_layout::planes
@@ -65,7 +66,7 @@ struct description {
     }
     /// Whether nothing in it is the format's own: a reader can decode all of it.
     [[nodiscard]] QLIB_INLINE constexpr bool complete() const noexcept {
-        bool all = codes_are_levels && layout != code_layout::own && !fields.empty() && outer.empty() == (outer_bytes + tensor_bytes == 0);
+        bool all = (codes_are_levels || *code_type != 0) && layout != code_layout::own && !fields.empty() && outer.empty() == (outer_bytes + tensor_bytes == 0);
         for (const described_field& f : fields) all = all && std::string_view(f.type) != "own";
         for (const described_field& f : outer) all = all && std::string_view(f.type) != "own";
         return all;
@@ -189,9 +190,10 @@ template <class F> inline constexpr auto described_outer = [] {
 
 template <class F> constexpr void describe_codes(description& d) noexcept {
     if constexpr (requires { F::grid::bits; }) d.code_bits = F::grid::bits;
+    if constexpr (requires { typename F::grid::number; }) d.code_type = scale_type_name<typename F::grid::number>;
     if constexpr (requires { typename F::bits; }) {
         using B = typename F::bits;
-        if constexpr (std::same_as<B, sequential>) d.layout = code_layout::sequential;
+        if constexpr (std::same_as<B, sequential> || std::same_as<B, little_endian>) d.layout = code_layout::sequential;
         else if constexpr (std::same_as<B, trits>) d.layout = code_layout::base3;
         else if constexpr (requires { { B::list[0] } -> std::same_as<const plane&>; }) {
             d.layout = code_layout::planes;
@@ -278,7 +280,7 @@ struct description_writer {
         out.key("codes");
         out.open('{');
         member("bits", d.code_bits);
-        member("meaning", d.codes_are_levels ? "levels" : "own");
+        member("meaning", d.codes_are_levels ? "levels" : *d.code_type != 0 ? d.code_type : "own");
         member("layout", name_of(d.layout));
         list("planes", d.code_planes, [&](const plane& p) {
             out.open('{');

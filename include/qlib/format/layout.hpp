@@ -94,6 +94,22 @@ struct trits {
     }
 };
 
+/// Numbers of whole bytes one after another, little-endian.
+struct little_endian {
+    static constexpr bool ragged = true;
+    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n * (B / 8); }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
+        for (const Code code : c)
+            for (std::size_t i = 0; i < sizeof(Code); ++i) *out++ = static_cast<std::byte>(code >> 8 * i & 0xFF);
+    }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
+        for (Code& code : c) {
+            code = 0;
+            for (std::size_t i = 0; i < sizeof(Code); ++i) code = static_cast<Code>(code | static_cast<Code>(std::to_integer<Code>(*in++) << 8 * i));
+        }
+    }
+};
+
 /// The parts of a block. `scales` are the scales or super-scales, `zeros` the zero points, offsets or super-mins, `subs` integer sub-scales and mins.
 enum class field : std::uint8_t { scales, zeros, subs, codes };
 

@@ -44,7 +44,7 @@ template <class Grid, bool SignedScale> constexpr float scale_of_range(float low
 /// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
 /// No overflow for any finite range: both ends are divided before they are subtracted.
 template <form Map, class Grid, bool SignedScale, bool SignedOffset> constexpr affine map_of_range(float low, float high) noexcept {
-    constexpr float bottom = lowest_level<Grid>, steps = highest_level<Grid> - lowest_level<Grid>;
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
     if constexpr (Map == form::scaled) {
         return {scale_of_range<Grid, SignedScale>(low, high), 0};
     } else if constexpr (Map == form::shifted) {

@@ -24,9 +24,10 @@ template <class Grid> consteval integer_levels integers_of() {
         integer_levels r{mul, limit, -limit};
         bool all = true;
         for (std::size_t i = 0; all && i < Grid::size; ++i) {
-            const float scaled = Grid::level(i) * static_cast<float>(mul);
-            all = is_finite(scaled) && magnitude(scaled) <= static_cast<float>(limit);
+            const float level = Grid::level(i);
+            all = magnitude(level) <= static_cast<float>(limit) / static_cast<float>(mul);
             if (!all) break;
+            const float scaled = level * static_cast<float>(mul);
             const int v = static_cast<int>(scaled);
             all = static_cast<float>(v) == scaled;
             r.lo = v < r.lo ? v : r.lo;
