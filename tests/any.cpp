@@ -144,6 +144,42 @@ TEST_CASE("any: memory to work in may be the caller's") {
     CHECK(qlib::gptq(format_id::q4_k, view(x, cols), *factor, q->bytes(), {}, {.scratch = scratch.first(*for_gptq - 1)}).error().code == qlib::errc::scratch);
 }
 
+TEST_CASE("any: planes may lie apart") {
+    const auto x = sample::weights(4 * 256, 10);
+    const auto q = qlib::quantize(format_id::nf4, view(x, 256));
+    REQUIRE(q.has_value());
+    const auto bytes = q->view().bytes;
+    const std::vector<std::byte> codes(bytes.begin(), bytes.begin() + 512), scales(bytes.begin() + 512, bytes.end());
+    const std::span<const std::byte> planes[] = {codes, scales};
+    CHECK(decoded({.format = format_id::nf4, .rows = 4, .cols = 256, .planes = planes}) == decoded(*q));
+    std::vector<float> y(4 * 256);
+    CHECK(qlib::dequantize({.format = format_id::nf4, .rows = 4, .cols = 256, .planes = std::span(planes).first(1)}, view(y, 256)).error().code == qlib::errc::shape);
+    CHECK(qlib::dequantize({.format = format_id::nf4, .rows = 4, .cols = 256, .options = {.row_bytes = 128}, .planes = planes}, view(y, 256)).error().code == qlib::errc::shape);
+}
+
+TEST_CASE("any: products in a group, of formats that differ") {
+    const std::size_t rows = 20, cols = 256, n = 3;
+    const auto x = sample::weights(rows * cols, 12), a = sample::weights(n * cols, 13, 1.0);
+    std::vector<qlib::any_matrix> weights;
+    std::vector<std::vector<float>> y(instantiated.size(), std::vector<float>(n * rows)), want = y;
+    std::vector<qlib::any_gemm_job> jobs;
+    for (std::size_t j = 0; j < instantiated.size(); ++j) {
+        weights.push_back(*qlib::quantize(instantiated[j], view(x, cols), {.fit = qlib::fit::plain}));
+        jobs.push_back({view(y[j], rows), view(a, cols), weights.back()});
+        REQUIRE(qlib::qgemm(view(want[j], rows), view(a, cols), weights.back()).ok());
+    }
+    test_threads team(2);
+    REQUIRE(qlib::qgemm_grouped(jobs, {}, {.run = team}).ok());
+    CHECK(y == want);
+    std::vector<std::byte> memory(qlib::qgemm_grouped_scratch_bytes(jobs));
+    CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = memory}).ok());
+    CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = std::span(memory).first(memory.size() - 1)}).error().code == qlib::errc::scratch);
+    CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = std::span(memory).first(1)}).error().code == qlib::errc::scratch);
+    jobs[1].weights.format = format_id::q6_k;  // not instantiated
+    CHECK(qlib::qgemm_grouped(jobs).error().code == qlib::errc::unsupported);
+    CHECK(qlib::qgemm_grouped_scratch_bytes(jobs) == 0);
+}
+
 TEST_CASE("any: errors") {
     const auto x = sample::weights(2 * 256, 7);
     std::vector<std::byte> bytes(*qlib::wire_size(format_id::q4_k, 2, 256));

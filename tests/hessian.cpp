@@ -192,3 +192,28 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
     REQUIRE(many->merge(h).ok());
     CHECK(many->tokens() == ~std::uint64_t{0});
 }
+
+TEST_CASE_TEMPLATE("tokens of f16 and bf16 count as the floats that they are, in exactly the scratch that they ask for", T, qlib::f16, qlib::bf16) {
+    const std::size_t tokens = 600, cols = 40;  // more than two blocks
+    const auto x = sample::weights(tokens * cols, 11, 1.0);
+    std::vector<T> narrow;
+    std::vector<float> wide;
+    for (const float v : x) {
+        narrow.push_back(T::from(v));
+        wide.push_back(narrow.back().value());
+    }
+    auto a = qlib::hessian::make(cols), b = qlib::hessian::make(cols);
+    std::vector<std::byte> scratch(qlib::hessian::add_scratch_bytes<T>(tokens, cols));
+    const qlib::matrix_view<const T> X{narrow.data(), tokens, cols};
+    REQUIRE(a->add(X, {.scratch = scratch}).ok());
+    REQUIRE(b->add({wide.data(), tokens, cols}).ok());
+    CHECK(std::memcmp(a->bytes().data(), b->bytes().data(), a->bytes().size()) == 0);
+    CHECK(a->add(X, {.scratch = std::span(scratch).first(scratch.size() - 1)}).error().code == qlib::errc::scratch);
+    narrow[500 * cols + 3] = T::from(std::numeric_limits<float>::infinity());
+    const auto s = a->add(X);
+    CHECK(s.error().code == qlib::errc::non_finite);
+    CHECK(s.error().sizes[0] == 500);
+    CHECK(s.error().sizes[1] == 3);
+    CHECK(std::memcmp(a->bytes().data(), b->bytes().data(), a->bytes().size()) == 0);
+    CHECK(qlib::hessian::add_scratch_bytes<float>(tokens, cols) == 0);
+}

@@ -68,3 +68,52 @@ TEST_CASE("every size that is too small by one byte is refused") {
     CHECK(qlib::qview<qlib::q4_0>::over(none, std::size_t{1} << 60, 32).error().code == qlib::errc::shape);
     CHECK(qlib::qview<qlib::q4_0>::over(none, 1, 31).error().code == qlib::errc::ragged);
 }
+
+TEST_CASE("planes may lie at addresses of their own, rows of each at their own distance") {
+    const std::size_t rows = 5, cols = 96;
+    const auto x = sample::weights(rows * cols, 3);
+    using split = qlib::int_format<qlib::int_spec{.bits = 4, .group = 32, .sym = qlib::asymmetric, .layout = qlib::placement::planar}>;  // codes, scales, zero points
+    const auto q = qlib::quantize<split>({x.data(), rows, cols});
+    REQUIRE(q.has_value());
+    static_assert(split::planes.size() == 3);
+    std::array<std::vector<std::byte>, 3> apart;
+    qlib::planes<split> where;
+    const std::byte* from = q->bytes().data();
+    for (std::size_t p = 0; p < 3; ++p) {
+        const std::size_t row = split::planes[p] * cols / 32, pitch = where.row_bytes[p] = row + 3 * p;
+        apart[p].resize((rows - 1) * pitch + row);
+        for (std::size_t r = 0; r < rows; ++r, from += row) std::memcpy(apart[p].data() + r * pitch, from, row);
+        where.at[p] = apart[p];
+    }
+    const auto v = qlib::qview<split>::over(where, rows, cols);
+    REQUIRE(v.has_value());
+    CHECK(decoded<split>(*v) == decoded<split>(*q));
+    const auto last = decoded<split>(*v->row_range(2, 3)), all = decoded<split>(*q);
+    CHECK(std::equal(last.begin(), last.end(), all.begin() + 2 * cols, all.end()));
+
+    for (std::size_t p = 0; p < 3; ++p) {
+        auto less = where;
+        less.at[p] = less.at[p].first(less.at[p].size() - 1);
+        CHECK(qlib::qview<split>::over(less, rows, cols).error().code == qlib::errc::shape);
+        less = where;
+        less.row_bytes[p] = 1;
+        CHECK(qlib::qview<split>::over(less, rows, cols).error().code == qlib::errc::shape);
+    }
+}
+
+TEST_CASE("planes with outer values, written through") {
+    const std::size_t rows = 3, cols = 128;
+    const auto x = sample::weights(rows * cols, 4);
+    const auto q = qlib::quantize<qlib::nf4_dq>({x.data(), rows, cols});
+    const auto all = q->bytes();
+    std::vector<std::byte> codes(rows * cols / 2), scales(rows * cols / 64), outer(all.size() - codes.size() - scales.size());
+    qlib::planes<qlib::nf4_dq, std::byte> where{.at = {codes, scales}, .outer = outer};
+    const auto to = qlib::qspan<qlib::nf4_dq>::over(where, rows, cols);
+    REQUIRE(to.has_value());
+    REQUIRE(qlib::quantize_into<qlib::nf4_dq>({x.data(), rows, cols}, *to).ok());
+    codes.insert(codes.end(), scales.begin(), scales.end());
+    codes.insert(codes.end(), outer.begin(), outer.end());
+    CHECK(std::ranges::equal(codes, all));
+    where.outer = std::span(outer).first(outer.size() - 1);
+    CHECK(qlib::qspan<qlib::nf4_dq>::over(where, rows, cols).error().code == qlib::errc::shape);
+}

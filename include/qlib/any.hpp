@@ -14,6 +14,15 @@ struct any_view {
     std::span<const std::byte> bytes = {};         ///< planes in order, outer plane, tensor plane: wire_size(format, rows, cols) in all
     std::size_t rows = 0, cols = 0;
     view_options<const std::byte> options = {};    ///< where rows or outer values lie elsewhere
+    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the format has any.
+    std::span<const std::span<const std::byte>> planes = {};
+};
+
+/// One product of a group, Y = X * W^T.
+struct any_gemm_job {
+    matrix_view<float> Y;
+    matrix_view<const float> X;
+    any_view weights;
 };
 
 // Not in QLIB_BASE: defined in one translation unit and called from others, which may have been compiled for other instruction sets.
@@ -36,6 +45,11 @@ struct any_view {
 /// Y = X * W^T; Y (n, rows), X (n, cols).
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
                            call how = {}) noexcept;
+
+/// All products of a group in one parallel loop: see qgemm_grouped.hpp.
+[[nodiscard]] status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
+/// 0 for what it would refuse.
+[[nodiscard]] std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
 
 /// Bytes of call.scratch that qgemm and gptq want. error: unsupported.
 [[nodiscard]] result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {},

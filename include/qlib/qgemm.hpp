@@ -84,6 +84,15 @@ template <class X, class Y> struct conversions {
     }
 };
 
+/// All that packed activations depend on, but for the activations. Products with equal ones can share them.
+struct packed_like {
+    isa room = isa::best;
+    bool integer = false;
+    std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
+    int bias = 0;
+    friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
+};
+
 /// Y = X * W^T with integer dot products: two stages, each of independent tasks. `span`: weights that share an activation scale.
 template <class Room, block_format F> struct integer_way {
     gemm_plan p;
@@ -107,6 +116,9 @@ template <class Room, block_format F> struct integer_way {
     void pack(matrix_view<const float> rows, std::size_t first) const noexcept {
         Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, rows, first, rows.rows, x);
     }
+    [[nodiscard]] packed_like packing() const noexcept {
+        return {Room::id, true, p.padded, p.groups, F::group, p.flush, p.span, form_of<F, Room::dot_form>.bias};
+    }
     void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
         Room::template multiply_rows<F>(p, W, row, Y.cols, x, Y, m);
     }
@@ -125,6 +137,7 @@ template <class Room, block_format F> struct exact_way {
     [[nodiscard]] std::size_t scratch() const noexcept { return workspace::piece<float>(saturating_multiply(p.n, p.k)); }
     void take(workspace& memory) noexcept { x = memory.take<float>(p.n * p.k); }
     void pack(matrix_view<const float> rows, std::size_t first) const noexcept { Room::pack_floats(p.k, rows, first, rows.rows, x); }
+    [[nodiscard]] packed_like packing() const noexcept { return {.room = Room::id}; }
     void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
         Room::template multiply_rows_exactly<F>(p, W, row, Y.cols, x, Y, m);
     }
@@ -137,14 +150,18 @@ public:
         : way_(way), columns_(columns), panels_{way.shape, rows_per_panel(way.p.rows, workers), workers},
           conversions_{columns, way.p.k, way.p.n, panels_.rows, workers} {}
 
-    [[nodiscard]] std::size_t scratch() const noexcept {
-        return saturating_add(way_.scratch(), saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats())));
+    /// Of packed activations, and of what workers write while a task runs.
+    [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
+    [[nodiscard]] std::size_t worker_bytes() const noexcept {
+        return saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats()));
     }
-    void take(workspace& memory) noexcept {
-        way_.take(memory);
-        panel_bytes_ = memory.take<std::byte>(panels_.bytes());
-        floats_ = memory.take<float>(conversions_.floats());
+    [[nodiscard]] std::size_t scratch() const noexcept { return saturating_add(activation_bytes(), worker_bytes()); }
+    void take(workspace& activations, workspace& workers) noexcept {
+        way_.take(activations);
+        panel_bytes_ = workers.take<std::byte>(panels_.bytes());
+        floats_ = workers.take<float>(conversions_.floats());
     }
+    [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
     [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
         return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panels_.rows);
     }
@@ -192,6 +209,11 @@ result<std::size_t> check_product(std::size_t y_rows, std::size_t y_cols, std::s
     return activation_span<F>(options.activation_group, k);
 }
 
+/// The product over no inputs.
+template <class T> void set_zero(matrix_view<T> Y) noexcept {
+    for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(T));
+}
+
 template <block_format F, weight_source YT, weight_source XT>
 status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
     const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
@@ -202,13 +224,13 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
         if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
         if (Y.rows == 0 || Y.cols == 0) return {};
         if (X.cols == 0) {
-            for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(YT));
+            set_zero(Y);
             return {};
         }
         return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
             workspace memory;
             if (const status s = memory.open(how, stages.scratch()); !s) return s;
-            stages.take(memory);
+            stages.take(memory, memory);
             for (std::size_t stage = 0; stage < 2; ++stage) {
                 call part = how;
                 if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
@@ -235,7 +257,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are asked of levels that
 ///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
 /// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127),
-///          below 2^-100 to zero; dot products are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
+///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
 ///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 template <block_format F, weight_source YT, class XT>
     requires weight_source<std::remove_const_t<XT>>

@@ -8,4 +8,5 @@
 #include "gptq.hpp"
 #include "plan_qgemm.hpp"
 #include "qgemm.hpp"
+#include "qgemm_grouped.hpp"
 #include "quantize.hpp"

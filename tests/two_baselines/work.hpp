@@ -45,6 +45,11 @@ template <qlib::block_format F, class Fit> bool use_format(digest& d, const qlib
     d.add(std::span<const float>(decoded));
     for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact})
         if (!qlib::qgemm({Y, tokens, rows}, X, *q, {.mode = mode}, how)) return false;
+    const qlib::gemm_job jobs[] = {{{Y, tokens, rows}, X, *q}};
+    const auto plan = qlib::plan_qgemm(qlib::matrix_view{Y, tokens, rows}, X, *q);
+    if (!plan || !qlib::qgemm_grouped(jobs, {}, how)) return false;
+    for (std::size_t stage = 0; stage < plan->stages(); ++stage)
+        for (std::size_t task = 0; task < plan->tasks(stage); ++task) plan->run(stage, task, 0);
     return true;
 }
 

@@ -2,7 +2,7 @@
 // hessian: H = sum of x x^T over calibration tokens, what GPTQ and its kin know of a layer's inputs.
 #include "../core/memory.hpp"
 #include "../linalg/syrk.hpp"
-#include "../numeric/exact.hpp"
+#include "../numeric/minifloat.hpp"
 
 namespace qlib::inline v0::detail {
 
@@ -35,18 +35,18 @@ inline constexpr float hessian_limit = 0x1p125f;
 }
 
 /// The largest magnitude in X; non_finite with its place when there is a NaN or an infinity.
-inline result<float> largest_magnitude(matrix_view<const float> X) noexcept {
+template <weight_source T> result<float> largest_magnitude(matrix_view<const T> X) noexcept {
     constexpr std::uint32_t infinity = 0x7F800000u;
     std::uint32_t all = 0;
     for (std::size_t r = 0; r < X.rows; ++r) {
         std::uint32_t most = 0;
         for (std::size_t c = 0; c < X.cols; ++c) {
-            const std::uint32_t u = bits_of(X(r, c)) & 0x7FFFFFFFu;
+            const std::uint32_t u = bits_of(as_float(X(r, c))) & 0x7FFFFFFFu;
             most = u > most ? u : most;
         }
         if (most >= infinity) {
             std::size_t c = 0;
-            while (is_finite(X(r, c))) ++c;
+            while (is_finite(as_float(X(r, c)))) ++c;
             return error{errc::non_finite, "row {0}, column {1} is not a finite number", "X", {r, c}};
         }
         all = most > all ? most : all;
@@ -54,7 +54,12 @@ inline result<float> largest_magnitude(matrix_view<const float> X) noexcept {
     return float_of(all);
 }
 
-inline status add_moments(matrix_view<float> H, matrix_view<const float> X, const call& how) noexcept {
+/// Bytes of floats that tokens of type T pass through.
+template <weight_source T> std::size_t moments_bytes(std::size_t tokens, std::size_t cols) noexcept {
+    return std::same_as<T, float> ? 0 : workspace::piece<float>(saturating_multiply(smaller_size(tokens, syrk_tokens), cols));
+}
+
+template <weight_source T> status add_moments(matrix_view<float> H, matrix_view<const T> X, const call& how) noexcept {
     if (X.cols != H.cols) return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, H.cols}};
     const auto largest = largest_magnitude(X);
     if (!largest) return largest.error();
@@ -62,7 +67,20 @@ inline status add_moments(matrix_view<float> H, matrix_view<const float> X, cons
     for (std::size_t i = 0; i < H.rows; ++i) most = larger(most, H(i, i));
     const double x = *largest, bound = x * x * static_cast<double>(X.rows);
     if (bound > 0.5 * static_cast<double>(hessian_limit) - static_cast<double>(most)) return hessian_overflow();
-    return syrk(H, X, how);
+    if constexpr (std::same_as<T, float>) {
+        return syrk(H, X, how);
+    } else {
+        workspace memory;
+        if (const status s = memory.open(how, moments_bytes<T>(X.rows, X.cols)); !s) return s;
+        float* const floats = memory.take<float>(smaller_size(X.rows, syrk_tokens) * X.cols);
+        for (std::size_t t = 0; t < X.rows; t += syrk_tokens) {  // syrk's own blocks: the same bits as of one call
+            const auto block = X.row_range(t, smaller_size(syrk_tokens, X.rows - t));
+            for (std::size_t r = 0; r < block.rows; ++r)
+                for (std::size_t c = 0; c < X.cols; ++c) floats[r * X.cols + c] = as_float(block(r, c));
+            if (const status s = syrk(H, {floats, block.rows, X.cols}, how); !s) return s;
+        }
+        return {};
+    }
 }
 
 inline status merge_moments(matrix_view<float> H, matrix_view<const float> other) noexcept {
@@ -124,14 +142,16 @@ public:
 
     /// Adds the tokens X.
     ///
-    /// X      (tokens, cols) row-major, finite
-    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; nothing is added then
+    /// X      (tokens, cols) of float, f16 or bf16, row-major, finite
+    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory, scratch; nothing is added then
     /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
     ///        unless all but the last bring a multiple of 256
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept {
-        const status s = detail::add_moments(square(), X, how);
-        if (s.ok()) count(X.rows);
-        return s;
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept { return add_tokens<f16>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
+    /// The bytes of call.scratch that add() asks for with tokens of type T.
+    template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
+        return detail::workspace::asked(detail::moments_bytes<T>(tokens, cols));
     }
 
     /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
@@ -188,6 +208,11 @@ private:
     friend class hessian_factor;
     QLIB_INLINE hessian() noexcept = default;
 
+    template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
+        const status s = detail::add_moments<T>(square(), X, how);
+        if (s.ok()) count(X.rows);
+        return s;
+    }
     [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
         detail::hessian_header head;
         if (data_.size() != 0) std::memcpy(static_cast<void*>(&head), data_.data(), sizeof head);

@@ -77,6 +77,9 @@ public:
         return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
     }
 
+    QLIB_INLINE workspace() noexcept = default;
+    /// Memory that somebody else made sure of, aligned.
+    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
     /// error: scratch, memory.
     [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
         if (how.scratch.empty()) {

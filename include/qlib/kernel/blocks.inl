@@ -16,17 +16,17 @@ template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
     for (std::size_t i = 0; i < count; ++i, out += apart) {
-        const auto planes = W.block(r, b + i);
+        const auto from = W.block(r, b + i);
         const auto outer = W.outer(r, (b + i) * block_size<F>);
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(planes, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
+            maps[i].params = F::load(from, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps[i].params = F::load(planes, outer, {read, codes_here});
+            maps[i].params = F::load(from, outer, {read, codes_here});
             for (std::size_t c = 0; c < codes_here; ++c) {
                 if constexpr (byte_codes<F>) out[c] = read[c];
                 else F::level(read[c], out + c * F::vec);

@@ -2,6 +2,7 @@
 // minifloat<...>: every small binary float, from fp16 down to E2M1, by one rule. Sources: IEEE 754, OCP OFP8 and MX.
 #include "exact.hpp"
 
+#include <concepts>
 #include <limits>
 
 QLIB_EXACT_BEGIN
@@ -120,5 +121,18 @@ using bf16 = minifloat<8, 7, 127, specials::ieee>;    ///< bfloat16: the upper h
 using e4m3 = minifloat<4, 3, 7, specials::nan_only>;  ///< OFP8 E4M3 ("E4M3FN"): largest 448
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
 
+/// The element types of weights and activations: float, f16, bf16.
+template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
+
 }  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The float of a source element.
+template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
+    if constexpr (std::same_as<T, float>) return x;
+    else return x.value();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -14,9 +14,6 @@ enum class non_finite : std::uint8_t {
     clamp,  ///< NaN as 0, an infinity as the largest float of its sign
 };
 
-/// The element types of weights and activations: float, f16, bf16.
-template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
-
 }  // namespace qlib::inline v0
 
 QLIB_EXACT_BEGIN
@@ -58,12 +55,6 @@ template <class F> constexpr bool all_finite(const typename F::params& p, std::s
         ok = ok && is_finite(a.s) && is_finite(a.z);
     }
     return ok;
-}
-
-/// The float of a source element.
-template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
-    if constexpr (std::same_as<T, float>) return x;
-    else return x.value();
 }
 
 /// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.

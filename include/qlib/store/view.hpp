@@ -11,6 +11,13 @@ template <class Byte> struct view_options {
     std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
 };
 
+/// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
+template <block_format F, class Byte = const std::byte> struct planes {
+    std::array<std::span<Byte>, F::planes.size()> at = {};
+    std::array<std::size_t, F::planes.size()> row_bytes = {};  ///< distance between rows in each; 0: rows follow each other
+    std::span<Byte> outer = {};                                ///< outer values, then the tensor's bytes; empty where F has none
+};
+
 namespace detail {
 
 /// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
@@ -27,6 +34,12 @@ template <block_format F> QLIB_INLINE constexpr std::size_t row_bytes(std::size_
         if (const std::size_t rest = cols % block_size<F>; rest != 0) return saturating_add(whole, F::planes_of(rest)[p]);
     }
     return whole;
+}
+
+/// Bytes that plane p reaches over, with rows `pitch` apart; 0: tight.
+template <block_format F> QLIB_INLINE constexpr std::size_t plane_bytes(std::size_t p, wire_shape shape, std::size_t pitch) noexcept {
+    const std::size_t tight = row_bytes<F>(p, shape.cols);
+    return shape.rows == 0 ? 0 : saturating_add(saturating_multiply(shape.rows - 1, pitch != 0 ? pitch : tight), tight);
 }
 
 /// The size of a tile and how many of them a matrix has.
@@ -111,27 +124,41 @@ public:
     /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
     /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
+        if (options.row_bytes != 0 && F::planes.size() != 1)
+            return error{errc::shape, "one distance of {0} bytes between the rows of {1} planes", "view", {options.row_bytes, F::planes.size()}};
+        const auto shape = detail::wire_shape_of<F>(rows, cols);
+        planes<F, Byte> where;
+        where.row_bytes[0] = options.row_bytes;
+        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
+            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
+            bytes = bytes.subspan(part.size());
+            return part;
+        };
+        for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
+        where.outer = options.outer.empty() ? bytes : options.outer;
+        return over(where, rows, cols);
+    }
+    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than that; ragged.
+    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows, std::size_t cols) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
         const auto shape = detail::wire_shape_of<F>(rows, cols);
         basic_view v;
         v.rows_ = rows;
         v.cols_ = cols;
         v.tiles_across_ = detail::tiling<F>(rows, cols).across;
-        std::size_t used = 0;
         for (std::size_t p = 0; p < F::planes.size(); ++p) {
-            const std::size_t tight = detail::row_bytes<F>(p, shape.cols);
-            if (options.row_bytes != 0 && (F::planes.size() != 1 || options.row_bytes < tight))
-                return error{errc::shape, "a row distance of {0} bytes does not fit rows of {1} bytes in {2} planes", "view", {options.row_bytes, tight, F::planes.size()}};
-            v.pitch_[p] = options.row_bytes != 0 ? options.row_bytes : tight;
-            v.planes_[p] = bytes.data() + (used <= bytes.size() ? used : 0);
-            if (shape.rows != 0) used = detail::saturating_add(used, detail::saturating_add(detail::saturating_multiply(shape.rows - 1, v.pitch_[p]), tight));
+            const std::size_t tight = detail::row_bytes<F>(p, shape.cols), pitch = where.row_bytes[p] != 0 ? where.row_bytes[p] : tight;
+            if (pitch < tight) return error{errc::shape, "rows of {1} bytes do not lie {0} apart, plane {2}", "view", {pitch, tight, p}};
+            if (const std::size_t wanted = detail::plane_bytes<F>(p, shape, pitch); where.at[p].size() < wanted)
+                return error{errc::shape, "{2} x {3} weights need {1} bytes, there are {0}", "view", {where.at[p].size(), wanted, rows, cols}};
+            v.pitch_[p] = pitch;
+            v.planes_[p] = where.at[p].data();
         }
-        const std::size_t outer = detail::outer_plane_bytes<F>(rows, cols) + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
-        const bool apart = !options.outer.empty();
-        if (used > bytes.size() || (apart ? options.outer.size() < outer : outer > bytes.size() - used))
-            return error{errc::shape, "{0} bytes and {1} of outer values do not hold {2} x {3} weights", "view", {bytes.size(), options.outer.size(), rows, cols}};
-        v.outer_ = apart ? options.outer.data() : bytes.data() + used;
-        v.tensor_ = v.outer_ + detail::outer_plane_bytes<F>(rows, cols);
+        const std::size_t tiles = detail::outer_plane_bytes<F>(rows, cols), wanted = tiles + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
+        if (where.outer.size() < wanted)
+            return error{errc::shape, "{2} x {3} weights need {1} bytes of outer values, there are {0}", "view", {where.outer.size(), wanted, rows, cols}};
+        v.outer_ = where.outer.data();
+        v.tensor_ = wanted != 0 ? v.outer_ + tiles : v.outer_;
         return v;
     }
 
