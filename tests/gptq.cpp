@@ -99,6 +99,7 @@ template <class F> void table_row(const char* name, double rtn_plain, double rtn
 
 }  // namespace
 
+TEST_SUITE("large") {
 TEST_CASE("the loss on the published problem is the design's or better, format by format") {
     table_row<qlib::int4_g128_asym>("int4_g128_asym", -18.61, -18.88, -24.78, -28.59);
     table_row<own_g64>("own 3-bit", -13.48, -14.14, -19.13, -24.26);
@@ -108,6 +109,7 @@ TEST_CASE("the loss on the published problem is the design's or better, format b
     table_row<witness::int4_row>("int4_row", -14.17, -14.17, -20.43, -20.43);
     table_row<int4_tile>("int4_tile128", -8.43, -8.43, -14.66, -14.66);
     table_row<e2m1_dq>("e2m1_dq", -19.57, -19.88, -25.72, -30.09);
+}
 }
 
 TEST_CASE_TEMPLATE("never worse than rounding to nearest, row by row", F, QLIB_WITNESSES) {

@@ -9,7 +9,7 @@ class gemm_job {
 public:
     /// Y (n, rows), X (n, k), W rows x k; n may differ from job to job, and may be 0.
     template <block_format F>
-    QLIB_INLINE gemm_job(matrix_view<float> Y, matrix_view<const float> X, qview<F> W) noexcept : Y_(Y), X_(X) {
+    QLIB_INLINE QLIB_TAGGED gemm_job(matrix_view<float> Y, matrix_view<const float> X, qview<F> W) noexcept : Y_(Y), X_(X) {
         static_assert(std::is_trivially_copyable_v<qview<F>> && sizeof W <= sizeof weights_);
         std::memcpy(weights_, &W, sizeof W);
         plan_ = [](const gemm_job& job, const gemm_options& options, std::size_t workers, const call& how) noexcept {
