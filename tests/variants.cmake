@@ -21,7 +21,6 @@ function(add_project_test name source)  # configures, builds and tests a project
         --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-noclean
         --build-options ${ARGN}
         --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
-    set_tests_properties(${name} PROPERTIES PROCESSORS 2)  # its build is parallel
 endfunction()
 function(add_variant name compiler flags)  # further arguments: more options for CMake
     add_project_test(${name} ${PROJECT_SOURCE_DIR}
@@ -29,28 +28,34 @@ function(add_variant name compiler flags)  # further arguments: more options for
         -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
 endfunction()
 
+if(QLIB_FUZZ)  # prints how many inputs each fuzzer executed
+    add_test(NAME clang-fuzz COMMAND ${CMAKE_CTEST_COMMAND}
+        --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/fuzz ${PROJECT_BINARY_DIR}/variants/clang-fuzz
+        --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-noclean
+        --build-options -DCMAKE_CXX_COMPILER=${QLIB_CLANG} -DQLIB_FUZZ_SECONDS=${QLIB_FUZZ_SECONDS}
+        --test-command ${CMAKE_CTEST_COMMAND} --verbose --parallel 2)
+endif()
+
 find_program(QLIB_MESON meson)
 if(QLIB_MESON)  # builds the examples too
     set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
-    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=2 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
+    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=0 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(clang-meson PROPERTIES PROCESSORS 2 ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
+    set_tests_properties(clang-meson PROPERTIES ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
 else()
     message(STATUS "meson was not found (Debian package: meson): CMake builds the suite with clang++ in its place")
-    add_variant(clang ${QLIB_CLANG} "-O2")
+    add_variant(clang ${QLIB_CLANG} "-O0")
 endif()
-add_variant(clang-sanitize ${QLIB_CLANG} "-O1 -gline-tables-only -fsanitize=address,undefined -fno-sanitize-recover=all")
-add_variant(gcc-no-exceptions ${QLIB_GCC} "-O1 -fno-exceptions -fno-rtti")
-add_variant(gcc-single-header ${QLIB_GCC} "-O1" -DQLIB_TEST_SINGLE_HEADER=ON)
+add_variant(clang-sanitize ${QLIB_CLANG} "-O1 -gline-tables-only -fsanitize=address,undefined -fno-sanitize-recover=all" -DQLIB_TEST_LARGE=OFF)
+add_variant(gcc-single-header ${QLIB_GCC} "-O0 -fno-exceptions -fno-rtti" -DQLIB_TEST_SINGLE_HEADER=ON)
 
-# No flags may change a byte. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
+# No flags may change a byte; -O0 was above. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
 if(byte_sources)
     foreach(compiler IN ITEMS gcc clang)
         string(TOUPPER QLIB_${compiler} path)
         add_variant(${compiler}-fast-math ${${path}} "" -DQLIB_TEST_BYTES=ON
             "-DQLIB_TEST_OPTIONS=-O3\\\\;-march=native\\\\;-ffast-math\\\\;-ffp-contract=fast")
         add_variant(${compiler}-native ${${path}} "-O3 -march=native" -DQLIB_TEST_BYTES=ON)
-        add_variant(${compiler}-unoptimized ${${path}} "-O0" -DQLIB_TEST_BYTES=ON)
     endforeach()
 else()
     message(STATUS "No test suite \"bytes\": nothing to run with -ffast-math")
@@ -69,4 +74,3 @@ add_test(NAME single-header-current
     COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/single_include/amalgamate.py --check)
 add_test(NAME headers-alone
     COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.py ${QLIB_GCC} ${QLIB_CLANG} -- ${QLIB_WARNINGS})
-set_tests_properties(headers-alone PROPERTIES PROCESSORS 2)

@@ -1,8 +1,13 @@
 #pragma once
-// Everything but what needs an operating system (core/thread_pool.hpp).
+// Everything but what needs an operating system (core/thread_pool.hpp, file/mapped_file.hpp).
 #include "any.hpp"
 #include "dequantize.hpp"
+#include "evaluate/metrics.hpp"
+#include "file/bitsandbytes.hpp"
+#include "file/compressed_tensors.hpp"
 #include "file/gguf.hpp"
+#include "file/imatrix.hpp"
+#include "file/safetensors.hpp"
 #include "format/describe.hpp"
 #include "formats.hpp"
 #include "gptq.hpp"
