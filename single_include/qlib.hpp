@@ -23,11 +23,11 @@
 // SOFTWARE.
 #ifndef QLIB_SINGLE_HEADER
 #define QLIB_SINGLE_HEADER
-// Everything but what needs an operating system (core/thread_pool.hpp).
+// Everything but what needs an operating system (core/thread_pool.hpp, file/mapped_file.hpp).
 // Formats chosen at run time, behind plain functions: what an engine includes everywhere, while one of its source files includes
 // <qlib/instantiate.hpp>, which defines them. So formats x rooms x fits are compiled once.
 // Every named format, its number and its name; visit() goes from a number at run time to the type at compile time.
-// FP8 weights: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM (per row, per tensor).
+// Weights that are not quantized, as formats: engines multiply by them, decode them and round to them through the same functions.
 // format<Grid, Scales, Layout>: a block format put together from ready-made parts.
 // Grids: which levels a code can mean, and which code is nearest. A part of a format.
 //
@@ -165,6 +165,7 @@ QLIB_INLINE constexpr float square_root(float x) noexcept {
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
+#include <concepts>
 #include <limits>
 
 QLIB_EXACT_BEGIN
@@ -283,7 +284,20 @@ using bf16 = minifloat<8, 7, 127, specials::ieee>;    ///< bfloat16: the upper h
 using e4m3 = minifloat<4, 3, 7, specials::nan_only>;  ///< OFP8 E4M3 ("E4M3FN"): largest 448
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
 
+/// The element types of weights and activations: float, f16, bf16.
+template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
+
 }  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The float of a source element.
+template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
+    if constexpr (std::same_as<T, float>) return x;
+    else return x.value();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
 // block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template over it.
 //
@@ -295,7 +309,6 @@ QLIB_EXACT_END
 // tile    what one outer value covers: a row, the tensor, 128 x 128, 256 blocks
 
 #include <array>
-#include <concepts>
 #include <span>
 
 namespace qlib::inline v0 {
@@ -711,6 +724,22 @@ struct trits {
     }
 };
 
+/// Numbers of whole bytes one after another, little-endian.
+struct little_endian {
+    static constexpr bool ragged = true;
+    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n * (B / 8); }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
+        for (const Code code : c)
+            for (std::size_t i = 0; i < sizeof(Code); ++i) *out++ = static_cast<std::byte>(code >> 8 * i & 0xFF);
+    }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
+        for (Code& code : c) {
+            code = 0;
+            for (std::size_t i = 0; i < sizeof(Code); ++i) code = static_cast<Code>(code | static_cast<Code>(std::to_integer<Code>(*in++) << 8 * i));
+        }
+    }
+};
+
 /// The parts of a block. `scales` are the scales or super-scales, `zeros` the zero points, offsets or super-mins, `subs` integer sub-scales and mins.
 enum class field : std::uint8_t { scales, zeros, subs, codes };
 
@@ -824,7 +853,7 @@ template <class Grid, bool SignedScale> constexpr float scale_of_range(float low
 /// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
 /// No overflow for any finite range: both ends are divided before they are subtracted.
 template <form Map, class Grid, bool SignedScale, bool SignedOffset> constexpr affine map_of_range(float low, float high) noexcept {
-    constexpr float bottom = lowest_level<Grid>, steps = highest_level<Grid> - lowest_level<Grid>;
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
     if constexpr (Map == form::scaled) {
         return {scale_of_range<Grid, SignedScale>(low, high), 0};
     } else if constexpr (Map == form::shifted) {
@@ -1231,6 +1260,53 @@ public:
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
 
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and zero.
+template <class T> struct number_grid {
+    using code = typename T::storage;
+    using number = T;
+    static constexpr std::size_t bits = 8 * sizeof(code), vec = 1, size = 3;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return i == 0 ? -T::max() : i == 1 ? 0.0f : T::max(); }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept { return T::from(*u, overflow::saturate).bits; }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = T{c}.value(); }
+};
+
+/// No map at all: a weight is its level. Encoders report a range that the numbers do not reach.
+template <std::size_t N> struct unscaled {
+    template <class Grid> struct bind {
+        static constexpr std::size_t group = N, groups = 1;
+        static constexpr form map = form::scaled;
+        static constexpr extent tile{};
+        using outer = no_outer;
+        struct params { float scale = 1; };
+
+        QLIB_INLINE static constexpr no_outer fit_outer(const tile_stats&) noexcept { return {}; }
+        QLIB_INLINE static constexpr float outer_scale(no_outer) noexcept { return 1; }
+        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, no_outer) noexcept {
+            const auto reach = Grid::number::from(detail::product(wishes[0].s, Grid::number::max())).value();
+            return {detail::is_finite(reach) ? 1.0f : reach};
+        }
+        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+        QLIB_INLINE static constexpr std::size_t field_bytes(field) noexcept { return 0; }
+        QLIB_INLINE static constexpr void store_field(field, const params&, std::byte*) noexcept {}
+        QLIB_INLINE static constexpr void load_field(field, params&, const std::byte*) noexcept {}
+        QLIB_INLINE static constexpr void take_outer(params&, no_outer) noexcept {}
+    };
+};
+
+/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns, no scales. Rounding is to nearest even.
+template <class T> struct dense : format<number_grid<T>, unscaled<32>, inline_blocks<little_endian>> {};
+struct dense_f32 : dense<f32> {};
+struct dense_f16 : dense<f16> {};
+struct dense_bf16 : dense<bf16> {};
+static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// FP8 weights: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM (per row, per tensor).
+
 namespace qlib::inline v0 {
 
 /// E4M3 codes; T = f32 scale per 128 x 128 tile: abs-max / 448.
@@ -1321,6 +1397,7 @@ struct int_format : format<decltype(detail::int_grid<S>()), decltype(detail::int
 
 /// Named ones: `int4_g32` is symmetric, `_asym` has an integer zero point.
 struct int4_g32 : int_format<int_spec{.bits = 4, .group = 32}> {};
+struct int4_g32_asym : int_format<int_spec{.bits = 4, .group = 32, .sym = asymmetric}> {};
 struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
 struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
 struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
@@ -2417,14 +2494,15 @@ private:
 
 /// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
 #define QLIB_NAMED_FORMATS(X)                                                                                                         \
+    X(dense_f32, 0, "F32") X(dense_f16, 1, "F16")                                                                                     \
     X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0") X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0")                                    \
     X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K") X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K")                               \
-    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")                                       \
+    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(dense_bf16, 30, "BF16") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")             \
     X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0") X(q2_0, 42, "Q2_0")                                               \
     X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ")                                                                                 \
     X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \
     X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")                     \
-    X(int8_row, 0x1023, "INT8_ROW") X(ternary_g80, 0x1030, "TERNARY_G80")
+    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")
 
 namespace qlib::inline v0 {
 
@@ -2667,6 +2745,9 @@ public:
         return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
     }
 
+    QLIB_INLINE workspace() noexcept = default;
+    /// Memory that somebody else made sure of, aligned.
+    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
     /// error: scratch, memory.
     [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
         if (how.scratch.empty()) {
@@ -3226,18 +3307,18 @@ inline constexpr float hessian_limit = 0x1p125f;
 }
 
 /// The largest magnitude in X; non_finite with its place when there is a NaN or an infinity.
-inline result<float> largest_magnitude(matrix_view<const float> X) noexcept {
+template <weight_source T> result<float> largest_magnitude(matrix_view<const T> X) noexcept {
     constexpr std::uint32_t infinity = 0x7F800000u;
     std::uint32_t all = 0;
     for (std::size_t r = 0; r < X.rows; ++r) {
         std::uint32_t most = 0;
         for (std::size_t c = 0; c < X.cols; ++c) {
-            const std::uint32_t u = bits_of(X(r, c)) & 0x7FFFFFFFu;
+            const std::uint32_t u = bits_of(as_float(X(r, c))) & 0x7FFFFFFFu;
             most = u > most ? u : most;
         }
         if (most >= infinity) {
             std::size_t c = 0;
-            while (is_finite(X(r, c))) ++c;
+            while (is_finite(as_float(X(r, c)))) ++c;
             return error{errc::non_finite, "row {0}, column {1} is not a finite number", "X", {r, c}};
         }
         all = most > all ? most : all;
@@ -3245,7 +3326,12 @@ inline result<float> largest_magnitude(matrix_view<const float> X) noexcept {
     return float_of(all);
 }
 
-inline status add_moments(matrix_view<float> H, matrix_view<const float> X, const call& how) noexcept {
+/// Bytes of floats that tokens of type T pass through.
+template <weight_source T> std::size_t moments_bytes(std::size_t tokens, std::size_t cols) noexcept {
+    return std::same_as<T, float> ? 0 : workspace::piece<float>(saturating_multiply(smaller_size(tokens, syrk_tokens), cols));
+}
+
+template <weight_source T> status add_moments(matrix_view<float> H, matrix_view<const T> X, const call& how) noexcept {
     if (X.cols != H.cols) return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, H.cols}};
     const auto largest = largest_magnitude(X);
     if (!largest) return largest.error();
@@ -3253,7 +3339,20 @@ inline status add_moments(matrix_view<float> H, matrix_view<const float> X, cons
     for (std::size_t i = 0; i < H.rows; ++i) most = larger(most, H(i, i));
     const double x = *largest, bound = x * x * static_cast<double>(X.rows);
     if (bound > 0.5 * static_cast<double>(hessian_limit) - static_cast<double>(most)) return hessian_overflow();
-    return syrk(H, X, how);
+    if constexpr (std::same_as<T, float>) {
+        return syrk(H, X, how);
+    } else {
+        workspace memory;
+        if (const status s = memory.open(how, moments_bytes<T>(X.rows, X.cols)); !s) return s;
+        float* const floats = memory.take<float>(smaller_size(X.rows, syrk_tokens) * X.cols);
+        for (std::size_t t = 0; t < X.rows; t += syrk_tokens) {  // syrk's own blocks: the same bits as of one call
+            const auto block = X.row_range(t, smaller_size(syrk_tokens, X.rows - t));
+            for (std::size_t r = 0; r < block.rows; ++r)
+                for (std::size_t c = 0; c < X.cols; ++c) floats[r * X.cols + c] = as_float(block(r, c));
+            if (const status s = syrk(H, {floats, block.rows, X.cols}, how); !s) return s;
+        }
+        return {};
+    }
 }
 
 inline status merge_moments(matrix_view<float> H, matrix_view<const float> other) noexcept {
@@ -3315,14 +3414,16 @@ public:
 
     /// Adds the tokens X.
     ///
-    /// X      (tokens, cols) row-major, finite
-    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; nothing is added then
+    /// X      (tokens, cols) of float, f16 or bf16, row-major, finite
+    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory, scratch; nothing is added then
     /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
     ///        unless all but the last bring a multiple of 256
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept {
-        const status s = detail::add_moments(square(), X, how);
-        if (s.ok()) count(X.rows);
-        return s;
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept { return add_tokens<f16>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
+    /// The bytes of call.scratch that add() asks for with tokens of type T.
+    template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
+        return detail::workspace::asked(detail::moments_bytes<T>(tokens, cols));
     }
 
     /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
@@ -3379,6 +3480,11 @@ private:
     friend class hessian_factor;
     QLIB_INLINE hessian() noexcept = default;
 
+    template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
+        const status s = detail::add_moments<T>(square(), X, how);
+        if (s.ok()) count(X.rows);
+        return s;
+    }
     [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
         detail::hessian_header head;
         if (data_.size() != 0) std::memcpy(static_cast<void*>(&head), data_.data(), sizeof head);
@@ -4030,6 +4136,13 @@ template <class Byte> struct view_options {
     std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
 };
 
+/// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
+template <block_format F, class Byte = const std::byte> struct planes {
+    std::array<std::span<Byte>, F::planes.size()> at = {};
+    std::array<std::size_t, F::planes.size()> row_bytes = {};  ///< distance between rows in each; 0: rows follow each other
+    std::span<Byte> outer = {};                                ///< outer values, then the tensor's bytes; empty where F has none
+};
+
 namespace detail {
 
 /// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
@@ -4046,6 +4159,12 @@ template <block_format F> QLIB_INLINE constexpr std::size_t row_bytes(std::size_
         if (const std::size_t rest = cols % block_size<F>; rest != 0) return saturating_add(whole, F::planes_of(rest)[p]);
     }
     return whole;
+}
+
+/// Bytes that plane p reaches over, with rows `pitch` apart; 0: tight.
+template <block_format F> QLIB_INLINE constexpr std::size_t plane_bytes(std::size_t p, wire_shape shape, std::size_t pitch) noexcept {
+    const std::size_t tight = row_bytes<F>(p, shape.cols);
+    return shape.rows == 0 ? 0 : saturating_add(saturating_multiply(shape.rows - 1, pitch != 0 ? pitch : tight), tight);
 }
 
 /// The size of a tile and how many of them a matrix has.
@@ -4130,27 +4249,41 @@ public:
     /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
     /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
+        if (options.row_bytes != 0 && F::planes.size() != 1)
+            return error{errc::shape, "one distance of {0} bytes between the rows of {1} planes", "view", {options.row_bytes, F::planes.size()}};
+        const auto shape = detail::wire_shape_of<F>(rows, cols);
+        planes<F, Byte> where;
+        where.row_bytes[0] = options.row_bytes;
+        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
+            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
+            bytes = bytes.subspan(part.size());
+            return part;
+        };
+        for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
+        where.outer = options.outer.empty() ? bytes : options.outer;
+        return over(where, rows, cols);
+    }
+    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than that; ragged.
+    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows, std::size_t cols) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
         const auto shape = detail::wire_shape_of<F>(rows, cols);
         basic_view v;
         v.rows_ = rows;
         v.cols_ = cols;
         v.tiles_across_ = detail::tiling<F>(rows, cols).across;
-        std::size_t used = 0;
         for (std::size_t p = 0; p < F::planes.size(); ++p) {
-            const std::size_t tight = detail::row_bytes<F>(p, shape.cols);
-            if (options.row_bytes != 0 && (F::planes.size() != 1 || options.row_bytes < tight))
-                return error{errc::shape, "a row distance of {0} bytes does not fit rows of {1} bytes in {2} planes", "view", {options.row_bytes, tight, F::planes.size()}};
-            v.pitch_[p] = options.row_bytes != 0 ? options.row_bytes : tight;
-            v.planes_[p] = bytes.data() + (used <= bytes.size() ? used : 0);
-            if (shape.rows != 0) used = detail::saturating_add(used, detail::saturating_add(detail::saturating_multiply(shape.rows - 1, v.pitch_[p]), tight));
+            const std::size_t tight = detail::row_bytes<F>(p, shape.cols), pitch = where.row_bytes[p] != 0 ? where.row_bytes[p] : tight;
+            if (pitch < tight) return error{errc::shape, "rows of {1} bytes do not lie {0} apart, plane {2}", "view", {pitch, tight, p}};
+            if (const std::size_t wanted = detail::plane_bytes<F>(p, shape, pitch); where.at[p].size() < wanted)
+                return error{errc::shape, "{2} x {3} weights need {1} bytes, there are {0}", "view", {where.at[p].size(), wanted, rows, cols}};
+            v.pitch_[p] = pitch;
+            v.planes_[p] = where.at[p].data();
         }
-        const std::size_t outer = detail::outer_plane_bytes<F>(rows, cols) + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
-        const bool apart = !options.outer.empty();
-        if (used > bytes.size() || (apart ? options.outer.size() < outer : outer > bytes.size() - used))
-            return error{errc::shape, "{0} bytes and {1} of outer values do not hold {2} x {3} weights", "view", {bytes.size(), options.outer.size(), rows, cols}};
-        v.outer_ = apart ? options.outer.data() : bytes.data() + used;
-        v.tensor_ = v.outer_ + detail::outer_plane_bytes<F>(rows, cols);
+        const std::size_t tiles = detail::outer_plane_bytes<F>(rows, cols), wanted = tiles + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
+        if (where.outer.size() < wanted)
+            return error{errc::shape, "{2} x {3} weights need {1} bytes of outer values, there are {0}", "view", {where.outer.size(), wanted, rows, cols}};
+        v.outer_ = where.outer.data();
+        v.tensor_ = wanted != 0 ? v.outer_ + tiles : v.outer_;
         return v;
     }
 
@@ -4221,9 +4354,6 @@ enum class non_finite : std::uint8_t {
     clamp,  ///< NaN as 0, an infinity as the largest float of its sign
 };
 
-/// The element types of weights and activations: float, f16, bf16.
-template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
-
 }  // namespace qlib::inline v0
 
 QLIB_EXACT_BEGIN
@@ -4265,12 +4395,6 @@ template <class F> constexpr bool all_finite(const typename F::params& p, std::s
         ok = ok && is_finite(a.s) && is_finite(a.z);
     }
     return ok;
-}
-
-/// The float of a source element.
-template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
-    if constexpr (std::same_as<T, float>) return x;
-    else return x.value();
 }
 
 /// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.
@@ -4951,9 +5075,10 @@ template <class Grid> consteval integer_levels integers_of() {
         integer_levels r{mul, limit, -limit};
         bool all = true;
         for (std::size_t i = 0; all && i < Grid::size; ++i) {
-            const float scaled = Grid::level(i) * static_cast<float>(mul);
-            all = is_finite(scaled) && magnitude(scaled) <= static_cast<float>(limit);
+            const float level = Grid::level(i);
+            all = magnitude(level) <= static_cast<float>(limit) / static_cast<float>(mul);
             if (!all) break;
+            const float scaled = level * static_cast<float>(mul);
             const int v = static_cast<int>(scaled);
             all = static_cast<float>(v) == scaled;
             r.lo = v < r.lo ? v : r.lo;
@@ -5303,17 +5428,17 @@ template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
     for (std::size_t i = 0; i < count; ++i, out += apart) {
-        const auto planes = W.block(r, b + i);
+        const auto from = W.block(r, b + i);
         const auto outer = W.outer(r, (b + i) * block_size<F>);
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(planes, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
+            maps[i].params = F::load(from, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps[i].params = F::load(planes, outer, {read, codes_here});
+            maps[i].params = F::load(from, outer, {read, codes_here});
             for (std::size_t c = 0; c < codes_here; ++c) {
                 if constexpr (byte_codes<F>) out[c] = read[c];
                 else F::level(read[c], out + c * F::vec);
@@ -5886,17 +6011,17 @@ template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
     for (std::size_t i = 0; i < count; ++i, out += apart) {
-        const auto planes = W.block(r, b + i);
+        const auto from = W.block(r, b + i);
         const auto outer = W.outer(r, (b + i) * block_size<F>);
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(planes, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(planes[0] + F::offset_of(field::codes), out);
+            maps[i].params = F::load(from, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
-            maps[i].params = F::load(planes, outer, {read, codes_here});
+            maps[i].params = F::load(from, outer, {read, codes_here});
             for (std::size_t c = 0; c < codes_here; ++c) {
                 if constexpr (byte_codes<F>) out[c] = read[c];
                 else F::level(read[c], out + c * F::vec);
@@ -6372,6 +6497,15 @@ template <class X, class Y> struct conversions {
     }
 };
 
+/// All that packed activations depend on, but for the activations. Products with equal ones can share them.
+struct packed_like {
+    isa room = isa::best;
+    bool integer = false;
+    std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
+    int bias = 0;
+    friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
+};
+
 /// Y = X * W^T with integer dot products: two stages, each of independent tasks. `span`: weights that share an activation scale.
 template <class Room, block_format F> struct integer_way {
     gemm_plan p;
@@ -6395,6 +6529,9 @@ template <class Room, block_format F> struct integer_way {
     void pack(matrix_view<const float> rows, std::size_t first) const noexcept {
         Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, rows, first, rows.rows, x);
     }
+    [[nodiscard]] packed_like packing() const noexcept {
+        return {Room::id, true, p.padded, p.groups, F::group, p.flush, p.span, form_of<F, Room::dot_form>.bias};
+    }
     void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
         Room::template multiply_rows<F>(p, W, row, Y.cols, x, Y, m);
     }
@@ -6413,6 +6550,7 @@ template <class Room, block_format F> struct exact_way {
     [[nodiscard]] std::size_t scratch() const noexcept { return workspace::piece<float>(saturating_multiply(p.n, p.k)); }
     void take(workspace& memory) noexcept { x = memory.take<float>(p.n * p.k); }
     void pack(matrix_view<const float> rows, std::size_t first) const noexcept { Room::pack_floats(p.k, rows, first, rows.rows, x); }
+    [[nodiscard]] packed_like packing() const noexcept { return {.room = Room::id}; }
     void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
         Room::template multiply_rows_exactly<F>(p, W, row, Y.cols, x, Y, m);
     }
@@ -6425,14 +6563,18 @@ public:
         : way_(way), columns_(columns), panels_{way.shape, rows_per_panel(way.p.rows, workers), workers},
           conversions_{columns, way.p.k, way.p.n, panels_.rows, workers} {}
 
-    [[nodiscard]] std::size_t scratch() const noexcept {
-        return saturating_add(way_.scratch(), saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats())));
+    /// Of packed activations, and of what workers write while a task runs.
+    [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
+    [[nodiscard]] std::size_t worker_bytes() const noexcept {
+        return saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats()));
     }
-    void take(workspace& memory) noexcept {
-        way_.take(memory);
-        panel_bytes_ = memory.take<std::byte>(panels_.bytes());
-        floats_ = memory.take<float>(conversions_.floats());
+    [[nodiscard]] std::size_t scratch() const noexcept { return saturating_add(activation_bytes(), worker_bytes()); }
+    void take(workspace& activations, workspace& workers) noexcept {
+        way_.take(activations);
+        panel_bytes_ = workers.take<std::byte>(panels_.bytes());
+        floats_ = workers.take<float>(conversions_.floats());
     }
+    [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
     [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
         return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panels_.rows);
     }
@@ -6480,6 +6622,11 @@ result<std::size_t> check_product(std::size_t y_rows, std::size_t y_cols, std::s
     return activation_span<F>(options.activation_group, k);
 }
 
+/// The product over no inputs.
+template <class T> void set_zero(matrix_view<T> Y) noexcept {
+    for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(T));
+}
+
 template <block_format F, weight_source YT, weight_source XT>
 status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
     const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
@@ -6490,13 +6637,13 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
         if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
         if (Y.rows == 0 || Y.cols == 0) return {};
         if (X.cols == 0) {
-            for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(YT));
+            set_zero(Y);
             return {};
         }
         return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
             workspace memory;
             if (const status s = memory.open(how, stages.scratch()); !s) return s;
-            stages.take(memory);
+            stages.take(memory, memory);
             for (std::size_t stage = 0; stage < 2; ++stage) {
                 call part = how;
                 if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
@@ -6523,7 +6670,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are asked of levels that
 ///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
 /// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127),
-///          below 2^-100 to zero; dot products are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
+///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
 ///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 template <block_format F, weight_source YT, class XT>
     requires weight_source<std::remove_const_t<XT>>
@@ -6565,6 +6712,15 @@ struct any_view {
     std::span<const std::byte> bytes = {};         ///< planes in order, outer plane, tensor plane: wire_size(format, rows, cols) in all
     std::size_t rows = 0, cols = 0;
     view_options<const std::byte> options = {};    ///< where rows or outer values lie elsewhere
+    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the format has any.
+    std::span<const std::span<const std::byte>> planes = {};
+};
+
+/// One product of a group, Y = X * W^T.
+struct any_gemm_job {
+    matrix_view<float> Y;
+    matrix_view<const float> X;
+    any_view weights;
 };
 
 // Not in QLIB_BASE: defined in one translation unit and called from others, which may have been compiled for other instruction sets.
@@ -6587,6 +6743,11 @@ struct any_view {
 /// Y = X * W^T; Y (n, rows), X (n, cols).
 [[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
                            call how = {}) noexcept;
+
+/// All products of a group in one parallel loop: see qgemm_grouped.hpp.
+[[nodiscard]] status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
+/// 0 for what it would refuse.
+[[nodiscard]] std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
 
 /// Bytes of call.scratch that qgemm and gptq want. error: unsupported.
 [[nodiscard]] result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {},
@@ -6764,18 +6925,379 @@ template <block_format F>
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
-// GGUF files: reading (gguf_file), writing (gguf_writer), and what a model's loader checks before it trusts one.
-// What a language model's loader relies on when it indexes by metadata: sizes of the vocabulary's tables, counts that divide or
-// bound loops. A GGUF file can be well formed and still lie about all of them.
-// gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory follows
-// the bytes that were read, never a count that a file announces.
+// Metrics: how far a quantized model is from the original. Rows of logits in, doubles out; nothing is allocated.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr double no_number = std::bit_cast<double>(std::uint64_t{0x7FF8} << 48);
+inline constexpr double infinite = std::bit_cast<double>(std::uint64_t{0x7FF0} << 48);
+
+[[nodiscard]] QLIB_INLINE constexpr bool is_minus_infinity(float x) noexcept { return std::bit_cast<std::uint32_t>(x) == 0xFF800000u; }
+/// Whether x is a NaN or +infinity. -infinity is a logit: that of a token that cannot follow.
+[[nodiscard]] QLIB_INLINE constexpr bool is_no_logit(float x) noexcept {
+    const auto u = std::bit_cast<std::uint32_t>(x);
+    return (u & 0x7F800000u) == 0x7F800000u && u != 0xFF800000u;
+}
+[[nodiscard]] QLIB_INLINE constexpr bool is_nan(double x) noexcept {
+    return (std::bit_cast<std::uint64_t>(x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
+}
+
+/// Place and value of the first largest logit. error: shape for an empty row; non_finite where one is no logit, or none is finite.
+struct best_logit {
+    std::size_t at = 0;
+    double value = 0;
+};
+inline result<best_logit> find_best(std::span<const float> logits, const char* operand) noexcept {
+    if (logits.empty()) return error{errc::shape, "a row without logits", operand, {}};
+    std::size_t best = 0;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+        if (is_no_logit(logits[i])) return error{errc::non_finite, "logit {0} is a NaN or +infinity", operand, {i}};
+        if (logits[i] > logits[best]) best = i;
+    }
+    if (is_minus_infinity(logits[best])) return error{errc::non_finite, "all logits are -infinity", operand, {}};
+    return best_logit{best, static_cast<double>(logits[best])};
+}
+
+/// Sum of exp(logit - best): from 1 to the number of logits.
+inline double sum_of_exponentials(std::span<const float> logits, double best) noexcept {
+    double sum = 0;
+    for (const float x : logits) sum += is_minus_infinity(x) ? 0.0 : __builtin_exp(static_cast<double>(x) - best);
+    return sum;
+}
+
+inline result<double> row_divergence(std::span<const float> p, std::span<const float> q) noexcept {
+    if (p.size() != q.size()) return error{errc::shape, "{0} and {1} logits", "q", {p.size(), q.size()}};
+    const auto best_p = find_best(p, "p"), best_q = find_best(q, "q");
+    if (!best_p) return best_p.error();
+    if (!best_q) return best_q.error();
+    double sum_p = 0, sum_q = 0, cross = 0;  // cross = sum of exp(p - best) * (log-ratio before both rows are normalised)
+    for (std::size_t i = 0; i < p.size(); ++i) {
+        const double a = static_cast<double>(p[i]) - best_p->value, b = static_cast<double>(q[i]) - best_q->value;
+        const double weight = is_minus_infinity(p[i]) ? 0.0 : __builtin_exp(a);
+        sum_p += weight;
+        if (is_minus_infinity(q[i])) {
+            if (weight > 0) return infinite;
+            continue;
+        }
+        sum_q += __builtin_exp(b);
+        if (weight > 0) cross += weight * (a - b);
+    }
+    const double kl = cross / sum_p - __builtin_log(sum_p) + __builtin_log(sum_q);
+    return kl > 0 ? kl : 0.0;  // a rounding below zero is none of the divergence's
+}
+
+/// Puts the element that belongs at rank k there, smaller ones before it, larger ones behind it (Hoare's selection; NaNs count as largest).
+inline void select(std::span<double> values, std::size_t k) noexcept {
+    const auto before = [](double a, double b) QLIB_INLINE_LAMBDA { return !is_nan(a) && (is_nan(b) || a < b); };
+    for (std::size_t low = 0, high = values.size() - 1; low < high;) {
+        const double pivot = values[low + (high - low) / 2];
+        std::size_t i = low, j = high;
+        for (;;) {
+            while (before(values[i], pivot)) ++i;
+            while (before(pivot, values[j])) --j;
+            if (i > j) break;
+            const double kept = values[i];
+            values[i++] = values[j];
+            values[j] = kept;
+            if (j == 0) break;
+            --j;
+        }
+        if (k <= j && j < high) high = j;
+        else if (k >= i) low = i;
+        else return;
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// -log softmax(logits)[token], in nats.
+///
+/// logits  one per token of the vocabulary; -infinity for one that cannot follow
+/// error   shape for a token beyond them; non_finite for a NaN, +infinity, or a row of nothing but -infinity
+[[nodiscard]] inline result<double> negative_log_likelihood(std::span<const float> logits, std::size_t token) noexcept {
+    if (token >= logits.size()) return error{errc::shape, "token {0} of a vocabulary of {1}", "token", {token, logits.size()}};
+    const auto best = detail::find_best(logits, "logits");
+    if (!best) return best.error();
+    if (detail::is_minus_infinity(logits[token])) return detail::infinite;
+    return __builtin_log(detail::sum_of_exponentials(logits, best->value)) + (best->value - static_cast<double>(logits[token]));
+}
+
+/// KL(P || Q) = sum of P * log(P / Q) over P = softmax(p), Q = softmax(q), in nats; +infinity where Q rules out what P does not.
+/// Zero for equal rows, to the bit; never below. error: as negative_log_likelihood, and shape for rows of different lengths.
+[[nodiscard]] inline result<double> kl_divergence(std::span<const float> p, std::span<const float> q) noexcept { return detail::row_divergence(p, q); }
+
+/// The token with the largest logit, the first of equal ones. error: as negative_log_likelihood, and shape for an empty row.
+[[nodiscard]] inline result<std::size_t> top1(std::span<const float> logits) noexcept {
+    const auto best = detail::find_best(logits, "logits");
+    if (!best) return best.error();
+    return best->at;
+}
+
+/// The value below which a fraction of the values lies, interpolated linearly between neighbours: 0 the least, 0.5 the median, 1 the largest.
+/// Reorders the values. NaNs count as largest; a NaN for no values, or a fraction outside 0 to 1.
+[[nodiscard]] inline double percentile(std::span<double> values, double fraction) noexcept {
+    if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
+    const double rank = fraction * static_cast<double>(values.size() - 1);
+    const auto below = static_cast<std::size_t>(rank);
+    detail::select(values, below);
+    const double low = values[below], part = rank - static_cast<double>(below);
+    if (!(part > 0)) return low;
+    double next = values[below + 1];  // the least of those behind
+    for (const double v : values.subspan(below + 1)) next = v < next || detail::is_nan(next) ? v : next;
+    return low == next ? low : low + part * (next - low);
+}
+
+/// The standard error of a percentile of independent values, without a guess at their distribution: half the way from the percentile of
+/// fraction - d to that of fraction + d, d = sqrt(fraction * (1 - fraction) / n) being the binomial's. Reorders the values.
+[[nodiscard]] inline double percentile_error(std::span<double> values, double fraction) noexcept {
+    if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
+    const double d = __builtin_sqrt(fraction * (1 - fraction) / static_cast<double>(values.size()));
+    const double high = percentile(values, fraction + d < 1 ? fraction + d : 1.0);
+    return (high - percentile(values, fraction - d > 0 ? fraction - d : 0.0)) / 2;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// Mean and its standard error of numbers that come one by one (Welford). After a NaN or an infinity neither is a finite number.
+class running_mean {
+public:
+    QLIB_INLINE constexpr void add(double x) noexcept {
+        count_ += 1;
+        const double step = x - mean_;
+        mean_ += step / count_;
+        squares_ += step * (x - mean_);
+    }
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return static_cast<std::size_t>(count_); }
+    [[nodiscard]] QLIB_INLINE constexpr double mean() const noexcept { return mean_; }
+    /// Of the mean of independent numbers: sqrt(variance / count). 0 for fewer than two.
+    [[nodiscard]] QLIB_INLINE double standard_error() const noexcept {
+        return count_ < 2 ? 0.0 : __builtin_sqrt(squares_ / (count_ - 1) / count_);
+    }
+
+private:
+    double count_ = 0, mean_ = 0, squares_ = 0;
+};
+
+/// Signal-to-quantization-noise ratio: the energy of the original over that of what was lost.
+class sqnr {
+public:
+    QLIB_INLINE constexpr void add(float original, float decoded) noexcept {
+        const double x = static_cast<double>(original), lost = x - static_cast<double>(decoded);
+        signal_ += x * x;
+        noise_ += lost * lost;
+    }
+    QLIB_INLINE constexpr void add(const sqnr& other) noexcept {
+        signal_ += other.signal_;
+        noise_ += other.noise_;
+    }
+    [[nodiscard]] QLIB_INLINE constexpr double signal() const noexcept { return signal_; }
+    [[nodiscard]] QLIB_INLINE constexpr double noise() const noexcept { return noise_; }
+    /// In dB: +infinity when nothing was lost, -infinity when there was nothing but noise; a NaN in the numbers gives a NaN.
+    [[nodiscard]] QLIB_INLINE double decibels() const noexcept {
+        if (noise_ == 0) return detail::infinite;
+        return signal_ == 0 ? -detail::infinite : 10 * __builtin_log10(signal_ / noise_);
+    }
+
+private:
+    double signal_ = 0, noise_ = 0;
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, with and without double quantization) to and from nf4 and nf4_dq. Exact both ways.
 //
-//   std::string_view culprit;                                 // the key or tensor that an error speaks of
-//   auto file = qlib::gguf_file::parse(bytes, {}, &culprit);
+//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before there are data
+//   for (const auto& p : *parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
+//   check(qlib::export_bitsandbytes(matrix, safetensors_type::bf16, 0, bytes));         // the data of parts[0]
+//
+//   qlib::bitsandbytes_tensors t;
+//   for (const safetensors_file& file : shards) check(qlib::find_bitsandbytes(file, layer, t));
+//   auto matrix = qlib::import_bitsandbytes<nf4_dq>(t);                                 // result<qmatrix<nf4_dq>>
+//
+// source: bitsandbytes, functional.py (QuantState) and nn/modules.py
+// What a layer of a bitsandbytes 4-bit checkpoint says of itself: its tensors, and the JSON text among them.
+// JSON into a caller's buffer. No heap: what does not fit is only counted.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ... * 10^point.
+struct decimal {
+    std::array<std::uint8_t, 160> digit{};  // exact on the way there: 8 digits, and one more for each of 149 halvings
+    int count = 0, point = 0;
+
+    constexpr explicit decimal(float x) noexcept {
+        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), exponent = u >> 23 & 255;
+        std::uint32_t m = (u & 0x7FFFFFu) | (exponent != 0 ? 0x800000u : 0u);
+        if (m == 0) return;
+        for (std::uint32_t rest = m; rest != 0; rest /= 10) ++count;
+        for (int i = count; i-- > 0; m /= 10) digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(m % 10);
+        point = count;
+        int shift = static_cast<int>(exponent != 0 ? exponent : 1) - 150;
+        for (; shift > 0; --shift) twice();
+        for (; shift < 0; ++shift) halve();
+        round(9);
+        while (count > 0 && digit[static_cast<std::size_t>(count - 1)] == 0) --count;
+    }
+
+private:
+    constexpr void insert_one() noexcept {
+        for (int i = count++; i > 0; --i) digit[static_cast<std::size_t>(i)] = digit[static_cast<std::size_t>(i - 1)];
+        digit[0] = 1;
+        ++point;
+    }
+    constexpr void twice() noexcept {
+        unsigned carry = 0;
+        for (int i = count; i-- > 0;) {
+            const unsigned v = 2u * digit[static_cast<std::size_t>(i)] + carry;
+            digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(v % 10);
+            carry = v / 10;
+        }
+        if (carry != 0) insert_one();
+    }
+    constexpr void halve() noexcept {
+        unsigned carry = 0;
+        for (int i = 0; i < count; ++i) {
+            const unsigned v = 10u * carry + digit[static_cast<std::size_t>(i)];
+            digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(v / 2);
+            carry = v % 2;
+        }
+        if (carry != 0) digit[static_cast<std::size_t>(count++)] = 5;
+        if (digit[0] != 0) return;
+        for (int i = 1; i < count; ++i) digit[static_cast<std::size_t>(i - 1)] = digit[static_cast<std::size_t>(i)];
+        --count;
+        --point;
+    }
+    constexpr void round(int most) noexcept {
+        if (count <= most) return;
+        bool up = digit[static_cast<std::size_t>(most)] >= 5;
+        count = most;
+        for (int i = most; up && i-- > 0;) {
+            std::uint8_t& d = digit[static_cast<std::size_t>(i)];
+            up = d == 9;
+            d = static_cast<std::uint8_t>(up ? 0 : d + 1);
+        }
+        if (up) insert_one();
+    }
+};
+
+/// Writes values one after another; commas come by themselves.
+class json_writer {
+public:
+    constexpr explicit json_writer(std::span<char> out) noexcept : out_(out) {}
+    /// Characters so far, those that did not fit included.
+    [[nodiscard]] constexpr std::size_t size() const noexcept { return at_; }
+
+    constexpr void open(char bracket) noexcept {
+        next();
+        put(bracket);
+        first_ = true;
+    }
+    constexpr void close(char bracket) noexcept {
+        put(bracket);
+        first_ = false;
+    }
+    constexpr void key(std::string_view name) noexcept {
+        string(name);
+        put(':');
+        first_ = true;
+    }
+    constexpr void string(std::string_view text) noexcept {
+        constexpr char hex[] = "0123456789abcdef";
+        next();
+        put('"');
+        for (const char c : text) {
+            const auto u = static_cast<unsigned char>(c);
+            if (u < 0x20) {
+                put("\\u00");
+                put(hex[u >> 4]);
+                put(hex[u & 15]);
+                continue;
+            }
+            if (c == '"' || c == '\\') put('\\');
+            put(c);
+        }
+        put('"');
+    }
+    constexpr void boolean(bool b) noexcept {
+        next();
+        put(b ? std::string_view("true") : std::string_view("false"));
+    }
+    template <std::integral T> constexpr void integer(T v) noexcept {
+        next();
+        if (v < 0) put('-');
+        digits(v < 0 ? 0 - static_cast<std::uint64_t>(v) : static_cast<std::uint64_t>(v));
+    }
+    /// Nine significant digits, which give the same float back. JSON has no number for NaN and infinities: strings.
+    constexpr void number(float x) noexcept {
+        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), magnitude = u & 0x7FFFFFFFu;
+        if (magnitude > 0x7F800000u) return string("nan");
+        if (magnitude == 0x7F800000u) return string(u >> 31 != 0 ? "-inf" : "inf");
+        next();
+        if (u >> 31 != 0) put('-');
+        write(decimal(std::bit_cast<float>(magnitude)));
+    }
+
+private:
+    constexpr void put(char c) noexcept {
+        if (at_ < out_.size()) out_[at_] = c;
+        ++at_;
+    }
+    constexpr void put(std::string_view text) noexcept {
+        for (const char c : text) put(c);
+    }
+    constexpr void next() noexcept {
+        if (!first_) put(',');
+        first_ = false;
+    }
+    constexpr void digits(std::uint64_t v) noexcept {
+        char text[20]{};
+        std::size_t n = 0;
+        do { text[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
+        while (n != 0) put(text[--n]);
+    }
+    constexpr void digit_or_zero(const decimal& d, int i) noexcept {
+        put(static_cast<char>('0' + (i >= 0 && i < d.count ? d.digit[static_cast<std::size_t>(i)] : 0)));
+    }
+    constexpr void write(const decimal& d) noexcept {
+        const bool plain = d.point > -4 && d.point <= 9;
+        const int point = plain ? d.point : 1;
+        if (point <= 0) put('0');
+        for (int i = 0; i < point; ++i) digit_or_zero(d, i);
+        put('.');
+        const int end = d.count > point + 1 ? d.count : point + 1;
+        for (int i = point; i < end; ++i) digit_or_zero(d, i);
+        if (plain) return;
+        put('e');
+        if (d.point <= 0) put('-');
+        digits(static_cast<std::uint64_t>(d.point <= 0 ? 1 - d.point : d.point - 1));
+    }
+
+    std::span<char> out_;
+    std::size_t at_ = 0;
+    bool first_ = true;
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// checkpoint_part: one of the tensors that a checkpoint stores a quantized matrix as.
+// safetensors_file: reads the header of a safetensors file from foreign, untrusted bytes. Tensor data are not copied; memory follows
+// the header's bytes, never a number that it holds.
+//
+//   std::string_view culprit;                                 // the tensor or key that an error speaks of
+//   auto file = qlib::safetensors_file::parse(bytes, {}, &culprit);
 //   if (!file) { print(file.error().format(buffer, culprit)); return; }
-//   const qlib::gguf_value* layers = file->find("llama.block_count");
-//   for (const qlib::gguf_tensor& t : file->tensors()) use(t.name, t.type, t.rows(), t.cols(), t.data);
-// gguf_tensor: name, shape, type and place of one tensor of a GGUF file, and the rules that its shape must keep.
+//   for (const qlib::safetensors_tensor& t : file->tensors()) use(t.name, t.type, t.rows(), t.cols(), t.data);
+// JSON from strangers: parse() checks a whole text once, without recursion; values are then views into it that copy nothing.
+//
+//   auto config = qlib::json_value::parse(text);
+//   if (!config) return config.error();
+//   auto width = (*config)["hidden_size"].as_uint();                             // result<std::uint64_t>
+//   auto bits = (*config)["quantization_config"]["bits"].as_uint();              // an error when one of the two is missing
+//   for (qlib::json_member m : (*config)["weight_map"].members()) use(m.key, m.value);
 // Bytes in and out of files: bounded little-endian reading, arrays that grow, and the caller's output.
 
 namespace qlib::inline v0 {
@@ -6887,6 +7409,2095 @@ private:
 };
 
 }  // namespace qlib::inline v0::detail
+// What JSON is: the checks of a text from strangers, and the steps over one that passed.
+// Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a secret
+// seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Negative, zero or positive as a stands before, with or behind b: bytes as unsigned numbers, a prefix first.
+[[nodiscard]] inline int compare_names(std::string_view a, std::string_view b) noexcept {
+    const std::size_t common = a.size() < b.size() ? a.size() : b.size();
+    const int order = common != 0 ? std::memcmp(a.data(), b.data(), common) : 0;
+    if (order != 0) return order;
+    return a.size() < b.size() ? -1 : static_cast<int>(a.size() > b.size());
+}
+
+/// Moves heap[root] down until no child stands behind it.
+template <class Before> void sift_down(std::size_t* heap, std::size_t root, std::size_t count, const Before& before) noexcept {
+    while (root < count / 2) {
+        std::size_t child = 2 * root + 1;
+        if (child + 1 < count && before(heap[child], heap[child + 1])) ++child;
+        if (!before(heap[root], heap[child])) return;
+        std::swap(heap[root], heap[child]);
+        root = child;
+    }
+}
+
+/// Sorts the indices 0 .. count-1 by name_of(index), equal names by index. False without memory.
+template <class NameOf>
+[[nodiscard]] bool sort_names(buffer<std::size_t>& order, std::size_t count, const NameOf& name_of) noexcept {
+    if (!order.allocate(count)) return false;
+    const auto before = [&](std::size_t a, std::size_t b) {
+        const int c = compare_names(name_of(a), name_of(b));
+        return c < 0 || (c == 0 && a < b);
+    };
+    for (std::size_t i = 0; i < count; ++i) order[i] = i;
+    for (std::size_t i = count / 2; i-- > 0;) sift_down(order.data(), i, count, before);
+    for (std::size_t end = count; end-- > 1;) {
+        std::swap(order[0], order[end]);
+        sift_down(order.data(), 0, end, before);
+    }
+    return true;
+}
+
+/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size() when all differ.
+template <class NameOf>
+[[nodiscard]] std::size_t find_duplicate(const buffer<std::size_t>& order, const NameOf& name_of) noexcept {
+    for (std::size_t p = 0; p + 1 < order.size(); ++p)
+        if (name_of(order[p]) == name_of(order[p + 1])) return p;
+    return order.size();
+}
+
+/// The first index of a name in a sorted order; order.size() when it is not there.
+template <class NameOf>
+[[nodiscard]] std::size_t find_name(const buffer<std::size_t>& order, std::string_view name, const NameOf& name_of) noexcept {
+    std::size_t low = 0, high = order.size();
+    while (low < high) {
+        const std::size_t middle = low + (high - low) / 2;
+        if (compare_names(name_of(order[middle]), name) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low < order.size() && name_of(order[low]) == name ? order[low] : order.size();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t json_depth_limit = 64;
+
+[[nodiscard]] inline std::size_t skip_space(std::string_view t, std::size_t at) noexcept {
+    while (at < t.size() && (t[at] == ' ' || t[at] == '\n' || t[at] == '\r' || t[at] == '\t')) ++at;
+    return at;
+}
+
+/// Behind the value at `at` of a text that passed the checks; never beyond the end of any other.
+[[nodiscard]] inline std::size_t skip_value(std::string_view t, std::size_t at) noexcept {
+    std::size_t depth = 0;
+    for (bool in_string = false; at < t.size(); ++at) {
+        const char c = t[at];
+        if (in_string) {
+            if (c == '\\') ++at;
+            if (c != '"') continue;
+            in_string = false;
+            if (depth == 0) return at + 1;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            ++depth;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0) return at;
+            if (--depth == 0) return at + 1;
+        } else if (depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\n' || c == '\r' || c == '\t')) {
+            return at;
+        }
+    }
+    return t.size();
+}
+
+[[nodiscard]] inline bool is_digit(std::string_view t, std::size_t at) noexcept {
+    return at < t.size() && t[at] >= '0' && t[at] <= '9';
+}
+
+/// Moves behind a number. False when there is none.
+[[nodiscard]] inline bool skip_number(std::string_view t, std::size_t& at) noexcept {
+    if (at < t.size() && t[at] == '-') ++at;
+    if (!is_digit(t, at)) return false;
+    if (t[at] == '0') ++at;
+    else while (is_digit(t, at)) ++at;
+    if (at < t.size() && t[at] == '.') {
+        if (!is_digit(t, ++at)) return false;
+        while (is_digit(t, at)) ++at;
+    }
+    if (at < t.size() && (t[at] == 'e' || t[at] == 'E')) {
+        ++at;
+        if (at < t.size() && (t[at] == '-' || t[at] == '+')) ++at;
+        if (!is_digit(t, at)) return false;
+        while (is_digit(t, at)) ++at;
+    }
+    return true;
+}
+
+/// Bytes of the UTF-8 character at `at`; 0 when it is none: overlong, cut, a surrogate, beyond U+10FFFF.
+[[nodiscard]] inline std::size_t utf8_length(std::string_view t, std::size_t at) noexcept {
+    const auto byte = [&](std::size_t i) { return at + i < t.size() ? static_cast<unsigned char>(t[at + i]) : 0u; };
+    const unsigned first = byte(0), second = byte(1);
+    if (first < 0x80) return 1;
+    const std::size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+    for (std::size_t i = 1; i < length; ++i)
+        if ((byte(i) & 0xC0) != 0x80) return 0;
+    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F)) return 0;
+    if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) return 0;
+    return length;
+}
+[[nodiscard]] inline bool is_utf8(std::string_view t) noexcept {
+    for (std::size_t at = 0; at < t.size();) {
+        const std::size_t n = utf8_length(t, at);
+        if (n == 0) return false;
+        at += n;
+    }
+    return true;
+}
+
+/// The four hexadecimal digits of \uXXXX at `at`, or a number beyond 16 bits.
+[[nodiscard]] inline std::uint32_t hex_unit(std::string_view t, std::size_t at) noexcept {
+    std::uint32_t unit = 0;
+    for (std::size_t i = at; i < at + 4; ++i) {
+        const char c = i < t.size() ? t[i] : ' ';
+        const std::uint32_t lower = static_cast<unsigned char>(c) | 0x20u;
+        if (c >= '0' && c <= '9') unit = unit << 4 | static_cast<std::uint32_t>(c - '0');
+        else if (lower >= 'a' && lower <= 'f') unit = unit << 4 | (lower - 'a' + 10);
+        else return ~0u;
+    }
+    return unit;
+}
+
+/// The character behind a backslash at `at`, which moves behind it. False when there is no such escape.
+[[nodiscard]] inline bool read_escape(std::string_view t, std::size_t& at, std::uint32_t& character) noexcept {
+    constexpr std::string_view letters = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
+    if (++at >= t.size()) return false;
+    if (t[at] != 'u') {
+        const std::size_t i = letters.find(t[at++]);
+        if (i == std::string_view::npos) return false;
+        character = static_cast<unsigned char>(meanings[i]);
+        return true;
+    }
+    character = hex_unit(t, at + 1);
+    at += 5;
+    if (character < 0xD800 || (character >= 0xE000 && character < 0x10000)) return true;
+    if (character >= 0xDC00 || at + 1 >= t.size() || t[at] != '\\' || t[at + 1] != 'u') return false;
+    const std::uint32_t low = hex_unit(t, at + 2);
+    at += 6;
+    if (low < 0xDC00 || low > 0xDFFF) return false;
+    character = 0x10000 + ((character - 0xD800) << 10) + (low - 0xDC00);
+    return true;
+}
+
+/// put(char) -> bool for each byte of the text that a string, in its quotes, means. False when put says so, or the string is cut.
+template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, const Put& put) noexcept {
+    const auto byte = [&](std::uint32_t b) { return put(static_cast<char>(static_cast<unsigned char>(b))); };
+    for (std::size_t at = 1; at < quoted.size();) {
+        if (quoted[at] == '"') return true;
+        if (quoted[at] != '\\') {
+            if (!put(quoted[at++])) return false;
+            continue;
+        }
+        std::uint32_t c = 0;
+        if (!read_escape(quoted, at, c)) return false;
+        bool ok = true;
+        if (c < 0x80) ok = byte(c);
+        else if (c < 0x800) ok = byte(0xC0 | c >> 6) && byte(0x80 | (c & 0x3F));
+        else if (c < 0x10000) ok = byte(0xE0 | c >> 12) && byte(0x80 | (c >> 6 & 0x3F)) && byte(0x80 | (c & 0x3F));
+        else ok = byte(0xF0 | c >> 18) && byte(0x80 | (c >> 12 & 0x3F)) && byte(0x80 | (c >> 6 & 0x3F)) && byte(0x80 | (c & 0x3F));
+        if (!ok) return false;
+    }
+    return false;
+}
+[[nodiscard]] inline bool has_escapes(std::string_view quoted) noexcept { return quoted.find('\\') != std::string_view::npos; }
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::detail {
+
+/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first one
+/// with escapes comes; so they never move.
+struct string_room {
+    buffer<char> chars;
+    std::size_t used = 0;
+
+    /// The text of a string: in the document where it has no escapes, else here. False without memory.
+    [[nodiscard]] QLIB_INLINE bool decode(std::string_view quoted, std::size_t document_bytes, std::string_view& out) noexcept {
+        if (!has_escapes(quoted)) return out = quoted.substr(1, quoted.size() - 2), true;
+        if (chars.size() == 0 && !chars.allocate(document_bytes)) return false;
+        const std::size_t first = used;
+        const auto put = [this](char c) QLIB_INLINE_LAMBDA { return used < chars.size() && (chars[used++] = c, true); };
+        if (!decode_string(quoted, put)) return false;
+        out = {chars.data() + first, used - first};
+        return true;
+    }
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// One pass over a text. No recursion: the open arrays and objects are a list of bounded length.
+struct json_checker {
+    std::string_view text;
+    std::string_view value = {}, culprit = {};
+    std::size_t at = 0;
+
+    struct level { bool object = false; std::size_t first_key = 0; };
+    std::array<level, json_depth_limit> open = {};
+    std::size_t depth = 0;
+    growing<std::string_view> keys = {};  // of all open objects; `quoted` holds the same as they are written
+    growing<std::string_view> quoted = {};
+    string_room decoded = {};
+
+    [[nodiscard]] error broken(const char* rule) const noexcept { return {errc::malformed, rule, "JSON", {at, json_depth_limit}}; }
+    [[nodiscard]] error ends_early() const noexcept {
+        return {errc::truncated, "the text ends inside a value, at byte {0}", "JSON", {text.size()}};
+    }
+    [[nodiscard]] error unexpected(const char* rule) const noexcept { return at < text.size() ? broken(rule) : ends_early(); }
+
+    status check() noexcept {
+        at = skip_space(text, 0);
+        const std::size_t first = at;
+        bool complete = false;
+        while (!complete) {
+            if (status s = check_value(complete); !s) return s;
+            while (complete && depth != 0)
+                if (status s = check_separator(complete); !s) return s;
+        }
+        value = text.substr(first, at - first);
+        at = skip_space(text, at);
+        return at == text.size() ? status{} : status(broken("something follows the value, at byte {0}"));
+    }
+
+    /// A scalar, or the opening of an array or object: then `complete` stays false unless it is empty.
+    status check_value(bool& complete) noexcept {
+        at = skip_space(text, at);
+        if (at == text.size()) return ends_early();
+        const char c = text[at];
+        complete = true;
+        if (c == '"') return check_string();
+        if (c == '{' || c == '[') return open_list(c == '{', complete);
+        for (const std::string_view word : {std::string_view("true"), std::string_view("false"), std::string_view("null")})
+            if (text.substr(at, word.size()) == word) return at += word.size(), status{};
+        return skip_number(text, at) ? status{} : status(unexpected("no JSON value, at byte {0}"));
+    }
+    status open_list(bool object, bool& complete) noexcept {
+        if (depth == json_depth_limit) return broken("nested deeper than {1}, at byte {0}");
+        open[depth++] = {object, keys.size()};
+        at = skip_space(text, at + 1);
+        complete = at < text.size() && text[at] == (object ? '}' : ']');
+        if (complete) return close_list();
+        return object ? check_key() : status{};
+    }
+    /// Behind a value inside of a list: the end of the list, or what leads to the next value.
+    status check_separator(bool& complete) noexcept {
+        const bool object = open[depth - 1].object;
+        at = skip_space(text, at);
+        if (at < text.size() && text[at] == (object ? '}' : ']')) return close_list();
+        if (at == text.size() || text[at] != ',') return unexpected("neither a comma nor the end of the list, at byte {0}");
+        ++at;
+        complete = false;
+        return object ? check_key() : status{};
+    }
+    status close_list() noexcept {
+        ++at;
+        const level l = open[--depth];
+        return l.object ? check_unique(l.first_key) : status{};
+    }
+
+    status check_key() noexcept {
+        at = skip_space(text, at);
+        const std::size_t first = at;
+        if (at == text.size() || text[at] != '"') return unexpected("no key, at byte {0}");
+        if (status s = check_string(); !s) return s;
+        const std::string_view raw = text.substr(first, at - first);
+        std::string_view key;
+        if (!decoded.decode(raw, text.size(), key) || !keys.append(key) || !quoted.append(raw)) return out_of_memory(text.size());
+        at = skip_space(text, at);
+        if (at == text.size() || text[at] != ':') return unexpected("no colon behind a key, at byte {0}");
+        ++at;
+        return {};
+    }
+    status check_string() noexcept {
+        for (++at; at < text.size() && text[at] != '"';) {
+            if (static_cast<unsigned char>(text[at]) < 0x20) return broken("a control character in a string, at byte {0}");
+            if (text[at] == '\\') {
+                const std::size_t first = at;
+                std::uint32_t c = 0;
+                if (read_escape(text, at, c)) continue;
+                if (at >= text.size()) return ends_early();
+                at = first;
+                return broken("no such escape, or half of a surrogate pair, at byte {0}");
+            }
+            const std::size_t n = utf8_length(text, at);
+            if (n == 0) return broken("not UTF-8, at byte {0}");
+            at += n;
+        }
+        if (at >= text.size()) return ends_early();
+        ++at;
+        return {};
+    }
+
+    /// Two programs may read an object with equal keys differently. Forgets the keys of the object.
+    status check_unique(std::size_t first) noexcept {
+        const std::size_t count = keys.size() - first, none = ~std::size_t{0};
+        std::size_t twice = none;
+        const auto key_of = [&](std::size_t i) { return keys[first + i]; };
+        if (count <= 8) {  // most objects, without a sort
+            for (std::size_t i = 1; i < count; ++i)
+                for (std::size_t j = 0; j < i; ++j)
+                    if (key_of(i) == key_of(j)) twice = i;
+        } else {
+            buffer<std::size_t> order;
+            if (!sort_names(order, count, key_of)) return out_of_memory(count * sizeof(std::size_t));
+            if (const std::size_t p = find_duplicate(order, key_of); p != count) twice = order[p + 1];
+        }
+        if (twice != none) {
+            culprit = quoted[first + twice];
+            at = static_cast<std::size_t>(culprit.data() - text.data());
+            culprit = culprit.substr(1, culprit.size() - 2);
+            return broken("a key that was there before, at byte {0}");
+        }
+        keys.cut(first);
+        quoted.cut(first);
+        return {};
+    }
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// The double nearest to a decimal number, exactly, without locale or heap.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail {
+
+/// An unsigned integer of up to 5376 bits: room for 10^1150 and 1024 bits more.
+struct wide_integer {
+    static constexpr std::size_t limit = 168;
+    std::uint32_t limb[limit];  // the lowest first; those from `count` on are not set
+    std::size_t count = 0;
+
+    QLIB_INLINE void multiply_add(std::uint32_t factor, std::uint32_t term) noexcept {
+        std::uint64_t carry = term;
+        for (std::size_t i = 0; i < count; ++i) {
+            carry += std::uint64_t{limb[i]} * factor;
+            limb[i] = static_cast<std::uint32_t>(carry);
+            carry >>= 32;
+        }
+        if (carry != 0 && count < limit) limb[count++] = static_cast<std::uint32_t>(carry);
+    }
+    QLIB_INLINE void shift_left(std::size_t bits) noexcept {
+        for (; bits >= 31; bits -= 31) multiply_add(std::uint32_t{1} << 31, 0);
+        multiply_add(std::uint32_t{1} << bits, 0);
+    }
+    [[nodiscard]] QLIB_INLINE std::size_t width() const noexcept {
+        return count != 0 ? 32 * count - static_cast<std::size_t>(std::countl_zero(limb[count - 1])) : 0;
+    }
+    [[nodiscard]] QLIB_INLINE bool less_than(const wide_integer& other) const noexcept {
+        if (count != other.count) return count < other.count;
+        for (std::size_t i = count; i-- > 0;)
+            if (limb[i] != other.limb[i]) return limb[i] < other.limb[i];
+        return false;
+    }
+    /// Takes away what is not larger.
+    QLIB_INLINE void subtract(const wide_integer& other) noexcept {
+        std::uint64_t borrow = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::uint64_t d = std::uint64_t{limb[i]} - (i < other.count ? other.limb[i] : 0) - borrow;
+            limb[i] = static_cast<std::uint32_t>(d);
+            borrow = d >> 63;
+        }
+        while (count != 0 && limb[count - 1] == 0) --count;
+    }
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// quotient * 2^exponent, cut down to the 53 bits of a double (fewer where it is subnormal), halves to even. `sticky`: the true
+/// value is a little larger. 2^63 <= quotient. False when it is too large.
+[[nodiscard]] inline bool round_to_double(std::uint64_t quotient, int exponent, bool sticky, double& out) noexcept {
+    int drop = 11;
+    if (exponent + drop < -1074) drop = -1074 - exponent;
+    if (drop > 64) return out = 0, true;
+    const std::uint64_t kept = drop < 64 ? quotient >> drop : 0, rest = drop < 64 ? quotient << (64 - drop) : quotient;
+    const std::uint64_t half = std::uint64_t{1} << 63;
+    const std::uint64_t mantissa = kept + (rest > half || (rest == half && (sticky || (kept & 1) != 0)) ? 1 : 0);
+    const int e = exponent + drop;  // the value is mantissa * 2^e, mantissa <= 2^53
+    // The hidden bit carries into the exponent field: right for subnormals and for a mantissa that was rounded up to 2^53.
+    const std::uint64_t hidden = std::uint64_t{1} << 52;
+    const std::uint64_t bits = mantissa < hidden ? mantissa : (static_cast<std::uint64_t>(e + 1074) << 52) + mantissa;
+    if (bits >= std::uint64_t{0x7FF} << 52) return false;
+    out = std::bit_cast<double>(bits);
+    return true;
+}
+
+/// The double nearest to a number in JSON's spelling. False when its magnitude is beyond the largest double.
+/// Digits behind the 780th only count as "a little more": no midpoint of doubles has so many.
+[[nodiscard]] inline bool decimal_to_double(std::string_view text, double& out) noexcept {
+    constexpr std::size_t most_digits = 780;
+    constexpr std::int64_t exponent_limit = 1'000'000'000;
+    wide_integer number;
+    std::size_t digits = 0, at = 0;
+    std::int64_t point = 0, exponent = 0;  // the value is number * 10^(exponent + point)
+    bool behind_point = false, more = false;
+    const bool negative = !text.empty() && text[0] == '-';
+    for (at = negative ? 1 : 0; at < text.size(); ++at) {
+        const char c = text[at];
+        if (c == '.') { behind_point = true; continue; }
+        if (c < '0' || c > '9') break;
+        if (digits == 0 && c == '0') { point -= behind_point ? 1 : 0; continue; }
+        if (digits == most_digits) {
+            more = more || c != '0';
+            point += behind_point ? 0 : 1;
+            continue;
+        }
+        ++digits;
+        point -= behind_point ? 1 : 0;
+        number.multiply_add(10, static_cast<std::uint32_t>(c - '0'));
+    }
+    if (at < text.size()) {  // e or E
+        const bool minus = ++at < text.size() && text[at] == '-';
+        if (at < text.size() && (text[at] == '-' || text[at] == '+')) ++at;
+        for (; at < text.size(); ++at)
+            if (exponent < exponent_limit) exponent = 10 * exponent + (text[at] - '0');
+        if (minus) exponent = -exponent;
+    }
+    exponent += point;
+    out = negative ? -0.0 : 0.0;
+    const std::int64_t magnitude = static_cast<std::int64_t>(digits) + exponent;  // below 10^magnitude
+    if (digits == 0 || magnitude < -330) return true;
+    if (magnitude > 310) return false;
+    wide_integer divisor;
+    divisor.multiply_add(0, 1);
+    for (; exponent > 0; --exponent) number.multiply_add(10, 0);
+    for (; exponent < 0; ++exponent) divisor.multiply_add(10, 0);
+    // Aligned so that the first bit of number / divisor is one; then 64 bits of it, by subtraction and doubling.
+    int scale = static_cast<int>(number.width()) - static_cast<int>(divisor.width());
+    if (scale > 0) divisor.shift_left(static_cast<std::size_t>(scale));
+    else number.shift_left(static_cast<std::size_t>(-scale));
+    if (number.less_than(divisor)) {
+        number.shift_left(1);
+        --scale;
+    }
+    std::uint64_t quotient = 0;
+    for (int i = 0; i < 64; ++i) {
+        quotient <<= 1;
+        if (!number.less_than(divisor)) {
+            number.subtract(divisor);
+            quotient |= 1;
+        }
+        number.shift_left(1);
+    }
+    double value = 0;
+    if (!round_to_double(quotient, scale - 63, more || number.count != 0, value)) return false;
+    out = negative ? -value : value;
+    return true;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// What a JSON value is; absent: there is none.
+enum class json_type : std::uint8_t { absent, null, boolean, number, string, array, object };
+
+struct json_value;
+struct json_member;
+template <class Item> class json_list;
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline result<json_value> parse_json(std::string_view text, std::string_view* culprit) noexcept;
+inline json_type json_type_of(std::string_view text) noexcept;
+inline result<std::uint64_t> json_uint(std::string_view text) noexcept;
+inline result<std::int64_t> json_int(std::string_view text) noexcept;
+inline result<double> json_float(std::string_view text) noexcept;
+inline result<bool> json_bool(std::string_view text) noexcept;
+inline result<std::string_view> json_string(std::string_view text, std::span<char> room) noexcept;
+inline bool json_equals(std::string_view text, std::string_view wanted) noexcept;
+inline json_value find_member(std::string_view object, std::string_view key) noexcept;
+inline bool next_item(std::string_view list, std::size_t& at, json_value& item) noexcept;
+inline bool next_item(std::string_view list, std::size_t& at, json_member& item) noexcept;
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed; on any
+/// other text the members are safe, and answer errors or nothing.
+struct json_value {
+    std::string_view text;
+
+    /// Checks a document of one value.
+    ///
+    /// text     UTF-8, nested at most 64 deep
+    /// culprit  set to the key that is there twice, as it is written, else emptied
+    /// error    truncated when it ends inside a value; malformed for all else, as two equal keys in one object; sizes {byte}; memory
+    /// source   RFC 8259, and of what it leaves open the strict side: no equal keys, no halves of surrogate pairs, no byte order mark
+    [[nodiscard]] QLIB_INLINE static result<json_value> parse(std::string_view text, std::string_view* culprit = nullptr) noexcept;
+
+    [[nodiscard]] QLIB_INLINE json_type type() const noexcept { return detail::json_type_of(text); }
+    /// Whether there is a value.
+    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return !text.empty(); }
+
+    // Getters. error: malformed, for a value of another kind, and for none.
+    /// A number spelled as an integer, 0 to 2^64 - 1, exact.
+    [[nodiscard]] QLIB_INLINE result<std::uint64_t> as_uint() const noexcept { return detail::json_uint(text); }
+    /// A number spelled as an integer, -2^63 to 2^63 - 1, exact.
+    [[nodiscard]] QLIB_INLINE result<std::int64_t> as_int() const noexcept { return detail::json_int(text); }
+    /// The double nearest to any number. error: also malformed where it would be infinite.
+    [[nodiscard]] QLIB_INLINE result<double> as_float() const noexcept { return detail::json_float(text); }
+    [[nodiscard]] QLIB_INLINE result<bool> as_bool() const noexcept { return detail::json_bool(text); }
+    /// The text of a string: in the document where it has no escapes, else decoded into `room`, which text.size() chars suffice for.
+    /// error: also argument, when the room is too small
+    [[nodiscard]] QLIB_INLINE result<std::string_view> as_string(std::span<char> room = {}) const noexcept {
+        return detail::json_string(text, room);
+    }
+    /// Whether it is a string, and this one.
+    [[nodiscard]] QLIB_INLINE bool is(std::string_view wanted) const noexcept { return detail::json_equals(text, wanted); }
+
+    /// The member of an object; absent when it has none, and when this is no object. Linear in the object's text.
+    [[nodiscard]] QLIB_INLINE json_value operator[](std::string_view key) const noexcept;
+    /// The members of an object, in order; none of any other value.
+    [[nodiscard]] QLIB_INLINE json_list<json_member> members() const noexcept;
+    /// The elements of an array, in order; none of any other value.
+    [[nodiscard]] QLIB_INLINE json_list<json_value> elements() const noexcept;
+};
+
+/// A key, itself a string, and its value.
+struct json_member { json_value key, value; };
+
+/// The items of an array or object, for a range-based for. Each is found by one pass over its text.
+template <class Item> class json_list {
+public:
+    struct end_mark {};
+    class iterator {
+    public:
+        QLIB_INLINE explicit iterator(std::string_view list) noexcept : list_(list) { ++*this; }
+        [[nodiscard]] QLIB_INLINE Item operator*() const noexcept { return item_; }
+        QLIB_INLINE iterator& operator++() noexcept {
+            more_ = detail::next_item(list_, at_, item_);
+            return *this;
+        }
+        [[nodiscard]] QLIB_INLINE bool operator!=(end_mark) const noexcept { return more_; }
+
+    private:
+        std::string_view list_;
+        std::size_t at_ = 1;  // behind the bracket
+        Item item_{};
+        bool more_ = false;
+    };
+    QLIB_INLINE explicit json_list(std::string_view list) noexcept : list_(list) {}
+    [[nodiscard]] QLIB_INLINE iterator begin() const noexcept { return iterator(list_); }
+    [[nodiscard]] QLIB_INLINE end_mark end() const noexcept { return {}; }
+    /// How many there are, counted by walking them.
+    [[nodiscard]] QLIB_INLINE std::size_t count() const noexcept {
+        std::size_t n = 0;
+        for (iterator i = begin(); i != end(); ++i) ++n;
+        return n;
+    }
+
+private:
+    std::string_view list_;
+};
+
+QLIB_INLINE inline result<json_value> json_value::parse(std::string_view text, std::string_view* culprit) noexcept {
+    return detail::parse_json(text, culprit);
+}
+QLIB_INLINE inline json_value json_value::operator[](std::string_view key) const noexcept { return detail::find_member(text, key); }
+QLIB_INLINE inline json_list<json_member> json_value::members() const noexcept {
+    return json_list<json_member>(type() == json_type::object ? text : std::string_view());
+}
+QLIB_INLINE inline json_list<json_value> json_value::elements() const noexcept {
+    return json_list<json_value>(type() == json_type::array ? text : std::string_view());
+}
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+[[nodiscard]] inline error not_json(const char* rule) noexcept { return {errc::malformed, rule, "JSON value", {}}; }
+
+/// A getter's error as one of the file, about a field.
+[[nodiscard]] inline error json_error(error e, const char* operand) noexcept {
+    e.operand = operand;
+    return e;
+}
+
+inline result<json_value> parse_json(std::string_view text, std::string_view* culprit) noexcept {
+    json_checker checker{text};
+    const status s = checker.check();
+    if (culprit != nullptr) *culprit = checker.culprit;
+    if (!s) return s.error();
+    return json_value{checker.value};
+}
+
+inline json_type json_type_of(std::string_view text) noexcept {
+    if (text.empty()) return json_type::absent;
+    switch (text[0]) {
+    case '{': return json_type::object;
+    case '[': return json_type::array;
+    case '"': return json_type::string;
+    case 't': case 'f': return json_type::boolean;
+    case 'n': return json_type::null;
+    default: return json_type::number;
+    }
+}
+
+/// The digits of an integer.
+inline bool read_digits(std::string_view digits, std::uint64_t& out) noexcept {
+    out = 0;
+    for (const char c : digits)
+        if (c < '0' || c > '9' || __builtin_mul_overflow(out, std::uint64_t{10}, &out) ||
+            __builtin_add_overflow(out, static_cast<std::uint64_t>(c - '0'), &out))
+            return false;
+    return !digits.empty();
+}
+
+inline result<std::uint64_t> json_uint(std::string_view text) noexcept {
+    std::uint64_t n = 0;
+    if (text.empty()) return not_json("the value is missing");
+    if (!read_digits(text, n)) return not_json("an integer from 0 to 2^64 - 1 is needed");
+    return n;
+}
+inline result<std::int64_t> json_int(std::string_view text) noexcept {
+    std::uint64_t n = 0;
+    if (text.empty()) return not_json("the value is missing");
+    const bool negative = text[0] == '-';
+    if (!read_digits(text.substr(negative ? 1 : 0), n) || n > (std::uint64_t{1} << 63) - (negative ? 0 : 1))
+        return not_json("an integer from -2^63 to 2^63 - 1 is needed");
+    return static_cast<std::int64_t>(negative ? 0 - n : n);
+}
+inline result<double> json_float(std::string_view text) noexcept {
+    double x = 0;
+    if (text.empty()) return not_json("the value is missing");
+    std::size_t at = 0;
+    if (!skip_number(text, at) || at != text.size()) return not_json("a number is needed");
+    if (!decimal_to_double(text, x)) return not_json("the number is larger than any double");
+    return x;
+}
+inline result<bool> json_bool(std::string_view text) noexcept {
+    if (text.empty()) return not_json("the value is missing");
+    if (text != "true" && text != "false") return not_json("true or false is needed");
+    return text == "true";
+}
+inline result<std::string_view> json_string(std::string_view text, std::span<char> room) noexcept {
+    if (text.empty()) return not_json("the value is missing");
+    if (text[0] != '"') return not_json("a string is needed");
+    if (!has_escapes(text)) return text.size() < 2 ? std::string_view() : text.substr(1, text.size() - 2);
+    std::size_t n = 0;
+    const bool fits = decode_string(text, [&](char c) { return n < room.size() && (room[n++] = c, true); });
+    if (!fits) return error{errc::argument, "{0} bytes of room for a string with escapes", "JSON value", {room.size()}};
+    return std::string_view(room.data(), n);
+}
+inline bool json_equals(std::string_view text, std::string_view wanted) noexcept {
+    if (text.empty() || text[0] != '"') return false;
+    std::size_t n = 0;
+    return decode_string(text, [&](char c) { return n < wanted.size() && wanted[n++] == c; }) && n == wanted.size();
+}
+
+inline json_value find_member(std::string_view object, std::string_view key) noexcept {
+    for (const json_member m : json_value{object}.members())
+        if (m.key.is(key)) return m.value;
+    return {};
+}
+
+inline bool next_item(std::string_view list, std::size_t& at, json_value& item) noexcept {
+    at = skip_space(list, at);
+    if (at < list.size() && list[at] == ',') at = skip_space(list, at + 1);
+    if (at >= list.size() || list[at] == ']' || list[at] == '}') return false;
+    const std::size_t end = skip_value(list, at);
+    item.text = list.substr(at, end - at);
+    at = end;
+    return !item.text.empty();
+}
+inline bool next_item(std::string_view list, std::size_t& at, json_member& item) noexcept {
+    if (!next_item(list, at, item.key)) return false;
+    at = skip_space(list, at);
+    if (at >= list.size() || list[at] != ':') return false;
+    ++at;
+    return next_item(list, at, item.value);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// safetensors_tensor: name, type, shape and place of one tensor of a safetensors file, and the types that there are.
+
+namespace qlib::inline v0 {
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"  // g++ 12 takes enumerators for names that hide qlib::f16 and qlib::bf16
+/// What a tensor's elements are, in the order in which writers group tensors. Types below 8 bits count elements, not bytes.
+enum class safetensors_type : std::uint8_t {
+    boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
+    i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+};
+#pragma GCC diagnostic pop
+
+/// One tensor. A weight matrix W[rows x k] has the shape {rows, k}.
+struct safetensors_tensor {
+    std::string_view name;                 ///< UTF-8 without zero bytes
+    safetensors_type type{};
+    std::span<const std::uint64_t> shape;  ///< elements along each dimension, the row length last; none: one element; 0 is allowed
+    std::uint64_t offset = 0;              ///< bytes from the end of the header
+    std::uint64_t bytes = 0;               ///< of data
+    std::span<const std::byte> data;       ///< at any address; empty when the parsed span does not reach its end
+
+    [[nodiscard]] QLIB_INLINE std::size_t n_dims() const noexcept { return shape.size(); }
+    /// The last dimension; 1 without dimensions.
+    [[nodiscard]] QLIB_INLINE std::uint64_t cols() const noexcept { return shape.empty() ? 1 : shape.back(); }
+    /// The product of all others. Does not wrap for a tensor of a file.
+    [[nodiscard]] QLIB_INLINE std::uint64_t rows() const noexcept {
+        std::uint64_t n = 1;
+        for (std::size_t d = 0; d + 1 < shape.size(); ++d) n *= shape[d];
+        return n;
+    }
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+struct safetensors_type_info { std::string_view name; std::uint32_t bits; };
+
+/// Indexed by safetensors_type. source: safetensors, tensor.rs
+inline constexpr std::array<safetensors_type_info, 22> safetensors_types{{
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
+}};
+
+inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;  // the reference's
+/// Of one tensor's elements and of all data, far from where adding a header's length could wrap.
+inline constexpr std::uint64_t safetensors_size_limit = std::uint64_t{1} << 62;
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Bits of one element.
+[[nodiscard]] constexpr std::uint32_t safetensors_bits(safetensors_type type) noexcept {
+    return static_cast<std::size_t>(type) < detail::safetensors_types.size()
+               ? detail::safetensors_types[static_cast<std::size_t>(type)].bits
+               : 0;
+}
+/// The name in files, "BF16".
+[[nodiscard]] constexpr std::string_view safetensors_name(safetensors_type type) noexcept {
+    return static_cast<std::size_t>(type) < detail::safetensors_types.size()
+               ? detail::safetensors_types[static_cast<std::size_t>(type)].name
+               : std::string_view();
+}
+/// The type of a name in a file. error: unsupported.
+[[nodiscard]] inline result<safetensors_type> safetensors_type_named(std::string_view name) noexcept {
+    for (std::size_t i = 0; i < detail::safetensors_types.size(); ++i)
+        if (detail::safetensors_types[i].name == name) return static_cast<safetensors_type>(i);
+    return error{errc::unsupported, "an unknown type", "dtype", {}};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Sorts the indices 0 .. order.size()-1, in memory that is there; before(a, b) is a strict order of all of them.
+template <class Before> void sort_indices(buffer<std::size_t>& order, const Before& before) noexcept {
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
+    for (std::size_t end = order.size(); end-- > 1;) {
+        std::swap(order[0], order[end]);
+        sift_down(order.data(), 0, end, before);
+    }
+}
+
+/// A broken rule of tensor number `index`, which stands in sizes[3].
+[[nodiscard]] inline error safetensors_error(errc code, const char* rule, std::uint64_t index, std::uint64_t a = 0,
+                                             std::uint64_t b = 0, std::uint64_t c = 0) noexcept {
+    return {code, rule, "tensor", {a, b, c, index}};
+}
+
+/// The bytes of a shape. Every product is checked, with empty dimensions counted as 1, so that rows() cannot wrap either.
+/// False when elements or bytes overflow; `whole` says whether the elements fill bytes.
+[[nodiscard]] inline bool measure_shape(safetensors_type type, std::span<const std::uint64_t> shape, std::uint64_t& bytes,
+                                        bool& whole) noexcept {
+    std::uint64_t elements = 1, bits = 0;
+    bool empty = false;
+    for (const std::uint64_t n : shape) {
+        empty |= n == 0;
+        if (__builtin_mul_overflow(elements, n != 0 ? n : 1, &elements) || elements > safetensors_size_limit) return false;
+    }
+    if (empty) elements = 0;
+    if (__builtin_mul_overflow(elements, std::uint64_t{safetensors_bits(type)}, &bits)) return false;
+    whole = bits % 8 == 0;
+    bytes = bits / 8;
+    return true;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// What a file may ask for.
+struct safetensors_limits {
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it, and data
+    /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
+    /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
+    std::uint64_t file_size = 0;
+    std::uint64_t header_bytes = detail::safetensors_header_limit;  ///< of the header; the reference's cap
+};
+
+/// A key of a file's `__metadata__` and its value.
+struct safetensors_entry { std::string_view key, value; };
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+/// What a parsed header says.
+struct safetensors_tables {
+    std::uint64_t data_start = 0;
+    growing<safetensors_entry> metadata;
+    buffer<safetensors_tensor> tensors;      // in the order of their data
+    growing<std::uint64_t> dims;
+    buffer<std::size_t> tensor_order;        // sorted by name
+    string_room names;
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status parse_safetensors(std::span<const std::byte> file, safetensors_limits limits, safetensors_tables& tables,
+                                std::string_view* culprit) noexcept;
+[[nodiscard]] inline std::size_t find_tensor(const safetensors_tables& tables, std::string_view name) noexcept {
+    return find_name(tables.tensor_order, name, [&](std::size_t i) { return tables.tensors[i].name; });
+}
+[[nodiscard]] inline const std::string_view* find_metadata(const safetensors_tables& tables, std::string_view key) noexcept {
+    for (const safetensors_entry& e : tables.metadata.view())
+        if (e.key == key) return &e.value;
+    return nullptr;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must outlive it.
+class safetensors_file {
+public:
+    QLIB_INLINE safetensors_file(safetensors_file&&) noexcept = default;
+    QLIB_INLINE safetensors_file& operator=(safetensors_file&&) noexcept = default;
+    /// Reads and checks a header.
+    ///
+    /// file     the whole file, or its beginning with limits.file_size set; at any address
+    /// culprit  set to the tensor name or key that an error speaks of, as the file spells it, else emptied. It may hold any UTF-8
+    /// error    malformed or truncated for a broken rule, unsupported for an unknown type, memory; where the rule is one tensor's,
+    ///          sizes[3] is its index in the header
+    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key twice, no zero
+    ///          byte in a name, no unknown field
+    [[nodiscard]] QLIB_INLINE static result<safetensors_file> parse(std::span<const std::byte> file, safetensors_limits limits = {},
+                                                                    std::string_view* culprit = nullptr) noexcept {
+        safetensors_file parsed;
+        if (const status s = detail::parse_safetensors(file, limits, parsed.tables_, culprit); !s) return s.error();
+        return parsed;
+    }
+
+    /// All tensors, in the order of their data, which have no gaps.
+    [[nodiscard]] QLIB_INLINE std::span<const safetensors_tensor> tensors() const noexcept {
+        return {tables_.tensors.data(), tables_.tensors.size()};
+    }
+    /// The tensor with a name, or null. Lives as long as the file object, and does not move with it.
+    [[nodiscard]] QLIB_INLINE const safetensors_tensor* find(std::string_view name) const noexcept {
+        const std::size_t i = detail::find_tensor(tables_, name);
+        return i < tables_.tensors.size() ? &tables_.tensors[i] : nullptr;
+    }
+    /// All of `__metadata__`, in the file's order.
+    [[nodiscard]] QLIB_INLINE std::span<const safetensors_entry> metadata() const noexcept { return tables_.metadata.view(); }
+    /// The value of a key of `__metadata__`, or null.
+    [[nodiscard]] QLIB_INLINE const std::string_view* metadata(std::string_view key) const noexcept {
+        return detail::find_metadata(tables_, key);
+    }
+    /// Bytes from the start of the file to its data, where safetensors_tensor::offset counts from. Any number: old writers do not align.
+    [[nodiscard]] QLIB_INLINE std::uint64_t data_start() const noexcept { return tables_.data_start; }
+
+private:
+    QLIB_INLINE safetensors_file() noexcept = default;
+    detail::safetensors_tables tables_;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The steps from a header to the tables. Each stops at the first broken rule; `culprit` is the name read last.
+struct safetensors_parser {
+    std::span<const std::byte> file;
+    safetensors_limits limits;  // file_size filled in
+    safetensors_tables& tables;
+    std::string_view culprit = {};
+    std::string_view header = {};
+
+    struct announced {
+        safetensors_tensor tensor;
+        std::string_view spelling;  // of the name
+        std::size_t first_dim = 0, n_dims = 0;
+    };
+    growing<announced> found = {};  // in the header's order
+
+    status parse() noexcept {
+        if (status s = read_length(); !s) return s;
+        std::string_view key;
+        const auto root = json_value::parse(header, &key);
+        if (!root) {
+            culprit = key;
+            error e = json_error(root.error(), "header");
+            if (e.code == errc::truncated) e.code = errc::malformed;  // more bytes of the file would not help
+            return e;
+        }
+        std::uint64_t index = 0;
+        for (const json_member m : root->members()) {
+            culprit = spelling_of(m.key);
+            const bool is_metadata = m.key.is("__metadata__");
+            if (status s = is_metadata ? read_metadata(m.value) : read_tensor(m, index); !s) return s;
+            if (!is_metadata) ++index;
+        }
+        if (status s = place_tensors(); !s) return s;
+        culprit = {};
+        const auto name_of = [&](std::size_t i) { return tables.tensors[i].name; };
+        return sort_names(tables.tensor_order, tables.tensors.size(), name_of) ? status{} : status(out_of_memory(header.size()));
+    }
+
+    [[nodiscard]] static std::string_view spelling_of(json_value string) noexcept {
+        return string.text.substr(1, string.text.size() - 2);
+    }
+
+    status read_length() noexcept {
+        const auto ends_early = [&](std::uint64_t needed) {
+            return error{errc::truncated, "at least {0} bytes are needed, {1} are there", "header", {needed, file.size()}};
+        };
+        if (file.size() < 8) return ends_early(8);
+        const std::uint64_t length = load_little(file.data(), 8);
+        if (length > limits.header_bytes)
+            return error{errc::malformed, "the header has {0} bytes, {1} are allowed", "header", {length, limits.header_bytes}};
+        if (length > file.size() - 8) return ends_early(saturating_add(8, length));
+        header = text_of(file.subspan(8, static_cast<std::size_t>(length)));
+        tables.data_start = 8 + length;
+        if (header.empty() || header[0] != '{') return error{errc::malformed, "a header begins with a brace", "header", {}};
+        return {};
+    }
+
+    [[nodiscard]] bool decode(json_value string, std::string_view& out) noexcept {
+        return tables.names.decode(string.text, header.size(), out);
+    }
+
+    status read_metadata(json_value map) noexcept {
+        if (map.type() != json_type::object) return error{errc::malformed, "it must be a map of strings", "__metadata__", {}};
+        for (const json_member m : map.members()) {
+            culprit = spelling_of(m.key);
+            if (m.value.type() != json_type::string) return error{errc::malformed, "a value that is no string", "__metadata__", {}};
+            safetensors_entry entry;
+            if (!decode(m.key, entry.key) || !decode(m.value, entry.value) || !tables.metadata.append(entry))
+                return out_of_memory(header.size());
+        }
+        return {};
+    }
+
+    [[nodiscard]] error bad(std::uint64_t index, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0) const noexcept {
+        return safetensors_error(errc::malformed, rule, index, a, b);
+    }
+    status read_shape(json_value list, std::uint64_t index) noexcept {
+        if (list.type() != json_type::array) return bad(index, "#{3} has a shape that is no list");
+        for (const json_value v : list.elements()) {
+            const auto n = v.as_uint();
+            if (!n) return bad(index, "#{3} has a dimension that is no integer from 0 to 2^64 - 1");
+            if (!tables.dims.append(*n)) return out_of_memory(header.size());
+        }
+        return {};
+    }
+    status read_offsets(json_value list, safetensors_tensor& t, std::uint64_t index) const noexcept {
+        std::uint64_t pair[2] = {}, count = 0;
+        for (const json_value v : list.elements()) {
+            const auto n = v.as_uint();
+            if (!n) return bad(index, "#{3} has an offset that is no integer from 0 to 2^64 - 1");
+            if (count < 2) pair[count] = *n;
+            ++count;
+        }
+        if (count != 2) return bad(index, "#{3} needs two data offsets");
+        if (pair[1] < pair[0]) return bad(index, "#{3} has data from {0} to {1}", pair[0], pair[1]);
+        t.offset = pair[0];
+        t.bytes = pair[1] - pair[0];
+        return {};
+    }
+    status read_tensor(json_member m, std::uint64_t index) noexcept {
+        announced a{{}, culprit, tables.dims.size(), 0};
+        safetensors_tensor& t = a.tensor;
+        if (!decode(m.key, t.name)) return out_of_memory(header.size());
+        if (t.name.find('\0') != std::string_view::npos) return bad(index, "#{3} has a zero byte in its name");
+        if (m.value.type() != json_type::object) return bad(index, "#{3} is described by something that is no object");
+        json_value dtype, shape, offsets;
+        for (const json_member field : m.value.members()) {
+            json_value* const known = field.key.is("dtype")          ? &dtype
+                                      : field.key.is("shape")        ? &shape
+                                      : field.key.is("data_offsets") ? &offsets
+                                                                     : nullptr;
+            if (known != nullptr) *known = field.value;  // others are ignored, as the reference does
+        }
+        if (!dtype || !shape || !offsets) return bad(index, "#{3} lacks one of dtype, shape and data_offsets");
+        char room[64];
+        const auto name = dtype.as_string(room);
+        if (!name && dtype.type() != json_type::string) return bad(index, "#{3} has a dtype that is no string");
+        const auto type = safetensors_type_named(name ? *name : std::string_view());
+        if (!type) return safetensors_error(errc::unsupported, "#{3} has an unknown dtype", index);
+        t.type = *type;
+        if (status s = read_shape(shape, index); !s) return s;
+        if (status s = read_offsets(offsets, t, index); !s) return s;
+        const std::span<const std::uint64_t> dims = tables.dims.view().subspan(a.first_dim);
+        std::uint64_t bytes = 0;
+        bool whole = true;
+        if (!measure_shape(t.type, dims, bytes, whole)) return bad(index, "#{3} has dimensions whose product overflows");
+        if (!whole) return bad(index, "#{3} has elements that do not fill bytes");
+        if (bytes != t.bytes) return bad(index, "#{3} has {0} bytes of data, its shape and dtype make {1}", t.bytes, bytes);
+        a.n_dims = dims.size();
+        return found.append(a) ? status{} : status(out_of_memory(header.size()));
+    }
+
+    /// The data must follow each other without a hole, from the header's end to the file's.
+    status place_tensors() noexcept {
+        buffer<std::size_t> order;
+        if (!order.allocate(found.size()) || !tables.tensors.allocate(found.size())) return out_of_memory(header.size());
+        sort_indices(order, [&](std::size_t i, std::size_t j) {
+            const safetensors_tensor &x = found[i].tensor, &y = found[j].tensor;
+            return x.offset != y.offset ? x.offset < y.offset : x.bytes != y.bytes ? x.bytes < y.bytes : i < j;
+        });
+        const std::uint64_t room = limits.file_size - tables.data_start;
+        std::uint64_t end = 0;
+        for (std::size_t p = 0; p < order.size(); ++p) {
+            const announced& a = found[order[p]];
+            safetensors_tensor t = a.tensor;
+            culprit = a.spelling;
+            if (t.offset != end) return bad(order[p], "#{3} has data from byte {0} on, those before it end at {1}", t.offset, end);
+            end = saturating_add(end, t.bytes);
+            if (end > room)
+                return safetensors_error(errc::truncated, "#{3} ends at byte {0}, the file has {1}", order[p],
+                                         saturating_add(tables.data_start, end), limits.file_size);
+            t.shape = tables.dims.view().subspan(a.first_dim, a.n_dims);
+            if (tables.data_start + end <= file.size())
+                t.data = file.subspan(static_cast<std::size_t>(tables.data_start + t.offset), static_cast<std::size_t>(t.bytes));
+            tables.tensors[p] = t;
+        }
+        culprit = {};
+        if (end == room) return {};
+        return error{errc::malformed, "{0} bytes follow the last tensor", "data", {room - end}};
+    }
+};
+
+inline status parse_safetensors(std::span<const std::byte> file, safetensors_limits limits, safetensors_tables& tables,
+                                std::string_view* culprit) noexcept {
+    if (culprit != nullptr) *culprit = {};
+    if (limits.file_size == 0) limits.file_size = file.size();
+    if (limits.file_size < file.size())
+        return error{errc::argument, "{0}, but {1} bytes are given", "safetensors_limits.file_size", {limits.file_size, file.size()}};
+    safetensors_parser parser{file, limits, tables};
+    const status s = parser.parse();
+    if (culprit != nullptr && !s) *culprit = parser.culprit;
+    return s;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type and shape.
+struct checkpoint_part {
+    std::string_view suffix;
+    safetensors_type type{};
+    std::size_t n_dims = 0;
+    std::array<std::uint64_t, 2> dims{1, 1};  ///< 1 beyond n_dims
+    std::uint64_t bytes = 0;
+
+    [[nodiscard]] QLIB_INLINE std::span<const std::uint64_t> shape() const noexcept { return {dims.data(), n_dims}; }
+};
+
+/// The tensors of one matrix, known before its data are.
+struct checkpoint_parts {
+    std::array<checkpoint_part, 6> list{};
+    std::size_t count = 0;
+
+    [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return count; }
+    [[nodiscard]] QLIB_INLINE const checkpoint_part& operator[](std::size_t i) const noexcept { return list[i]; }
+    [[nodiscard]] QLIB_INLINE const checkpoint_part* begin() const noexcept { return list.data(); }
+    [[nodiscard]] QLIB_INLINE const checkpoint_part* end() const noexcept { return list.data() + count; }
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline void add_part(checkpoint_parts& parts, std::string_view suffix, safetensors_type type, std::size_t n_dims, std::uint64_t rows,
+                     std::uint64_t cols = 1) noexcept {
+    const std::uint64_t bytes = saturating_multiply(saturating_multiply(rows, cols), safetensors_bits(type) / 8);
+    parts.list[parts.count++] = {suffix, type, n_dims, {rows, cols}, bytes};
+}
+
+/// Says which part of a matrix is to be written, and whether `out` is what it needs.
+inline status check_part(const checkpoint_parts& parts, std::size_t index, std::span<const std::byte> out) noexcept {
+    if (index >= parts.count) return error{errc::argument, "part {0} of {1}", "part", {index, parts.count}};
+    if (out.size() != parts[index].bytes)
+        return error{errc::shape, "{0} bytes of room for a part of {1}", "part", {out.size(), parts[index].bytes}};
+    return {};
+}
+
+/// Looks a layer's tensors up: for each suffix sets `slot` where the file has prefix.suffix, and leaves it alone where not.
+struct part_lookup {
+    std::string_view suffix;
+    const safetensors_tensor** slot;
+};
+inline status find_parts(const safetensors_file& file, std::string_view prefix, std::span<const part_lookup> wanted) noexcept {
+    growing<char> name;
+    const auto append = [&](std::string_view text) { return name.append(std::span<const char>(text.data(), text.size())); };
+    if (!append(prefix) || !append(".")) return out_of_memory(prefix.size());
+    const std::size_t stem = name.size();
+    for (const part_lookup& w : wanted) {
+        name.cut(stem);
+        if (!append(w.suffix)) return out_of_memory(prefix.size());
+        if (const safetensors_tensor* const t = file.find({name.data(), name.size()}); t != nullptr) *w.slot = t;
+    }
+    return {};
+}
+
+/// A part that must be there with its data, and have a shape.
+inline status check_tensor(const safetensors_tensor* t, const char* operand, std::size_t n_dims) noexcept {
+    if (t == nullptr) return error{errc::malformed, "the tensor is missing", operand, {}};
+    if (t->n_dims() != n_dims) return error{errc::malformed, "{0} dimensions, {1} are needed", operand, {t->n_dims(), n_dims}};
+    if (t->data.size() != t->bytes)
+        return error{errc::truncated, "the bytes given do not hold its {0} bytes of data", operand, {t->bytes}};
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights are one run, in blocks of `blocksize`.
+struct bitsandbytes_tensors {
+    const safetensors_tensor* weight = nullptr;            ///< codes, two to a byte, whatever type the bytes are labelled with
+    const safetensors_tensor* absmax = nullptr;            ///< f32 [blocks]; u8 when doubly quantized
+    const safetensors_tensor* quant_map = nullptr;         ///< f32 [16]: the levels
+    const safetensors_tensor* nested_absmax = nullptr;     ///< f32: of each nested_blocksize blocks
+    const safetensors_tensor* nested_quant_map = nullptr;  ///< f32 [256]: the levels of absmax
+    const safetensors_tensor* state_nf4 = nullptr;         ///< u8: JSON text. Exactly one of the two is there
+    const safetensors_tensor* state_fp4 = nullptr;
+};
+
+/// What the text says, checked against the tensors.
+struct bitsandbytes_state {
+    std::uint64_t rows = 0, cols = 0;               ///< `shape`; rows are all dimensions but the last
+    safetensors_type dtype = safetensors_type::f32; ///< of the weights before quantization: f16, bf16 or f32
+    bool fp4 = false;                               ///< else nf4
+    std::uint64_t blocksize = 0;                    ///< weights to an abs-max
+    bool nested = false;                            ///< absmax is quantized itself: level * nested_absmax + nested_offset
+    std::uint64_t nested_blocksize = 0;             ///< blocks to a nested_absmax
+    float nested_offset = 0;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::uint64_t state_text_limit = 4096;  // real ones have some 200 bytes
+
+[[nodiscard]] inline std::string_view state_dtype_name(safetensors_type t) noexcept {
+    return t == safetensors_type::f16    ? "float16"
+           : t == safetensors_type::bf16 ? "bfloat16"
+           : t == safetensors_type::f32  ? "float32"
+                                         : "";
+}
+[[nodiscard]] inline error bad_state(const char* rule, const char* operand) noexcept { return {errc::malformed, rule, operand, {}}; }
+
+/// Float number i of an f32 tensor.
+[[nodiscard]] inline float load_float(const safetensors_tensor& t, std::size_t i) noexcept {
+    return float_of(static_cast<std::uint32_t>(load_little(t.data.data() + 4 * i, 4)));
+}
+
+/// A power of two from `least` to 4096, the sizes that bitsandbytes has.
+inline status read_block_size(json_value v, const char* operand, std::uint64_t least, std::uint64_t& out) noexcept {
+    const auto n = v.as_uint();
+    if (!n) return json_error(n.error(), operand);
+    if (*n < least || *n > 4096 || (*n & (*n - 1)) != 0)
+        return error{errc::malformed, "{0} is no power of two from {1} to 4096", operand, {*n, least}};
+    out = *n;
+    return {};
+}
+
+inline status read_state_shape(json_value shape, bitsandbytes_state& s) noexcept {
+    s.rows = s.cols = 1;
+    std::size_t count = 0;
+    for (const json_value v : shape.elements()) {
+        const auto n = v.as_uint();
+        if (!n) return json_error(n.error(), "quant_state.shape");
+        if (*n == 0 || __builtin_mul_overflow(s.rows, s.cols, &s.rows))
+            return bad_state("an empty dimension, or an overflow", "quant_state.shape");
+        s.cols = *n;
+        ++count;
+    }
+    std::uint64_t weights = 0;
+    if (count == 0 || __builtin_mul_overflow(s.rows, s.cols, &weights) || weights > safetensors_size_limit)
+        return bad_state("no dimensions, or their product overflows", "quant_state.shape");
+    return {};
+}
+
+/// The fields of the text. Others than bitsandbytes writes are refused, as it does itself.
+inline status read_state_fields(json_value root, bitsandbytes_state& s) noexcept {
+    for (const json_member m : root.members()) {
+        bool known = false;
+        for (const std::string_view key :
+             {"quant_type", "blocksize", "dtype", "shape", "nested_blocksize", "nested_dtype", "nested_offset"})
+            known = known || m.key.is(key);
+        if (!known) return bad_state("a field that bitsandbytes does not write", "quant_state");
+    }
+    const json_value type = root["quant_type"], dtype = root["dtype"];
+    if (!type.is(s.fp4 ? "fp4" : "nf4")) return bad_state("not the type that the tensor's name says", "quant_state.quant_type");
+    bool known = false;
+    for (const safetensors_type t : {safetensors_type::f16, safetensors_type::bf16, safetensors_type::f32})
+        if (dtype.is(state_dtype_name(t))) known = true, s.dtype = t;
+    if (!known) return bad_state("none of float16, bfloat16 and float32", "quant_state.dtype");
+    if (status read = read_block_size(root["blocksize"], "quant_state.blocksize", 32, s.blocksize); !read) return read;
+    if (status read = read_state_shape(root["shape"], s); !read) return read;
+    s.nested = static_cast<bool>(root["nested_blocksize"]);
+    if (!s.nested) return {};
+    if (status read = read_block_size(root["nested_blocksize"], "quant_state.nested_blocksize", 64, s.nested_blocksize); !read)
+        return read;
+    if (!root["nested_dtype"].is("float32")) return bad_state("float32 is needed", "quant_state.nested_dtype");
+    const auto offset = root["nested_offset"].as_float();
+    if (!offset) return json_error(offset.error(), "quant_state.nested_offset");
+    s.nested_offset = static_cast<float>(*offset);
+    return is_finite(s.nested_offset) ? status{} : status(bad_state("larger than any float", "quant_state.nested_offset"));
+}
+
+/// A list of `count` elements.
+inline status check_list(const safetensors_tensor* t, const char* operand, safetensors_type type, std::uint64_t count) noexcept {
+    if (status s = check_tensor(t, operand, 1); !s) return s;
+    if (t->type == type && t->shape[0] == count) return {};
+    return error{errc::malformed, "{0} elements of type {1}, where {2} of type {3} are needed", operand,
+                 {t->shape[0], static_cast<std::uint64_t>(t->type), count, static_cast<std::uint64_t>(type)}};
+}
+inline status check_levels(const safetensors_tensor* t, const char* operand, std::uint64_t count) noexcept {
+    if (status s = check_list(t, operand, safetensors_type::f32, count); !s) return s;
+    for (std::size_t i = 0; i < count; ++i)
+        if (!is_finite(load_float(*t, i))) return error{errc::malformed, "level {0} is not finite", operand, {i}};
+    return {};
+}
+
+/// The tensors against what the text says of them.
+inline status check_state_tensors(const bitsandbytes_tensors& t, const bitsandbytes_state& s) noexcept {
+    if (t.weight == nullptr) return bad_state("the tensor is missing", "weight");
+    if (status checked = check_tensor(t.weight, "weight", t.weight->n_dims()); !checked) return checked;
+    const std::uint64_t weights = s.rows * s.cols, bytes = divide_up(weights, 2), blocks = divide_up(weights, s.blocksize);
+    if (t.weight->bytes != bytes)
+        return error{errc::malformed, "{0} bytes, {1} are needed for {2} weights", "weight", {t.weight->bytes, bytes, weights}};
+    if (status checked = check_list(t.absmax, "absmax", s.nested ? safetensors_type::u8 : safetensors_type::f32, blocks);
+        !checked)
+        return checked;
+    if (status checked = check_levels(t.quant_map, "quant_map", 16); !checked) return checked;
+    if (!s.nested) {
+        if (t.nested_absmax == nullptr && t.nested_quant_map == nullptr) return {};
+        return bad_state("tensors of a second level, which the text does not know", "quant_state");
+    }
+    if (status checked =
+            check_list(t.nested_absmax, "nested_absmax", safetensors_type::f32, divide_up(blocks, s.nested_blocksize));
+        !checked)
+        return checked;
+    return check_levels(t.nested_quant_map, "nested_quant_map", 256);
+}
+
+/// The text of a state, as long as it will be for any offset: the rest is spaces. Returns the chars before them.
+inline std::size_t write_state(const bitsandbytes_state& s, std::span<char> out) noexcept {
+    json_writer json(out);
+    json.open('{');
+    json.key("quant_type");
+    json.string(s.fp4 ? "fp4" : "nf4");
+    json.key("blocksize");
+    json.integer(s.blocksize);
+    json.key("dtype");
+    json.string(state_dtype_name(s.dtype));
+    json.key("shape");
+    json.open('[');
+    json.integer(s.rows);
+    json.integer(s.cols);
+    json.close(']');
+    if (s.nested) {
+        json.key("nested_blocksize");
+        json.integer(s.nested_blocksize);
+        json.key("nested_dtype");
+        json.string("float32");
+        json.key("nested_offset");
+        json.number(s.nested_offset);
+    }
+    json.close('}');
+    for (std::size_t i = json.size(); i < out.size(); ++i) out[i] = ' ';
+    return json.size();
+}
+[[nodiscard]] inline std::size_t state_text_size(bitsandbytes_state s) noexcept {
+    s.nested_offset = -1.17549435e-38f;  // no float is longer in nine digits
+    return write_state(s, {});
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Adds to `tensors` those of a layer that this file has. A layer may lie in several files: ask each. Without a state among them it is
+/// not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
+///
+/// layer   "model.layers.0.self_attn.q_proj"
+/// error   memory
+inline status find_bitsandbytes(const safetensors_file& file, std::string_view layer, bitsandbytes_tensors& tensors) noexcept {
+    const detail::part_lookup wanted[] = {{"weight", &tensors.weight},
+                                          {"weight.absmax", &tensors.absmax},
+                                          {"weight.quant_map", &tensors.quant_map},
+                                          {"weight.nested_absmax", &tensors.nested_absmax},
+                                          {"weight.nested_quant_map", &tensors.nested_quant_map},
+                                          {"weight.quant_state.bitsandbytes__nf4", &tensors.state_nf4},
+                                          {"weight.quant_state.bitsandbytes__fp4", &tensors.state_fp4}};
+    return detail::find_parts(file, layer, wanted);
+}
+
+/// Reads and checks what a layer says of itself, so that a program knows which format to ask for.
+///
+/// tensors  of untrusted files
+/// error    malformed for text that is none, a missing field or tensor, or a size that disagrees with the others; truncated; memory
+[[nodiscard]] inline result<bitsandbytes_state> read_bitsandbytes_state(const bitsandbytes_tensors& tensors) noexcept {
+    if ((tensors.state_nf4 != nullptr) == (tensors.state_fp4 != nullptr))
+        return detail::bad_state(tensors.state_nf4 != nullptr ? "both an nf4 and an fp4 state" : "the tensor is missing",
+                                 "quant_state");
+    bitsandbytes_state state;
+    state.fp4 = tensors.state_fp4 != nullptr;
+    const safetensors_tensor& text = state.fp4 ? *tensors.state_fp4 : *tensors.state_nf4;
+    if (status s = detail::check_list(&text, "quant_state", safetensors_type::u8, text.bytes); !s) return s.error();
+    if (text.bytes > detail::state_text_limit)
+        return error{errc::malformed, "a text of {0} bytes, {1} are allowed", "quant_state", {text.bytes, detail::state_text_limit}};
+    const auto root = json_value::parse(detail::text_of(text.data));
+    if (!root) {
+        error e = detail::json_error(root.error(), "quant_state");
+        e.code = e.code == errc::memory ? e.code : errc::malformed;
+        return e;
+    }
+    if (status s = detail::read_state_fields(*root, state); !s) return s.error();
+    if (status s = detail::check_state_tensors(tensors, state); !s) return s.error();
+    return state;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// The formats of these checkpoints.
+template <class F> concept bitsandbytes_format = std::same_as<F, nf4> || std::same_as<F, nf4_dq>;
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t nf4_block = block_size<nf4>;
+inline constexpr std::size_t nested_block = nf4_dq::tile.cols / nf4_block;  // blocks to an abs-max of the second level
+
+/// visit(wire row, block in it, its weights, its number) -> status for each block, in storage order, until one fails.
+template <class View, class Visit> status for_each_flat_block(const View& q, const Visit& visit) noexcept {
+    const auto shape = wire_shape_of<typename View::format_type>(q.rows(), q.cols());
+    std::size_t index = 0;
+    for (std::size_t r = 0; r < shape.rows; ++r)
+        for (std::size_t c = 0; c < shape.cols; c += nf4_block, ++index)
+            if (status s = visit(r, c / nf4_block, smaller_size(nf4_block, shape.cols - c), index); !s) return s;
+    return {};
+}
+
+/// The floats of a codebook tensor must be the format's own: then codes mean what they say. -0 for 0 would be another table.
+inline bool same_table(const safetensors_tensor& t, std::span<const float> table) noexcept {
+    for (std::size_t i = 0; i < table.size(); ++i)
+        if (bits_of(load_float(t, i)) != bits_of(table[i])) return false;
+    return true;
+}
+
+/// The abs-max of block i, as bitsandbytes decodes it.
+[[nodiscard]] inline float absmax_of(const bitsandbytes_tensors& t, const bitsandbytes_state& state, std::size_t i) noexcept {
+    if (!state.nested) return load_float(*t.absmax, i);
+    const float level = load_float(*t.nested_quant_map, std::to_integer<std::size_t>(t.absmax->data[i]));
+    return product(level, load_float(*t.nested_absmax, i / state.nested_blocksize)) + state.nested_offset;
+}
+
+/// What format F needs beyond a checkpoint that is well formed.
+template <class F> status check_holds(const bitsandbytes_tensors& t, const bitsandbytes_state& state) noexcept {
+    if (state.fp4) return error{errc::unsupported, "fp4, where nf4 is asked for", "quant_state", {}};
+    if (state.blocksize != nf4_block)
+        return error{
+            errc::unsupported, "blocks of {0}, the format has blocks of {1}", "quant_state", {state.blocksize, nf4_block}};
+    if (!same_table(*t.quant_map, nf4_levels)) return error{errc::unsupported, "the levels are not those of nf4", "quant_map", {}};
+    if constexpr (std::same_as<F, nf4_dq>) {
+        if (!state.nested) return error{errc::unsupported, "the abs-max are not quantized: read it as nf4", "quant_state", {}};
+        if (state.nested_blocksize != nested_block)
+            return error{errc::unsupported,
+                         "abs-max in blocks of {0}, the format has blocks of {1}",
+                         "quant_state",
+                         {state.nested_blocksize, nested_block}};
+        if (!same_table(*t.nested_quant_map, dynamic_map))
+            return error{
+                errc::unsupported, "the levels of the abs-max are not the usual ones: read it as nf4", "nested_quant_map", {}};
+    }
+    return {};
+}
+
+template <class F> status import_blocks(const bitsandbytes_tensors& t, const bitsandbytes_state& state, qspan<F> out) noexcept {
+    const std::byte* codes = t.weight->data.data();
+    return for_each_flat_block(out, [&](std::size_t r, std::size_t b, std::size_t n, std::size_t index) -> status {
+        const auto planes = out.block(r, b);
+        std::memcpy(planes[0], codes, divide_up(n, 2));
+        codes += divide_up(n, 2);
+        const float absmax = absmax_of(t, state, index);
+        if (!is_finite(absmax)) return error{errc::non_finite, "block {0} has an abs-max that is not finite", "absmax", {index}};
+        if constexpr (std::same_as<F, nf4_dq>) {
+            *planes[1] = t.absmax->data[index];
+            if (index % nested_block == 0)
+                out.set_outer(index / nested_block, {load_float(*t.nested_absmax, index / nested_block), state.nested_offset});
+        } else {
+            store_little_endian(f32::from(absmax), planes[1]);
+        }
+        return {};
+    });
+}
+
+/// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows may lie askew.
+inline status export_nested(const qview<nf4_dq>& q, std::span<std::byte> out) noexcept {
+    std::uint32_t current = 0;
+    return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
+        const nf4_dq::outer o = q.outer(r, b * nf4_block);
+        if (!is_finite(o.second) || !is_finite(o.mean))
+            return error{errc::non_finite, "block {0} has an outer value that is not finite", "W", {index}};
+        if (index % nested_block == 0) {
+            current = bits_of(o.second);
+            store_little(out.data() + 4 * (index / nested_block), current, 4);
+        }
+        if (bits_of(o.second) == current) return {};
+        return error{errc::unsliceable,
+                     "block {0} does not share its abs-max' scale with the {1} blocks that it stands among",
+                     "W",
+                     {index, nested_block}};
+    });
+}
+
+template <class F> status export_codes(const qview<F>& q, std::byte* out) noexcept {
+    return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t n, std::size_t) -> status {
+        std::memcpy(out, q.block(r, b)[0], divide_up(n, 2));
+        out += divide_up(n, 2);
+        return {};
+    });
+}
+template <class F> status export_absmax(const qview<F>& q, std::byte* out) noexcept {
+    constexpr std::size_t width = F::planes[1];
+    return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
+        std::memcpy(out, q.block(r, b)[1], width);
+        if constexpr (std::same_as<F, nf4>)
+            if (!is_finite(load_little_endian<f32>(out).value()))
+                return error{errc::non_finite, "block {0} has an abs-max that is not finite", "W", {index}};
+        out += width;
+        return {};
+    });
+}
+inline void export_table(std::span<const float> table, std::byte* out) noexcept {
+    for (std::size_t i = 0; i < table.size(); ++i) store_little_endian(f32::from(table[i]), out + 4 * i);
+}
+
+/// What is known of a matrix before its data are.
+template <class F> bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
+    bitsandbytes_state state{.rows = rows, .cols = cols, .dtype = dtype, .blocksize = nf4_block};
+    state.nested = std::same_as<F, nf4_dq>;
+    state.nested_blocksize = state.nested ? nested_block : 0;
+    return state;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of the second level.
+///
+/// dtype  what the weights were before, which is what transformers decodes them to: f16, bf16 or f32
+/// error  argument for another dtype; shape when the matrix is empty or does not fit in memory
+template <bitsandbytes_format F>
+[[nodiscard]] result<checkpoint_parts> bitsandbytes_parts(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
+    using enum safetensors_type;
+    if (detail::state_dtype_name(dtype).empty()) return error{errc::argument, "one of f16, bf16 and f32 is needed", "dtype", {}};
+    if (status s = detail::check_shape<F>(rows, cols, "W"); !s) return s.error();
+    if (rows == 0 || cols == 0) return error{errc::shape, "{0} x {1} weights", "W", {rows, cols}};
+    const std::uint64_t count = rows * cols, blocks = detail::divide_up(count, detail::nf4_block);
+    constexpr bool nested = std::same_as<F, nf4_dq>;
+    checkpoint_parts parts;
+    detail::add_part(parts, "weight", u8, 2, detail::divide_up(count, 2), 1);
+    detail::add_part(parts, "weight.absmax", nested ? u8 : f32, 1, blocks);
+    detail::add_part(parts, "weight.quant_map", f32, 1, nf4_levels.size());
+    detail::add_part(parts, "weight.quant_state.bitsandbytes__nf4", u8, 1,
+                     detail::state_text_size(detail::state_of<F>(rows, cols, dtype)));
+    if constexpr (nested) {
+        detail::add_part(parts, "weight.nested_absmax", f32, 1, detail::divide_up(blocks, detail::nested_block));
+        detail::add_part(parts, "weight.nested_quant_map", f32, 1, detail::dynamic_map.size());
+    }
+    return parts;
+}
+
+/// Writes the data of one of bitsandbytes_parts<F>(q.rows(), q.cols(), dtype).
+///
+/// part   its index
+/// out    as many bytes as it has
+/// error  argument, shape; non_finite, sizes {block of 64}; unsliceable for rows of nf4_dq that do not begin where a second-level block does
+template <bitsandbytes_format F>
+status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_t part, std::span<std::byte> out) noexcept {
+    const auto parts = bitsandbytes_parts<F>(q.rows(), q.cols(), dtype);
+    if (!parts) return parts.error();
+    if (status s = detail::check_part(*parts, part, out); !s) return s;
+    switch (part) {
+    case 0: return detail::export_codes<F>(q, out.data());
+    case 1: return detail::export_absmax<F>(q, out.data());
+    case 2: detail::export_table(nf4_levels, out.data()); return {};
+    case 3: {
+        bitsandbytes_state state = detail::state_of<F>(q.rows(), q.cols(), dtype);
+        if constexpr (std::same_as<F, nf4_dq>) state.nested_offset = q.outer(0, 0).mean;
+        if (!detail::is_finite(state.nested_offset)) return error{errc::non_finite, "the mean abs-max is not finite", "W", {}};
+        detail::write_state(state, {reinterpret_cast<char*>(out.data()), out.size()});
+        return {};
+    }
+    case 4:
+        if constexpr (std::same_as<F, nf4_dq>) return detail::export_nested(q, out);
+        else return {};  // nf4 has no such part
+    default: detail::export_table(detail::dynamic_map, out.data()); return {};
+    }
+}
+
+template <bitsandbytes_format F>
+status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::size_t part, std::span<std::byte> out) noexcept {
+    return export_bitsandbytes<F>(q.view(), dtype, part, out);
+}
+
+/// Reads a layer into nf4 or nf4_dq. A doubly quantized one can also be read as nf4, with the abs-max that bitsandbytes would use.
+///
+/// tensors  of untrusted files
+/// error    malformed for what is missing or disagrees; truncated; unsupported for fp4, other block sizes or levels; non_finite, sizes
+///          {block of 64}; memory
+/// exact    every code and abs-max is the checkpoint's
+template <bitsandbytes_format F> [[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {
+    const auto state = read_bitsandbytes_state(tensors);
+    if (!state) return state.error();
+    if (status s = detail::check_holds<F>(tensors, *state); !s) return s.error();
+    auto matrix = qmatrix<F>::make(static_cast<std::size_t>(state->rows), static_cast<std::size_t>(state->cols));
+    if (!matrix) return matrix.error();
+    if (status s = detail::import_blocks<F>(tensors, *state, matrix->span()); !s) return s.error();
+    return matrix;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+// compressed-tensors' pack-quantized checkpoints (W4A16 and its kind) to and from the integer formats. Exact both ways: a decoded
+// weight is (q - zero) * scale, in the bits of the format's own decoder.
+//
+//   auto parts = qlib::pack_quantized_parts<int4_g128>(rows, cols);         // names and shapes, before there are data
+//   for (const auto& p : parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
+//   check(qlib::export_pack_quantized(matrix, 0, bytes));                   // the data of parts[0]
+//
+//   qlib::pack_quantized_tensors t;
+//   for (const safetensors_file& file : shards) check(qlib::find_pack_quantized(file, layer, t));
+//   auto matrix = qlib::import_pack_quantized<int4_g128>(t);                // result<qmatrix<int4_g128>>
+//
+// source: compressed-tensors, compressors/pack_quantized (Apache-2.0 project; its rules restated, no code taken)
+// What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and written.
+
+namespace qlib::inline v0 {
+
+/// Formats that these checkpoints can hold: an int_format of 2 to 8 bits with one scale per group, and no offset.
+template <class F> concept pack_quantizable = block_format<F> && requires {
+    { F::spec } -> std::convertible_to<int_spec>;
+    requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset&& F::spec.granularity == granularity::group &&
+        !F::spec.tensor_scale;
+    requires F::spec.scale == scale_type::float32 || F::spec.scale == scale_type::float16 || F::spec.scale == scale_type::bfloat16;
+};
+
+/// How codes lie in the 32-bit words of pack-quantized tensors. The two are the same for 1, 2, 4 and 8 bits.
+enum class pack_layout : std::uint8_t {
+    by_size,       ///< what the number of words says; refused where it fits both and they differ
+    dense,         ///< since the release after 0.16.0: one stream of bits, codes may lie across words
+    whole_fields,  ///< until 0.16.0: 32 / bits codes in each word
+};
+
+/// What compressed-tensors calls a format: how a group's tensors are stored.
+enum class compressed_format : std::uint8_t {
+    dense,
+    int_quantized,
+    float_quantized,
+    naive_quantized,
+    pack_quantized,
+    nvfp4_pack_quantized,
+    mxfp4_pack_quantized,
+    mxfp8_quantized,
+    mixed_precision,
+    sparse_bitmask,
+    sparse_24_bitmask,
+    marlin_24,
+};
+
+/// A checkpoint's quantization_config. The JSON values point into the parsed text.
+struct compressed_tensors_config {
+    compressed_format format{};
+    pack_layout layout = pack_layout::by_size;  ///< what `version` says; by_size when there is none
+    json_value groups;                          ///< an object: each member is one for read_scheme
+    json_value ignore;                          ///< names of layers, or "re:" and a Python regular expression; may be absent
+};
+
+/// How the weights of one of its groups are quantized.
+struct compressed_tensors_scheme {
+    compressed_format format{};
+    std::uint32_t bits = 0;
+    bool is_float = false;      ///< fp8 or fp4 in place of integers
+    bool symmetric = true;      ///< else there are zero points
+    std::uint64_t group = 0;    ///< weights to a scale; 0: one scale per row, tensor, or 2-D block, see `strategy`
+    json_value strategy;        ///< "group", "channel", "tensor", "block" ...
+    json_value targets;         ///< names of layers or classes, or "re:" and a Python regular expression
+    json_value activations;     ///< input_activations; absent or null: they stay float
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::array<std::string_view, 12> compressed_format_names{
+    "dense", "int-quantized", "float-quantized", "naive-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized",
+    "mxfp8-quantized", "mixed-precision", "sparse-bitmask", "sparse-24-bitmask", "marlin-24"};
+
+inline status read_compressed_format(json_value name, compressed_format& out) noexcept {
+    if (name.type() != json_type::string) return error{errc::malformed, "a string is needed", "quantization_config.format", {}};
+    for (std::size_t i = 0; i < compressed_format_names.size(); ++i)
+        if (name.is(compressed_format_names[i])) return out = static_cast<compressed_format>(i), status{};
+    return error{errc::unsupported, "a format that is not known", "quantization_config.format", {}};
+}
+
+/// "0.16.0" and all before it packed whole fields.
+[[nodiscard]] inline pack_layout layout_of_version(std::string_view version) noexcept {
+    std::uint64_t number[3] = {};
+    std::size_t at = 0, parts = 0;
+    for (; parts < 3; ++parts) {
+        const std::size_t first = at;
+        while (is_digit(version, at)) ++at;
+        if (!read_digits(version.substr(first, at - first), number[parts])) break;
+        if (at >= version.size() || version[at] != '.') { ++parts; break; }
+        ++at;
+    }
+    if (parts < 2) return pack_layout::by_size;
+    const bool later = number[0] != 0 || number[1] > 16 || (number[1] == 16 && (number[2] != 0 || at < version.size()));
+    return later ? pack_layout::dense : pack_layout::whole_fields;
+}
+
+/// Absent and null count as not given.
+[[nodiscard]] inline bool is_given(json_value v) noexcept { return v.type() != json_type::absent && v.type() != json_type::null; }
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Reads the quantization_config of a config.json; in older ones it is compression_config.
+///
+/// config  the whole config.json
+/// error   malformed for what is missing or of another kind; unsupported for another quant_method or an unknown format
+[[nodiscard]] inline result<compressed_tensors_config> read_compressed_tensors_config(json_value config) noexcept {
+    json_value q = config["quantization_config"];
+    if (!q) q = config["compression_config"];
+    if (q.type() != json_type::object) return error{errc::malformed, "an object is needed", "quantization_config", {}};
+    if (const json_value method = q["quant_method"]; detail::is_given(method) && !method.is("compressed-tensors"))
+        return error{errc::unsupported, "another method than compressed-tensors", "quantization_config.quant_method", {}};
+    compressed_tensors_config c;
+    if (status s = detail::read_compressed_format(q["format"], c.format); !s) return s.error();
+    char room[64];
+    if (const auto version = q["version"].as_string(room)) c.layout = detail::layout_of_version(*version);
+    c.groups = q["config_groups"];
+    if (c.groups.type() != json_type::object)
+        return error{errc::malformed, "an object is needed", "quantization_config.config_groups", {}};
+    c.ignore = q["ignore"];
+    if (detail::is_given(c.ignore) && c.ignore.type() != json_type::array)
+        return error{errc::malformed, "a list is needed", "quantization_config.ignore", {}};
+    return c;
+}
+
+/// Reads one of config.groups' members.
+///
+/// group  {"targets": [...], "weights": {...}, ...}
+/// error  malformed for what is missing, of another kind, or out of range
+[[nodiscard]] inline result<compressed_tensors_scheme> read_scheme(const compressed_tensors_config& config,
+                                                                   json_value group) noexcept {
+    const auto bad = [](const char* rule, const char* operand) { return error{errc::malformed, rule, operand, {}}; };
+    const json_value w = group["weights"];
+    if (w.type() != json_type::object) return bad("an object is needed", "weights");
+    compressed_tensors_scheme s{.format = config.format,
+                                .strategy = w["strategy"],
+                                .targets = group["targets"],
+                                .activations = group["input_activations"]};
+    if (detail::is_given(group["format"]))
+        if (status read = detail::read_compressed_format(group["format"], s.format); !read) return read.error();
+    if (s.targets.type() != json_type::array) return bad("a list is needed", "targets");
+    const auto bits = w["num_bits"].as_uint();
+    if (!bits || *bits < 1 || *bits > 16) return bad("an integer from 1 to 16 is needed", "weights.num_bits");
+    s.bits = static_cast<std::uint32_t>(*bits);
+    if (const json_value type = w["type"]; detail::is_given(type)) {
+        s.is_float = type.is("float");
+        if (!s.is_float && !type.is("int")) return bad("\"int\" or \"float\" is needed", "weights.type");
+    }
+    if (const json_value symmetric = w["symmetric"]; detail::is_given(symmetric)) {
+        const auto yes = symmetric.as_bool();
+        if (!yes) return detail::json_error(yes.error(), "weights.symmetric");
+        s.symmetric = *yes;
+    }
+    const json_value size = w["group_size"];
+    if (detail::is_given(size) && !s.strategy.is("channel") && size.text != "-1") {  // -1: one per row
+        const auto n = size.as_uint();
+        if (!n || *n == 0) return bad("a positive integer is needed", "weights.group_size");
+        s.group = *n;
+    } else if (s.strategy.is("group") || s.strategy.is("tensor_group")) {
+        return bad("a positive integer is needed", "weights.group_size");
+    }
+    return s;
+}
+
+/// Writes the object that stands behind "quantization_config" in a config.json, for a checkpoint whose linear layers all are in format F.
+///
+/// ignore   names of the linear layers that are not, as "lm_head"
+/// out      gets as much as fits; may be empty
+/// returns  the chars of the whole text, also where they did not fit
+template <pack_quantizable F>
+std::size_t write_compressed_tensors_config(std::span<const std::string_view> ignore, std::span<char> out) noexcept {
+    detail::json_writer json(out);
+    const auto text = [&](std::string_view key, std::string_view value) {
+        json.key(key);
+        json.string(value);
+    };
+    const auto list = [&](std::string_view key, std::span<const std::string_view> values) {
+        json.key(key);
+        json.open('[');
+        for (const std::string_view v : values) json.string(v);
+        json.close(']');
+    };
+    const auto object = [&](std::string_view key) {
+        json.key(key);
+        json.open('{');
+    };
+    const std::string_view targets[] = {"Linear"};
+    json.open('{');
+    text("quant_method", "compressed-tensors");
+    text("format", "pack-quantized");
+    text("quantization_status", "compressed");
+    object("config_groups");
+    object("group_0");
+    list("targets", targets);
+    object("weights");
+    json.key("num_bits");
+    json.integer(F::spec.bits);
+    text("type", "int");
+    json.key("symmetric");
+    json.boolean(F::spec.sym != symmetry::zero_point);
+    text("strategy", "group");
+    json.key("group_size");
+    json.integer(F::group);
+    json.key("dynamic");
+    json.boolean(false);
+    for (int i = 0; i < 3; ++i) json.close('}');
+    list("ignore", ignore);
+    json.close('}');
+    return json.size();
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights in `groups` groups a row.
+struct pack_quantized_tensors {
+    const safetensors_tensor* weight_packed = nullptr;      ///< i32 [rows, words]
+    const safetensors_tensor* weight_scale = nullptr;       ///< f16, bf16 or f32 [rows, groups]
+    const safetensors_tensor* weight_zero_point = nullptr;  ///< i32 [words, groups], packed along the rows; of asymmetric ones
+    const safetensors_tensor* weight_shape = nullptr;       ///< i64 or i32 [2] = rows, cols
+    const safetensors_tensor* weight_g_idx = nullptr;       ///< i32 [cols]; only there when columns were reordered
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Words that `count` codes fill.
+[[nodiscard]] inline std::uint64_t packed_words(std::uint64_t count, std::uint64_t bits, pack_layout layout) noexcept {
+    if (layout == pack_layout::whole_fields) return divide_up(count, 32 / bits);
+    return saturating_multiply(count / 32, bits) + divide_up(count % 32 * bits, 32);
+}
+
+/// Where code i of a line of words lies: the word, and its lowest bit there.
+struct packed_place { std::size_t word, bit; };
+[[nodiscard]] QLIB_INLINE inline packed_place place_of(std::size_t i, std::size_t bits, pack_layout layout) noexcept {
+    if (layout != pack_layout::whole_fields) return {i * bits / 32, i * bits % 32};
+    return {i / (32 / bits), i % (32 / bits) * bits};
+}
+
+/// Code i of a line of words `stride` bytes apart.
+[[nodiscard]] QLIB_INLINE inline std::uint8_t load_packed(const std::byte* words, std::size_t stride, std::size_t i, std::size_t bits,
+                                                         pack_layout layout) noexcept {
+    const auto [word, bit] = place_of(i, bits, layout);
+    std::uint64_t value = load_little(words + word * stride, 4) >> bit;
+    if (bit + bits > 32) value |= load_little(words + (word + 1) * stride, 4) << (32 - bit);
+    return static_cast<std::uint8_t>(value & ((1u << bits) - 1));
+}
+/// Stores code i into words that hold zeros there.
+QLIB_INLINE inline void store_packed(std::byte* words, std::size_t stride, std::size_t i, std::size_t bits,
+                                     std::uint8_t code) noexcept {
+    const auto [word, bit] = place_of(i, bits, pack_layout::dense);
+    const auto merge = [&](std::byte* p, std::uint64_t v)
+                           QLIB_INLINE_LAMBDA { store_little(p, load_little(p, 4) | (v & 0xFFFFFFFFu), 4); };
+    merge(words + word * stride, std::uint64_t{code} << bit);
+    if (bit + bits > 32) merge(words + (word + 1) * stride, std::uint64_t{code} >> (32 - bit));
+}
+
+template <class F> consteval safetensors_type safetensors_scale_type() noexcept {
+    return F::spec.scale == scale_type::float32   ? safetensors_type::f32
+           : F::spec.scale == scale_type::float16 ? safetensors_type::f16
+                                                  : safetensors_type::bf16;
+}
+
+/// Scale number i of a tensor.
+[[nodiscard]] inline float load_scale(const safetensors_tensor& t, std::size_t i) noexcept {
+    if (t.type == safetensors_type::f32) return load_little_endian<f32>(t.data.data() + 4 * i).value();
+    const std::byte* const p = t.data.data() + 2 * i;
+    return t.type == safetensors_type::f16 ? load_little_endian<f16>(p).value() : load_little_endian<bf16>(p).value();
+}
+
+/// The sizes of a layer that passed all checks.
+struct pack_quantized_shape {
+    std::size_t rows = 0, cols = 0, groups = 0;
+    pack_layout layout = pack_layout::dense;
+};
+
+inline status check_type(const safetensors_tensor& t, const char* operand, std::initializer_list<safetensors_type> allowed) noexcept {
+    for (const safetensors_type type : allowed)
+        if (t.type == type) return {};
+    return error{errc::malformed, "type {0} is none that this tensor can have", operand, {static_cast<std::uint64_t>(t.type)}};
+}
+
+/// weight_shape: the columns are known from nowhere else.
+inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_shape& shape) noexcept {
+    if (status s = check_tensor(t.weight_shape, "weight_shape", 1); !s) return s;
+    if (status s = check_type(*t.weight_shape, "weight_shape", {safetensors_type::i64, safetensors_type::i32}); !s) return s;
+    if (t.weight_shape->shape[0] != 2)
+        return error{errc::malformed, "{0} numbers, 2 are needed", "weight_shape", {t.weight_shape->shape[0]}};
+    const std::size_t width = t.weight_shape->type == safetensors_type::i64 ? 8 : 4;
+    const std::uint64_t rows = load_little(t.weight_shape->data.data(), width),
+                        cols = load_little(t.weight_shape->data.data() + width, width);
+    const std::uint64_t words = t.weight_packed->shape[1];
+    if (rows != t.weight_packed->shape[0] || rows == 0)
+        return error{errc::malformed, "{0} rows, weight_packed has {1}", "weight_shape", {rows, t.weight_packed->shape[0]}};
+    if (cols == 0 || cols > saturating_multiply(words, 32))  // so that what follows cannot overflow; the exact rule comes later
+        return error{errc::malformed, "{0} columns, weight_packed has rows of {1} words", "weight_shape", {cols, words}};
+    shape.rows = static_cast<std::size_t>(rows);
+    shape.cols = static_cast<std::size_t>(cols);
+    return {};
+}
+
+/// The layout is the one with the number of words that the tensors have. `wanted` decides where both have it and differ.
+inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits, pack_layout wanted,
+                            pack_quantized_shape& shape) noexcept {
+    const std::uint64_t words = t.weight_packed->shape[1],
+                        zero_words = t.weight_zero_point != nullptr ? t.weight_zero_point->shape[0] : 0;
+    const std::size_t zeros = t.weight_zero_point != nullptr ? shape.rows : 0;
+    const auto fits = [&](pack_layout layout) {
+        return words == packed_words(shape.cols, bits, layout) && zero_words == packed_words(zeros, bits, layout);
+    };
+    const bool dense = fits(pack_layout::dense), whole = fits(pack_layout::whole_fields);
+    if (!dense && !whole)
+        return error{errc::malformed, "rows of {0} words for {1} codes of {2} bits, and {3} words of zero points", "weight_packed",
+                     {words, shape.cols, bits, zero_words}};
+    const bool same = 32 % bits == 0 || larger_size(shape.cols, zeros) <= 32 / bits;
+    if (dense && whole && !same && wanted == pack_layout::by_size)
+        return error{errc::unsupported,
+                     "{0} columns of {1} bits fit two layouts: say which one it is",
+                     "weight_packed",
+                     {shape.cols, bits}};
+    shape.layout = dense && whole && wanted != pack_layout::by_size ? wanted : dense ? pack_layout::dense : pack_layout::whole_fields;
+    return {};
+}
+
+/// Column k must be in group k / group: an order of columns that only this tensor knows has no place in a matrix of rows.
+inline status check_group_index(const safetensors_tensor* t, std::size_t group, const pack_quantized_shape& shape) noexcept {
+    if (t == nullptr) return {};
+    if (status s = check_tensor(t, "weight_g_idx", 1); !s) return s;
+    if (status s = check_type(*t, "weight_g_idx", {safetensors_type::i32}); !s) return s;
+    if (t->shape[0] != shape.cols)
+        return error{errc::malformed, "{0} numbers for {1} columns", "weight_g_idx", {t->shape[0], shape.cols}};
+    const auto at = [&](std::size_t k) { return static_cast<std::uint32_t>(load_little(t->data.data() + 4 * k, 4)); };
+    const bool unset = at(0) == 0xFFFFFFFFu;  // -1 throughout: was never filled in, groups are in order
+    bool in_order = true;
+    for (std::size_t k = 0; k < shape.cols; ++k) {
+        const std::uint32_t g = at(k);
+        if (unset ? g != 0xFFFFFFFFu : g >= shape.groups)
+            return error{errc::malformed, "column {0} is in group {1} of {2}", "weight_g_idx", {k, g, shape.groups}};
+        in_order = in_order && (unset || g == k / group);
+    }
+    if (in_order) return {};
+    return error{errc::unsupported, "the columns are reordered: only groups of neighbours can be read", "weight_g_idx", {}};
+}
+
+/// All checks that do not look at codes or scales.
+inline status check_pack_quantized(const pack_quantized_tensors& t, std::uint64_t bits, std::size_t group, bool symmetric,
+                                   pack_layout wanted, pack_quantized_shape& shape) noexcept {
+    using enum safetensors_type;
+    if (status s = check_tensor(t.weight_packed, "weight_packed", 2); !s) return s;
+    if (status s = check_type(*t.weight_packed, "weight_packed", {i32}); !s) return s;
+    if (status s = check_tensor(t.weight_scale, "weight_scale", 2); !s) return s;
+    if (status s = check_type(*t.weight_scale, "weight_scale", {f16, bf16, f32}); !s) return s;
+    if (status s = read_weight_shape(t, shape); !s) return s;
+    if (symmetric && t.weight_zero_point != nullptr)
+        return error{errc::unsupported, "the format asked for has no zero points", "weight_zero_point", {}};
+    if (!symmetric) {
+        if (status s = check_tensor(t.weight_zero_point, "weight_zero_point", 2); !s) return s;
+        if (status s = check_type(*t.weight_zero_point, "weight_zero_point", {i32}); !s) return s;
+    }
+    if (status s = choose_layout(t, bits, wanted, shape); !s) return s;
+    shape.groups = divide_up(shape.cols, group);
+    const auto& scales = t.weight_scale->shape;
+    if (scales[0] != shape.rows || scales[1] != shape.groups)
+        return error{errc::malformed,
+                     "{0} x {1} scales, {2} x {3} are needed",
+                     "weight_scale",
+                     {scales[0], scales[1], shape.rows, shape.groups}};
+    if (!symmetric && t.weight_zero_point->shape[1] != shape.groups)
+        return error{errc::malformed,
+                     "zero points of {0} groups, {1} are needed",
+                     "weight_zero_point",
+                     {t.weight_zero_point->shape[1], shape.groups}};
+    return check_group_index(t.weight_g_idx, group, shape);
+}
+
+/// The map of group g of row r. Negative scales and zeros are what AutoRound, and the formats here, write too.
+template <class F> status load_params(const pack_quantized_tensors& t, const pack_quantized_shape& shape, std::size_t r,
+                                      std::size_t g, typename F::params& p) noexcept {
+    using scale = typename F::stored_scale;
+    const float s = load_scale(*t.weight_scale, r * shape.groups + g);
+    if (!is_finite(s)) return error{errc::non_finite, "the scale of row {0}, group {1} is not finite", "weight_scale", {r, g}};
+    p.scale[0] = scale::from(s);
+    if (bits_of(p.scale[0].value()) != bits_of(s))
+        return error{
+            errc::overflow, "the scale of row {0}, group {1} is no number of the format's scale type", "weight_scale", {r, g}};
+    if constexpr (F::spec.sym == symmetry::zero_point)
+        p.zeros[0] = load_packed(t.weight_zero_point->data.data() + 4 * g, 4 * shape.groups, r, F::spec.bits, shape.layout);
+    return {};
+}
+
+template <class F> status import_rows(const pack_quantized_tensors& t, const pack_quantized_shape& shape, qspan<F> out) noexcept {
+    const std::size_t pitch = 4 * static_cast<std::size_t>(t.weight_packed->shape[1]);
+    for (std::size_t r = 0; r < shape.rows; ++r) {
+        const std::byte* const row = t.weight_packed->data.data() + r * pitch;
+        for (std::size_t g = 0; g < shape.groups; ++g) {
+            const std::size_t first = g * F::group, n = smaller_size(F::group, shape.cols - first);
+            std::array<typename F::code, F::group> code{};
+            for (std::size_t i = 0; i < n; ++i) code[i] = load_packed(row, 4, first + i, F::spec.bits, shape.layout);
+            typename F::params p{};
+            if (status s = load_params<F>(t, shape, r, g, p); !s) return s;
+            F::store(p, std::span<const typename F::code>(code).first(n), out.block(r, g));
+        }
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points, weight_zero_point.
+template <pack_quantizable F> [[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
+    const std::uint64_t groups = detail::divide_up(cols, F::group);
+    checkpoint_parts parts;
+    detail::add_part(parts, "weight_packed", safetensors_type::i32, 2, rows,
+                     detail::packed_words(cols, F::spec.bits, pack_layout::dense));
+    detail::add_part(parts, "weight_scale", detail::safetensors_scale_type<F>(), 2, rows, groups);
+    detail::add_part(parts, "weight_shape", safetensors_type::i64, 1, 2);
+    if constexpr (F::spec.sym == symmetry::zero_point)
+        detail::add_part(parts, "weight_zero_point", safetensors_type::i32, 2,
+                         detail::packed_words(rows, F::spec.bits, pack_layout::dense), groups);
+    return parts;
+}
+
+/// Writes the data of one of pack_quantized_parts<F>(q.rows(), q.cols()).
+///
+/// part   its index
+/// out    as many bytes as it has
+/// error  argument, shape; non_finite for a scale that is not finite, sizes {row, group}
+template <pack_quantizable F> status export_pack_quantized(const qview<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
+    const checkpoint_parts parts = pack_quantized_parts<F>(q.rows(), q.cols());
+    if (status s = detail::check_part(parts, part, out); !s) return s;
+    if (out.empty()) return {};
+    std::memset(out.data(), 0, out.size());
+    if (part == 2) {
+        detail::store_little(out.data(), q.rows(), 8);
+        detail::store_little(out.data() + 8, q.cols(), 8);
+        return {};
+    }
+    const std::size_t groups = detail::divide_up(q.cols(), F::group), words = static_cast<std::size_t>(parts[0].dims[1]);
+    for (std::size_t r = 0; r < q.rows(); ++r) {
+        for (std::size_t g = 0; g < groups; ++g) {
+            const std::size_t first = g * F::group, n = part == 0 ? detail::smaller_size(F::group, q.cols() - first) : 0;
+            std::array<typename F::code, F::group> code{};
+            const auto p = F::load(q.block(r, g), {}, std::span(code).first(n));
+            if (!detail::is_finite(p.scale[0].value()))
+                return error{errc::non_finite, "the scale of row {0}, group {1} is not finite", "W", {r, g}};
+            for (std::size_t i = 0; i < n; ++i) detail::store_packed(out.data() + 4 * words * r, 4, first + i, F::spec.bits, code[i]);
+            if (part == 1) detail::store_little_endian(p.scale[0], out.data() + (r * groups + g) * sizeof(p.scale[0].bits));
+            if constexpr (F::spec.sym == symmetry::zero_point)
+                if (part == 3) detail::store_packed(out.data() + 4 * g, 4 * groups, r, F::spec.bits, p.zeros[0]);
+        }
+    }
+    return {};
+}
+
+template <pack_quantizable F> status export_pack_quantized(const qmatrix<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
+    return export_pack_quantized<F>(q.view(), part, out);
+}
+
+/// Adds to `tensors` those of a layer that this file has. A layer may lie in several files: ask each.
+///
+/// layer   "model.layers.0.self_attn.q_proj"
+/// error   memory
+inline status find_pack_quantized(const safetensors_file& file, std::string_view layer, pack_quantized_tensors& tensors) noexcept {
+    const detail::part_lookup wanted[] = {{"weight_packed", &tensors.weight_packed}, {"weight_scale", &tensors.weight_scale},
+                                          {"weight_zero_point", &tensors.weight_zero_point}, {"weight_shape", &tensors.weight_shape},
+                                          {"weight_g_idx", &tensors.weight_g_idx}};
+    return detail::find_parts(file, layer, wanted);
+}
+
+/// Reads a layer into format F, whose bits, group and symmetry must be the checkpoint's.
+///
+/// tensors  of untrusted files
+/// layout   as config.json's version has it (compressed_tensors_config::layout); only asked where the sizes leave it open
+/// error    malformed for a tensor that is missing or whose type or shape disagrees with the others; truncated; unsupported for reordered
+///          columns, zero points where F has none, or a layout that stays open; non_finite, and overflow for a scale that F's scale type
+///          does not hold exactly, sizes {row, group}; memory
+/// exact    every code, zero point and scale is the checkpoint's
+template <pack_quantizable F>
+[[nodiscard]] result<qmatrix<F>> import_pack_quantized(const pack_quantized_tensors& tensors,
+                                                       pack_layout layout = pack_layout::by_size) noexcept {
+    detail::pack_quantized_shape shape;
+    constexpr bool symmetric = F::spec.sym != symmetry::zero_point;
+    if (status s = detail::check_pack_quantized(tensors, F::spec.bits, F::group, symmetric, layout, shape); !s) return s.error();
+    auto matrix = qmatrix<F>::make(shape.rows, shape.cols);
+    if (!matrix) return matrix.error();
+    if (status s = detail::import_rows<F>(tensors, shape, matrix->span()); !s) return s.error();
+    return matrix;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+// GGUF files: reading (gguf_file), writing (gguf_writer), models in several parts, and what a loader checks before it trusts a model's
+// metadata and data.
+// What llama.cpp asks with --check-tensors: that no scale and no plain float of a tensor's data is a NaN or an infinity. Decoding is
+// memory-safe without it; this tells a damaged or badly quantized file from a good one.
 // ggml's tensor types: the numbers that GGUF files hold, and the size of their blocks.
 
 namespace qlib::inline v0 {
@@ -6942,6 +9553,118 @@ namespace qlib::inline v0::inline QLIB_BASE {
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail {
+
+/// Floats of one block that must be finite: `count` of them, one behind the other from byte `at` on.
+struct ggml_floats {
+    enum class kind : std::uint8_t { none, f16, bf16, f32, f64, e8m0, iq1_m };
+    kind what = kind::none;
+    std::uint8_t at = 0, count = 1;
+};
+
+/// source  ggml-common.h, the block structs
+[[nodiscard]] QLIB_INLINE constexpr ggml_floats ggml_floats_of(std::uint32_t type) noexcept {
+    using enum ggml_floats::kind;
+    switch (type) {
+    case 0: return {f32};
+    case 1: return {f16};
+    case 3: case 7: case 9: case 12: case 13: return {f16, 0, 2};  // q4_1, q5_1, q8_1, q4_K, q5_K
+    case 10: return {f16, 80, 2};                                   // q2_K
+    case 11: return {f16, 108};                                     // q3_K
+    case 14: return {f16, 208};                                     // q6_K
+    case 15: return {f32};                                          // q8_K
+    case 28: return {f64};
+    case 29: return {iq1_m};
+    case 30: return {bf16};
+    case 34: return {f16, 52};                                      // tq1_0
+    case 35: return {f16, 64};                                      // tq2_0
+    case 39: return {e8m0};                                         // mxfp4
+    case 2: case 6: case 8: case 16: case 17: case 18: case 19: case 20: case 21: case 22: case 23: case 41: case 42: return {f16};
+    default: return {};  // integers; nvfp4, whose scales have no NaN in ggml's decoder
+    }
+}
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Whether all floats of a block are finite, by their exponents' bits.
+template <ggml_floats::kind What> [[nodiscard]] bool has_finite_floats(const std::byte* block, ggml_floats floats) noexcept {
+    using enum ggml_floats::kind;
+    const std::byte* const p = block + floats.at;
+    if constexpr (What == f16) {
+        bool all = (load_little(p, 2) & 0x7C00) != 0x7C00;
+        if (floats.count == 2) all &= (load_little(p + 2, 2) & 0x7C00) != 0x7C00;
+        return all;
+    } else if constexpr (What == bf16) {
+        return (load_little(p, 2) & 0x7F80) != 0x7F80;
+    } else if constexpr (What == f32) {
+        return (load_little(p, 4) & 0x7F800000) != 0x7F800000;
+    } else if constexpr (What == f64) {
+        return (load_little(p, 8) & 0x7FF0000000000000) != 0x7FF0000000000000;
+    } else if constexpr (What == e8m0) {
+        return *p != std::byte{0xFF};
+    } else {  // iq1_m: an f16 in the top nibbles of four 16-bit words
+        std::uint64_t scale = 0;
+        for (int i = 0; i < 4; ++i) scale |= (load_little(block + 48 + 2 * i, 2) >> 12) << (4 * i);
+        return (scale & 0x7C00) != 0x7C00;
+    }
+}
+
+/// The first of `count` blocks of `bytes` bytes that has a float that is not finite; `count` when none has.
+template <ggml_floats::kind What>
+[[nodiscard]] std::size_t first_bad_block(const std::byte* data, std::size_t bytes, std::size_t count, ggml_floats floats) noexcept {
+    for (std::size_t b = 0; b < count; ++b)
+        if (!has_finite_floats<What>(data + b * bytes, floats)) return b;
+    return count;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Checks that all scales of quantized data, or all elements of f16, bf16, f32 and f64 data, are finite.
+///
+/// type    ggml's number, as in gguf_tensor::type
+/// data    whole blocks, at any address: gguf_tensor::data
+/// error   non_finite, sizes {block, its first element}; unsupported for a type that ggml does not have; ragged when blocks are cut
+/// source  ggml_validate_row_data, which refuses all of Q8_1, and f64 beyond the range of f32
+[[nodiscard]] inline status check_ggml_data(std::uint32_t type, std::span<const std::byte> data) noexcept {
+    using enum detail::ggml_floats::kind;
+    const auto info = ggml_type_info(type);
+    if (!info) return info.error();
+    if (data.size() % info->bytes != 0)
+        return error{errc::ragged, "{0} bytes are no whole blocks of {1}", "tensor data", {data.size(), info->bytes}};
+    const std::size_t count = data.size() / info->bytes;
+    const detail::ggml_floats floats = detail::ggml_floats_of(type);
+    std::size_t bad = count;
+    switch (floats.what) {
+    case none: break;
+    case f16: bad = detail::first_bad_block<f16>(data.data(), info->bytes, count, floats); break;
+    case bf16: bad = detail::first_bad_block<bf16>(data.data(), info->bytes, count, floats); break;
+    case f32: bad = detail::first_bad_block<f32>(data.data(), info->bytes, count, floats); break;
+    case f64: bad = detail::first_bad_block<f64>(data.data(), info->bytes, count, floats); break;
+    case e8m0: bad = detail::first_bad_block<e8m0>(data.data(), info->bytes, count, floats); break;
+    case iq1_m: bad = detail::first_bad_block<iq1_m>(data.data(), info->bytes, count, floats); break;
+    }
+    if (bad == count) return {};
+    if (info->elements == 1) return error{errc::non_finite, "element {0} is not finite", "tensor data", {bad, bad}};
+    return error{errc::non_finite, "block {0}, from element {1} on, has a scale that is not finite", "tensor data", {bad, bad * info->elements}};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// What a language model's loader relies on when it indexes by metadata: sizes of the vocabulary's tables, counts that divide or
+// bound loops. A GGUF file can be well formed and still lie about all of them.
+// gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory follows
+// the bytes that were read, never a count that a file announces.
+//
+//   std::string_view culprit;                                 // the key or tensor that an error speaks of
+//   auto file = qlib::gguf_file::parse(bytes, {}, &culprit);
+//   if (!file) { print(file.error().format(buffer, culprit)); return; }
+//   const qlib::gguf_value* layers = file->find("llama.block_count");
+//   for (const qlib::gguf_tensor& t : file->tensors()) use(t.name, t.type, t.rows(), t.cols(), t.data);
+// gguf_tensor: name, shape, type and place of one tensor of a GGUF file, and the rules that its shape must keep.
 
 namespace qlib::inline v0 {
 
@@ -7215,68 +9938,6 @@ inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count
             if (b > std::byte{1})
                 return error{errc::malformed, "a boolean of {0}: it must be 0 or 1", "metadata", {static_cast<std::uint64_t>(b)}};
     return {};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-// Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a secret
-// seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Negative, zero or positive as a stands before, with or behind b: bytes as unsigned numbers, a prefix first.
-[[nodiscard]] inline int compare_names(std::string_view a, std::string_view b) noexcept {
-    const std::size_t common = a.size() < b.size() ? a.size() : b.size();
-    const int order = common != 0 ? std::memcmp(a.data(), b.data(), common) : 0;
-    if (order != 0) return order;
-    return a.size() < b.size() ? -1 : static_cast<int>(a.size() > b.size());
-}
-
-/// Moves heap[root] down until no child stands behind it.
-template <class Before> void sift_down(std::size_t* heap, std::size_t root, std::size_t count, const Before& before) noexcept {
-    while (root < count / 2) {
-        std::size_t child = 2 * root + 1;
-        if (child + 1 < count && before(heap[child], heap[child + 1])) ++child;
-        if (!before(heap[root], heap[child])) return;
-        std::swap(heap[root], heap[child]);
-        root = child;
-    }
-}
-
-/// Sorts the indices 0 .. count-1 by name_of(index), equal names by index. False without memory.
-template <class NameOf>
-[[nodiscard]] bool sort_names(buffer<std::size_t>& order, std::size_t count, const NameOf& name_of) noexcept {
-    if (!order.allocate(count)) return false;
-    const auto before = [&](std::size_t a, std::size_t b) {
-        const int c = compare_names(name_of(a), name_of(b));
-        return c < 0 || (c == 0 && a < b);
-    };
-    for (std::size_t i = 0; i < count; ++i) order[i] = i;
-    for (std::size_t i = count / 2; i-- > 0;) sift_down(order.data(), i, count, before);
-    for (std::size_t end = count; end-- > 1;) {
-        std::swap(order[0], order[end]);
-        sift_down(order.data(), 0, end, before);
-    }
-    return true;
-}
-
-/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size() when all differ.
-template <class NameOf>
-[[nodiscard]] std::size_t find_duplicate(const buffer<std::size_t>& order, const NameOf& name_of) noexcept {
-    for (std::size_t p = 0; p + 1 < order.size(); ++p)
-        if (name_of(order[p]) == name_of(order[p + 1])) return p;
-    return order.size();
-}
-
-/// The first index of a name in a sorted order; order.size() when it is not there.
-template <class NameOf>
-[[nodiscard]] std::size_t find_name(const buffer<std::size_t>& order, std::string_view name, const NameOf& name_of) noexcept {
-    std::size_t low = 0, high = order.size();
-    while (low < high) {
-        const std::size_t middle = low + (high - low) / 2;
-        if (compare_names(name_of(order[middle]), name) < 0) low = middle + 1;
-        else high = middle;
-    }
-    return low < order.size() && name_of(order[low]) == name ? order[low] : order.size();
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
@@ -7583,6 +10244,9 @@ inline status check_vocabulary(const gguf_file& file, std::uint64_t& tokens) noe
     if (status s = check_table(file, "tokenizer.ggml.tokens", gguf_type::string, gguf_type::string, tokens); !s) return s;
     if (status s = check_table(file, "tokenizer.ggml.scores", gguf_type::f32, gguf_type::f32, tokens); !s) return s;
     if (status s = check_table(file, "tokenizer.ggml.token_type", gguf_type::i32, gguf_type::u32, tokens); !s) return s;
+    const gguf_value* merges = file.find("tokenizer.ggml.merges");
+    if (merges != nullptr && (!merges->is_array() || merges->element_type != gguf_type::string))
+        return error{errc::malformed, "an array of elements of type {0} is needed", "tokenizer.ggml.merges", {8}};
     // The code of ggml and its documentation spell the separator differently.
     for (const char* key :
          {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.unknown_token_id",
@@ -7594,27 +10258,112 @@ inline status check_vocabulary(const gguf_file& file, std::uint64_t& tokens) noe
     return {};
 }
 
-/// One head count that is not zero, or one per layer: those may be zero, hybrid models have layers without attention.
-inline status check_heads(const gguf_value* v, const char* operand, std::uint64_t layers) noexcept {
-    std::uint64_t heads = 0;
-    if (v == nullptr || !v->is_array()) return read_count(v, operand, 1, 1u << 20, heads);
+/// One count from `least` on, or one per layer: those may be zero, hybrid models have layers without attention.
+inline status check_per_layer(const gguf_value* v, const char* operand, std::uint64_t least, std::uint64_t most, std::uint64_t layers) noexcept {
+    std::uint64_t n = 0;
+    if (v == nullptr || !v->is_array()) return read_count(v, operand, least, most, n);
     if (v->count != layers) return error{errc::malformed, "{0} elements for {1} layers", operand, {v->count, layers}};
     for (std::uint64_t i = 0; i < v->count; ++i) {
         const auto element = v->at(i);
         if (!element) return error_of(element.error(), operand);
-        if (status s = read_count(&*element, operand, 0, 1u << 20, heads); !s) return s;
+        if (status s = read_count(&*element, operand, 0, most, n); !s) return s;
     }
     return {};
+}
+
+/// A floating-point number that may be absent. What is computed with it must not become a NaN.
+inline status check_real(const gguf_value* v, const char* operand) noexcept {
+    if (v == nullptr) return {};
+    const auto x = v->as_float();
+    if (!x) return error_of(x.error(), operand);
+    const bool finite = (std::bit_cast<std::uint64_t>(*x) >> 52 & 0x7FF) != 0x7FF;
+    if (finite && *x >= 0) return {};
+    return error{errc::malformed, "a number that is negative or not finite", operand, {}};
+}
+
+/// Keys whose type alone can mislead a loader.
+inline status check_key_types(const gguf_file& file) noexcept {
+    for (const char* key : {"general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.chat_template"})
+        if (const gguf_value* v = file.find(key); v != nullptr && v->type != gguf_type::string)
+            return error_of(v->as_string().error(), key);
+    for (const char* key : {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_space_prefix"})
+        if (const gguf_value* v = file.find(key); v != nullptr && v->type != gguf_type::boolean) return error_of(v->as_bool().error(), key);
+    return {};
+}
+
+/// Version 2 is the only layout of quantized blocks that was ever stored in GGUF files.
+inline status check_quantization_version(const gguf_file& file) noexcept {
+    constexpr const char* key = "general.quantization_version";
+    std::uint64_t version = 2;
+    if (status s = read_count(file.find(key), key, 0, 0xFFFFFFFF, version); !s) return s;
+    if (version != 2) return error{errc::unsupported, "version {0} of the quantized formats: 2 is supported", key, {version}};
+    return {};
+}
+
+/// What the hyper-parameters say of a tensor's shape. 0: not known.
+struct gguf_sizes { std::uint64_t tokens = 0, layers = 0, width = 0, experts = 0; };
+
+/// The N of "blk.N.", or -1.
+[[nodiscard]] inline std::int64_t layer_of(std::string_view name) noexcept {
+    std::int64_t n = 0;
+    std::size_t at = 4;
+    if (!name.starts_with("blk.")) return -1;
+    for (; at < name.size() && name[at] >= '0' && name[at] <= '9' && n < 1'000'000'000; ++at) n = 10 * n + (name[at] - '0');
+    return at > 4 && at < name.size() && name[at] == '.' ? n : -1;
+}
+
+inline status check_tensor_shapes(const gguf_file& file, const gguf_sizes& sizes) noexcept {
+    for (const char* name : {"token_embd.weight", "output.weight"}) {
+        const gguf_tensor* t = file.find_tensor(name);
+        if (t == nullptr) continue;
+        if (sizes.width != 0 && t->cols() != sizes.width)
+            return error{errc::malformed, "rows of {0} elements, the embedding length is {1}", name, {t->cols(), sizes.width}};
+        if (t->rows() < sizes.tokens)
+            return error{errc::malformed, "{0} rows for a vocabulary of {1}", name, {t->rows(), sizes.tokens}};
+    }
+    for (std::size_t i = 0; i < file.tensors().size(); ++i) {
+        const gguf_tensor& t = file.tensors()[i];
+        const std::int64_t layer = layer_of(t.name);
+        if (layer < 0) continue;
+        if (sizes.layers != 0 && static_cast<std::uint64_t>(layer) >= sizes.layers)
+            return bad_tensor(i, "#{3} is of layer {0} of {1}", static_cast<std::uint64_t>(layer), sizes.layers);
+        if (t.name.ends_with("_exps.weight") && t.ne[2] != sizes.experts)
+            return bad_tensor(i, "#{3} is of {0} experts, the model has {1}", t.ne[2], sizes.experts);
+    }
+    return {};
+}
+
+inline status check_hyper_parameters(const gguf_file& file, std::string_view arch, gguf_sizes& sizes) noexcept {
+    const auto find = [&](std::string_view suffix) { return find_for_architecture(file, arch, suffix); };
+    constexpr std::uint64_t heads = 1u << 20, length = 0x7FFFFFFF;  // llama.cpp has 32 bits for lengths
+    std::uint64_t used = 0, n = 0;
+    if (status s = read_count(find(".block_count"), "block_count", 1, 1u << 16, sizes.layers); !s) return s;
+    if (status s = read_count(find(".embedding_length"), "embedding_length", 1, 1u << 30, sizes.width); !s) return s;
+    if (status s = check_per_layer(find(".attention.head_count"), "attention.head_count", 1, heads, sizes.layers); !s) return s;
+    if (status s = check_per_layer(find(".attention.head_count_kv"), "attention.head_count_kv", 1, heads, sizes.layers); !s) return s;
+    if (status s = check_per_layer(find(".feed_forward_length"), "feed_forward_length", 0, length, sizes.layers); !s) return s;
+    if (status s = read_count(find(".expert_count"), "expert_count", 0, 1u << 16, sizes.experts); !s) return s;
+    if (status s = read_count(find(".expert_used_count"), "expert_used_count", 0, sizes.experts, used); !s) return s;
+    if (status s = read_count(find(".context_length"), "context_length", 0, length, n); !s) return s;
+    if (status s = read_count(find(".vocab_size"), "vocab_size", 0, length, n); !s) return s;
+    if (status s = read_count(find(".attention.key_length"), "attention.key_length", 0, heads, n); !s) return s;
+    if (status s = read_count(find(".attention.value_length"), "attention.value_length", 0, heads, n); !s) return s;
+    if (status s = read_count(find(".rope.dimension_count"), "rope.dimension_count", 0, heads, n); !s) return s;
+    if (status s = check_real(find(".rope.freq_base"), "rope.freq_base"); !s) return s;
+    if (status s = check_real(find(".rope.scaling.factor"), "rope.scaling.factor"); !s) return s;
+    return check_real(find(".attention.layer_norm_rms_epsilon"), "attention.layer_norm_rms_epsilon");
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0::inline QLIB_BASE {
 
-/// Checks what is there of a language model's metadata against itself and against the token embedding's shape. Absent keys pass:
-/// which are required depends on the architecture. The shapes of the layers' tensors remain the loader's to check.
+/// Checks what is there of a language model's metadata against itself and against the tensors: the vocabulary's tables, counts, the shapes of the
+/// embeddings, layer numbers and experts. Absent keys pass: which are required depends on the architecture. Other shapes of the layers' tensors
+/// remain the loader's to check, and so does a chat template, which is a program.
 ///
-/// error   malformed, operand: the key or tensor
+/// error   malformed, operand: the key or tensor, sizes[3] the tensor's index where the operand is "tensor"; unsupported for another version of
+///         the quantized formats
 /// source  llama.cpp's loader; CVE-2025-49847 and CVE-2025-52566 for the vocabulary
 inline status check_gguf_model(const gguf_file& file) noexcept {
     const gguf_value* name = file.find("general.architecture");
@@ -7623,23 +10372,159 @@ inline status check_gguf_model(const gguf_file& file) noexcept {
     if (!arch) return detail::error_of(arch.error(), "general.architecture");
     if (arch->empty() || arch->size() > 64)
         return error{errc::malformed, "a name of {0} bytes, 1 to 64 are allowed", "general.architecture", {arch->size()}};
-    std::uint64_t tokens = 0, layers = 0, width = 0, experts = 0, used = 0;
-    if (status s = detail::check_vocabulary(file, tokens); !s) return s;
-    const auto find = [&](std::string_view suffix) { return detail::find_for_architecture(file, *arch, suffix); };
-    if (status s = detail::read_count(find(".block_count"), "block_count", 1, 1u << 16, layers); !s) return s;
-    if (status s = detail::read_count(find(".embedding_length"), "embedding_length", 1, 1u << 30, width); !s) return s;
-    if (status s = detail::check_heads(find(".attention.head_count"), "attention.head_count", layers); !s) return s;
-    if (status s = detail::check_heads(find(".attention.head_count_kv"), "attention.head_count_kv", layers); !s) return s;
-    if (status s = detail::read_count(find(".expert_count"), "expert_count", 0, 1u << 16, experts); !s) return s;
-    if (status s = detail::read_count(find(".expert_used_count"), "expert_used_count", 0, experts, used); !s) return s;
-    const gguf_tensor* embedding = file.find_tensor("token_embd.weight");
-    if (embedding == nullptr) return {};
-    if (width != 0 && embedding->cols() != width)
-        return error{errc::malformed, "rows of {0} elements, the embedding length is {1}", "token_embd.weight",
-                     {embedding->cols(), width}};
-    if (embedding->rows() < tokens)
-        return error{errc::malformed, "{0} rows for a vocabulary of {1}", "token_embd.weight", {embedding->rows(), tokens}};
+    detail::gguf_sizes sizes;
+    if (status s = detail::check_key_types(file); !s) return s;
+    if (status s = detail::check_quantization_version(file); !s) return s;
+    if (status s = detail::check_vocabulary(file, sizes.tokens); !s) return s;
+    if (status s = detail::check_hyper_parameters(file, *arch, sizes); !s) return s;
+    return detail::check_tensor_shapes(file, sizes);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// GGUF models in several files, as llama.cpp's llama-gguf-split makes them: prefix-00001-of-00003.gguf and so on. The first part has all
+// metadata; each part has its own tensors.
+//
+//   auto which = qlib::gguf_part_of(first);                                           // of how many parts is this one?
+//   auto prefix = qlib::gguf_part_prefix(path, *which);
+//   for (part = 1; part < which->count; ++part) open(qlib::gguf_part_name(buffer, *prefix, {part, which->count}));
+//   check(qlib::check_gguf_parts(files));
+
+namespace qlib::inline v0 {
+
+/// The place of a file among the parts of a model.
+struct gguf_part {
+    std::uint32_t index = 0;     ///< counts from 0
+    std::uint32_t count = 1;     ///< parts; at most 65535
+    std::uint64_t tensors = 0;   ///< of all parts together
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::uint32_t gguf_part_limit = 65535;  // split.count is a u16
+
+/// The value of an integer key from `least` to `most`.
+inline status read_part_key(const gguf_file& file, const char* key, std::uint64_t least, std::uint64_t most, std::uint64_t& out) noexcept {
+    const gguf_value* v = file.find(key);
+    if (v == nullptr) return error{errc::malformed, "the key is missing", key, {}};
+    const auto n = v->as_uint();
+    if (!n) {
+        error e = n.error();
+        e.operand = key;
+        return e;
+    }
+    if (*n < least || *n > most) return error{errc::malformed, "{0}, it must be from {1} to {2}", key, {*n, least, most}};
+    out = *n;
     return {};
+}
+
+/// "-00002-of-00003.gguf" for part 1 of 3. Returns the bytes used, at most 20.
+inline std::size_t put_part_suffix(char* out, gguf_part part) noexcept {
+    std::size_t at = 0;
+    const auto text = [&](std::string_view s) { for (const char c : s) out[at++] = c; };
+    const auto number = [&](std::uint32_t n) {
+        char digits[10];
+        std::size_t used = 0;
+        for (; used < 5 || n != 0; n /= 10) digits[used++] = static_cast<char>('0' + n % 10);
+        while (used != 0) out[at++] = digits[--used];
+    };
+    text("-");
+    number(part.index + 1);
+    text("-of-");
+    number(part.count);
+    text(".gguf");
+    return at;
+}
+
+inline status check_part(gguf_part part) noexcept {
+    if (part.count != 0 && part.count <= gguf_part_limit && part.index < part.count) return {};
+    return error{errc::argument, "part {0} of {1}", "gguf_part", {part.index, part.count}};
+}
+
+/// Refuses a name that two parts hold.
+inline status check_part_names(std::span<const gguf_file* const> files, std::size_t total) noexcept {
+    buffer<std::string_view> names;
+    if (!names.allocate(total)) return out_of_memory(total * sizeof(std::string_view));
+    std::size_t at = 0;
+    for (const gguf_file* file : files)
+        for (const gguf_tensor& t : file->tensors()) names[at++] = t.name;
+    const auto name_of = [&](std::size_t i) { return names[i]; };
+    buffer<std::size_t> order;
+    if (!sort_names(order, total, name_of)) return out_of_memory(total * sizeof(std::size_t));
+    const std::size_t p = find_duplicate(order, name_of);
+    if (p == order.size()) return {};
+    const auto part_of = [&](std::size_t i) {
+        std::uint64_t part = 0;
+        for (; i >= files[part]->tensors().size(); ++part) i -= files[part]->tensors().size();
+        return part;
+    };
+    return error{errc::malformed, "parts {0} and {1} both have one of its tensors", "gguf parts", {part_of(order[p]), part_of(order[p + 1])}};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Which part of a model a file is; a file without split.* keys is the only one.
+///
+/// error   malformed, operand: the key: missing beside others, no integer, or out of range
+/// source  llama.cpp, llama-model-loader.cpp
+[[nodiscard]] inline result<gguf_part> gguf_part_of(const gguf_file& file) noexcept {
+    bool any = false;
+    for (const char* key : {"split.no", "split.count", "split.tensors.count"}) any |= file.find(key) != nullptr;
+    const std::uint64_t own = file.tensors().size();
+    if (!any) return gguf_part{0, 1, own};
+    std::uint64_t count = 0, index = 0, tensors = 0;
+    if (status s = detail::read_part_key(file, "split.count", 1, detail::gguf_part_limit, count); !s) return s.error();
+    if (status s = detail::read_part_key(file, "split.no", 0, count - 1, index); !s) return s.error();
+    if (status s = detail::read_part_key(file, "split.tensors.count", own, 0x7FFFFFFF, tensors); !s) return s.error();
+    return gguf_part{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(count), tensors};
+}
+
+/// Checks that files are all parts of one model in order: their indices, their counts, no tensor missing or twice.
+///
+/// files   the parsed parts, the first first
+/// error   malformed, sizes {part, what it has, what is needed}; memory
+[[nodiscard]] inline status check_gguf_parts(std::span<const gguf_file* const> files) noexcept {
+    std::uint64_t total = 0, wanted = 0;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        const auto part = gguf_part_of(*files[i]);
+        if (!part) return part.error();
+        if (part->count != files.size())
+            return error{errc::malformed, "part {0} is one of {1} parts, {2} are given", "split.count", {i, part->count, files.size()}};
+        if (part->index != i) return error{errc::malformed, "part {0} has the number {1}", "split.no", {i, part->index}};
+        if (i == 0) wanted = part->tensors;
+        if (part->tensors != wanted)
+            return error{errc::malformed, "part {0} is of a model of {1} tensors, the first of one of {2}", "split.tensors.count",
+                         {i, part->tensors, wanted}};
+        total += files[i]->tensors().size();
+    }
+    if (total != wanted) return error{errc::malformed, "the parts have {0} tensors of {1}", "split.tensors.count", {total, wanted}};
+    return detail::check_part_names(files, static_cast<std::size_t>(total));
+}
+
+/// Writes the name of a part into `buffer`: prefix-00001-of-00003.gguf for {0, 3}. Returns the part of the buffer that was used.
+/// error: argument for no such part, shape when the buffer is too small.
+[[nodiscard]] inline result<std::string_view> gguf_part_name(std::span<char> buffer, std::string_view prefix, gguf_part part) noexcept {
+    if (status s = detail::check_part(part); !s) return s.error();
+    char suffix[32];
+    const std::size_t bytes = detail::put_part_suffix(suffix, part);
+    if (prefix.size() > buffer.size() || bytes > buffer.size() - prefix.size())
+        return error{errc::shape, "a name of {0} bytes does not fit in {1}", "buffer", {prefix.size() + bytes, buffer.size()}};
+    if (!prefix.empty()) std::memcpy(buffer.data(), prefix.data(), prefix.size());
+    std::memcpy(buffer.data() + prefix.size(), suffix, bytes);
+    return std::string_view(buffer.data(), prefix.size() + bytes);
+}
+
+/// What stands before -00001-of-00003.gguf in the name of a part. error: argument when the name does not end as this part's must.
+[[nodiscard]] inline result<std::string_view> gguf_part_prefix(std::string_view name, gguf_part part) noexcept {
+    if (status s = detail::check_part(part); !s) return s.error();
+    char suffix[32];
+    const std::size_t bytes = detail::put_part_suffix(suffix, part);
+    if (!name.ends_with(std::string_view(suffix, bytes)))
+        return error{errc::argument, "a name that does not end as that of part {0} of {1} must", "name", {part.index, part.count}};
+    return name.substr(0, name.size() - bytes);
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
@@ -8001,6 +10886,1038 @@ private:
 };
 
 }  // namespace qlib::inline v0
+// Importance matrices as llama.cpp's llama-imatrix makes them: reading (imatrix_file) and writing (imatrix_writer).
+// imatrix_file: reads the importance matrices that llama.cpp's llama-imatrix writes, from foreign, untrusted bytes. Both forms: GGUF,
+// and the older one (.dat) that knows one count per weight only.
+//
+//   auto file = qlib::imatrix_file::parse(bytes, {}, &culprit);
+//   const qlib::imatrix_entry* e = file->find("blk.0.ffn_down.weight");
+//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);                 // result<span>: the file may be another model's
+
+namespace qlib::inline v0 {
+
+/// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
+struct imatrix_entry {
+    std::string_view name;                        ///< of the weight's tensor, 1 to 63 bytes
+    std::size_t cols = 0, matrices = 0;           ///< neither is 0. The older form has one matrix, as wide as all experts together
+    std::span<const float> importance;            ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
+    std::span<const float> counts;                ///< how many inputs each matrix has seen; in the older form: chunks
+
+    /// The importance of the columns of matrix m, for a weight of `count` matrices with rows of `width` elements.
+    ///
+    /// error   importance, when the entry is of another shape; argument, when m >= count
+    [[nodiscard]] QLIB_INLINE result<std::span<const float>> of_matrix(std::size_t m, std::size_t count, std::size_t width) const noexcept {
+        if (m >= count) return error{errc::argument, "matrix {0} of {1}", "imatrix", {m, count}};
+        if (width == 0 || importance.size() % width != 0 || importance.size() / width != count)
+            return error{errc::importance, "{0} x {1} values for a weight of {2} x {3}", "imatrix", {matrices, cols, count, width}};
+        return importance.subspan(m * width, width);
+    }
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+/// What a parsed file says.
+struct imatrix_tables {
+    gguf_tables gguf;  // metadata of the GGUF form
+    growing<imatrix_entry> entries;
+    buffer<std::size_t> order;  // sorted by name
+    buffer<float> numbers;      // counts and importance of all entries
+    growing<std::string_view> datasets;
+    std::uint32_t chunk_count = 0, chunk_size = 0;
+    bool legacy = false;
+};
+
+/// An entry still in the file's bytes.
+struct imatrix_source {
+    std::string_view name;
+    std::span<const std::byte> sums, counts;  // packed f32; the older form has one i32 as its count
+};
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::string_view imatrix_sums_suffix = ".in_sum2", imatrix_counts_suffix = ".counts";
+
+[[nodiscard]] inline std::size_t find_importance(const imatrix_tables& tables, std::string_view name) noexcept {
+    return find_name(tables.order, name, [&](std::size_t i) { return tables.entries[i].name; });
+}
+[[nodiscard]] QLIB_INLINE inline float load_float(const std::byte* p) noexcept {
+    return float_of(static_cast<std::uint32_t>(load_little(p, 4)));
+}
+/// False for NaN, infinities and negative numbers.
+[[nodiscard]] QLIB_INLINE inline bool is_amount(float x) noexcept { return is_finite(x) && x >= 0; }
+
+/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the GGUF form and the sum itself in the older one.
+[[nodiscard]] QLIB_INLINE inline float mean_square(float sum, float count, bool legacy) noexcept {
+    if (count > 0) return sum / count;
+    return legacy ? sum : 1.0f;
+}
+
+/// One pass over a file's structure, then one over its numbers. `culprit` is the name read last.
+struct imatrix_parser {
+    std::span<const std::byte> file;
+    gguf_limits limits;
+    imatrix_tables& tables;
+    std::string_view culprit = {};
+    growing<imatrix_source> sources = {};
+
+    [[nodiscard]] static error broken(errc code, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0) noexcept {
+        return {code, rule, "imatrix", {a, b, c}};
+    }
+
+    status add_source(const imatrix_source& source) noexcept {
+        return sources.append(source) ? status{} : status(out_of_memory(sizeof source));
+    }
+    status add_dataset(std::string_view name) noexcept {
+        return tables.datasets.append(name) ? status{} : status(out_of_memory(sizeof name));
+    }
+
+    // The GGUF form.
+
+    [[nodiscard]] const gguf_value* value_of(std::string_view key) noexcept {
+        const std::size_t i = find_entry(tables.gguf, key);
+        if (i == tables.gguf.entries.size()) return nullptr;
+        culprit = tables.gguf.entries[i].key;
+        return &tables.gguf.entries[i].value;
+    }
+    status read_u32(std::string_view key, std::uint32_t& out) noexcept {
+        const gguf_value* v = value_of(key);
+        if (v == nullptr) return {};
+        const auto n = v->as_uint();
+        if (!n) return n.error();
+        if (*n > 0xFFFFFFFF) return broken(errc::malformed, "{0} chunks, or of that many tokens", *n);
+        out = static_cast<std::uint32_t>(*n);
+        return {};
+    }
+    status read_metadata() noexcept {
+        const gguf_value* type = value_of("general.type");
+        if (type == nullptr) return broken(errc::malformed, "a GGUF file without a general.type of \"imatrix\"");
+        const auto text = type->as_string();
+        if (!text) return text.error();
+        if (*text != "imatrix") return broken(errc::malformed, "a GGUF file whose general.type is not \"imatrix\"");
+        if (status s = read_u32("imatrix.chunk_count", tables.chunk_count); !s) return s;
+        if (status s = read_u32("imatrix.chunk_size", tables.chunk_size); !s) return s;
+        const gguf_value* names = value_of("imatrix.datasets");
+        if (names == nullptr) return {};
+        if (!names->is_array() || names->element_type != gguf_type::string)
+            return broken(errc::malformed, "an array of strings is needed for the data sets");
+        for (const std::string_view name : names->strings())
+            if (status s = add_dataset(name); !s) return s;
+        return {};
+    }
+
+    /// The tensor whose name is `stem` and a suffix, or null.
+    [[nodiscard]] const gguf_tensor* find_part(std::string_view stem, std::string_view suffix) const noexcept {
+        char name[gguf_name_limit];
+        if (stem.size() + suffix.size() > sizeof name) return nullptr;
+        std::memcpy(name, stem.data(), stem.size());
+        std::memcpy(name + stem.size(), suffix.data(), suffix.size());
+        const std::size_t i = find_tensor(tables.gguf, {name, stem.size() + suffix.size()});
+        return i < tables.gguf.tensors.size() ? &tables.gguf.tensors[i] : nullptr;
+    }
+    status read_pair(const gguf_tensor& sums) noexcept {
+        const std::string_view stem = sums.name.substr(0, sums.name.size() - imatrix_sums_suffix.size());
+        if (stem.empty()) return broken(errc::malformed, "sums of a weight without a name");
+        const gguf_tensor* counts = find_part(stem, imatrix_counts_suffix);
+        if (counts == nullptr) return broken(errc::malformed, "sums without counts");
+        if (sums.type != 0 || counts->type != 0)
+            return broken(errc::malformed, "sums of type {0} and counts of type {1}: both must be f32", sums.type, counts->type);
+        if (sums.bytes == 0 || sums.rows() != counts->cols() * counts->rows())  // neither product wraps: the tensors are in the file
+            return broken(errc::malformed, "{0} x {1} sums and {2} counts", sums.rows(), sums.cols(), counts->cols() * counts->rows());
+        return add_source({stem, sums.data, counts->data});
+    }
+    status read_gguf() noexcept {
+        if (status s = parse_gguf(file, limits, tables.gguf, &culprit); !s) return s;
+        if (status s = read_metadata(); !s) return s;
+        for (const gguf_tensor& t : tables.gguf.tensors.view()) {
+            culprit = t.name;
+            if (t.name.ends_with(imatrix_sums_suffix)) {
+                if (status s = read_pair(t); !s) return s;
+            } else if (t.name.ends_with(imatrix_counts_suffix)) {
+                if (find_part(t.name.substr(0, t.name.size() - imatrix_counts_suffix.size()), imatrix_sums_suffix) == nullptr)
+                    return broken(errc::malformed, "counts without sums");
+            }
+        }
+        culprit = {};
+        return {};
+    }
+
+    // The older form: all numbers are i32 or f32.
+
+    [[nodiscard]] static error ends_early(const byte_cursor& in, std::uint64_t more) noexcept {
+        return broken(errc::truncated, "at least {0} bytes are needed, {1} are there", saturating_add(in.at, more), in.bytes.size());
+    }
+    /// A number from `least` to `most`, below 2^31: a negative one is too large.
+    static status read_i32(byte_cursor& in, std::uint32_t least, std::uint32_t most, const char* rule, std::uint32_t& out) noexcept {
+        if (!in.number(out)) return ends_early(in, 4);
+        return out >= least && out <= most ? status{} : status(broken(errc::malformed, rule, out, least, most));
+    }
+    static status read_text(byte_cursor& in, std::uint32_t bytes, std::string_view& out) noexcept {
+        std::span<const std::byte> text;
+        if (!in.take(bytes, text)) return ends_early(in, bytes);
+        out = text_of(text);
+        return {};
+    }
+    status read_entry(byte_cursor& in, std::uint64_t index) noexcept {
+        imatrix_source source;
+        std::uint32_t name_bytes = 0, calls = 0, values = 0;
+        culprit = {};
+        if (status s = read_i32(in, 1, gguf_name_limit, "a name of {0} bytes: {1} to {2} are allowed", name_bytes); !s) return s;
+        if (status s = read_text(in, name_bytes, source.name); !s) return s;
+        culprit = source.name;
+        if (status s = check_name(source.name, gguf_name_limit, "imatrix", index); !s) return s;
+        const std::size_t calls_at = in.at;
+        if (status s = read_i32(in, 0, 0x7FFFFFFF, "a count of {0}: {1} to {2} are allowed", calls); !s) return s;
+        source.counts = in.bytes.subspan(calls_at, 4);
+        if (status s = read_i32(in, 1, 0x7FFFFFFF, "{0} values: {1} to {2} are allowed", values); !s) return s;
+        if (!in.take(std::uint64_t{values} * 4, source.sums)) return ends_early(in, std::uint64_t{values} * 4);
+        return add_source(source);
+    }
+    /// Absent in old files; those of a time between have the chunks alone.
+    status read_trailer(byte_cursor& in) noexcept {
+        culprit = {};
+        if (in.left() == 0) return {};
+        if (status s = read_i32(in, 0, 0x7FFFFFFF, "{0} chunks: {1} to {2} are allowed", tables.chunk_count); !s) return s;
+        if (in.left() == 0) return {};
+        std::uint32_t bytes = 0;
+        std::string_view name;
+        if (status s = read_i32(in, 0, 0x7FFFFFFF, "a data set's name of {0} bytes: {1} to {2} are allowed", bytes); !s) return s;
+        if (bytes > limits.string_bytes)
+            return broken(errc::malformed, "a data set's name of {0} bytes, {1} are allowed", bytes, limits.string_bytes);
+        if (status s = read_text(in, bytes, name); !s) return s;
+        if (in.left() != 0) return broken(errc::malformed, "{0} bytes behind the end", in.left());
+        return bytes == 0 ? status{} : add_dataset(name);
+    }
+    status read_legacy() noexcept {
+        tables.legacy = true;
+        byte_cursor in{file};
+        std::uint32_t count = 0;
+        if (status s = read_i32(in, 1, 0x7FFFFFFF, "{0} entries: {1} to {2} are allowed", count); !s) return s;
+        constexpr std::uint64_t least = 4 + 1 + 4 + 4 + 4;  // a name of one byte, one value
+        if (count > in.left() / least) return ends_early(in, count * least);
+        for (std::uint32_t i = 0; i < count; ++i)
+            if (status s = read_entry(in, i); !s) return s;
+        return read_trailer(in);
+    }
+
+    // Both.
+
+    /// Turns one entry's bytes into counts and means at `out`, and moves it behind them.
+    status read_numbers(const imatrix_source& source, float*& out) noexcept {
+        imatrix_entry e;
+        culprit = e.name = source.name;
+        e.matrices = source.counts.size() / 4;
+        e.cols = source.sums.size() / 4 / e.matrices;
+        float* const counts = out;
+        float* const means = out + e.matrices;
+        for (std::size_t m = 0; m < e.matrices; ++m) {
+            const std::byte* const raw = source.counts.data() + 4 * m;
+            counts[m] = tables.legacy ? static_cast<float>(load_little(raw, 4)) : load_float(raw);
+            if (!is_amount(counts[m])) return broken(errc::importance, "count {0} is negative or not finite", m);
+        }
+        for (std::size_t i = 0; i < e.matrices * e.cols; ++i) {
+            const float sum = load_float(source.sums.data() + 4 * i);
+            if (!is_amount(sum))
+                return broken(errc::importance, "value {0} of matrix {1} is negative or not finite", i % e.cols, i / e.cols);
+            means[i] = mean_square(sum, counts[i / e.cols], tables.legacy);
+            if (!is_finite(means[i]))
+                return broken(errc::importance, "the mean of value {0} of matrix {1} overflows", i % e.cols, i / e.cols);
+        }
+        e.counts = {counts, e.matrices};
+        e.importance = {means, e.matrices * e.cols};
+        out = means + e.importance.size();
+        return tables.entries.append(e) ? status{} : status(out_of_memory(sizeof e));
+    }
+    status parse() noexcept {
+        const bool gguf = file.size() >= 4 && text_of(file.first(4)) == "GGUF";
+        if (status s = gguf ? read_gguf() : read_legacy(); !s) return s;
+        if (sources.size() == 0) return broken(errc::malformed, "no entries");
+        std::size_t total = 0;  // at most a quarter of the file's bytes
+        for (const imatrix_source& s : sources.view()) total += s.sums.size() / 4 + s.counts.size() / 4;
+        if (!tables.numbers.allocate(total)) return out_of_memory(total * sizeof(float));
+        float* out = tables.numbers.data();
+        for (const imatrix_source& s : sources.view())
+            if (status done = read_numbers(s, out); !done) return done;
+        const auto name_of = [&](std::size_t i) { return tables.entries[i].name; };
+        if (!sort_names(tables.order, tables.entries.size(), name_of)) return out_of_memory(tables.entries.size() * sizeof(std::size_t));
+        const std::size_t p = find_duplicate(tables.order, name_of);
+        culprit = {};
+        if (p == tables.order.size()) return {};
+        culprit = name_of(tables.order[p]);
+        return broken(errc::malformed, "#{0} and #{1} have the same name", tables.order[p], tables.order[p + 1]);
+    }
+};
+
+inline status parse_imatrix(std::span<const std::byte> file, const gguf_limits& limits, imatrix_tables& tables,
+                            std::string_view* culprit) noexcept {
+    if (culprit != nullptr) *culprit = {};
+    gguf_limits whole = limits;
+    whole.file_size = 0;  // the numbers are needed too
+    imatrix_parser parser{file, whole, tables};
+    const status s = parser.parse();
+    if (culprit != nullptr && !s) *culprit = parser.culprit;
+    return s;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// A parsed importance matrix. Names point into the parsed bytes, which must outlive it; the numbers are its own.
+class imatrix_file {
+public:
+    QLIB_INLINE imatrix_file(imatrix_file&&) noexcept = default;
+    QLIB_INLINE imatrix_file& operator=(imatrix_file&&) noexcept = default;
+    /// Reads and checks a file of either form, told apart by the first four bytes.
+    ///
+    /// file     the whole file, at any address. Memory: at most as many bytes again, and the tables
+    /// limits   of the GGUF form; file_size is not used
+    /// culprit  set to the weight, tensor or key that an error speaks of, else emptied. It may hold any bytes of the file
+    /// error    truncated or malformed for a broken rule; importance for a number that is negative, not finite or whose mean is not;
+    ///          in the GGUF form also what gguf_file::parse answers; memory
+    /// exact    one rounding: sum / count
+    /// source   llama.cpp, tools/imatrix; stricter: names without zero bytes and not twice, no negative numbers
+    [[nodiscard]] QLIB_INLINE static result<imatrix_file> parse(std::span<const std::byte> file, gguf_limits limits = {},
+                                                                std::string_view* culprit = nullptr) noexcept {
+        imatrix_file parsed;
+        if (const status s = detail::parse_imatrix(file, limits, parsed.tables_, culprit); !s) return s.error();
+        return parsed;
+    }
+
+    /// One per weight, in the file's order.
+    [[nodiscard]] QLIB_INLINE std::span<const imatrix_entry> entries() const noexcept { return tables_.entries.view(); }
+    /// The entry of a weight, or null. Lives as long as the file object, and does not move with it.
+    [[nodiscard]] QLIB_INLINE const imatrix_entry* find(std::string_view name) const noexcept {
+        const std::size_t i = detail::find_importance(tables_, name);
+        return i < tables_.entries.size() ? &tables_.entries[i] : nullptr;
+    }
+    /// Names of the texts that were used.
+    [[nodiscard]] QLIB_INLINE std::span<const std::string_view> datasets() const noexcept { return tables_.datasets.view(); }
+    /// How many chunks of text were used; 0: not known.
+    [[nodiscard]] QLIB_INLINE std::uint32_t chunk_count() const noexcept { return tables_.chunk_count; }
+    /// Tokens of a chunk; 0: not known, as in the older form.
+    [[nodiscard]] QLIB_INLINE std::uint32_t chunk_size() const noexcept { return tables_.chunk_size; }
+    /// Whether the file is of the older form.
+    [[nodiscard]] QLIB_INLINE bool legacy() const noexcept { return tables_.legacy; }
+
+    /// All metadata of the GGUF form; the older one has none.
+    [[nodiscard]] QLIB_INLINE std::span<const gguf_entry> metadata() const noexcept { return tables_.gguf.entries.view(); }
+    /// The value of a key, or null.
+    [[nodiscard]] QLIB_INLINE const gguf_value* find_metadata(std::string_view key) const noexcept {
+        const std::size_t i = detail::find_entry(tables_.gguf, key);
+        return i < tables_.gguf.entries.size() ? &tables_.gguf.entries[i].value : nullptr;
+    }
+
+private:
+    QLIB_INLINE imatrix_file() noexcept = default;
+    detail::imatrix_tables tables_;
+};
+
+}  // namespace qlib::inline v0
+// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for its llama-quantize and for imatrix_file.
+//
+//   qlib::imatrix_writer out;
+//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until the file is written
+//   check(out.add_dataset("wiki.train.raw"));
+//   out.set_chunks(chunks, 512);
+//   check(out.set("calibration.sha256", digest));                                     // any metadata more
+//   check(out.write_gguf(sink));
+
+namespace qlib::inline v0::detail {
+
+/// One weight's sums. The numbers are the caller's.
+struct imatrix_sums {
+    std::array<char, gguf_name_limit> text{};
+    std::size_t text_bytes = 0;
+    std::span<const float> sums, counts;
+    [[nodiscard]] QLIB_INLINE std::string_view name() const noexcept { return {text.data(), text_bytes}; }
+};
+
+struct imatrix_draft {
+    growing<imatrix_sums> entries;
+    growing<std::byte> datasets;  // strings as in a GGUF array
+    std::uint64_t dataset_count = 0;
+    std::size_t last_dataset = 0;  // where its text begins in `datasets`
+    std::uint32_t chunk_count = 0, chunk_size = 0;
+    gguf_draft metadata;           // holds pairs only
+};
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t imatrix_suffix_bytes = 8;  // of ".in_sum2"
+
+[[nodiscard]] inline error bad_sums(const char* rule, std::uint64_t a = 0, std::uint64_t b = 0) noexcept {
+    return {errc::importance, rule, "imatrix", {a, b}};
+}
+
+inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<const float> sums, std::span<const float> counts) noexcept {
+    if (status s = check_name(name, gguf_name_limit - imatrix_suffix_bytes, "imatrix", draft.entries.size()); !s) return s;
+    if (sums.empty() || counts.empty() || sums.size() % counts.size() != 0)
+        return bad_sums("{0} sums for {1} matrices", sums.size(), counts.size());
+    for (std::size_t m = 0; m < counts.size(); ++m)
+        if (!is_finite(counts[m]) || counts[m] < 0) return bad_sums("count {0} is negative or not finite", m);
+    const std::size_t cols = sums.size() / counts.size();
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        const float count = counts[i / cols];
+        if (!is_finite(sums[i]) || sums[i] < 0) return bad_sums("value {0} of matrix {1} is negative or not finite", i % cols, i / cols);
+        if (count > 0 && !is_finite(sums[i] / count)) return bad_sums("the mean of value {0} of matrix {1} overflows", i % cols, i / cols);
+    }
+    imatrix_sums entry;
+    std::memcpy(entry.text.data(), name.data(), name.size());
+    entry.text_bytes = name.size();
+    entry.sums = sums;
+    entry.counts = counts;
+    return draft.entries.append(entry) ? status{} : status(out_of_memory(sizeof entry));
+}
+
+inline status add_dataset(imatrix_draft& draft, std::string_view name) noexcept {
+    const std::size_t at = draft.datasets.size();
+    if (!put_text(draft.datasets, name)) {
+        draft.datasets.cut(at);
+        return out_of_memory(8 + name.size());
+    }
+    draft.last_dataset = at + 8;
+    ++draft.dataset_count;
+    return {};
+}
+
+/// The entries by name, as llama-imatrix writes them.
+inline status order_sums(const imatrix_draft& draft, buffer<std::size_t>& order) noexcept {
+    const auto name_of = [&](std::size_t i) { return draft.entries[i].name(); };
+    if (draft.entries.size() == 0) return error{errc::argument, "no entries", "imatrix", {}};
+    if (!sort_names(order, draft.entries.size(), name_of)) return out_of_memory(draft.entries.size() * sizeof(std::size_t));
+    const std::size_t p = find_duplicate(order, name_of);
+    if (p == order.size()) return {};
+    return error{errc::argument, "#{0} and #{1} have the same name", "imatrix", {order[p], order[p + 1]}};
+}
+
+/// Sends value(0) .. value(count - 1) as little-endian floats, in pieces: send(bytes).
+template <class Value, class Send> status send_floats(std::size_t count, const Value& value, const Send& send) noexcept {
+    std::byte piece[1024];
+    for (std::size_t i = 0; i < count;) {
+        std::size_t used = 0;
+        for (; i < count && used < sizeof piece; ++i, used += 4) store_little(piece + used, bits_of(value(i)), 4);
+        if (status s = send(std::span<const std::byte>(piece, used)); !s) return s;
+    }
+    return {};
+}
+
+inline status plan_imatrix(const imatrix_draft& draft, gguf_draft& file) noexcept {
+    const gguf_value datasets{gguf_type::array, gguf_type::string, draft.dataset_count, draft.datasets.view()};
+    if (!file.text.append(draft.metadata.text.view()) || !file.sets.append(draft.metadata.sets.view()))
+        return out_of_memory(draft.metadata.text.size());
+    if (status s = set_one(file, "general.type", gguf_type::string, std::string_view("imatrix")); !s) return s;
+    if (status s = copy_pair(file, "imatrix.datasets", datasets); !s) return s;
+    if (status s = set_one(file, "imatrix.chunk_count", gguf_type::u32, draft.chunk_count); !s) return s;
+    return set_one(file, "imatrix.chunk_size", gguf_type::u32, draft.chunk_size);
+}
+
+inline status write_imatrix_gguf(const imatrix_draft& draft, sink_ref sink) noexcept {
+    buffer<std::size_t> order;
+    if (status s = order_sums(draft, order); !s) return s;
+    gguf_draft file;
+    if (status s = plan_imatrix(draft, file); !s) return s;
+    constexpr std::string_view suffixes[2] = {".in_sum2", ".counts"};
+    // Each entry is two tensors: visit(name, values, number of rows).
+    const auto for_each_part = [&](const auto& visit) -> status {
+        for (std::size_t p = 0; p < order.size(); ++p) {
+            const imatrix_sums& e = draft.entries[order[p]];
+            for (std::size_t part = 0; part < 2; ++part) {
+                char name[gguf_name_limit];
+                std::memcpy(name, e.text.data(), e.text_bytes);
+                std::memcpy(name + e.text_bytes, suffixes[part].data(), suffixes[part].size());
+                const std::string_view full(name, e.text_bytes + suffixes[part].size());
+                if (status s = visit(full, part == 0 ? e.sums : e.counts, e.counts.size()); !s) return s;
+            }
+        }
+        return {};
+    };
+    const status planned = for_each_part([&](std::string_view name, std::span<const float> values, std::size_t rows) {
+        const std::uint64_t ne[2] = {values.size() / rows, rows};
+        return plan_tensor(file, name, 0, std::span(ne).first(rows == 1 ? 1 : 2));  // ggml drops a last dimension of 1
+    });
+    if (!planned) return planned;
+    if (status s = begin_file(file, sink); !s) return s;
+    const status written = for_each_part([&](std::string_view name, std::span<const float> values, std::size_t) {
+        const auto value = [&](std::size_t i) { return values[i]; };
+        return send_floats(values.size(), value, [&](std::span<const std::byte> piece) { return write_piece(file, name, piece); });
+    });
+    return written ? finish_file(file) : written;
+}
+
+/// Chunks that a weight has seen, rounded up; 0: none of its matrices was seen at all. error: overflow.
+inline status count_chunks(const imatrix_sums& e, std::uint32_t chunk_size, std::uint32_t& chunks) noexcept {
+    float most = 0;
+    for (const float count : e.counts) most = larger(most, count);
+    const std::uint64_t size = chunk_size != 0 ? chunk_size : 1;
+    const std::uint64_t whole = static_cast<std::uint64_t>(smaller(most, 0x1p62f));
+    const std::uint64_t tokens = whole + (static_cast<float>(whole) < most);
+    const std::uint64_t n = divide_up(tokens, size);
+    if (n > 0x7FFFFFFF || e.sums.size() > 0x7FFFFFFF)
+        return error{errc::overflow, "{0} chunks and {1} values: the older form counts to 2^31 - 1", "imatrix", {n, e.sums.size()}};
+    chunks = static_cast<std::uint32_t>(n);
+    return {};
+}
+
+/// A value of the older form: the mean of all inputs of a column, times the weight's chunks.
+[[nodiscard]] inline float mean_times(float sum, float count, std::uint32_t chunks) noexcept {
+    return (count > 0 ? sum / count : 1.0f) * static_cast<float>(chunks);
+}
+
+inline status check_legacy(const imatrix_draft& draft, const buffer<std::size_t>& order, std::uint32_t& count) noexcept {
+    count = 0;
+    for (std::size_t p = 0; p < order.size(); ++p) {
+        const imatrix_sums& e = draft.entries[order[p]];
+        std::uint32_t chunks = 0;
+        if (status s = count_chunks(e, draft.chunk_size, chunks); !s) return s;
+        count += chunks != 0;
+        const std::size_t cols = e.sums.size() / e.counts.size();
+        for (std::size_t i = 0; i < e.sums.size(); ++i)
+            if (!is_finite(mean_times(e.sums[i], e.counts[i / cols], chunks)))
+                return error{errc::overflow, "value {0} of matrix {1} overflows in the older form", "imatrix", {i % cols, i / cols}};
+    }
+    if (count == 0) return error{errc::argument, "no entry has seen an input", "imatrix", {}};
+    if (draft.dataset_count == 0 || draft.datasets.size() - draft.last_dataset <= 0x7FFFFFFF) return {};
+    return error{errc::overflow, "a data set's name of {0} bytes", "imatrix", {draft.datasets.size() - draft.last_dataset}};
+}
+
+inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) noexcept {
+    buffer<std::size_t> order;
+    std::uint32_t count = 0;
+    if (status s = order_sums(draft, order); !s) return s;
+    if (status s = check_legacy(draft, order, count); !s) return s;
+    const auto send = [&](std::span<const std::byte> bytes) -> status {
+        if (bytes.empty() || sink(bytes)) return {};
+        return error{errc::io, "the sink refused {0} bytes", "imatrix_writer", {bytes.size()}};
+    };
+    const auto send_number = [&](std::uint64_t n) {
+        std::byte raw[4];
+        store_little(raw, n, 4);
+        return send(raw);
+    };
+    if (status s = send_number(count); !s) return s;
+    for (std::size_t p = 0; p < order.size(); ++p) {
+        const imatrix_sums& e = draft.entries[order[p]];
+        const std::size_t cols = e.sums.size() / e.counts.size();
+        std::uint32_t chunks = 0;
+        if (status s = count_chunks(e, draft.chunk_size, chunks); !s) return s;
+        if (chunks == 0) continue;
+        if (status s = send_number(e.text_bytes); !s) return s;
+        if (status s = send(bytes_of(e.name())); !s) return s;
+        if (status s = send_number(chunks); !s) return s;
+        if (status s = send_number(e.sums.size()); !s) return s;
+        const auto value = [&](std::size_t i) { return mean_times(e.sums[i], e.counts[i / cols], chunks); };
+        if (status s = send_floats(e.sums.size(), value, send); !s) return s;
+    }
+    const std::span<const std::byte> dataset = draft.datasets.view().subspan(draft.last_dataset);
+    if (status s = send_number(draft.chunk_count); !s) return s;
+    if (status s = send_number(dataset.size()); !s) return s;
+    return send(dataset);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the writer as it was.
+class imatrix_writer {
+public:
+    /// Adds a weight.
+    ///
+    /// name     of its tensor, 1 to 55 bytes, none of them zero
+    /// in_sum2  (matrices, cols): for each column the sum of the squares of its inputs. Borrowed until the file is written
+    /// counts   how many inputs each matrix has seen. Borrowed
+    /// error    malformed for the name; importance for a number that is negative, not finite or whose mean is not, and for sizes
+    QLIB_INLINE status add(std::string_view name, std::span<const float> in_sum2, std::span<const float> counts) noexcept {
+        return detail::add_sums(draft_, name, in_sum2, counts);
+    }
+    /// Names a text that was used. The older form keeps the last.
+    QLIB_INLINE status add_dataset(std::string_view name) noexcept { return detail::add_dataset(draft_, name); }
+    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs in chunks; with a size of 0 it counts tokens.
+    QLIB_INLINE void set_chunks(std::uint32_t count, std::uint32_t size) noexcept {
+        draft_.chunk_count = count;
+        draft_.chunk_size = size;
+    }
+    /// Metadata of the GGUF form, as gguf_writer::set; the keys that the form itself needs are set last.
+    template <gguf_number T> QLIB_INLINE status set(std::string_view key, T value) noexcept {
+        return detail::set_one(draft_.metadata, key, detail::gguf_type_of<T>(), value);
+    }
+    QLIB_INLINE status set(std::string_view key, std::string_view value) noexcept {
+        return detail::set_one(draft_.metadata, key, gguf_type::string, value);
+    }
+    QLIB_INLINE status set(std::string_view key, const char* value) noexcept { return set(key, std::string_view(value)); }
+    QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept {
+        return detail::copy_pair(draft_.metadata, key, value);
+    }
+
+    /// Writes the GGUF form: the entries sorted by name, each as the tensors NAME.in_sum2 and NAME.counts.
+    /// error: argument for no entries or a name given twice; io
+    QLIB_INLINE status write_gguf(sink_ref sink) const noexcept { return detail::write_imatrix_gguf(draft_, sink); }
+    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights of which none has seen
+    /// anything are left out.
+    /// error: argument for no such entries or a name given twice; overflow; io
+    QLIB_INLINE status write_legacy(sink_ref sink) const noexcept { return detail::write_imatrix_legacy(draft_, sink); }
+
+private:
+    detail::imatrix_draft draft_;
+};
+
+}  // namespace qlib::inline v0
+// safetensors files: reading (safetensors_file), writing (safetensors_writer), and the index of a model in several files.
+// model.safetensors.index.json: which file of a model in several files holds which tensor.
+
+namespace qlib::inline v0 {
+
+/// A tensor and the name of the file that holds it.
+struct safetensors_location { std::string_view tensor, file; };
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+struct safetensors_index_tables {
+    json_value document;
+    growing<safetensors_location> locations;  // in the file's order
+    growing<std::string_view> files;          // each once, sorted
+    buffer<std::size_t> tensor_order;
+    string_room names;
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status parse_index(std::string_view text, safetensors_index_tables& tables, std::string_view* culprit) noexcept;
+[[nodiscard]] inline std::size_t find_location(const safetensors_index_tables& tables, std::string_view tensor) noexcept {
+    return find_name(tables.tensor_order, tensor, [&](std::size_t i) { return tables.locations[i].tensor; });
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A parsed index. Names without escapes point into the parsed text, which must outlive it. That a file holds the tensors that the
+/// index promises is for the caller to check, when the file is open.
+class safetensors_index {
+public:
+    QLIB_INLINE safetensors_index(safetensors_index&&) noexcept = default;
+    QLIB_INLINE safetensors_index& operator=(safetensors_index&&) noexcept = default;
+    /// Reads an index.
+    ///
+    /// text     the whole file
+    /// culprit  set to the tensor or key that an error speaks of, as the file spells it, else emptied
+    /// error    malformed or truncated, for JSON that is none, no weight_map, or a file that is not one of the same folder; memory
+    [[nodiscard]] QLIB_INLINE static result<safetensors_index> parse(std::string_view text,
+                                                                     std::string_view* culprit = nullptr) noexcept {
+        safetensors_index parsed;
+        if (const status s = detail::parse_index(text, parsed.tables_, culprit); !s) return s.error();
+        return parsed;
+    }
+
+    /// All tensors, in the file's order.
+    [[nodiscard]] QLIB_INLINE std::span<const safetensors_location> tensors() const noexcept { return tables_.locations.view(); }
+    /// The files, sorted by name. Names of files in the index's own folder: no separator, no "..", no drive.
+    [[nodiscard]] QLIB_INLINE std::span<const std::string_view> files() const noexcept { return tables_.files.view(); }
+    /// The file that holds a tensor; empty when the index does not know it.
+    [[nodiscard]] QLIB_INLINE std::string_view find(std::string_view tensor) const noexcept {
+        const std::size_t i = detail::find_location(tables_, tensor);
+        return i < tables_.locations.size() ? tables_.locations[i].file : std::string_view();
+    }
+    /// The sum of all tensors' bytes as the index claims it: often wrong, only good for a progress bar. error: malformed when it has none.
+    [[nodiscard]] QLIB_INLINE result<std::uint64_t> total_size() const noexcept {
+        return tables_.document["metadata"]["total_size"].as_uint();
+    }
+
+private:
+    QLIB_INLINE safetensors_index() noexcept = default;
+    detail::safetensors_index_tables tables_;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or control character, and not "." or "..".
+[[nodiscard]] inline bool is_plain_file_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() > 255 || name == "." || name == "..") return false;
+    for (const char c : name)
+        if (c == '/' || c == '\\' || c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return false;
+    return true;
+}
+
+/// "model-00002-of-00003.safetensors" for file 2 of 3, in `room`; "model.safetensors" when there is but one.
+/// Returns the part of `room` that was used; what does not fit is cut: 48 chars always do.
+[[nodiscard]] inline std::string_view shard_name(std::uint64_t number, std::uint64_t count, std::span<char> room) noexcept {
+    std::size_t at = 0;
+    const auto put = [&](char c) { if (at < room.size()) room[at++] = c; };
+    const auto text = [&](std::string_view s) { for (const char c : s) put(c); };
+    const auto five = [&](std::uint64_t n) {
+        char digits[20];
+        std::size_t length = 0;
+        for (; n != 0 || length < 5; n /= 10) digits[length++] = static_cast<char>('0' + n % 10);
+        while (length != 0) put(digits[--length]);
+    };
+    text("model");
+    if (count > 1) {
+        put('-');
+        five(number);
+        text("-of-");
+        five(count);
+    }
+    text(".safetensors");
+    return {room.data(), at};
+}
+
+/// Writes the text of an index.
+///
+/// out      gets as much as fits; may be empty
+/// returns  the chars of the whole text, also where they did not fit
+/// error    argument, sizes {position}: a file name that is not plain, a tensor name that is not UTF-8 or was there before; memory
+[[nodiscard]] inline result<std::size_t> write_safetensors_index(std::span<const safetensors_location> tensors,
+                                                                 std::uint64_t total_size, std::span<char> out) noexcept;
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The distinct files, sorted. False without memory.
+[[nodiscard]] inline bool list_files(safetensors_index_tables& tables) noexcept {
+    const auto file_of = [&](std::size_t i) { return tables.locations[i].file; };
+    buffer<std::size_t> order;
+    if (!sort_names(order, tables.locations.size(), file_of)) return false;
+    for (std::size_t p = 0; p < order.size(); ++p)
+        if ((p == 0 || file_of(order[p]) != file_of(order[p - 1])) && !tables.files.append(file_of(order[p]))) return false;
+    return true;
+}
+
+inline status parse_index(std::string_view text, safetensors_index_tables& tables, std::string_view* culprit) noexcept {
+    const auto parsed = json_value::parse(text, culprit);
+    if (!parsed) return json_error(parsed.error(), "index");
+    tables.document = *parsed;
+    const json_value map = tables.document["weight_map"];
+    if (map.type() != json_type::object) return error{errc::malformed, "a map from tensors to files is needed", "weight_map", {}};
+    for (const json_member m : map.members()) {
+        if (culprit != nullptr) *culprit = m.key.text.substr(1, m.key.text.size() - 2);
+        safetensors_location l;
+        if (m.value.type() != json_type::string) return error{errc::malformed, "the name of a file is needed", "weight_map", {}};
+        if (!tables.names.decode(m.key.text, text.size(), l.tensor) || !tables.names.decode(m.value.text, text.size(), l.file) ||
+            !tables.locations.append(l))
+            return out_of_memory(text.size());
+        if (!is_plain_file_name(l.file)) return error{errc::malformed, "the file is not one of the same folder", "weight_map", {}};
+    }
+    if (culprit != nullptr) *culprit = {};
+    const auto name_of = [&](std::size_t i) { return tables.locations[i].tensor; };
+    const bool done = sort_names(tables.tensor_order, tables.locations.size(), name_of) && list_files(tables);
+    return done ? status{} : status(out_of_memory(text.size()));
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+inline result<std::size_t> write_safetensors_index(std::span<const safetensors_location> tensors, std::uint64_t total_size,
+                                                   std::span<char> out) noexcept {
+    const auto refused = [](const char* rule, std::size_t i) { return error{errc::argument, rule, "index", {i}}; };
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+        if (!is_plain_file_name(tensors[i].file) || !detail::is_utf8(tensors[i].file))
+            return refused("#{0} has no plain file name", i);
+        if (!detail::is_utf8(tensors[i].tensor)) return refused("#{0} has a name that is not UTF-8", i);
+    }
+    detail::buffer<std::size_t> order;
+    const auto name_of = [&](std::size_t i) { return tensors[i].tensor; };
+    if (!detail::sort_names(order, tensors.size(), name_of)) return detail::out_of_memory(tensors.size() * sizeof(std::size_t));
+    if (const std::size_t p = detail::find_duplicate(order, name_of); p != order.size())
+        return refused("#{0} has a name that was there before", order[p + 1]);
+    detail::json_writer json(out);
+    json.open('{');
+    json.key("metadata");
+    json.open('{');
+    json.key("total_size");
+    json.integer(total_size);
+    json.close('}');
+    json.key("weight_map");
+    json.open('{');
+    for (std::size_t p = 0; p < order.size(); ++p) {
+        json.key(tensors[order[p]].tensor);
+        json.string(tensors[order[p]].file);
+    }
+    json.close('}');
+    json.close('}');
+    return json.size();
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are collected first; then the header
+// goes out, and the tensors' data stream through in pieces of any size, in the order that the format's own writer has.
+//
+//   qlib::safetensors_writer out;
+//   check(out.set_metadata("format", "pt"));
+//   check(out.add_tensor("lm_head.weight", qlib::safetensors_type::bf16, std::array<std::uint64_t, 2>{rows, cols}));
+//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size(); };
+//   check(out.begin(sink));
+//   for (const qlib::safetensors_tensor& t : out.tensors()) check(out.write(t.name, data_of(t.name)));
+//   check(out.finish());
+
+namespace qlib::inline v0::detail {
+
+/// What a writer knows and where it stands.
+struct safetensors_draft {
+    enum class stage : std::uint8_t { collecting, writing, finished, failed };
+    /// A tensor or a metadata pair: its text lies in `text`, its shape in `dims`.
+    struct tensor { std::size_t name_at, name_bytes, dims_at, n_dims; std::uint64_t bytes; safetensors_type type; };
+    struct pair { std::size_t at, key_bytes, value_bytes; };
+    growing<char> text;
+    growing<std::uint64_t> dims;
+    growing<tensor> tensors;
+    growing<pair> metadata;
+    buffer<safetensors_tensor> ordered;  // in the order of writing; after begin()
+    sink_ref sink;
+    std::uint64_t file_size = 0;
+    std::size_t next = 0;    // the tensor that is being written
+    std::uint64_t done = 0;  // bytes of it
+    stage at = stage::collecting;
+
+    [[nodiscard]] QLIB_INLINE std::string_view name(const tensor& t) const noexcept {
+        return {text.data() + t.name_at, t.name_bytes};
+    }
+    [[nodiscard]] QLIB_INLINE std::string_view key(const pair& p) const noexcept { return {text.data() + p.at, p.key_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view value(const pair& p) const noexcept {
+        return {text.data() + p.at + p.key_bytes, p.value_bytes};
+    }
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status check_stage(const safetensors_draft& draft, safetensors_draft::stage needed) noexcept {
+    using enum safetensors_draft::stage;
+    if (draft.at == needed) return {};
+    switch (draft.at) {
+    case collecting: return error{errc::argument, "the header is not written yet: call begin() first", "safetensors_writer", {}};
+    case writing: return error{errc::argument, "the header is already written", "safetensors_writer", {}};
+    case finished: return error{errc::argument, "the file is already finished", "safetensors_writer", {}};
+    default: return error{errc::io, "an earlier write failed", "safetensors_writer", {}};
+    }
+}
+
+[[nodiscard]] inline bool append_text(growing<char>& to, std::string_view text) noexcept {
+    return to.append(std::span<const char>(text.data(), text.size()));
+}
+
+/// A later pair with the same key replaces the earlier one.
+inline status set_pair(safetensors_draft& draft, std::string_view key, std::string_view value) noexcept {
+    if (status s = check_stage(draft, safetensors_draft::stage::collecting); !s) return s;
+    if (!is_utf8(key) || !is_utf8(value)) return error{errc::argument, "a key or value that is not UTF-8", "metadata", {}};
+    const std::size_t start = draft.text.size();
+    const safetensors_draft::pair pair{start, key.size(), value.size()};
+    for (std::size_t i = 0; i < draft.metadata.size(); ++i) {
+        if (draft.key(draft.metadata[i]) != key) continue;
+        if (!append_text(draft.text, key) || !append_text(draft.text, value))
+            return draft.text.cut(start), out_of_memory(key.size() + value.size());
+        draft.metadata[i] = pair;
+        return {};
+    }
+    if (append_text(draft.text, key) && append_text(draft.text, value) && draft.metadata.append(pair)) return {};
+    draft.text.cut(start);
+    return out_of_memory(key.size() + value.size());
+}
+
+inline status plan_tensor(safetensors_draft& draft, std::string_view name, safetensors_type type,
+                          std::span<const std::uint64_t> shape) noexcept {
+    const std::size_t index = draft.tensors.size(), text_start = draft.text.size(), dims_start = draft.dims.size();
+    if (status s = check_stage(draft, safetensors_draft::stage::collecting); !s) return s;
+    if (name == "__metadata__") return safetensors_error(errc::argument, "#{3} has the name of the metadata", index);
+    if (!is_utf8(name)) return safetensors_error(errc::argument, "#{3} has a name that is not UTF-8", index);
+    if (name.find('\0') != std::string_view::npos)
+        return safetensors_error(errc::argument, "#{3} has a zero byte in its name", index);
+    if (safetensors_bits(type) == 0) return safetensors_error(errc::argument, "#{3} has an unknown type", index);
+    safetensors_draft::tensor t{text_start, name.size(), dims_start, shape.size(), 0, type};
+    bool whole = true;
+    if (!measure_shape(type, shape, t.bytes, whole))
+        return safetensors_error(errc::shape, "#{3} has dimensions whose product overflows", index);
+    if (!whole) return safetensors_error(errc::shape, "#{3} has elements that do not fill bytes", index);
+    if (append_text(draft.text, name) && draft.dims.append(shape) && draft.tensors.append(t)) return {};
+    draft.text.cut(text_start);
+    draft.dims.cut(dims_start);
+    return out_of_memory(name.size() + shape.size_bytes());
+}
+
+/// Refuses equal names, and lays the tensors out: types in descending order, then names.
+inline status place_planned(safetensors_draft& draft, std::uint64_t& end) noexcept {
+    const std::size_t count = draft.tensors.size();
+    const auto name_of = [&](std::size_t i) { return draft.name(draft.tensors[i]); };
+    buffer<std::size_t> order;
+    if (!sort_names(order, count, name_of) || !draft.ordered.allocate(count))
+        return out_of_memory(count * sizeof(safetensors_tensor));
+    if (const std::size_t p = find_duplicate(order, name_of); p != count)
+        return safetensors_error(errc::argument, "#{0} and #{3} have the same name", order[p + 1], order[p]);
+    sort_indices(order, [&](std::size_t i, std::size_t j) {
+        const safetensors_type a = draft.tensors[i].type, b = draft.tensors[j].type;
+        return a != b ? a > b : compare_names(name_of(i), name_of(j)) < 0;
+    });
+    end = 0;
+    for (std::size_t p = 0; p < count; ++p) {
+        const safetensors_draft::tensor& t = draft.tensors[order[p]];
+        draft.ordered[p] = {draft.name(t), t.type, draft.dims.view().subspan(t.dims_at, t.n_dims), end, t.bytes, {}};
+        end = saturating_add(end, t.bytes);
+        if (end > safetensors_size_limit)
+            return safetensors_error(errc::shape, "#{3} makes the file larger than {0} bytes", order[p], safetensors_size_limit);
+    }
+    return {};
+}
+
+inline void write_header(const safetensors_draft& draft, json_writer& json) noexcept {
+    json.open('{');
+    if (draft.metadata.size() != 0) {
+        json.key("__metadata__");
+        json.open('{');
+        for (const safetensors_draft::pair& p : draft.metadata.view()) {
+            json.key(draft.key(p));
+            json.string(draft.value(p));
+        }
+        json.close('}');
+    }
+    for (std::size_t i = 0; i < draft.ordered.size(); ++i) {
+        const safetensors_tensor& t = draft.ordered[i];
+        json.key(t.name);
+        json.open('{');
+        json.key("dtype");
+        json.string(safetensors_name(t.type));
+        json.key("shape");
+        json.open('[');
+        for (const std::uint64_t n : t.shape) json.integer(n);
+        json.close(']');
+        json.key("data_offsets");
+        json.open('[');
+        json.integer(t.offset);
+        json.integer(t.offset + t.bytes);
+        json.close(']');
+        json.close('}');
+    }
+    json.close('}');
+}
+
+inline status send(safetensors_draft& draft, std::span<const std::byte> bytes) noexcept {
+    if (draft.sink(bytes)) return {};
+    draft.at = safetensors_draft::stage::failed;
+    return error{errc::io, "the sink refused {0} bytes", "safetensors_writer", {bytes.size()}};
+}
+
+/// Tensors without bytes have nothing to wait for.
+inline void skip_empty(safetensors_draft& draft) noexcept {
+    while (draft.next < draft.ordered.size() && draft.ordered[draft.next].bytes == 0) ++draft.next;
+}
+
+inline status begin_file(safetensors_draft& draft, sink_ref sink) noexcept {
+    if (status s = check_stage(draft, safetensors_draft::stage::collecting); !s) return s;
+    std::uint64_t data_bytes = 0;
+    if (status s = place_planned(draft, data_bytes); !s) return s;
+    json_writer counted({});
+    write_header(draft, counted);
+    const std::size_t length = round_up(counted.size(), 8);  // so that the data are aligned to 8 bytes
+    if (length > safetensors_header_limit)
+        return error{
+            errc::shape, "a header of {0} bytes, readers accept {1}", "safetensors_writer", {length, safetensors_header_limit}};
+    buffer<char> head;
+    if (!head.allocate(8 + length)) return out_of_memory(8 + length);
+    store_little(reinterpret_cast<std::byte*>(head.data()), length, 8);
+    std::memset(head.data() + 8, ' ', length);
+    json_writer json({head.data() + 8, length});
+    write_header(draft, json);
+    draft.sink = sink;
+    draft.at = safetensors_draft::stage::writing;
+    draft.file_size = 8 + length + data_bytes;
+    skip_empty(draft);
+    return send(draft, bytes_of({head.data(), head.size()}));
+}
+
+inline status write_piece(safetensors_draft& draft, std::string_view name, std::span<const std::byte> piece) noexcept {
+    if (status s = check_stage(draft, safetensors_draft::stage::writing); !s) return s;
+    if (piece.empty()) return {};
+    if (draft.next == draft.ordered.size())
+        return error{errc::shape, "all tensors are complete, {0} bytes are left over", "tensor data", {piece.size()}};
+    const safetensors_tensor& t = draft.ordered[draft.next];
+    if (name != t.name)
+        return error{errc::argument,
+                     "data for another tensor than #{3} of tensors(), which is next",
+                     "tensor data",
+                     {0, 0, 0, draft.next}};
+    if (piece.size() > t.bytes - draft.done)
+        return error{errc::shape, "{0} bytes more, but #{3} of tensors() lacks only {1} of its {2}", "tensor data",
+                     {piece.size(), t.bytes - draft.done, t.bytes, draft.next}};
+    if (status s = send(draft, piece); !s) return s;
+    draft.done += piece.size();
+    if (draft.done != t.bytes) return {};
+    draft.done = 0;
+    ++draft.next;
+    skip_empty(draft);
+    return {};
+}
+
+inline status finish_file(safetensors_draft& draft) noexcept {
+    if (status s = check_stage(draft, safetensors_draft::stage::writing); !s) return s;
+    if (draft.next != draft.ordered.size())
+        return error{errc::shape, "#{3} of tensors() has {0} of its {1} bytes", "tensor data",
+                     {draft.done, draft.ordered[draft.next].bytes, 0, draft.next}};
+    draft.at = safetensors_draft::stage::finished;
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink refused.
+class safetensors_writer {
+public:
+    /// A pair of `__metadata__`; transformers wants {"format", "pt"}. Setting a key again replaces its value.
+    /// error: argument, for text that is not UTF-8
+    QLIB_INLINE status set_metadata(std::string_view key, std::string_view value) noexcept {
+        return detail::set_pair(draft_, key, value);
+    }
+
+    /// Announces a tensor, in any order.
+    ///
+    /// name    UTF-8 without zero bytes; begin() refuses a name that was given twice
+    /// shape   the row length last: {rows, cols}
+    /// error   argument or shape, sizes[3] being the tensor's index
+    QLIB_INLINE status add_tensor(std::string_view name, safetensors_type type, std::span<const std::uint64_t> shape) noexcept {
+        return detail::plan_tensor(draft_, name, type, shape);
+    }
+
+    /// Writes the header, whose end is aligned to 8 bytes. No set_metadata() or add_tensor() after it.
+    QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
+    /// All tensors in the order in which write() wants their data: types descending, then names. Empty before begin(). `data` is empty.
+    [[nodiscard]] QLIB_INLINE std::span<const safetensors_tensor> tensors() const noexcept {
+        return {draft_.ordered.data(), draft_.at != detail::safetensors_draft::stage::collecting ? draft_.ordered.size() : 0};
+    }
+    /// Writes the next bytes of a tensor's data: the tensors in the order of tensors(), each complete before the next.
+    ///
+    /// error   argument: another tensor's turn; shape: more bytes than it has; io: the sink refused
+    QLIB_INLINE status write(std::string_view name, std::span<const std::byte> piece) noexcept {
+        return detail::write_piece(draft_, name, piece);
+    }
+    /// Says that the file is complete. error: shape when data are missing.
+    QLIB_INLINE status finish() noexcept { return detail::finish_file(draft_); }
+
+    /// Bytes of the whole file; known after begin().
+    [[nodiscard]] QLIB_INLINE std::uint64_t file_size() const noexcept { return draft_.file_size; }
+
+private:
+    detail::safetensors_draft draft_;
+};
+
+}  // namespace qlib::inline v0
 // describe<F>(): a format as a constexpr value, and as JSON that a reader in any language can decode its bytes by.
 //
 // A matrix of rows x cols: all blocks row by row in each plane, then the outer values of its tiles, row-major, then `tensor_bytes`. A row is
@@ -8008,175 +11925,13 @@ private:
 // of a row holds n < block_weights weights: as many bytes of codes as n codes fill, later fields of its plane close up.
 //
 // Weight i of a block, in group g = i / group:
-//     l = levels[code i]     where codes_are_levels
+//     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
 //     s = scales[g]          scales[0] * subs[g] of two levels; without the field 1, or the outer scale where outer does not multiply
 //     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of two levels
 //                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
 // Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
-// JSON into a caller's buffer. No heap: what does not fit is only counted.
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ... * 10^point.
-struct decimal {
-    std::array<std::uint8_t, 160> digit{};  // exact on the way there: 8 digits, and one more for each of 149 halvings
-    int count = 0, point = 0;
-
-    constexpr explicit decimal(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), exponent = u >> 23 & 255;
-        std::uint32_t m = (u & 0x7FFFFFu) | (exponent != 0 ? 0x800000u : 0u);
-        if (m == 0) return;
-        for (std::uint32_t rest = m; rest != 0; rest /= 10) ++count;
-        for (int i = count; i-- > 0; m /= 10) digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(m % 10);
-        point = count;
-        int shift = static_cast<int>(exponent != 0 ? exponent : 1) - 150;
-        for (; shift > 0; --shift) twice();
-        for (; shift < 0; ++shift) halve();
-        round(9);
-        while (count > 0 && digit[static_cast<std::size_t>(count - 1)] == 0) --count;
-    }
-
-private:
-    constexpr void insert_one() noexcept {
-        for (int i = count++; i > 0; --i) digit[static_cast<std::size_t>(i)] = digit[static_cast<std::size_t>(i - 1)];
-        digit[0] = 1;
-        ++point;
-    }
-    constexpr void twice() noexcept {
-        unsigned carry = 0;
-        for (int i = count; i-- > 0;) {
-            const unsigned v = 2u * digit[static_cast<std::size_t>(i)] + carry;
-            digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(v % 10);
-            carry = v / 10;
-        }
-        if (carry != 0) insert_one();
-    }
-    constexpr void halve() noexcept {
-        unsigned carry = 0;
-        for (int i = 0; i < count; ++i) {
-            const unsigned v = 10u * carry + digit[static_cast<std::size_t>(i)];
-            digit[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(v / 2);
-            carry = v % 2;
-        }
-        if (carry != 0) digit[static_cast<std::size_t>(count++)] = 5;
-        if (digit[0] != 0) return;
-        for (int i = 1; i < count; ++i) digit[static_cast<std::size_t>(i - 1)] = digit[static_cast<std::size_t>(i)];
-        --count;
-        --point;
-    }
-    constexpr void round(int most) noexcept {
-        if (count <= most) return;
-        bool up = digit[static_cast<std::size_t>(most)] >= 5;
-        count = most;
-        for (int i = most; up && i-- > 0;) {
-            std::uint8_t& d = digit[static_cast<std::size_t>(i)];
-            up = d == 9;
-            d = static_cast<std::uint8_t>(up ? 0 : d + 1);
-        }
-        if (up) insert_one();
-    }
-};
-
-/// Writes values one after another; commas come by themselves.
-class json_writer {
-public:
-    constexpr explicit json_writer(std::span<char> out) noexcept : out_(out) {}
-    /// Characters so far, those that did not fit included.
-    [[nodiscard]] constexpr std::size_t size() const noexcept { return at_; }
-
-    constexpr void open(char bracket) noexcept {
-        next();
-        put(bracket);
-        first_ = true;
-    }
-    constexpr void close(char bracket) noexcept {
-        put(bracket);
-        first_ = false;
-    }
-    constexpr void key(std::string_view name) noexcept {
-        string(name);
-        put(':');
-        first_ = true;
-    }
-    constexpr void string(std::string_view text) noexcept {
-        constexpr char hex[] = "0123456789abcdef";
-        next();
-        put('"');
-        for (const char c : text) {
-            const auto u = static_cast<unsigned char>(c);
-            if (u < 0x20) {
-                put("\\u00");
-                put(hex[u >> 4]);
-                put(hex[u & 15]);
-                continue;
-            }
-            if (c == '"' || c == '\\') put('\\');
-            put(c);
-        }
-        put('"');
-    }
-    constexpr void boolean(bool b) noexcept {
-        next();
-        put(b ? std::string_view("true") : std::string_view("false"));
-    }
-    template <std::integral T> constexpr void integer(T v) noexcept {
-        next();
-        if (v < 0) put('-');
-        digits(v < 0 ? 0 - static_cast<std::uint64_t>(v) : static_cast<std::uint64_t>(v));
-    }
-    /// Nine significant digits, which give the same float back. JSON has no number for NaN and infinities: strings.
-    constexpr void number(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), magnitude = u & 0x7FFFFFFFu;
-        if (magnitude > 0x7F800000u) return string("nan");
-        if (magnitude == 0x7F800000u) return string(u >> 31 != 0 ? "-inf" : "inf");
-        next();
-        if (u >> 31 != 0) put('-');
-        write(decimal(std::bit_cast<float>(magnitude)));
-    }
-
-private:
-    constexpr void put(char c) noexcept {
-        if (at_ < out_.size()) out_[at_] = c;
-        ++at_;
-    }
-    constexpr void put(std::string_view text) noexcept {
-        for (const char c : text) put(c);
-    }
-    constexpr void next() noexcept {
-        if (!first_) put(',');
-        first_ = false;
-    }
-    constexpr void digits(std::uint64_t v) noexcept {
-        char text[20]{};
-        std::size_t n = 0;
-        do { text[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
-        while (n != 0) put(text[--n]);
-    }
-    constexpr void digit_or_zero(const decimal& d, int i) noexcept {
-        put(static_cast<char>('0' + (i >= 0 && i < d.count ? d.digit[static_cast<std::size_t>(i)] : 0)));
-    }
-    constexpr void write(const decimal& d) noexcept {
-        const bool plain = d.point > -4 && d.point <= 9;
-        const int point = plain ? d.point : 1;
-        if (point <= 0) put('0');
-        for (int i = 0; i < point; ++i) digit_or_zero(d, i);
-        put('.');
-        const int end = d.count > point + 1 ? d.count : point + 1;
-        for (int i = point; i < end; ++i) digit_or_zero(d, i);
-        if (plain) return;
-        put('e');
-        if (d.point <= 0) put('-');
-        digits(static_cast<std::uint64_t>(d.point <= 0 ? 1 - d.point : d.point - 1));
-    }
-
-    std::span<char> out_;
-    std::size_t at_ = 0;
-    bool first_ = true;
-};
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0 {
 
@@ -8204,6 +11959,7 @@ struct description {
     form map{};
     std::span<const float> levels = {};             ///< all that a code can mean; infinities and NaN where a small float has them
     bool codes_are_levels = false;                  ///< code i means levels[i]; else codes are the format's own, as a lattice's
+    const char* code_type = "";                     ///< where a code is a number itself: its type; else empty
     std::size_t code_bits = 0;                      ///< 0: not known
     code_layout layout = code_layout::own;
     std::span<const plane> code_planes = {};        ///< of code_layout::planes
@@ -8227,7 +11983,7 @@ struct description {
     }
     /// Whether nothing in it is the format's own: a reader can decode all of it.
     [[nodiscard]] QLIB_INLINE constexpr bool complete() const noexcept {
-        bool all = codes_are_levels && layout != code_layout::own && !fields.empty() && outer.empty() == (outer_bytes + tensor_bytes == 0);
+        bool all = (codes_are_levels || *code_type != 0) && layout != code_layout::own && !fields.empty() && outer.empty() == (outer_bytes + tensor_bytes == 0);
         for (const described_field& f : fields) all = all && std::string_view(f.type) != "own";
         for (const described_field& f : outer) all = all && std::string_view(f.type) != "own";
         return all;
@@ -8351,9 +12107,10 @@ template <class F> inline constexpr auto described_outer = [] {
 
 template <class F> constexpr void describe_codes(description& d) noexcept {
     if constexpr (requires { F::grid::bits; }) d.code_bits = F::grid::bits;
+    if constexpr (requires { typename F::grid::number; }) d.code_type = scale_type_name<typename F::grid::number>;
     if constexpr (requires { typename F::bits; }) {
         using B = typename F::bits;
-        if constexpr (std::same_as<B, sequential>) d.layout = code_layout::sequential;
+        if constexpr (std::same_as<B, sequential> || std::same_as<B, little_endian>) d.layout = code_layout::sequential;
         else if constexpr (std::same_as<B, trits>) d.layout = code_layout::base3;
         else if constexpr (requires { { B::list[0] } -> std::same_as<const plane&>; }) {
             d.layout = code_layout::planes;
@@ -8440,7 +12197,7 @@ struct description_writer {
         out.key("codes");
         out.open('{');
         member("bits", d.code_bits);
-        member("meaning", d.codes_are_levels ? "levels" : "own");
+        member("meaning", d.codes_are_levels ? "levels" : *d.code_type != 0 ? d.code_type : "own");
         member("layout", name_of(d.layout));
         list("planes", d.code_planes, [&](const plane& p) {
             out.open('{');
@@ -8513,6 +12270,62 @@ constexpr std::size_t to_json(const description& d, std::span<char> out, std::st
 }  // namespace qlib::inline v0::inline QLIB_BASE
 // plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their own barrier.
 
+namespace qlib::inline v0::detail {
+
+/// The stages of a product, of whatever format, mode and room: what a plan and a job in a group hold. Trivially copyable.
+template <weight_source XT, weight_source YT> struct any_stages {
+    alignas(8) std::byte state[320] = {};
+    std::size_t (*tasks_of)(const std::byte* state, std::size_t stage) noexcept = nullptr;
+    void (*run_task)(const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
+                     const void* W) noexcept = nullptr;
+    void (*take_memory)(std::byte* state, workspace& activations, workspace& workers) noexcept = nullptr;
+    std::size_t stages = 0, activation_bytes = 0, worker_bytes = 0;
+    packed_like packing{};
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+template <block_format F, weight_source XT, weight_source YT, class Stages> any_stages<XT, YT> erase(const Stages& stages) noexcept {
+    static_assert(std::is_trivially_copyable_v<Stages> && sizeof(Stages) <= sizeof(any_stages<XT, YT>::state));
+    any_stages<XT, YT> any;
+    std::memcpy(any.state, &stages, sizeof stages);
+    any.tasks_of = [](const std::byte* state, std::size_t stage) noexcept { return reinterpret_cast<const Stages*>(state)->tasks(stage); };
+    any.run_task = [](const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
+                      const void* W) noexcept { reinterpret_cast<const Stages*>(state)->run(stage, task, worker, Y, X, *static_cast<const qview<F>*>(W)); };
+    any.take_memory = [](std::byte* state, workspace& activations, workspace& workers) noexcept { reinterpret_cast<Stages*>(state)->take(activations, workers); };
+    any.stages = 2;
+    any.activation_bytes = stages.activation_bytes();
+    any.worker_bytes = stages.worker_bytes();
+    any.packing = stages.packing();
+    return any;
+}
+
+/// The stages of Y = X * W^T for some workers. None where Y is empty; over no inputs one, of one task.
+template <block_format F, weight_source XT, weight_source YT>
+result<any_stages<XT, YT>> stages_of(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, std::size_t workers, const call& how) noexcept {
+    const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
+    if (!span) return span.error();
+    any_stages<XT, YT> none;
+    if (Y.rows == 0 || Y.cols == 0) return none;
+    if (X.cols == 0) {
+        none.stages = 1;
+        none.tasks_of = [](const std::byte*, std::size_t) noexcept { return std::size_t{1}; };
+        none.run_task = [](const std::byte*, std::size_t, std::size_t, std::size_t, const matrix_view<YT>& y, const matrix_view<const XT>&, const void*) noexcept { set_zero(y); };
+        none.take_memory = [](std::byte*, workspace&, workspace&) noexcept {};
+        return none;
+    }
+    const bool integer = uses_integers<F>(options.mode);
+    return with_room(how.room, [&](auto room) -> result<any_stages<XT, YT>> {
+        using Room = decltype(room);
+        if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
+        return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, workers, [](const auto& stages) { return erase<F, XT, YT>(stages); });
+    });
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
 namespace qlib::inline v0 {
 
 /// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its share of the tasks, then
@@ -8520,59 +12333,35 @@ namespace qlib::inline v0 {
 /// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
 template <block_format F, weight_source XT = float, weight_source YT = float> class qgemm_plan {
 public:
-    [[nodiscard]] std::size_t stages() const noexcept { return stages_; }
-    [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept { return tasks_(state_, stage); }
-    void run(std::size_t stage, std::size_t task, std::size_t worker) const noexcept { run_(state_, stage, task, worker, Y_, X_, W_); }
+    [[nodiscard]] QLIB_INLINE std::size_t stages() const noexcept { return stages_.stages; }
+    [[nodiscard]] QLIB_INLINE std::size_t tasks(std::size_t stage) const noexcept { return stages_.tasks_of(stages_.state, stage); }
+    QLIB_INLINE void run(std::size_t stage, std::size_t task, std::size_t worker) const noexcept {
+        stages_.run_task(stages_.state, stage, task, worker, Y_, X_, &W_);
+    }
     /// The scratch that planning asked for.
-    [[nodiscard]] std::size_t scratch_bytes() const noexcept { return scratch_; }
+    [[nodiscard]] QLIB_INLINE std::size_t scratch_bytes() const noexcept { return detail::workspace::asked(bytes()); }
 
     /// What plan_qgemm does.
-    [[nodiscard]] static result<qgemm_plan> make(matrix_view<YT> Y, matrix_view<const XT> X, qview<F> W, gemm_options options, std::size_t workers, const call& how) noexcept {
-        const auto span = detail::check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
-        if (!span) return span.error();
+    [[nodiscard]] QLIB_TAGGED static result<qgemm_plan> make(matrix_view<YT> Y, matrix_view<const XT> X, qview<F> W, gemm_options options, std::size_t workers, const call& how) noexcept {
         if (workers == 0) return error{errc::argument, "a plan needs a worker", "workers", {}};
+        const auto stages = detail::stages_of<F, XT, YT>(Y, X, W, options, workers, how);
+        if (!stages) return stages.error();
         qgemm_plan plan;
         plan.Y_ = Y;
         plan.X_ = X;
         plan.W_ = W;
-        if (Y.rows == 0 || Y.cols == 0) return plan;
-        if (X.cols == 0) {
-            plan.stages_ = 1;
-            plan.tasks_ = [](const std::byte*, std::size_t) noexcept { return std::size_t{1}; };
-            plan.run_ = [](const std::byte*, std::size_t, std::size_t, std::size_t, const matrix_view<YT>& y, const matrix_view<const XT>&, const qview<F>&) noexcept {
-                for (std::size_t j = 0; j < y.rows; ++j) std::memset(static_cast<void*>(y.row(j)), 0, y.cols * sizeof(YT));
-            };
-            return plan;
-        }
-        const bool integer = detail::uses_integers<F>(options.mode);
-        const status planned = detail::with_room(how.room, [&](auto room) -> status {
-            using Room = decltype(room);
-            if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", detail::path_of<Room, F>};
-            return detail::with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, workers, [&](auto stages) { return plan.keep(stages, how); });
-        });
-        if (!planned) return planned.error();
+        plan.stages_ = *stages;
+        if (plan.stages() == 0) return plan;
+        if (const status s = plan.memory_.open(how, plan.bytes()); !s) return s.error();
+        plan.stages_.take_memory(plan.stages_.state, plan.memory_, plan.memory_);
         return plan;
     }
 
 private:
-    qgemm_plan() noexcept = default;
-    template <class Stages> status keep(Stages& stages, const call& how) noexcept {
-        static_assert(std::is_trivially_copyable_v<Stages> && sizeof(Stages) <= sizeof state_);
-        scratch_ = detail::workspace::asked(stages.scratch());
-        if (const status s = memory_.open(how, stages.scratch()); !s) return s;
-        stages.take(memory_);
-        std::memcpy(state_, &stages, sizeof stages);
-        stages_ = 2;
-        tasks_ = [](const std::byte* state, std::size_t stage) noexcept { return reinterpret_cast<const Stages*>(state)->tasks(stage); };
-        run_ = [](const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& y, const matrix_view<const XT>& x,
-                  const qview<F>& w) noexcept { reinterpret_cast<const Stages*>(state)->run(stage, task, worker, y, x, w); };
-        return {};
-    }
+    QLIB_INLINE qgemm_plan() noexcept = default;
+    [[nodiscard]] QLIB_INLINE std::size_t bytes() const noexcept { return detail::saturating_add(stages_.activation_bytes, stages_.worker_bytes); }
 
-    alignas(8) std::byte state_[320] = {};
-    std::size_t (*tasks_)(const std::byte*, std::size_t) noexcept = [](const std::byte*, std::size_t) noexcept { return std::size_t{0}; };
-    void (*run_)(const std::byte*, std::size_t, std::size_t, std::size_t, const matrix_view<YT>&, const matrix_view<const XT>&, const qview<F>&) noexcept = nullptr;
-    std::size_t stages_ = 0, scratch_ = 0;
+    detail::any_stages<XT, YT> stages_;
     matrix_view<YT> Y_;
     matrix_view<const XT> X_;
     qview<F> W_;
@@ -8596,6 +12385,156 @@ template <block_format F, weight_source YT, class XT>
 [[nodiscard]] result<qgemm_plan<F, std::remove_const_t<XT>, YT>> plan_qgemm(matrix_view<YT> Y, matrix_view<XT> X, const qmatrix<F>& weights, gemm_options options = {},
                                                                             std::size_t workers = 1, call how = {}) noexcept {
     return qgemm_plan<F, std::remove_const_t<XT>, YT>::make(Y, X, weights.view(), options, workers, how);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v of one input, or the experts of a layer.
+
+namespace qlib::inline v0 {
+
+/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy.
+class gemm_job {
+public:
+    /// Y (n, rows), X (n, k), W rows x k; n may differ from job to job, and may be 0.
+    template <block_format F>
+    QLIB_INLINE QLIB_TAGGED gemm_job(matrix_view<float> Y, matrix_view<const float> X, qview<F> W) noexcept : Y_(Y), X_(X) {
+        static_assert(std::is_trivially_copyable_v<qview<F>> && sizeof W <= sizeof weights_);
+        std::memcpy(weights_, &W, sizeof W);
+        plan_ = [](const gemm_job& job, const gemm_options& options, std::size_t workers, const call& how) noexcept {
+            return detail::stages_of<F, float, float>(job.Y_, job.X_, *reinterpret_cast<const qview<F>*>(job.weights_), options, workers, how);
+        };
+    }
+    template <block_format F>
+    QLIB_INLINE gemm_job(matrix_view<float> Y, matrix_view<const float> X, const qmatrix<F>& W) noexcept : gemm_job(Y, X, W.view()) {}
+
+    // For qgemm_grouped.
+    [[nodiscard]] QLIB_INLINE auto plan(const gemm_options& options, std::size_t workers, const call& how) const noexcept { return plan_(*this, options, workers, how); }
+    QLIB_INLINE void run(const detail::any_stages<float, float>& stages, std::size_t stage, std::size_t task, std::size_t worker) const noexcept {
+        stages.run_task(stages.state, stage, task, worker, Y_, X_, weights_);
+    }
+    [[nodiscard]] QLIB_INLINE bool same_input(const gemm_job& other) const noexcept {
+        return X_.data == other.X_.data && X_.rows == other.X_.rows && X_.cols == other.X_.cols && X_.stride == other.X_.stride;
+    }
+
+private:
+    matrix_view<float> Y_;
+    matrix_view<const float> X_;
+    alignas(8) std::byte weights_[128] = {};
+    result<detail::any_stages<float, float>> (*plan_)(const gemm_job&, const gemm_options&, std::size_t, const call&) noexcept = nullptr;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+/// A job with its stages, and where its tasks begin among those of the whole group.
+struct grouped_job {
+    any_stages<float, float> stages;
+    std::size_t packed_by;    // the first job with the same packed activations: itself, or an earlier one, whose copy it uses
+    std::size_t first[2];     // in each stage
+    std::byte* activations;
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what workers write, for the hungriest job.
+struct grouped_bytes {
+    std::size_t jobs, activations = 0, workers = 0;
+    [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, workers)); }
+};
+
+/// Which earlier job packs the activations of job j, in the same way; j itself if none does.
+inline result<std::size_t> packed_by(std::span<const gemm_job> jobs, std::size_t j, const any_stages<float, float>& stages, const gemm_options& options,
+                                     std::size_t workers, const call& how) noexcept {
+    for (std::size_t i = 0; i < j; ++i) {
+        if (!jobs[i].same_input(jobs[j])) continue;
+        const auto other = jobs[i].plan(options, workers, how);
+        if (!other) return other.error();
+        if (other->stages == stages.stages && other->packing == stages.packing) return i;
+    }
+    return j;
+}
+
+/// visit(j, stages, packed_by) for all jobs, until one cannot be planned.
+template <class Visit>
+result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_options& options, call how, const Visit& visit) noexcept {
+    const std::size_t workers = how.run.workers();
+    grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size())};
+    for (std::size_t j = 0; j < jobs.size(); ++j) {
+        const auto stages = jobs[j].plan(options, workers, how);
+        if (!stages) return stages.error();
+        how.report = nullptr;  // the first job's room and mode stand for the group
+        const auto from = packed_by(jobs, j, *stages, options, workers, how);
+        if (!from) return from.error();
+        if (*from == j) bytes.activations = saturating_add(bytes.activations, stages->activation_bytes);
+        bytes.workers = larger_size(bytes.workers, stages->worker_bytes);
+        visit(j, *stages, *from);
+    }
+    return bytes;
+}
+
+/// Lays out stages and memory of all jobs. Gives the number of tasks in both stages.
+inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, const gemm_options& options, const call& how, const grouped_bytes& bytes,
+                                             workspace& memory, grouped_job* group) noexcept {
+    std::array<std::size_t, 2> total{};
+    std::byte* activations = memory.take<std::byte>(bytes.activations);
+    std::byte* const workers = memory.take<std::byte>(bytes.workers);
+    call quiet = how;
+    quiet.report = nullptr;
+    (void)plan_group(jobs, options, quiet, [&](std::size_t j, const any_stages<float, float>& stages, std::size_t from) {
+        grouped_job& job = group[j];
+        job.stages = stages;
+        job.packed_by = from;
+        job.activations = from == j ? std::exchange(activations, activations + stages.activation_bytes) : group[from].activations;
+        for (std::size_t stage = 0; stage < 2; ++stage) {
+            job.first[stage] = total[stage];
+            const bool runs = stage == 1 ? stages.stages != 0 : stages.stages == 2 && from == j;
+            if (runs) total[stage] += stages.tasks_of(stages.state, stage);
+        }
+        workspace packed(job.activations), own(workers);
+        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, own);
+    });
+    return total;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Bytes of call.scratch that qgemm_grouped asks for. 0 for what it would refuse.
+[[nodiscard]] inline std::size_t qgemm_grouped_scratch_bytes(std::span<const gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept {
+    how.report = nullptr;
+    const auto bytes = detail::plan_group(jobs, options, how, [](std::size_t, const auto&, std::size_t) {});
+    return bytes ? detail::workspace::asked(bytes->all()) : 0;
+}
+
+/// All products of a group: the same bits as qgemm of each, in one parallel loop. Jobs over the same X, whose formats pack it alike, share the packed copy.
+///
+/// jobs     any number, of any formats; a Y may overlap no other operand
+/// options  of all jobs. A format without integer levels refuses compute::integer
+/// error    that of the first job which qgemm would refuse: nothing is written then; memory, scratch, cancelled
+/// report   the room, mode and path of the first job
+[[nodiscard]] inline status qgemm_grouped(std::span<const gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept {
+    const auto bytes = detail::plan_group(jobs, options, how, [](std::size_t, const auto&, std::size_t) {});
+    if (!bytes) return bytes.error();
+    detail::workspace memory;
+    if (const status s = memory.open(how, bytes->all()); !s) return s;
+    detail::grouped_job* const group = memory.take<detail::grouped_job>(jobs.size());
+    const auto tasks = detail::open_group(jobs, options, how, *bytes, memory, group);
+    for (std::size_t stage = 0; stage < 2; ++stage) {
+        call part = how;
+        if (stage == 0) part.progress = {};
+        const status s = detail::for_each_task(part, tasks[stage], [&](std::size_t i, std::size_t worker) -> status {
+            std::size_t j = jobs.size() - 1;  // the last that begins at or before task i: it has tasks
+            while (group[j].first[stage] > i) --j;
+            jobs[j].run(group[j].stages, stage, i - group[j].first[stage], worker);
+            return {};
+        });
+        if (!s) return s;
+    }
+    return {};
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
@@ -8626,6 +12565,31 @@ template <class Use> auto visit_instantiated(format_id id, const Use& use) noexc
     default: break;
     }
     return R(error{errc::unsupported, "format number {0} was not instantiated", "format", {static_cast<std::uint64_t>(id)}});
+}
+
+template <block_format F> result<qview<F>> view_of(const any_view& v) noexcept {
+    if (v.planes.empty()) return qview<F>::over(v.bytes, v.rows, v.cols, v.options);
+    if (v.planes.size() != F::planes.size() || v.options.row_bytes != 0)
+        return error{errc::shape, "{0} planes in place of {1}, or a row distance of {2} for all of them", "view", {v.planes.size(), F::planes.size(), v.options.row_bytes}};
+    planes<F> where{.outer = v.options.outer};
+    for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = v.planes[p];
+    return qview<F>::over(where, v.rows, v.cols);
+}
+
+/// use(typed jobs), which lie in `memory`.
+template <class Use> status with_typed_jobs(std::span<const any_gemm_job> jobs, workspace& memory, const Use& use) noexcept {
+    auto* const typed = memory.take<gemm_job>(jobs.size());
+    for (std::size_t j = 0; j < jobs.size(); ++j) {
+        const status s = visit_instantiated(jobs[j].weights.format, [&]<block_format F>() -> status {
+            const auto q = view_of<F>(jobs[j].weights);
+            if (!q) return q.error();
+            const gemm_job job(jobs[j].Y, jobs[j].X, *q);
+            std::memcpy(static_cast<void*>(typed + j), &job, sizeof job);
+            return {};
+        });
+        if (!s) return s;
+    }
+    return use(std::span<const gemm_job>(typed, jobs.size()));
 }
 
 template <class Hessian>
@@ -8661,23 +12625,47 @@ status quantize_into(format_id format, matrix_view<const float> W, std::span<std
 
 status dequantize(const any_view& weights, matrix_view<float> out, call how) noexcept {
     return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
+        const auto q = detail::view_of<F>(weights);
         return q ? qlib::dequantize<F>(*q, out, how) : status(q.error());
     });
 }
 
 status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how) noexcept {
     return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
+        const auto q = detail::view_of<F>(weights);
         return q ? qlib::dequantize_rows<F>(*q, ids, out, how) : status(q.error());
     });
 }
 
 status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options, call how) noexcept {
     return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = qview<F>::over(weights.bytes, weights.rows, weights.cols, weights.options);
+        const auto q = detail::view_of<F>(weights);
         return q ? qlib::qgemm<F>(Y, X, *q, options, how) : status(q.error());
     });
+}
+
+status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options, call how) noexcept {
+    const std::size_t own = detail::workspace::asked(detail::workspace::piece<gemm_job>(jobs.size()));
+    detail::workspace memory;
+    if (const status s = memory.open(how, detail::workspace::piece<gemm_job>(jobs.size())); !s) return s;
+    if (!how.scratch.empty()) how.scratch = how.scratch.subspan(own);
+    return detail::with_typed_jobs(jobs, memory, [&](std::span<const gemm_job> typed) {
+        const bool given = how.scratch.data() != nullptr;
+        if (given && how.scratch.empty() && qlib::qgemm_grouped_scratch_bytes(typed, options, how) != 0)
+            return status(error{errc::scratch, "{0} bytes of scratch hold the jobs alone", "call.scratch", {own}});
+        return qlib::qgemm_grouped(typed, options, how);
+    });
+}
+std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm_options options, call how) noexcept {
+    const std::size_t piece = detail::workspace::piece<gemm_job>(jobs.size());
+    std::size_t asked = 0;
+    detail::workspace memory;
+    if (!memory.open({}, piece)) return 0;
+    const status s = detail::with_typed_jobs(jobs, memory, [&](std::span<const gemm_job> typed) -> status {
+        asked = qlib::qgemm_grouped_scratch_bytes(typed, options, how);
+        return {};
+    });
+    return s.ok() && asked != 0 ? detail::saturating_add(detail::workspace::asked(piece), asked) : 0;
 }
 
 result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options, const call& how) noexcept {
@@ -8707,6 +12695,140 @@ result<any_matrix> quantize(format_id format, matrix_view<const float> W, quanti
 #endif  // QLIB_INSTANTIATE
 #if defined(QLIB_WITH_OS) && !defined(QLIB_WITH_OS_SEEN)
 #define QLIB_WITH_OS_SEEN
+// mapped_file: a whole file as read-only memory. Not part of qlib.hpp, as it asks the operating system.
+
+#if defined(_WIN32)
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <windows.h>
+#else
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace qlib::inline v0 {
+
+/// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
+///
+/// No program can defend itself against a file that shrinks while it is mapped: touching a page behind the new end is a signal (SIGBUS)
+/// or an exception of the system. Map what nobody else writes to, or read into memory of your own.
+class mapped_file {
+public:
+    QLIB_INLINE mapped_file() noexcept = default;
+    QLIB_INLINE mapped_file(mapped_file&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE mapped_file& operator=(mapped_file&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    QLIB_INLINE ~mapped_file() { close(); }
+
+    /// Maps the file of a path, which on Windows is in the system's code page. An empty file has no bytes.
+    /// error: io, sizes {errno, or GetLastError() on Windows}; also for what is no regular file
+    [[nodiscard]] QLIB_TAGGED static result<mapped_file> open(const char* path) noexcept;
+
+    /// The whole file; starts at a page.
+    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the memory of all whole pages among
+    /// them. They stay readable, and are read from the file again when touched. What lies beyond the end is ignored.
+    QLIB_TAGGED void release(std::size_t first, std::size_t count) const noexcept;
+
+private:
+    QLIB_TAGGED void close() noexcept;
+    const std::byte* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+#if defined(_WIN32)
+
+inline result<mapped_file> mapped_file::open(const char* path) noexcept {
+    const auto failed = [](DWORD code) {
+        return error{errc::io, "the file cannot be mapped, the system's error is {0}", "mapped_file", {code}};
+    };
+    const HANDLE file = CreateFileA(path, GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+    if (file == INVALID_HANDLE_VALUE) return failed(GetLastError());
+    mapped_file mapped;
+    LARGE_INTEGER size{};
+    DWORD code = GetFileSizeEx(file, &size) != 0 ? 0 : GetLastError();
+    if (code == 0 && static_cast<std::uint64_t>(size.QuadPart) > static_cast<std::size_t>(-1) / 2) code = ERROR_NOT_ENOUGH_MEMORY;
+    if (code == 0 && size.QuadPart != 0) {
+        const HANDLE mapping = CreateFileMappingA(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
+        const void* const data =
+            mapping != nullptr ? MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, static_cast<SIZE_T>(size.QuadPart)) : nullptr;
+        if (data == nullptr) code = GetLastError();
+        if (mapping != nullptr) CloseHandle(mapping);  // the view keeps it open
+        mapped.data_ = static_cast<const std::byte*>(data);
+        mapped.size_ = data != nullptr ? static_cast<std::size_t>(size.QuadPart) : 0;
+    }
+    CloseHandle(file);
+    if (code != 0) return failed(code);
+    return mapped;
+}
+inline void mapped_file::close() noexcept {
+    if (data_ != nullptr) UnmapViewOfFile(data_);
+}
+inline void mapped_file::release(std::size_t first, std::size_t count) const noexcept {
+    if (first >= size_) return;
+    count = count < size_ - first ? count : size_ - first;
+    // Unlocking pages that are not locked takes them out of the working set, and fails: that is documented.
+    if (count != 0) VirtualUnlock(const_cast<std::byte*>(data_) + first, count);
+}
+
+#else
+
+inline result<mapped_file> mapped_file::open(const char* path) noexcept {
+    const auto failed = [](int code) {
+        return error{
+            errc::io, "the file cannot be mapped, the system's error is {0}", "mapped_file", {static_cast<std::uint64_t>(code)}};
+    };
+    int file = -1;
+    do file = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not keep us waiting
+    while (file < 0 && errno == EINTR);
+    if (file < 0) return failed(errno);
+    mapped_file mapped;
+    struct ::stat about {};
+    int code = ::fstat(file, &about) == 0 ? 0 : errno;
+    if (code == 0 && !S_ISREG(about.st_mode)) code = S_ISDIR(about.st_mode) ? EISDIR : ENODEV;
+    if (code == 0 && static_cast<std::uint64_t>(about.st_size) > static_cast<std::size_t>(-1) / 2) code = EFBIG;
+    if (code == 0 && about.st_size != 0) {
+        const auto size = static_cast<std::size_t>(about.st_size);
+        void* const data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (data == MAP_FAILED) {
+            code = errno;
+        } else {
+            mapped.data_ = static_cast<const std::byte*>(data);
+            mapped.size_ = size;
+        }
+    }
+    ::close(file);  // the mapping stays
+    if (code != 0) return failed(code);
+    return mapped;
+}
+inline void mapped_file::close() noexcept {
+    if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+inline void mapped_file::release(std::size_t first, std::size_t count) const noexcept {
+    if (first >= size_) return;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const std::size_t end = count < size_ - first ? first + count : size_;
+    const std::size_t begin = (first + page - 1) / page * page;
+    const std::size_t stop = end == size_ ? (end + page - 1) / page * page : end / page * page;  // the last page is ours alone
+    if (begin < stop) ::madvise(const_cast<std::byte*>(data_) + begin, stop - begin, MADV_DONTNEED);
+}
+
+#endif
+
+}  // namespace qlib::inline v0
 // thread_pool: a small executor for programs that have none. Not part of qlib.hpp: the library itself starts no threads.
 
 #include <atomic>
