@@ -24,20 +24,24 @@ template <class Before> void sift_down(std::size_t* heap, std::size_t root, std:
     }
 }
 
+/// Sorts the indices 0 .. order.size()-1, in memory that is there; before(a, b) is a strict order of all of them.
+template <class Before> void sort_indices(buffer<std::size_t>& order, const Before& before) noexcept {
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
+    for (std::size_t end = order.size(); end-- > 1;) {
+        std::swap(order[0], order[end]);
+        sift_down(order.data(), 0, end, before);
+    }
+}
+
 /// Sorts the indices 0 .. count-1 by name_of(index), equal names by index. False without memory.
 template <class NameOf>
 [[nodiscard]] bool sort_names(buffer<std::size_t>& order, std::size_t count, const NameOf& name_of) noexcept {
     if (!order.allocate(count)) return false;
-    const auto before = [&](std::size_t a, std::size_t b) {
+    sort_indices(order, [&](std::size_t a, std::size_t b) {
         const int c = compare_names(name_of(a), name_of(b));
         return c < 0 || (c == 0 && a < b);
-    };
-    for (std::size_t i = 0; i < count; ++i) order[i] = i;
-    for (std::size_t i = count / 2; i-- > 0;) sift_down(order.data(), i, count, before);
-    for (std::size_t end = count; end-- > 1;) {
-        std::swap(order[0], order[end]);
-        sift_down(order.data(), 0, end, before);
-    }
+    });
     return true;
 }
 

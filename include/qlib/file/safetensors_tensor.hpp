@@ -78,16 +78,6 @@ namespace qlib::inline v0::inline QLIB_BASE {
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Sorts the indices 0 .. order.size()-1, in memory that is there; before(a, b) is a strict order of all of them.
-template <class Before> void sort_indices(buffer<std::size_t>& order, const Before& before) noexcept {
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
-    for (std::size_t end = order.size(); end-- > 1;) {
-        std::swap(order[0], order[end]);
-        sift_down(order.data(), 0, end, before);
-    }
-}
-
 /// A broken rule of tensor number `index`, which stands in sizes[3].
 [[nodiscard]] inline error safetensors_error(errc code, const char* rule, std::uint64_t index, std::uint64_t a = 0,
                                              std::uint64_t b = 0, std::uint64_t c = 0) noexcept {
