@@ -5149,6 +5149,9 @@ template <class F> concept has_bit_layout = byte_codes<F> && requires(const std:
     requires !F::layout::planes_apart || F::layout::order[0] == field::codes;
 };
 
+/// Formats whose codes are numbers of a type, one after another, and nothing else.
+template <class F> concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
+
 /// The level of every code.
 template <byte_codes F> inline constexpr auto level_table = [] {
     std::array<float, code_count<F>> t{};
@@ -5320,6 +5323,12 @@ struct portable {
         std::memcpy(&v, p, n * sizeof(float));
         return v;
     }
+    /// 16 numbers of a small type, at any address.
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
+        float v[16];
+        for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
+        return load(v);
+    }
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
     QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {
@@ -5469,9 +5478,22 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
+/// The same for plain numbers, which have no maps.
+template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
+    using T = typename F::grid::number;
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
+    if (i == n) return;
+    std::byte rest[16 * sizeof(T)] = {};
+    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
+    store(out + i, quiet(widen<T>(rest)), n - i);
+}
+
 /// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+    if constexpr (holds_numbers<F>)
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
     block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
@@ -5889,6 +5911,12 @@ struct avx512 {
     QLIB_INLINE static floats splat(float x) noexcept { return _mm512_set1_ps(x); }
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
+    /// 16 numbers of a small type, at any address.
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
+        if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
+        else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+        else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+    }
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats plus(floats a, floats b) noexcept { return a + b; }
@@ -6052,9 +6080,22 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
+/// The same for plain numbers, which have no maps.
+template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
+    using T = typename F::grid::number;
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
+    if (i == n) return;
+    std::byte rest[16 * sizeof(T)] = {};
+    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
+    store(out + i, quiet(widen<T>(rest)), n - i);
+}
+
 /// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+    if constexpr (holds_numbers<F>)
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
     block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
@@ -6415,7 +6456,7 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 }
 
 /// What a call's report says of the way that codes of F take in a room.
-template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> ? "bits" : "load";
+template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
@@ -7434,20 +7475,24 @@ template <class Before> void sift_down(std::size_t* heap, std::size_t root, std:
     }
 }
 
+/// Sorts the indices 0 .. order.size()-1, in memory that is there; before(a, b) is a strict order of all of them.
+template <class Before> void sort_indices(buffer<std::size_t>& order, const Before& before) noexcept {
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
+    for (std::size_t end = order.size(); end-- > 1;) {
+        std::swap(order[0], order[end]);
+        sift_down(order.data(), 0, end, before);
+    }
+}
+
 /// Sorts the indices 0 .. count-1 by name_of(index), equal names by index. False without memory.
 template <class NameOf>
 [[nodiscard]] bool sort_names(buffer<std::size_t>& order, std::size_t count, const NameOf& name_of) noexcept {
     if (!order.allocate(count)) return false;
-    const auto before = [&](std::size_t a, std::size_t b) {
+    sort_indices(order, [&](std::size_t a, std::size_t b) {
         const int c = compare_names(name_of(a), name_of(b));
         return c < 0 || (c == 0 && a < b);
-    };
-    for (std::size_t i = 0; i < count; ++i) order[i] = i;
-    for (std::size_t i = count / 2; i-- > 0;) sift_down(order.data(), i, count, before);
-    for (std::size_t end = count; end-- > 1;) {
-        std::swap(order[0], order[end]);
-        sift_down(order.data(), 0, end, before);
-    }
+    });
     return true;
 }
 
@@ -8197,16 +8242,6 @@ namespace qlib::inline v0::inline QLIB_BASE {
 }  // namespace qlib::inline v0::inline QLIB_BASE
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Sorts the indices 0 .. order.size()-1, in memory that is there; before(a, b) is a strict order of all of them.
-template <class Before> void sort_indices(buffer<std::size_t>& order, const Before& before) noexcept {
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
-    for (std::size_t end = order.size(); end-- > 1;) {
-        std::swap(order[0], order[end]);
-        sift_down(order.data(), 0, end, before);
-    }
-}
 
 /// A broken rule of tensor number `index`, which stands in sizes[3].
 [[nodiscard]] inline error safetensors_error(errc code, const char* rule, std::uint64_t index, std::uint64_t a = 0,

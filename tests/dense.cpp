@@ -69,6 +69,25 @@ TEST_CASE_TEMPLATE("dense: a product is that of floats", F, qlib::dense_f32, qli
     CHECK(qlib::qgemm({y.data(), n, rows}, {x.data(), n, cols}, *q, {.mode = qlib::compute::integer}).error().code == qlib::errc::unsupported);
 }
 
+TEST_CASE_TEMPLATE("dense: any bits decode in every room to what the number means, a NaN to 7FC00000", T, qlib::f16, qlib::bf16) {
+    std::vector<T> all(65536 + 5);  // every code, from an odd address, and a row that ends inside a vector
+    for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<std::uint16_t>(i);
+    std::vector<std::byte> bytes(1 + all.size() * 2);
+    std::memcpy(bytes.data() + 1, all.data(), all.size() * 2);
+    const auto q = qlib::qview<qlib::dense<T>>::over(std::span(bytes).subspan(1), 1, all.size());
+    for (const qlib::isa room : {qlib::isa::portable, qlib::isa::best}) {
+        std::vector<float> y(all.size());
+        REQUIRE(qlib::dequantize(*q, {y.data(), 1, y.size()}, {.room = room}).ok());
+        std::size_t wrong = 0;
+        for (std::size_t i = 0; i < y.size(); ++i) {
+            const float want = all[i].value();
+            const bool nan = want != want;
+            wrong += qlib::detail::bits_of(y[i]) != (nan ? 0x7FC00000u : qlib::detail::bits_of(want));
+        }
+        CHECK(wrong == 0);
+    }
+}
+
 TEST_CASE("dense: GPTQ rounds to bf16 with less loss than rounding does") {
     const std::size_t rows = 4, cols = 96, tokens = 300;
     const auto w = sample::weights(rows * cols, 3);

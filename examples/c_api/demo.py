@@ -130,7 +130,8 @@ def fails(what, text, function, *arguments):
 
 
 def signal_to_noise(x, y):
-    return 10 * math.log10(sum(a * a for a in x) / sum((a - b) ** 2 for a, b in zip(x, y)))
+    noise = sum((a - b) ** 2 for a, b in zip(x, y))
+    return 10 * math.log10(sum(a * a for a in x) / noise) if noise else math.inf  # F32 loses nothing
 
 
 def product(X, W, n, rows, cols):

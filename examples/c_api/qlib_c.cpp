@@ -1,9 +1,9 @@
-// The one source file behind qlib_c.h. It compiles every named format; to have fewer, define QLIB_INSTANTIATE_FORMATS as instantiate.hpp says.
+// The one source file behind qlib_c.h, linked with ../common/instantiate.cpp, which compiles every named format.
 #include "qlib_c.h"
 
+#include <qlib/any.hpp>
 #include <qlib/file/ggml_types.hpp>
 #include <qlib/format/describe.hpp>
-#include <qlib/instantiate.hpp>
 
 #include <cstring>
 

@@ -1,69 +1,109 @@
 #pragma once
 // The two ends of the pipe: a file in memory, and a file that appears under its name only when it is complete.
+#include "../common/sha256.hpp"
+
+#include <qlib/file/mapped_file.hpp>
+
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
-#include <cstdio>
-#include <cstring>
+#include <cstdint>
 #include <filesystem>
-#include <span>
-#include <stdexcept>
-#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
 
-[[noreturn]] inline void fail_with_errno(const std::string& path) { throw std::runtime_error(path + ": " + std::strerror(errno)); }
+/// What the operating system refused. Work that was done until then is kept.
+[[noreturn]] inline void fail_with_errno(const std::string& path) { throw std::system_error(errno, std::generic_category(), path); }
 
-/// A whole file, mapped read-only: pages are read when they are looked at, and dropped when memory is short.
-class input_file {
+/// A file's descriptor.
+class descriptor {
 public:
-    explicit input_file(const std::string& path) {
-        const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    descriptor(const std::string& path, int flags) : path_(path), number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+        if (number_ < 0) fail_with_errno(path);
+    }
+    descriptor(descriptor&& other) noexcept : path_(std::move(other.path_)), number_(std::exchange(other.number_, -1)) {}
+    ~descriptor() {
+        if (number_ >= 0) ::close(number_);
+    }
+    [[nodiscard]] int number() const { return number_; }
+    [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] std::uint64_t size() const {
         struct stat info {};
-        if (descriptor < 0 || ::fstat(descriptor, &info) != 0) fail_with_errno(path);
-        size_ = static_cast<std::size_t>(info.st_size);
-        if (size_ != 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        if (data_ == MAP_FAILED) fail_with_errno(path);
-        ::close(descriptor);
+        if (::fstat(number_, &info) != 0) fail_with_errno(path_);
+        return static_cast<std::uint64_t>(info.st_size);
     }
-    input_file(const input_file&) = delete;
-    input_file& operator=(const input_file&) = delete;
-    ~input_file() {
-        if (size_ != 0) ::munmap(data_, size_);
+    /// Reads bytes [first, first + count) in pieces, for use(span). False when the file ends before.
+    template <class Use> bool read(std::uint64_t first, std::uint64_t count, const Use& use) const {
+        std::vector<std::byte> buffer(std::size_t{1} << 20);
+        while (count != 0) {
+            const ::ssize_t n = ::pread(number_, buffer.data(), static_cast<std::size_t>(std::min<std::uint64_t>(count, buffer.size())),
+                                        static_cast<::off_t>(first));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) fail_with_errno(path_);
+            if (n == 0) return false;
+            use(std::span<const std::byte>(buffer).first(static_cast<std::size_t>(n)));
+            first += static_cast<std::uint64_t>(n);
+            count -= static_cast<std::uint64_t>(n);
+        }
+        return true;
     }
-    [[nodiscard]] std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+    void write(std::uint64_t first, std::span<const std::byte> bytes) const {
+        while (!bytes.empty()) {
+            const ::ssize_t n = ::pwrite(number_, bytes.data(), bytes.size(), static_cast<::off_t>(first));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) fail_with_errno(path_);
+            bytes = bytes.subspan(static_cast<std::size_t>(n));
+            first += static_cast<std::uint64_t>(n);
+        }
+    }
 
 private:
-    void* data_ = nullptr;
-    std::size_t size_ = 0;
+    std::string path_;
+    int number_;
 };
 
-/// Writes next to the target under a temporary name. keep() renames; without it nothing is left behind, and a file that had the
-/// target's name is still there. So the output may even be the input.
-class output_file {
+/// A whole file as memory.
+inline qlib::mapped_file map_file(const std::string& path) {
+    auto file = qlib::mapped_file::open(path.c_str());
+    if (file) return std::move(file).value();
+    errno = static_cast<int>(file.error().sizes[0]);
+    fail_with_errno(path);
+}
+/// Gives the memory of a part of a file's bytes back.
+inline void release(const qlib::mapped_file& file, std::span<const std::byte> part) {
+    file.release(static_cast<std::size_t>(part.data() - file.bytes().data()), part.size());
+}
+
+/// Writes at any place of "PATH.part"; keep() gives it its name. So a file that had the name is there until then, and may even be the
+/// input. What is left behind by a process that died can be taken up again.
+class part_file {
 public:
-    explicit output_file(std::string path) : path_(std::move(path)), temporary_(path_ + ".part" + std::to_string(::getpid())) {
-        file_ = std::fopen(temporary_.c_str(), "wbx");
-        if (file_ == nullptr) fail_with_errno(temporary_);
+    explicit part_file(std::string path) : path_(std::move(path)), file_(path_ + ".part", O_RDWR | O_CREAT) {
+        if (::flock(file_.number(), LOCK_EX | LOCK_NB) != 0) throw std::runtime_error(file_.path() + ": another process is writing it");
     }
-    output_file(const output_file&) = delete;
-    output_file& operator=(const output_file&) = delete;
-    ~output_file() {
-        if (file_ != nullptr) std::fclose(file_);
-        if (!kept_) std::remove(temporary_.c_str());
+    [[nodiscard]] const descriptor& file() const { return file_; }
+    void resize(std::uint64_t bytes) const {
+        if (::ftruncate(file_.number(), static_cast<::off_t>(bytes)) != 0) fail_with_errno(file_.path());
     }
-    /// The sink of a qlib::gguf_writer.
-    bool operator()(std::span<const std::byte> bytes) { return std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size(); }
-    void keep() {
-        if (std::fclose(std::exchange(file_, nullptr)) != 0) fail_with_errno(temporary_);
-        std::filesystem::rename(temporary_, path_);
-        kept_ = true;
+    void keep() const {
+        if (::fsync(file_.number()) != 0) fail_with_errno(file_.path());
+        std::filesystem::rename(file_.path(), path_);
     }
+    void discard() const { std::filesystem::remove(file_.path()); }
 
 private:
-    std::string path_, temporary_;
-    std::FILE* file_ = nullptr;
-    bool kept_ = false;
+    std::string path_;
+    descriptor file_;
 };
+
+/// Writes a small file at once.
+inline void write_file(const std::string& path, std::string_view text) {
+    const part_file part(path);
+    part.resize(0);
+    part.file().write(0, std::as_bytes(std::span(text)));
+    part.keep();
+}

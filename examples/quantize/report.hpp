@@ -1,73 +1,110 @@
 #pragma once
-// The table that a run prints: a line per tensor as it is written, then the totals.
-#include "../common/failure.hpp"
-#include "targets.hpp"
+// What a run prints: a line per tensor as it is written, or as it would be, then what was replaced and the totals.
+#include "model.hpp"
 
 #include <algorithm>
 #include <cstdio>
 
-/// What became of one tensor. `to` is null for a copy.
-struct outcome {
-    const qlib::gguf_tensor* tensor = nullptr;
-    const target* to = nullptr;
-    bool fallback = false;
-    std::size_t bytes = 0;
-    energy sums;
-    double seconds = 0;
-
-    outcome(const qlib::gguf_tensor* t, std::size_t size) : tensor(t), bytes(size) {}
-};
-
 class report {
 public:
-    explicit report(std::span<const qlib::gguf_tensor> tensors) {
-        for (const qlib::gguf_tensor& t : tensors) {
-            name_width_ = std::max(name_width_, static_cast<int>(t.name.size()));
-            shape_width_ = std::max(shape_width_, static_cast<int>(shape_of(t).size()));
+    explicit report(const std::vector<planned_tensor>& plan) {
+        for (const planned_tensor& p : plan) {
+            name_width_ = std::max(name_width_, static_cast<int>(p.source->name.size()));
+            shape_width_ = std::max(shape_width_, static_cast<int>(p.source->shape_text().size()));
+            format_width_ = std::max(format_width_, static_cast<int>(format_of(p).size()));
         }
-        std::printf("%-*s  %-*s  %-7s  %6s  %8s  %8s\n", name_width_, "tensor", shape_width_, "shape",
-                    "format", "bits/w", "SQNR dB", "ms");
     }
 
-    void add(const outcome& o) {
-        const std::uint64_t weights = o.tensor->rows() * o.tensor->cols();
-        const std::string name(o.tensor->name);
-        std::printf("%-*s  %-*s  %-7s  %6.2f  %8s  %8.1f\n", name_width_, name.c_str(), shape_width_, shape_of(*o.tensor).c_str(),
-                    format_of(o).c_str(), bits(o.bytes, weights), quality_of(o).c_str(), o.seconds * 1e3);
+    /// The plan alone.
+    void print(const std::vector<planned_tensor>& plan) {
+        head("bytes", "");
+        for (const planned_tensor& p : plan) {
+            row(p);
+            std::printf("%12llu  %s\n", static_cast<unsigned long long>(p.bytes), note_of(p).c_str());
+            count(p, {});
+        }
+    }
+    void head(const char* a, const char* b) const {
+        std::printf("%-*s  %-*s  %-*s  %7s  %12s  %s\n", name_width_, "tensor", shape_width_, "shape", format_width_, "format", "bits/w", a, b);
+    }
+    void add(const planned_tensor& p, const outcome& done, bool earlier, double seconds) {
+        row(p);
+        std::printf("%12s  ", p.format ? decibels(done.sums).c_str() : "copied");
+        if (earlier) std::printf("%8s\n", "earlier");
+        else std::printf("%8.1f\n", seconds * 1e3);
         std::fflush(stdout);
-        fallbacks_ += o.fallback;
-        weights_ += weights;
-        bytes_ += o.bytes;
-        quantized_ += o.to != nullptr;
-        sums_.add(o.sums);
+        count(p, done.sums);
     }
 
-    void totals(const std::string& format, std::uint64_t bytes_in, std::uint64_t bytes_out, double seconds) const {
-        if (fallbacks_ != 0)
-            std::printf("* fallback, %zu tensors: their rows are not whole blocks of %s\n", fallbacks_, format.c_str());
-        const double in = static_cast<double>(bytes_in) * 1e-6, out = static_cast<double>(bytes_out) * 1e-6;
-        std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight, %.2f s\n", in, out, bits(bytes_, weights_), seconds);
-        if (quantized_ == 0) return;
-        std::printf("quantized: %zu tensors, SQNR of all their weights together %s dB\n", quantized_, decibels(sums_).c_str());
+    /// Every replacement by shape, and what all of them cost.
+    void substitutions(const std::vector<planned_tensor>& plan) const {
+        double bytes = 0, wanted = 0;
+        std::size_t tensors = 0;
+        std::map<std::string, std::size_t> kinds;
+        for (const planned_tensor& p : plan) {
+            bytes += static_cast<double>(p.bytes);
+            wanted += is_replaced(p) ? p.wanted_bytes : static_cast<double>(p.bytes);
+            if (!is_replaced(p)) continue;
+            ++tensors;
+            ++kinds[p.format_name + " for " + p.wanted_name];
+        }
+        if (tensors == 0) return;
+        std::printf("* replaced, as rows are not whole blocks: %zu of %zu tensors (", tensors, plan.size());
+        for (const char* comma = ""; const auto& [kind, number] : kinds) {
+            std::printf("%s%s x %zu", comma, kind.c_str(), number);
+            comma = ", ";
+        }
+        std::printf("): %+.0f bytes, %.3f bits per weight instead of %.3f\n", bytes - wanted, bits(bytes), bits(wanted));
+    }
+    /// How much of the model an imatrix knows.
+    static void importance(const std::vector<planned_tensor>& plan) {
+        const auto quantized = std::ranges::count_if(plan, [](const planned_tensor& p) { return p.format.has_value(); });
+        const auto known = std::ranges::count_if(plan, [](const planned_tensor& p) { return !p.importance.empty(); });
+        if (known == 0 && quantized != 0) throw std::runtime_error("the imatrix knows none of the tensors that are to be quantized: is it another model's?");
+        std::printf("the imatrix knows %td of %td tensors that are quantized\n", known, quantized);
+    }
+    void totals(std::uint64_t bytes_in, std::uint64_t bytes_out, double seconds) const {
+        std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight", static_cast<double>(bytes_in) * 1e-6, static_cast<double>(bytes_out) * 1e-6,
+                    bits(static_cast<double>(bytes_)));
+        if (seconds > 0) std::printf(", %.2f s", seconds);
+        std::printf("\n");
+        if (quantized_ != 0 && seconds > 0)
+            std::printf("quantized: %zu tensors, SQNR of all their weights together %s dB\n", quantized_, decibels(sums_).c_str());
     }
 
 private:
-    static double bits(std::uint64_t bytes, std::uint64_t weights) {
-        return weights != 0 ? 8 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
-    }
-    static std::string format_of(const outcome& o) {
-        const std::string_view name = o.to != nullptr ? o.to->name : qlib::ggml_type_info(o.tensor->type)->name;
-        return std::string(name) + (o.fallback ? " *" : "");
-    }
-    static std::string quality_of(const outcome& o) { return o.to != nullptr ? decibels(o.sums) : "copied"; }
+    static bool is_replaced(const planned_tensor& p) { return p.format_name != p.wanted_name; }
+    static std::string format_of(const planned_tensor& p) { return p.format_name + (is_replaced(p) ? " *" : ""); }
+    [[nodiscard]] double bits(double bytes) const { return weights_ != 0 ? 8 * bytes / static_cast<double>(weights_) : 0; }
     static std::string decibels(const energy& sums) {
         char text[32];
         std::snprintf(text, sizeof text, "%.2f", sums.sqnr());
         return text;
     }
+    /// Why a tensor gets its format, where that is not plain; and what a replacement costs.
+    static std::string note_of(const planned_tensor& p) {
+        std::string note = p.why == reason::kept ? "kept" : p.why == reason::rule ? "rule" : p.why == reason::asked ? "asked" : "";
+        if (!is_replaced(p)) return note;
+        const double more = static_cast<double>(p.bytes) - p.wanted_bytes;
+        char text[160];
+        std::snprintf(text, sizeof text, "%s%s in place of %s: %+.0f bytes, %+.3f bits per weight", note.empty() ? "" : ", ", p.format_name.c_str(),
+                      p.wanted_name.c_str(), more, 8 * more / static_cast<double>(p.source->weights()));
+        return note + text;
+    }
+    void row(const planned_tensor& p) const {
+        const std::uint64_t weights = p.source->weights();
+        std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, p.source->name.c_str(), shape_width_, p.source->shape_text().c_str(), format_width_,
+                    format_of(p).c_str(), weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
+    }
+    void count(const planned_tensor& p, const energy& sums) {
+        weights_ += p.source->weights();
+        bytes_ += p.bytes;
+        quantized_ += p.format.has_value();
+        sums_.add(sums);
+    }
 
-    int name_width_ = 6, shape_width_ = 5;
-    std::size_t quantized_ = 0, fallbacks_ = 0;
+    int name_width_ = 6, shape_width_ = 5, format_width_ = 6;
+    std::size_t quantized_ = 0;
     std::uint64_t weights_ = 0, bytes_ = 0;
     energy sums_;
 };

@@ -1,20 +1,16 @@
 #pragma once
 // Signal-to-quantization-noise ratio: what a format keeps of the weights.
-#include <qlib/dequantize.hpp>
+#include <qlib/core/call.hpp>
+#include <qlib/core/matrix_view.hpp>
 
-#include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 /// Sums of squares: of the weights, and of what was lost of them.
 struct energy {
     double signal = 0, noise = 0;
 
-    void add(float weight, float decoded) {
-        const double w = static_cast<double>(weight), lost = w - static_cast<double>(decoded);
-        signal += w * w;
-        noise += lost * lost;
-    }
     void add(const energy& other) {
         signal += other.signal;
         noise += other.noise;
@@ -23,21 +19,24 @@ struct energy {
     [[nodiscard]] double sqnr() const { return noise > 0 ? 10 * std::log10(signal / noise) : INFINITY; }
 };
 
-/// Decodes a matrix and compares it with its original, a strip of rows at a time: a whole one more in floats could be gigabytes.
-template <qlib::block_format F>
-qlib::status measure(qlib::matrix_view<const float> W, qlib::qview<F> q, qlib::call how, energy& sums) {
-    constexpr std::size_t strip = 1024;
-    std::vector<float> decoded(std::min(strip, W.rows) * W.cols);
-    std::vector<energy> of_row(W.rows);  // added up in order: the same sum for any number of threads
-    for (std::size_t first = 0; first < W.rows; first += strip) {
-        const std::size_t count = std::min(strip, W.rows - first);
-        const auto rows = q.row_range(first, count);
-        if (!rows) return rows.error();
-        if (const qlib::status s = qlib::dequantize<F>(*rows, {decoded.data(), count, W.cols}, how); !s) return s;
-        how.run.run(count, [&](std::size_t r, std::size_t) {
-            for (std::size_t c = 0; c < W.cols; ++c) of_row[first + r].add(W(first + r, c), decoded[r * W.cols + c]);
-        });
-    }
-    for (const energy& e : of_row) sums.add(e);
-    return {};
+/// Compares rows with what their codes mean. `weighted` counts each square as often as its column's importance says; empty: not at all.
+/// Rows are added in order: the same sums for any number of threads.
+inline void measure(qlib::matrix_view<const float> W, qlib::matrix_view<const float> decoded, std::span<const float> importance,
+                    qlib::executor_ref run, energy& plain, energy& weighted) {
+    std::vector<energy> of_row(W.rows), weighted_row(importance.empty() ? 0 : W.rows);
+    run.run(W.rows, [&](std::size_t r, std::size_t) {
+        const float *w = W.row(r), *d = decoded.row(r);
+        energy sums, by_importance;
+        for (std::size_t c = 0; c < W.cols; ++c) {
+            const double x = static_cast<double>(w[c]), lost = x - static_cast<double>(d[c]);
+            sums.add({x * x, lost * lost});
+            if (importance.empty()) continue;
+            const double i = static_cast<double>(importance[c]);
+            by_importance.add({i * x * x, i * lost * lost});
+        }
+        of_row[r] = sums;
+        if (!importance.empty()) weighted_row[r] = by_importance;
+    });
+    for (const energy& e : of_row) plain.add(e);
+    for (const energy& e : weighted_row) weighted.add(e);
 }

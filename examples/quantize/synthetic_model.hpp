@@ -14,25 +14,31 @@ class synthetic_model {
 public:
     void write(const std::string& path) {
         describe();
+        add_norm("output_norm.weight");  // in the order of llama.cpp's own quantizer
         add("token_embd.weight", dim, vocabulary);
         for (std::uint32_t i = 0; i < layers; ++i) {
             const std::string layer = "blk." + std::to_string(i) + ".";
-            add_norm(layer + "attn_norm.weight");
-            add(layer + "attn_q.weight", dim, dim);
             add(layer + "attn_k.weight", dim, dim * kv_heads / heads);
-            add(layer + "attn_v.weight", dim, dim * kv_heads / heads);
+            add_norm(layer + "attn_norm.weight");
             add(layer + "attn_output.weight", dim, dim);
-            add_norm(layer + "ffn_norm.weight");
-            add(layer + "ffn_gate.weight", dim, ffn);
-            add(layer + "ffn_up.weight", dim, ffn);
+            add(layer + "attn_q.weight", dim, dim);
+            add(layer + "attn_v.weight", dim, dim * kv_heads / heads);
             add(layer + "ffn_down.weight", ffn, dim);
+            add(layer + "ffn_gate.weight", dim, ffn);
+            add_norm(layer + "ffn_norm.weight");
+            add(layer + "ffn_up.weight", dim, ffn);
         }
-        add_norm("output_norm.weight");
-        output_file file(path);
-        check(out_.begin(file), path);
+        const part_file part(path);
+        part.resize(0);
+        std::uint64_t at = 0;
+        const auto sink = [&](std::span<const std::byte> bytes) {
+            part.file().write(std::exchange(at, at + bytes.size()), bytes);
+            return true;
+        };
+        check(out_.begin(sink), path);
         for (const planned& t : tensors_) check(out_.write(t.name, weights(t)), t.name);
         check(out_.finish(), path);
-        file.keep();
+        part.keep();
     }
 
 private:

@@ -1,10 +1,15 @@
 #pragma once
-// A GGUF tensor's weights as floats, whatever float type the file holds.
-#include <qlib/file/gguf.hpp>
+// A tensor's weights as floats, whatever float type the file holds.
+#include "ggml_formats.hpp"
+
+#include <qlib/core/call.hpp>
 #include <qlib/numeric/minifloat.hpp>
 
 #include <cstring>
-#include <vector>
+#include <span>
+
+/// Bytes of one weight of a float type.
+inline std::size_t float_bytes(ggml type) { return type == ggml::f32 ? 4 : 2; }
 
 /// Values of type T, little-endian at any address, as floats.
 template <class T> void widen(std::span<const std::byte> from, float* to, qlib::executor_ref run) {
@@ -19,15 +24,11 @@ template <class T> void widen(std::span<const std::byte> from, float* to, qlib::
     });
 }
 
-/// Fills `weights` with a tensor's rows() x cols() values. error: unsupported for a tensor that is no f32, f16 or bf16.
-inline qlib::status load_weights(const qlib::gguf_tensor& tensor, qlib::executor_ref run, std::vector<float>& weights) {
-    weights.resize(tensor.rows() * tensor.cols());
-    switch (tensor.type) {
-    case 0: widen<float>(tensor.data, weights.data(), run); return {};
-    case 1: widen<qlib::f16>(tensor.data, weights.data(), run); return {};
-    case 30: widen<qlib::bf16>(tensor.data, weights.data(), run); return {};
-    default:
-        return qlib::error{qlib::errc::unsupported, "its type has ggml's number {0}; only f32, f16 and bf16 can be quantized", "",
-                           {tensor.type}};
+/// The same for a type known at run time, one of is_float().
+inline void widen(ggml type, std::span<const std::byte> from, float* to, qlib::executor_ref run) {
+    switch (type) {
+    case ggml::f16: return widen<qlib::f16>(from, to, run);
+    case ggml::bf16: return widen<qlib::bf16>(from, to, run);
+    default: return widen<float>(from, to, run);
     }
 }

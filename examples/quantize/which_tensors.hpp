@@ -1,12 +1,11 @@
 #pragma once
-// Which tensors of a model are weights to be quantized, by llama.cpp's rule: a loader expects the others as floats.
-#include <qlib/file/gguf.hpp>
-
+// Which tensors of a GGUF model are weights to be quantized, by llama.cpp's rule: a loader expects the others as floats.
+#include <cstdint>
 #include <string_view>
 
 /// Whether a tensor is a matrix, or a stack of them, whose name ends in "weight" and is none of the small and sensitive ones.
 /// Source: llama.cpp, llama-quant.cpp, tensor_allows_quantization.
-inline bool is_quantizable(const qlib::gguf_tensor& tensor) {
+inline bool is_quantizable(std::string_view name, std::uint64_t rows) {
     static constexpr std::string_view kept[] = {
         "_norm.weight",
         "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight",                                    // routers of experts
@@ -19,8 +18,8 @@ inline bool is_quantizable(const qlib::gguf_tensor& tensor) {
         "time_mix_lerp_fused.weight",
         "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger", "a.rvq.codebook", "mm.a.code_embd",
     };
-    if (tensor.rows() < 2 || !tensor.name.ends_with("weight")) return false;
+    if (rows < 2 || !name.ends_with("weight")) return false;
     for (const std::string_view part : kept)
-        if (tensor.name.find(part) != std::string_view::npos) return false;
+        if (name.find(part) != std::string_view::npos) return false;
     return true;
 }

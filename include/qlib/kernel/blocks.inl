@@ -57,9 +57,22 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
+/// The same for plain numbers, which have no maps.
+template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
+    using T = typename F::grid::number;
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
+    if (i == n) return;
+    std::byte rest[16 * sizeof(T)] = {};
+    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
+    store(out + i, quiet(widen<T>(rest)), n - i);
+}
+
 /// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
 template <block_format F>
 static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+    if constexpr (holds_numbers<F>)
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
     block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {

@@ -32,6 +32,12 @@ struct portable {
         std::memcpy(&v, p, n * sizeof(float));
         return v;
     }
+    /// 16 numbers of a small type, at any address.
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
+        float v[16];
+        for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
+        return load(v);
+    }
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
     QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {

@@ -98,6 +98,9 @@ template <class F> concept has_bit_layout = byte_codes<F> && requires(const std:
     requires !F::layout::planes_apart || F::layout::order[0] == field::codes;
 };
 
+/// Formats whose codes are numbers of a type, one after another, and nothing else.
+template <class F> concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
+
 /// The level of every code.
 template <byte_codes F> inline constexpr auto level_table = [] {
     std::array<float, code_count<F>> t{};

@@ -16,6 +16,6 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 }
 
 /// What a call's report says of the way that codes of F take in a room.
-template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> ? "bits" : "load";
+template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE

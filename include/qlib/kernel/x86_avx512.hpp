@@ -28,6 +28,12 @@ struct avx512 {
     QLIB_INLINE static floats splat(float x) noexcept { return _mm512_set1_ps(x); }
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
+    /// 16 numbers of a small type, at any address.
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
+        if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
+        else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+        else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+    }
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats plus(floats a, floats b) noexcept { return a + b; }

@@ -1,0 +1,65 @@
+# What llm promises of a trained model: the perplexities that others measured, the same for any batch and number of threads; exit codes.
+if(NOT MODELS OR NOT EXISTS ${MODELS}/stories260K/stories260K-f32.gguf)
+    message("skipped: QLIB_MODELS names no folder with stories260K/stories260K-f32.gguf")
+    return()
+endif()
+set(f32 ${MODELS}/stories260K/stories260K-f32.gguf)
+set(text ${MODELS}/text/dev_eval.txt --bytes 40000)
+file(REMOVE_RECURSE ${FOLDER})
+file(MAKE_DIRECTORY ${FOLDER})
+
+function(llm expected_code expected_text)  # further arguments: the command's
+    execute_process(COMMAND ${LLM} ${ARGN} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE code OUTPUT_VARIABLE text ERROR_VARIABLE errors)
+    if(NOT code EQUAL expected_code OR NOT "${text}${errors}" MATCHES "${expected_text}")
+        message(FATAL_ERROR "llm ${ARGN}: exit code ${code}, and not \"${expected_text}\" but: ${text}${errors}")
+    endif()
+    set(output "${text}" PARENT_SCOPE)
+endfunction()
+function(expect_same a b what)
+    if(NOT a STREQUAL b)
+        message(FATAL_ERROR "${what}: ${a} and ${b}")
+    endif()
+endfunction()
+
+# Chunks of 512 tokens of the first 40,000 bytes; the same weights in another file, rotated by halves.
+llm(0 "perplexity 3\\.6882 " perplexity ${f32} ${text} --chunks 16)
+llm(0 "perplexity 3\\.6879 " perplexity ${MODELS}/stories260K/stories260K-f16.gguf ${text} --chunks 16)
+llm(0 "perplexity 3\\.6882 " perplexity ${MODELS}/stories260K/model.safetensors ${text} --chunks 16 --tokenizer ${f32})
+
+# One token at a time, and with more threads.
+foreach(way IN ITEMS "--batch;512;--threads;1" "--batch;1;--threads;2" "--batch;100;--threads;3")
+    llm(0 "perplexity" perplexity ${f32} ${text} --chunks 2 --load-as q8_0 --mode exact ${way})
+    string(REGEX MATCH "perplexity [0-9.]+" here "${output}")
+    if(DEFINED there)
+        expect_same("${here}" "${there}" "perplexity with ${way}")
+    endif()
+    set(there "${here}")
+endforeach()
+
+# A model does not differ from itself, a ternary one does.
+llm(0 "batch 512.*mean 0\\.000000.*largest 0\\.000000.*100\\.000.*batch 1,.*largest 0\\.000000" compare ${f32} ${f32} ${text} --chunks 2 --single-chunks 1
+    --max-kl 0.000001)
+llm(0 "batch 1,.*99th percentile" compare ${f32} ${f32} ${text} --chunks 1 --load-b-as q8_0 --max-kl 0.02)
+llm(1 "error: the mean KL divergence is more than 0.02" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --load-b-as ternary_g80 --max-kl 0.02)
+
+# The same seed, the same story.
+foreach(seed IN ITEMS 7 7 8)
+    llm(0 "Once upon a time" generate ${f32} --prompt "Once upon a time" --tokens 40 --seed ${seed})
+    list(APPEND stories "${output}")
+endforeach()
+list(GET stories 0 first)
+list(GET stories 1 second)
+list(GET stories 2 third)
+expect_same("${first}" "${second}" "stories of one seed")
+if(first STREQUAL third)
+    message(FATAL_ERROR "two seeds gave the same story: ${first}")
+endif()
+
+llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.gguf --chunks 2)
+llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.dat --chunks 2 --legacy)
+llm(1 "no format of this name" perplexity ${f32} ${text} --load-as q9_9)
+llm(1 "token_embd.weight .512 x 64.: mode: the levels of this format have no 8-bit integer form" perplexity ${f32} ${text} --mode integer)
+llm(1 "the text has 37 chunks" perplexity ${f32} ${text} --chunks 100)
+llm(1 "no GGUF file" perplexity ${CMAKE_CURRENT_LIST_FILE} ${text})
+file(GLOB left RELATIVE ${FOLDER} ${FOLDER}/*)
+expect_same("${left}" "imatrix.dat;imatrix.gguf" "files")

@@ -1,0 +1,40 @@
+#pragma once
+// Formats by number: what a tensor can become. Their templates are compiled once, in codecs.cpp.
+#include <qlib/core/call.hpp>
+#include <qlib/core/matrix_view.hpp>
+#include <qlib/core/result.hpp>
+#include <qlib/file/checkpoint_part.hpp>
+#include <qlib/quantize.hpp>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+/// One format. Numbers are ggml's, and those of qlib::format_id for formats that ggml does not have.
+struct codec {
+    std::uint32_t number;
+    bool by_rows;  ///< rows can be encoded apart from each other; if not, the matrix is encoded as a whole
+    std::size_t (*bytes)(std::size_t rows, std::size_t cols);
+    /// W into `out`, bytes(W.rows, W.cols) of them.
+    qlib::status (*encode)(qlib::matrix_view<const float> W, const qlib::quantize_options& options, const qlib::call& how, std::span<std::byte> out);
+    /// out.rows rows, from row `first` on, of a matrix of `rows` rows.
+    qlib::status (*decode)(std::span<const std::byte> bytes, std::size_t rows, std::size_t first, qlib::matrix_view<float> out, const qlib::call& how);
+};
+
+/// The format of a number, or null.
+const codec* find_codec(std::uint32_t number);
+
+/// How checkpoints in safetensors store a format: as several tensors.
+struct checkpoint_codec {
+    std::uint32_t number;
+    /// Their names, types and shapes. `was`: what the weights were before, one of f32, f16 and bf16.
+    qlib::result<qlib::checkpoint_parts> (*parts)(std::size_t rows, std::size_t cols, qlib::safetensors_type was);
+    /// One of them, from the matrix as `codec` encodes it.
+    qlib::status (*write)(std::span<const std::byte> matrix, std::size_t rows, std::size_t cols, qlib::safetensors_type was, std::size_t part,
+                          std::span<std::byte> out);
+    /// The text behind "quantization_config" in config.json. `ignored`: layers that are not quantized; `was`: of most weights.
+    std::string (*config)(std::span<const std::string_view> ignored, qlib::safetensors_type was);
+};
+
+/// That of a number, or null.
+const checkpoint_codec* find_checkpoint_codec(std::uint32_t number);

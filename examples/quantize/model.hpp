@@ -1,0 +1,97 @@
+#pragma once
+// A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where that goes.
+#include "files.hpp"
+#include "sqnr.hpp"
+#include "tensor_types.hpp"
+
+#include <map>
+
+/// One of the files that a model is read from.
+struct model_file {
+    std::string path;
+    qlib::mapped_file memory;
+};
+
+/// One tensor of the model that is read.
+struct source_tensor : tensor_shape {
+    std::vector<std::uint64_t> dims;   ///< as many as it has, in the file's own order
+    std::optional<ggml> type;          ///< none: a type that ggml does not have
+    std::string type_name;
+    std::span<const std::byte> data;
+    const qlib::mapped_file* file = nullptr;
+
+    /// As errors name it: "blk.0.ffn_up.weight (768 x 288)", rows first.
+    [[nodiscard]] std::string title() const { return name + " (" + shape_text() + ")"; }
+    [[nodiscard]] std::string shape_text() const {
+        std::string text;
+        for (const std::uint64_t n : {ne[3], ne[2]})
+            if (n != 1) text += std::to_string(n) + " x ";
+        return rows() != 1 || dims.size() > 1 ? text + std::to_string(ne[1]) + " x " + std::to_string(ne[0]) : std::to_string(ne[0]);
+    }
+};
+
+/// What is to become of one tensor. Formats are numbers as in codecs.hpp.
+struct planned_tensor {
+    const source_tensor* source = nullptr;
+    std::optional<std::uint32_t> format;  ///< none: copied
+    std::string format_name;
+    std::string wanted_name;              ///< what was asked for; the same unless rows do not fill its blocks
+    double wanted_bytes = 0;
+    reason why = reason::kept;
+    std::span<const float> importance;    ///< of the columns, for one matrix after the other; empty: not known
+    std::uint64_t bytes = 0;              ///< of the output
+};
+
+/// A tensor of the output, or one of several that a tensor becomes.
+struct output_piece {
+    std::string name;
+    std::uint64_t at = 0, bytes = 0;  ///< in the file
+};
+
+/// Where everything goes.
+struct output_layout {
+    std::vector<std::byte> header;
+    std::vector<std::vector<output_piece>> pieces;  ///< of each planned tensor
+    std::uint64_t file_size = 0;
+};
+
+/// What became of one tensor.
+struct outcome {
+    energy sums, weighted;
+    std::string sha256;  ///< of its pieces' bytes, one behind the other
+};
+
+/// A quantized model as it was written: the manifest in it, and the bytes of its tensors by name.
+struct stored_model {
+    std::string path;
+    std::vector<qlib::mapped_file> files;  ///< what the spans point into
+    std::span<const std::byte> head;       ///< the file from its start; as long as the header at least
+    std::string manifest;
+    std::map<std::string, std::span<const std::byte>, std::less<>> pieces;
+};
+
+/// A model in files of one kind.
+class model {
+public:
+    virtual ~model() = default;
+    [[nodiscard]] const std::vector<model_file>& files() const { return files_; }
+    [[nodiscard]] const std::vector<source_tensor>& tensors() const { return tensors_; }  ///< in the order of the output
+    [[nodiscard]] std::uint64_t bytes() const {
+        std::uint64_t sum = 0;
+        for (const source_tensor& t : tensors_) sum += t.data.size();
+        return sum;
+    }
+
+    /// The header of the output, with a text that describes how it was made, and the places of all data. An empty text: it is a copy.
+    [[nodiscard]] virtual output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const = 0;
+    /// A quantized matrix as the file's pieces.
+    [[nodiscard]] virtual std::vector<std::vector<std::byte>> cut(const planned_tensor&, std::vector<std::byte> bytes) const {
+        std::vector<std::vector<std::byte>> pieces;
+        pieces.push_back(std::move(bytes));
+        return pieces;
+    }
+
+protected:
+    std::vector<model_file> files_;
+    std::vector<source_tensor> tensors_;
+};
