@@ -102,7 +102,7 @@ TEST_CASE("bitsandbytes_parts: names, types and shapes") {
         std::string s;
         for (const checkpoint_part& p : *parts) {
             s += std::string(p.suffix) + " " + std::string(safetensors_name(p.type));
-            for (const std::uint64_t n : p.shape()) s += " " + std::to_string(n);
+            for (const std::uint64_t n : p.shape()) s.append(" ").append(std::to_string(n));
             s += "\n";
         }
         return s;

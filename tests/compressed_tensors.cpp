@@ -166,8 +166,8 @@ TEST_CASE("pack_quantized_parts: names, types and shapes") {
     std::string list;
     for (const checkpoint_part& p : parts) {
         list += std::string(p.suffix) + " " + std::string(safetensors_name(p.type));
-        for (const std::uint64_t n : p.shape()) list += " " + std::to_string(n);
-        list += " = " + std::to_string(p.bytes) + "\n";
+        for (const std::uint64_t n : p.shape()) list.append(" ").append(std::to_string(n));
+        list.append(" = ").append(std::to_string(p.bytes)).append("\n");
     }
     CHECK(list == "weight_packed I32 11 38 = 1672\nweight_scale F16 11 3 = 66\nweight_shape I64 2 = 16\nweight_zero_point I32 2 3 = 24\n");
     CHECK(pack_quantized_parts<int4_g32>(11, 300).size() == 3);

@@ -79,8 +79,9 @@ TEST_CASE("jobs over one input share its packed copy where their formats pack it
 
 TEST_CASE("groups that hold nothing, and what is refused") {
     const layer l;
-    CHECK(qlib::qgemm_grouped({}).ok());
-    CHECK(qlib::qgemm_grouped_scratch_bytes({}) == 0);
+    constexpr std::span<const qlib::gemm_job> none;
+    CHECK(qlib::qgemm_grouped(none).ok());
+    CHECK(qlib::qgemm_grouped_scratch_bytes(none) == 0);
     const auto empty = qlib::qmatrix<qlib::q4_k>::make(3, 0);
     floats y(3, -1.0f);
     const qlib::gemm_job zero[] = {{{y.data(), 1, 3}, {nullptr, 1, 0}, *empty}};
