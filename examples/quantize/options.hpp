@@ -14,7 +14,7 @@ inline std::string qlib_version() {
 }
 
 struct options {
-    std::string input, output, format, preset_name, fit_name = "search", imatrix, verify, source, synthetic;
+    std::string input, output, format, preset_name, fit_name, imatrix, verify, source, synthetic;
     std::vector<std::string> tensor_types;
     std::size_t threads = std::thread::hardware_concurrency();
     bool pure = false, dry_run = false, resume = false;
@@ -44,7 +44,8 @@ inline options parse_options(CLI::App& app, int argc, char** argv) {
                                          "int4_g128, nf4, ... in safetensors. \"copy\": everything stays as it is");
     app.add_option("--preset", o.preset_name, "a mixture of formats by llama.cpp's rules: Q4_K_M, Q2_K, ...")->transform(CLI::IsMember(names, CLI::ignore_case))
         ->excludes("--format");
-    app.add_option("--fit", o.fit_name, "how scales are chosen")->check(CLI::IsMember({"plain", "search", "reference"}))->capture_default_str();
+    app.add_option("--fit", o.fit_name, "how scales are chosen: plain (the range), search (least error), reference (as llama.cpp does it).\n"
+                                         "Without it: reference in GGUF, search in safetensors")->check(CLI::IsMember({"plain", "search", "reference"}));
     app.add_option("--imatrix", o.imatrix, "importance of the inputs, as llama-imatrix writes it")->check(CLI::ExistingFile);
     app.add_option("--tensor-type", o.tensor_types, "REGEX=FORMAT for tensors whose name holds a match; the first that matches counts.\n"
                                                     "FORMAT \"copy\": they stay as they are")->allow_extra_args(false);
