@@ -216,7 +216,7 @@ fails("an unknown name", "no format", number, "q4_z")
 fails("an unknown number", "", size_of, 4, 1, 256)
 fails("half a block", "whole blocks", size_of, number("Q4_K"), 1, 128)
 fails("a NaN", "row 0, column 3", Quantized(number("Q4_0"), 1, 32).quantize, floats([0.0] * 3 + [math.nan] * 29))
-fails("too few bytes", "do not hold", call, dequantize, number("Q4_0"), halves, 17, 1, 32, (c.c_float * 32)(), None)
+fails("too few bytes", "there are 17", call, dequantize, number("Q4_0"), halves, 17, 1, 32, (c.c_float * 32)(), None)
 fails("no pointer", "NULL", call, dequantize, number("Q4_0"), None, 18, 1, 32, (c.c_float * 32)(), None)
 
 sys.exit(check.failed)
