@@ -1,5 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
+#include "../numeric/minifloat.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
 #include "gemm_plan.hpp"
