@@ -6493,16 +6493,15 @@ inline std::size_t rows_per_panel(std::size_t rows, std::size_t workers) noexcep
     return smaller_size(panel_rows, round_up(divide_up(rows, saturating_multiply(workers, 4)), tile_rows));
 }
 
-/// The panels of all workers, one after another in one piece of memory.
-struct worker_panels {
+/// The panel of a worker, in memory of its own.
+struct worker_panel {
     panel_memory shape;
-    std::size_t rows, workers;
+    std::size_t rows;
     [[nodiscard]] std::size_t tiles() const noexcept { return saturating_multiply(shape.tile_bytes, divide_up(rows, tile_rows)); }
-    [[nodiscard]] std::size_t each() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
-    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_multiply(each(), workers); }
-    [[nodiscard]] panel_memory of(std::byte* memory, std::size_t worker) const noexcept {
+    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
+    [[nodiscard]] panel_memory in(std::byte* memory) const noexcept {
         panel_memory m = shape;
-        m.panel = memory + worker * each();
+        m.panel = memory;
         m.stage = m.panel + tiles();
         return m;
     }
@@ -6510,11 +6509,10 @@ struct worker_panels {
 
 /// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
 template <class X, class Y> struct conversions {
-    std::size_t columns, k, n, rows, workers;
+    std::size_t columns, k, n, rows;
     [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
     [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
-    [[nodiscard]] std::size_t floats() const noexcept { return saturating_multiply(larger_size(of_x(), of_y()), workers); }
-    [[nodiscard]] float* of(float* memory, std::size_t worker) const noexcept { return memory + worker * larger_size(of_x(), of_y()); }
+    [[nodiscard]] std::size_t floats() const noexcept { return larger_size(of_x(), of_y()); }
 
     /// Rows [first, first + count) of x, as floats.
     [[nodiscard]] matrix_view<const float> floats_of(matrix_view<const X> x, std::size_t first, std::size_t count, float* memory) const noexcept {
@@ -6601,42 +6599,42 @@ template <class Room, block_format F> struct exact_way {
 template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
 public:
     gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
-        : way_(way), columns_(columns), panels_{way.shape, rows_per_panel(way.p.rows, workers), workers},
-          conversions_{columns, way.p.k, way.p.n, panels_.rows, workers} {}
+        : way_(way), columns_(columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)}, conversions_{columns, way.p.k, way.p.n, panel_.rows} {}
 
-    /// Of packed activations, and of what workers write while a task runs.
+    /// Of packed activations, and of what each worker writes while a task runs.
     [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
     [[nodiscard]] std::size_t worker_bytes() const noexcept {
-        return saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats()));
+        return saturating_add(workspace::piece<std::byte>(panel_.bytes()), workspace::piece<float>(conversions_.floats()));
     }
-    [[nodiscard]] std::size_t scratch() const noexcept { return saturating_add(activation_bytes(), worker_bytes()); }
-    void take(workspace& activations, workspace& workers) noexcept {
+    /// The workers' memory begins at `workers`, `apart` bytes from one to the next: products that run at once must agree on both.
+    void take(workspace& activations, std::byte* workers, std::size_t apart) noexcept {
         way_.take(activations);
-        panel_bytes_ = workers.take<std::byte>(panels_.bytes());
-        floats_ = workers.take<float>(conversions_.floats());
+        workers_ = workers;
+        apart_ = apart;
     }
     [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
     [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
-        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panels_.rows);
+        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panel_.rows);
     }
     void run(std::size_t stage, std::size_t task, std::size_t worker, matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W) const noexcept {
-        float* const floats = conversions_.of(floats_, worker);
+        std::byte* const own = workers_ + worker * apart_;
+        const auto floats = reinterpret_cast<float*>(own + workspace::piece<std::byte>(panel_.bytes()));
         if (stage == 0) {
             const std::size_t first = task * columns_;
             return way_.pack(conversions_.floats_of(X, first, smaller_size(columns_, way_.p.n - first), floats), first);
         }
-        const std::size_t row = task * panels_.rows, count = smaller_size(panels_.rows, way_.p.rows - row);
-        const panel_memory m = panels_.of(panel_bytes_, worker);
+        const std::size_t row = task * panel_.rows, count = smaller_size(panel_.rows, way_.p.rows - row);
+        const panel_memory m = panel_.in(own);
         conversions_.results_to(Y, row, count, floats, [&](matrix_view<float> y) { way_.multiply(y, W, row, m); });
     }
 
 private:
     Way way_;
     std::size_t columns_;
-    worker_panels panels_;
+    worker_panel panel_;
     conversions<XT, YT> conversions_;
-    std::byte* panel_bytes_ = nullptr;
-    float* floats_ = nullptr;
+    std::byte* workers_ = nullptr;
+    std::size_t apart_ = 0;
 };
 
 /// use(stages) for the way that mode asks for, `integer` only where the format has integer levels.
@@ -6683,8 +6681,10 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
         }
         return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
             workspace memory;
-            if (const status s = memory.open(how, stages.scratch()); !s) return s;
-            stages.take(memory, memory);
+            const std::size_t workers = saturating_multiply(stages.worker_bytes(), how.run.workers());
+            if (const status s = memory.open(how, saturating_add(workers, stages.activation_bytes())); !s) return s;
+            std::byte* const own = memory.take<std::byte>(workers);
+            stages.take(memory, own, stages.worker_bytes());
             for (std::size_t stage = 0; stage < 2; ++stage) {
                 call part = how;
                 if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
@@ -6737,9 +6737,11 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
 [[nodiscard]] std::size_t qgemm_scratch_bytes(std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {}, const call& how = {}) noexcept {
     const auto span = detail::activation_span<F>(options.activation_group, k);
     if (!span || !has_room(how.room) || n == 0 || rows == 0 || k == 0) return 0;
+    const std::size_t workers = how.run.workers();
     return detail::with_room(how.room, [&](auto room) {
-        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, how.run.workers(),
-                                                              [](const auto& stages) { return detail::workspace::asked(stages.scratch()); });
+        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, workers, [workers](const auto& stages) {
+            return detail::workspace::asked(detail::saturating_add(stages.activation_bytes(), detail::saturating_multiply(stages.worker_bytes(), workers)));
+        });
     });
 }
 
@@ -12313,8 +12315,8 @@ template <weight_source XT, weight_source YT> struct any_stages {
     std::size_t (*tasks_of)(const std::byte* state, std::size_t stage) noexcept = nullptr;
     void (*run_task)(const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
                      const void* W) noexcept = nullptr;
-    void (*take_memory)(std::byte* state, workspace& activations, workspace& workers) noexcept = nullptr;
-    std::size_t stages = 0, activation_bytes = 0, worker_bytes = 0;
+    void (*take_memory)(std::byte* state, workspace& activations, std::byte* workers, std::size_t apart) noexcept = nullptr;
+    std::size_t stages = 0, activation_bytes = 0, worker_bytes = 0;  // worker_bytes: of each worker
     packed_like packing{};
 };
 
@@ -12329,7 +12331,9 @@ template <block_format F, weight_source XT, weight_source YT, class Stages> any_
     any.tasks_of = [](const std::byte* state, std::size_t stage) noexcept { return reinterpret_cast<const Stages*>(state)->tasks(stage); };
     any.run_task = [](const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
                       const void* W) noexcept { reinterpret_cast<const Stages*>(state)->run(stage, task, worker, Y, X, *static_cast<const qview<F>*>(W)); };
-    any.take_memory = [](std::byte* state, workspace& activations, workspace& workers) noexcept { reinterpret_cast<Stages*>(state)->take(activations, workers); };
+    any.take_memory = [](std::byte* state, workspace& activations, std::byte* workers, std::size_t apart) noexcept {
+        reinterpret_cast<Stages*>(state)->take(activations, workers, apart);
+    };
     any.stages = 2;
     any.activation_bytes = stages.activation_bytes();
     any.worker_bytes = stages.worker_bytes();
@@ -12348,7 +12352,7 @@ result<any_stages<XT, YT>> stages_of(matrix_view<YT> Y, matrix_view<const XT> X,
         none.stages = 1;
         none.tasks_of = [](const std::byte*, std::size_t) noexcept { return std::size_t{1}; };
         none.run_task = [](const std::byte*, std::size_t, std::size_t, std::size_t, const matrix_view<YT>& y, const matrix_view<const XT>&, const void*) noexcept { set_zero(y); };
-        none.take_memory = [](std::byte*, workspace&, workspace&) noexcept {};
+        none.take_memory = [](std::byte*, workspace&, std::byte*, std::size_t) noexcept {};
         return none;
     }
     const bool integer = uses_integers<F>(options.mode);
@@ -12386,17 +12390,21 @@ public:
         plan.X_ = X;
         plan.W_ = W;
         plan.stages_ = *stages;
+        plan.workers_ = workers;
         if (plan.stages() == 0) return plan;
         if (const status s = plan.memory_.open(how, plan.bytes()); !s) return s.error();
-        plan.stages_.take_memory(plan.stages_.state, plan.memory_, plan.memory_);
+        std::byte* const own = plan.memory_.template take<std::byte>(plan.of_workers());
+        plan.stages_.take_memory(plan.stages_.state, plan.memory_, own, plan.stages_.worker_bytes);
         return plan;
     }
 
 private:
     QLIB_INLINE qgemm_plan() noexcept = default;
-    [[nodiscard]] QLIB_INLINE std::size_t bytes() const noexcept { return detail::saturating_add(stages_.activation_bytes, stages_.worker_bytes); }
+    [[nodiscard]] QLIB_INLINE std::size_t of_workers() const noexcept { return detail::saturating_multiply(stages_.worker_bytes, workers_); }
+    [[nodiscard]] QLIB_INLINE std::size_t bytes() const noexcept { return detail::saturating_add(stages_.activation_bytes, of_workers()); }
 
     detail::any_stages<XT, YT> stages_;
+    std::size_t workers_ = 0;
     matrix_view<YT> Y_;
     matrix_view<const XT> X_;
     qview<F> W_;
@@ -12474,10 +12482,11 @@ struct grouped_job {
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what workers write, for the hungriest job.
+/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what a worker writes, for the hungriest job.
 struct grouped_bytes {
-    std::size_t jobs, activations = 0, workers = 0;
-    [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, workers)); }
+    std::size_t jobs, workers, activations = 0, each_worker = 0;
+    [[nodiscard]] std::size_t of_workers() const noexcept { return saturating_multiply(workers, each_worker); }
+    [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, of_workers())); }
 };
 
 /// Which earlier job packs the activations of job j, in the same way; j itself if none does.
@@ -12496,7 +12505,7 @@ inline result<std::size_t> packed_by(std::span<const gemm_job> jobs, std::size_t
 template <class Visit>
 result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_options& options, call how, const Visit& visit) noexcept {
     const std::size_t workers = how.run.workers();
-    grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size())};
+    grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size()), workers};
     for (std::size_t j = 0; j < jobs.size(); ++j) {
         const auto stages = jobs[j].plan(options, workers, how);
         if (!stages) return stages.error();
@@ -12504,7 +12513,7 @@ result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_opti
         const auto from = packed_by(jobs, j, *stages, options, workers, how);
         if (!from) return from.error();
         if (*from == j) bytes.activations = saturating_add(bytes.activations, stages->activation_bytes);
-        bytes.workers = larger_size(bytes.workers, stages->worker_bytes);
+        bytes.each_worker = larger_size(bytes.each_worker, stages->worker_bytes);
         visit(j, *stages, *from);
     }
     return bytes;
@@ -12515,7 +12524,7 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
                                              workspace& memory, grouped_job* group) noexcept {
     std::array<std::size_t, 2> total{};
     std::byte* activations = memory.take<std::byte>(bytes.activations);
-    std::byte* const workers = memory.take<std::byte>(bytes.workers);
+    std::byte* const workers = memory.take<std::byte>(bytes.of_workers());
     call quiet = how;
     quiet.report = nullptr;
     (void)plan_group(jobs, options, quiet, [&](std::size_t j, const any_stages<float, float>& stages, std::size_t from) {
@@ -12528,8 +12537,8 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
             const bool runs = stage == 1 ? stages.stages != 0 : stages.stages == 2 && from == j;
             if (runs) total[stage] += stages.tasks_of(stages.state, stage);
         }
-        workspace packed(job.activations), own(workers);
-        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, own);
+        workspace packed(job.activations);
+        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, workers, bytes.each_worker);
     });
     return total;
 }

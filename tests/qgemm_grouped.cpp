@@ -63,6 +63,11 @@ TEST_CASE("grouped products are those of one after another, on any number of thr
             REQUIRE(qlib::qgemm_grouped(again, {.mode = mode}, {.run = team, .scratch = odd}).ok());
             CHECK(y == want);
             CHECK(qlib::qgemm_grouped(again, {.mode = mode}, {.run = team, .scratch = odd.first(asked - 1)}).error().code == qlib::errc::scratch);
+            for (int round = 0; round < 30; ++round) {  // workers in different jobs at the same moment must not share memory
+                const auto repeated = l.jobs(y);
+                REQUIRE(qlib::qgemm_grouped(repeated, {.mode = mode}, {.run = team}).ok());
+                REQUIRE(y == want);
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ template <weight_source XT, weight_source YT> struct any_stages {
     std::size_t (*tasks_of)(const std::byte* state, std::size_t stage) noexcept = nullptr;
     void (*run_task)(const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
                      const void* W) noexcept = nullptr;
-    void (*take_memory)(std::byte* state, workspace& activations, workspace& workers) noexcept = nullptr;
-    std::size_t stages = 0, activation_bytes = 0, worker_bytes = 0;
+    void (*take_memory)(std::byte* state, workspace& activations, std::byte* workers, std::size_t apart) noexcept = nullptr;
+    std::size_t stages = 0, activation_bytes = 0, worker_bytes = 0;  // worker_bytes: of each worker
     packed_like packing{};
 };
 
@@ -26,7 +26,9 @@ template <block_format F, weight_source XT, weight_source YT, class Stages> any_
     any.tasks_of = [](const std::byte* state, std::size_t stage) noexcept { return reinterpret_cast<const Stages*>(state)->tasks(stage); };
     any.run_task = [](const std::byte* state, std::size_t stage, std::size_t task, std::size_t worker, const matrix_view<YT>& Y, const matrix_view<const XT>& X,
                       const void* W) noexcept { reinterpret_cast<const Stages*>(state)->run(stage, task, worker, Y, X, *static_cast<const qview<F>*>(W)); };
-    any.take_memory = [](std::byte* state, workspace& activations, workspace& workers) noexcept { reinterpret_cast<Stages*>(state)->take(activations, workers); };
+    any.take_memory = [](std::byte* state, workspace& activations, std::byte* workers, std::size_t apart) noexcept {
+        reinterpret_cast<Stages*>(state)->take(activations, workers, apart);
+    };
     any.stages = 2;
     any.activation_bytes = stages.activation_bytes();
     any.worker_bytes = stages.worker_bytes();
@@ -45,7 +47,7 @@ result<any_stages<XT, YT>> stages_of(matrix_view<YT> Y, matrix_view<const XT> X,
         none.stages = 1;
         none.tasks_of = [](const std::byte*, std::size_t) noexcept { return std::size_t{1}; };
         none.run_task = [](const std::byte*, std::size_t, std::size_t, std::size_t, const matrix_view<YT>& y, const matrix_view<const XT>&, const void*) noexcept { set_zero(y); };
-        none.take_memory = [](std::byte*, workspace&, workspace&) noexcept {};
+        none.take_memory = [](std::byte*, workspace&, std::byte*, std::size_t) noexcept {};
         return none;
     }
     const bool integer = uses_integers<F>(options.mode);
@@ -83,17 +85,21 @@ public:
         plan.X_ = X;
         plan.W_ = W;
         plan.stages_ = *stages;
+        plan.workers_ = workers;
         if (plan.stages() == 0) return plan;
         if (const status s = plan.memory_.open(how, plan.bytes()); !s) return s.error();
-        plan.stages_.take_memory(plan.stages_.state, plan.memory_, plan.memory_);
+        std::byte* const own = plan.memory_.template take<std::byte>(plan.of_workers());
+        plan.stages_.take_memory(plan.stages_.state, plan.memory_, own, plan.stages_.worker_bytes);
         return plan;
     }
 
 private:
     QLIB_INLINE qgemm_plan() noexcept = default;
-    [[nodiscard]] QLIB_INLINE std::size_t bytes() const noexcept { return detail::saturating_add(stages_.activation_bytes, stages_.worker_bytes); }
+    [[nodiscard]] QLIB_INLINE std::size_t of_workers() const noexcept { return detail::saturating_multiply(stages_.worker_bytes, workers_); }
+    [[nodiscard]] QLIB_INLINE std::size_t bytes() const noexcept { return detail::saturating_add(stages_.activation_bytes, of_workers()); }
 
     detail::any_stages<XT, YT> stages_;
+    std::size_t workers_ = 0;
     matrix_view<YT> Y_;
     matrix_view<const XT> X_;
     qview<F> W_;

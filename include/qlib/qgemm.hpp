@@ -39,16 +39,15 @@ inline std::size_t rows_per_panel(std::size_t rows, std::size_t workers) noexcep
     return smaller_size(panel_rows, round_up(divide_up(rows, saturating_multiply(workers, 4)), tile_rows));
 }
 
-/// The panels of all workers, one after another in one piece of memory.
-struct worker_panels {
+/// The panel of a worker, in memory of its own.
+struct worker_panel {
     panel_memory shape;
-    std::size_t rows, workers;
+    std::size_t rows;
     [[nodiscard]] std::size_t tiles() const noexcept { return saturating_multiply(shape.tile_bytes, divide_up(rows, tile_rows)); }
-    [[nodiscard]] std::size_t each() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
-    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_multiply(each(), workers); }
-    [[nodiscard]] panel_memory of(std::byte* memory, std::size_t worker) const noexcept {
+    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
+    [[nodiscard]] panel_memory in(std::byte* memory) const noexcept {
         panel_memory m = shape;
-        m.panel = memory + worker * each();
+        m.panel = memory;
         m.stage = m.panel + tiles();
         return m;
     }
@@ -56,11 +55,10 @@ struct worker_panels {
 
 /// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
 template <class X, class Y> struct conversions {
-    std::size_t columns, k, n, rows, workers;
+    std::size_t columns, k, n, rows;
     [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
     [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
-    [[nodiscard]] std::size_t floats() const noexcept { return saturating_multiply(larger_size(of_x(), of_y()), workers); }
-    [[nodiscard]] float* of(float* memory, std::size_t worker) const noexcept { return memory + worker * larger_size(of_x(), of_y()); }
+    [[nodiscard]] std::size_t floats() const noexcept { return larger_size(of_x(), of_y()); }
 
     /// Rows [first, first + count) of x, as floats.
     [[nodiscard]] matrix_view<const float> floats_of(matrix_view<const X> x, std::size_t first, std::size_t count, float* memory) const noexcept {
@@ -147,42 +145,42 @@ template <class Room, block_format F> struct exact_way {
 template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
 public:
     gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
-        : way_(way), columns_(columns), panels_{way.shape, rows_per_panel(way.p.rows, workers), workers},
-          conversions_{columns, way.p.k, way.p.n, panels_.rows, workers} {}
+        : way_(way), columns_(columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)}, conversions_{columns, way.p.k, way.p.n, panel_.rows} {}
 
-    /// Of packed activations, and of what workers write while a task runs.
+    /// Of packed activations, and of what each worker writes while a task runs.
     [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
     [[nodiscard]] std::size_t worker_bytes() const noexcept {
-        return saturating_add(workspace::piece<std::byte>(panels_.bytes()), workspace::piece<float>(conversions_.floats()));
+        return saturating_add(workspace::piece<std::byte>(panel_.bytes()), workspace::piece<float>(conversions_.floats()));
     }
-    [[nodiscard]] std::size_t scratch() const noexcept { return saturating_add(activation_bytes(), worker_bytes()); }
-    void take(workspace& activations, workspace& workers) noexcept {
+    /// The workers' memory begins at `workers`, `apart` bytes from one to the next: products that run at once must agree on both.
+    void take(workspace& activations, std::byte* workers, std::size_t apart) noexcept {
         way_.take(activations);
-        panel_bytes_ = workers.take<std::byte>(panels_.bytes());
-        floats_ = workers.take<float>(conversions_.floats());
+        workers_ = workers;
+        apart_ = apart;
     }
     [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
     [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
-        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panels_.rows);
+        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panel_.rows);
     }
     void run(std::size_t stage, std::size_t task, std::size_t worker, matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W) const noexcept {
-        float* const floats = conversions_.of(floats_, worker);
+        std::byte* const own = workers_ + worker * apart_;
+        const auto floats = reinterpret_cast<float*>(own + workspace::piece<std::byte>(panel_.bytes()));
         if (stage == 0) {
             const std::size_t first = task * columns_;
             return way_.pack(conversions_.floats_of(X, first, smaller_size(columns_, way_.p.n - first), floats), first);
         }
-        const std::size_t row = task * panels_.rows, count = smaller_size(panels_.rows, way_.p.rows - row);
-        const panel_memory m = panels_.of(panel_bytes_, worker);
+        const std::size_t row = task * panel_.rows, count = smaller_size(panel_.rows, way_.p.rows - row);
+        const panel_memory m = panel_.in(own);
         conversions_.results_to(Y, row, count, floats, [&](matrix_view<float> y) { way_.multiply(y, W, row, m); });
     }
 
 private:
     Way way_;
     std::size_t columns_;
-    worker_panels panels_;
+    worker_panel panel_;
     conversions<XT, YT> conversions_;
-    std::byte* panel_bytes_ = nullptr;
-    float* floats_ = nullptr;
+    std::byte* workers_ = nullptr;
+    std::size_t apart_ = 0;
 };
 
 /// use(stages) for the way that mode asks for, `integer` only where the format has integer levels.
@@ -229,8 +227,10 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
         }
         return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
             workspace memory;
-            if (const status s = memory.open(how, stages.scratch()); !s) return s;
-            stages.take(memory, memory);
+            const std::size_t workers = saturating_multiply(stages.worker_bytes(), how.run.workers());
+            if (const status s = memory.open(how, saturating_add(workers, stages.activation_bytes())); !s) return s;
+            std::byte* const own = memory.take<std::byte>(workers);
+            stages.take(memory, own, stages.worker_bytes());
             for (std::size_t stage = 0; stage < 2; ++stage) {
                 call part = how;
                 if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
@@ -283,9 +283,11 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
 [[nodiscard]] std::size_t qgemm_scratch_bytes(std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {}, const call& how = {}) noexcept {
     const auto span = detail::activation_span<F>(options.activation_group, k);
     if (!span || !has_room(how.room) || n == 0 || rows == 0 || k == 0) return 0;
+    const std::size_t workers = how.run.workers();
     return detail::with_room(how.room, [&](auto room) {
-        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, how.run.workers(),
-                                                              [](const auto& stages) { return detail::workspace::asked(stages.scratch()); });
+        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, workers, [workers](const auto& stages) {
+            return detail::workspace::asked(detail::saturating_add(stages.activation_bytes(), detail::saturating_multiply(stages.worker_bytes(), workers)));
+        });
     });
 }
 

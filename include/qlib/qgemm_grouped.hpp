@@ -51,10 +51,11 @@ struct grouped_job {
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what workers write, for the hungriest job.
+/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what a worker writes, for the hungriest job.
 struct grouped_bytes {
-    std::size_t jobs, activations = 0, workers = 0;
-    [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, workers)); }
+    std::size_t jobs, workers, activations = 0, each_worker = 0;
+    [[nodiscard]] std::size_t of_workers() const noexcept { return saturating_multiply(workers, each_worker); }
+    [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, of_workers())); }
 };
 
 /// Which earlier job packs the activations of job j, in the same way; j itself if none does.
@@ -73,7 +74,7 @@ inline result<std::size_t> packed_by(std::span<const gemm_job> jobs, std::size_t
 template <class Visit>
 result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_options& options, call how, const Visit& visit) noexcept {
     const std::size_t workers = how.run.workers();
-    grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size())};
+    grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size()), workers};
     for (std::size_t j = 0; j < jobs.size(); ++j) {
         const auto stages = jobs[j].plan(options, workers, how);
         if (!stages) return stages.error();
@@ -81,7 +82,7 @@ result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_opti
         const auto from = packed_by(jobs, j, *stages, options, workers, how);
         if (!from) return from.error();
         if (*from == j) bytes.activations = saturating_add(bytes.activations, stages->activation_bytes);
-        bytes.workers = larger_size(bytes.workers, stages->worker_bytes);
+        bytes.each_worker = larger_size(bytes.each_worker, stages->worker_bytes);
         visit(j, *stages, *from);
     }
     return bytes;
@@ -92,7 +93,7 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
                                              workspace& memory, grouped_job* group) noexcept {
     std::array<std::size_t, 2> total{};
     std::byte* activations = memory.take<std::byte>(bytes.activations);
-    std::byte* const workers = memory.take<std::byte>(bytes.workers);
+    std::byte* const workers = memory.take<std::byte>(bytes.of_workers());
     call quiet = how;
     quiet.report = nullptr;
     (void)plan_group(jobs, options, quiet, [&](std::size_t j, const any_stages<float, float>& stages, std::size_t from) {
@@ -105,8 +106,8 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
             const bool runs = stage == 1 ? stages.stages != 0 : stages.stages == 2 && from == j;
             if (runs) total[stage] += stages.tasks_of(stages.state, stage);
         }
-        workspace packed(job.activations), own(workers);
-        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, own);
+        workspace packed(job.activations);
+        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, workers, bytes.each_worker);
     });
     return total;
 }
