@@ -1,9 +1,9 @@
 """What formats cost a trained model: a table of size, perplexity, KL divergence, agreement on the likeliest token, and speed.
 
-usage: quality.py QUANTIZE LLM TEXT MODEL.gguf...
+usage: quality.py QUANTIZE LLM TEXT BYTES MODEL.gguf...
 
 Presets are files that examples/quantize writes; the other formats are made by examples/llm when it loads the model. Perplexity and speed are
-those of the whole text, divergence and agreement against the first row those of its first 40 kB.
+those of the first BYTES of the text (0: all of it), divergence and agreement against the first row those of its first 40 kB.
 """
 import os
 import re
@@ -27,7 +27,7 @@ def numbers(pattern, text):
     return found.groups()
 
 
-def row(quantize, llm, text, model, name, preset, load_as, folder):
+def row(quantize, llm, text, length, model, name, preset, load_as, folder):
     """One line of the table."""
     path, options, options_b = model, [], []
     if preset:
@@ -35,7 +35,7 @@ def row(quantize, llm, text, model, name, preset, load_as, folder):
         run(quantize, model, path, "--preset", preset)
     else:
         options, options_b = ["--load-as", load_as], ["--load-b-as", load_as]
-    alone = run(llm, "perplexity", path, text, *options)
+    alone = run(llm, "perplexity", path, text, "--bytes", length, *options)
     bits, size = numbers(r"([0-9.]+) bits each, ([0-9.]+) MB", alone)
     perplexity, error, speed = numbers(r"perplexity ([0-9.]+) \+/- ([0-9.]+) .*?([0-9]+) tokens per second", alone)
     pair = run(llm, "compare", model, path, text, "--load-as", "f32", *options_b, "--bytes", "40000", "--batch", "512")
@@ -45,16 +45,16 @@ def row(quantize, llm, text, model, name, preset, load_as, folder):
           f"| {float(top1):.1f} ± {float(top1_error):.1f} % | {speed} |", flush=True)
 
 
-def main(quantize, llm, text, *models):
+def main(quantize, llm, text, length, *models):
     for model in models:
         print(f"\n{os.path.basename(model)}\n")
         print("| format | MB | bits per weight | perplexity | KL divergence | its 99th percentile | same top-1 | tokens/s |")
         print("|---|---|---|---|---|---|---|---|")
         with tempfile.TemporaryDirectory() as folder:
             for name, preset, load_as in ROWS:
-                row(quantize, llm, text, model, name, preset, load_as, folder)
+                row(quantize, llm, text, length, model, name, preset, load_as, folder)
 
 
-if len(sys.argv) < 5:
+if len(sys.argv) < 6:
     sys.exit(__doc__)
 main(*sys.argv[1:])
