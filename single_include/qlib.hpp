@@ -135,6 +135,12 @@ QLIB_INLINE constexpr float smaller(float a, float b) noexcept { return b < a ? 
 QLIB_INLINE constexpr float larger(float a, float b) noexcept { return a < b ? b : a; }
 QLIB_INLINE constexpr std::size_t smaller_size(std::size_t a, std::size_t b) noexcept { return b < a ? b : a; }
 QLIB_INLINE constexpr std::size_t larger_size(std::size_t a, std::size_t b) noexcept { return a < b ? b : a; }
+/// The largest magnitude of n floats, 0 of none; NaNs do not count.
+QLIB_INLINE constexpr float abs_max(const float* x, std::size_t n) noexcept {
+    float most = 0;
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
 QLIB_INLINE constexpr float clamp(float x, float low, float high) noexcept { return smaller(larger(x, low), high); }
 
 /// The nearest integer, halves to even, for |x| <= 2^22. Reads the sum's bits, as fast-math would fold (x + c) - c.
@@ -282,7 +288,14 @@ private:
 using f16 = minifloat<5, 10, 15, specials::ieee>;     ///< IEEE binary16
 using bf16 = minifloat<8, 7, 127, specials::ieee>;    ///< bfloat16: the upper half of an f32
 using e4m3 = minifloat<4, 3, 7, specials::nan_only>;  ///< OFP8 E4M3 ("E4M3FN"): largest 448
+using e5m2 = minifloat<5, 2, 15, specials::ieee>;     ///< OFP8 E5M2: f16 without its last 8 bits, largest 57344
+using e3m2 = minifloat<3, 2, 3, specials::none>;      ///< a 6-bit float of MXFP6, largest 28
+using e2m3 = minifloat<2, 3, 1, specials::none>;      ///< the other one, largest 7.5: eighths
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
+// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3, but 0x80 is NaN.
+using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;      ///< largest 240
+using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;     ///< largest 57344
+using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
 
 /// The element types of weights and activations: float, f16, bf16.
 template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
@@ -408,10 +421,6 @@ template <class F> concept block_format =
         };
     };
 
-/// Whether F brings the original's own encoder of a whole block.
-template <class F> concept has_reference = requires(const site<F>& s) {
-    { F::reference(s) } -> std::same_as<encoded<F>>;
-};
 /// Whether the map of one group can be replaced while the rest of a block's params stays.
 template <class F> concept has_project_group = requires(typename F::params& p, std::size_t g, affine a, const typename F::outer& o) {
     F::project_group(p, g, a, o);
@@ -460,6 +469,10 @@ template <class F> struct to_levels {
         else return product(x - z, reciprocal);
     }
 };
+
+/// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
+template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
+template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
 
 /// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
 template <class F>
@@ -558,9 +571,11 @@ private:
     struct order {
         std::array<std::uint8_t, Table.size()> code_of{};
         std::array<float, Table.size()> midpoint{};
+        std::array<float, 16> code_table{}, steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
         std::size_t count = 0;
+        bool ascending = true;
     };
-    static constexpr order sorted = [] {
+    static constexpr order sorted_table() {
         order o{};
         for (std::size_t i = 0; i < Table.size(); ++i) {  // insertion sort: at most 256, at compile time
             std::size_t j = o.count;
@@ -569,23 +584,31 @@ private:
             for (std::size_t k = o.count++; k > j; --k) o.code_of[k] = o.code_of[k - 1];
             o.code_of[j] = static_cast<std::uint8_t>(i);
         }
+        for (std::size_t i = 0; i < o.count; ++i) {
+            o.ascending = o.ascending && o.code_of[i] == i;
+            if (i < 16) o.code_table[i] = o.code_of[i];
+        }
         if constexpr (Midpoints.size() != 0) {
             static_assert(Midpoints.size() + 1 == Table.size());
             for (std::size_t i = 0; i < Midpoints.size(); ++i) o.midpoint[i] = Midpoints[i];
-            return o;
+        } else {
+            for (std::size_t i = 0; i + 1 < o.count; ++i)
+                o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
         }
-        for (std::size_t i = 0; i + 1 < o.count; ++i)
-            o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
+        for (std::size_t i = 0; i < 16; ++i) o.steps[i] = i + 1 < o.count ? o.midpoint[i] : std::numeric_limits<float>::infinity();
         return o;
-    }();
+    }
 
 public:
+    /// The levels' order and the midpoints between them.
+    static constexpr order sorted = sorted_table();
     static constexpr float lowest = Table[sorted.code_of.front()], highest = Table[sorted.code_of[sorted.count - 1]];
 };
 
 /// The finite values of a small float, rounded as that float rounds (to nearest even, saturating); codes are its bits.
 template <class Float> struct minifloat_grid {
     static_assert(Float::bits_per_value <= 8);
+    using element = Float;
     using code = std::uint8_t;
     static constexpr std::size_t bits = Float::bits_per_value, vec = 1, size = std::size_t{1} << bits;
     static constexpr float lowest = -Float::max(), highest = Float::max();
@@ -812,6 +835,69 @@ struct e8m0 {
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
 // The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of tiles.
+// one_lane: the vocabulary of kernel/lanes.inl with one block in place of many. What runs over lanes in a room runs at compile time over this.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct one_lane {
+    static constexpr std::size_t width = 1;
+    static constexpr bool looks_up_fast = true;  // as far as it matters
+    using floats = float;
+    using ints = std::int32_t;
+    using mask = bool;
+
+    QLIB_INLINE static constexpr floats splat(float x) noexcept { return x; }
+    QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x; }
+    QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept { return product(a, b); }
+    QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
+    QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
+    QLIB_INLINE static constexpr mask no(mask m) noexcept { return !m; }
+    QLIB_INLINE static constexpr bool any(mask m) noexcept { return m; }
+    QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m ? 1 : 0; }
+    QLIB_INLINE static constexpr ints bits(floats x) noexcept { return std::bit_cast<std::int32_t>(x); }
+    QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return std::bit_cast<float>(x); }
+    QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return static_cast<float>(x); }
+    QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return static_cast<std::int32_t>(x); }
+    QLIB_INLINE static constexpr floats square_root(floats x) noexcept { return detail::square_root(x); }
+    QLIB_INLINE static constexpr floats look_up(const std::array<float, 16>& table, ints i) noexcept { return table[static_cast<std::size_t>(i & 15)]; }
+    QLIB_INLINE static constexpr float lane(floats x, std::size_t) noexcept { return x; }
+    QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t) noexcept { return x; }
+    QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t, float v) noexcept { x = v; }
+    QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t, std::int32_t v) noexcept { x = v; }
+    QLIB_INLINE static constexpr void put(std::uint8_t* p, ints v) noexcept { *p = static_cast<std::uint8_t>(v); }
+    QLIB_INLINE static constexpr ints get(const std::uint8_t* p) noexcept { return *p; }
+
+// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a NaN, the first.
+
+QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
+QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
+// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+
+/// The map of a group in each lane.
+struct lane_map {
+    floats s, z;
+};
+QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
+    return smaller(splat(high), larger(splat(low), x));
+}
+/// See numeric/exact.hpp: the same functions of one float.
+QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
+QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
+    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
+}
+QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
+    const mask m = magnitude(s) >= 0x1p-126f;
+    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
+}
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -840,33 +926,40 @@ template <class Grid> inline constexpr float highest_level = [] {
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// The map of one range.
+struct one_range : one_lane {
+// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
+
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
 /// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
-template <class Grid, bool SignedScale> constexpr float scale_of_range(float low, float high) noexcept {
+template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
     constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
     if constexpr (bottom == top) return larger(-low, high) / top;
-    else if constexpr (bottom <= 0) return larger(high, 0.0f) / top;
+    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
     else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
-    else return (-low > high ? low : high) / (bottom > top ? -bottom : top);
+    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
 }
 
 /// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
 /// No overflow for any finite range: both ends are divided before they are subtracted.
-template <form Map, class Grid, bool SignedScale, bool SignedOffset> constexpr affine map_of_range(float low, float high) noexcept {
+template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
     constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
+    const floats zero = splat(0.0f);
     if constexpr (Map == form::scaled) {
-        return {scale_of_range<Grid, SignedScale>(low, high), 0};
+        return {scale_of_range<Grid, SignedScale>(low, high), zero};
     } else if constexpr (Map == form::shifted) {
-        low = smaller(low, 0.0f);
-        const float s = larger(high, 0.0f) / steps - low / steps;
-        return safe_reciprocal(s) != 0 ? affine{s, bottom - low / s} : affine{};
+        low = smaller(low, zero);
+        const floats s = larger(high, zero) / steps - low / steps;
+        const mask usable = magnitude(s) >= 0x1p-126f;
+        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
     } else {
-        if constexpr (!SignedOffset) low = smaller(low, 0.0f);
+        if constexpr (!SignedOffset) low = smaller(low, zero);
         high = larger(high, low);
-        const float s = high / steps - low / steps;
-        return {s, low - product(s, bottom)};
+        const floats s = high / steps - low / steps;
+        return {s, low - times(s, splat(bottom))};
     }
 }
+};
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
@@ -1055,7 +1148,7 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         struct params { float s = 1, z = 0; };
 
         QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-            const affine a = detail::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
+            const auto a = detail::one_range::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();
@@ -1220,6 +1313,12 @@ template <class Grid, class Scales, class Layout = inline_blocks<>> struct forma
             else part::store_field(f, p, to[plane] + offset);
         });
     }
+    /// Only the params, of a whole block.
+    template <class Pointers> QLIB_INLINE static constexpr void store_params(const params& p, const Pointers& to) noexcept {
+        walk(block, [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
+            if (f != field::codes) part::store_field(f, p, to[plane] + offset);
+        });
+    }
     /// `codes` as long as the block stored there, or empty: then only the params are read, of a whole block.
     template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer& o, std::span<code> codes) noexcept {
         params p{};
@@ -1305,9 +1404,13 @@ static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
-// FP8 weights: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM (per row, per tensor).
+// FP8 weights and activations: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM
+// (per row, per tensor).
 
 namespace qlib::inline v0 {
+
+// A token is a row of activations: a matrix of them with one scale per token is fp8_e4m3_row, or fp8_e5m2_row. The scale of a tile is its
+// abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
 
 /// E4M3 codes; T = f32 scale per 128 x 128 tile: abs-max / 448.
 struct fp8_e4m3_tile128 : format<minifloat_grid<e4m3>, tile_scale<extent{128, 128}>> {};
@@ -1315,7 +1418,11 @@ struct fp8_e4m3_tile128 : format<minifloat_grid<e4m3>, tile_scale<extent{128, 12
 struct fp8_e4m3_row : format<minifloat_grid<e4m3>, scale_per_row<>> {};
 /// E4M3 codes, one f32 scale.
 struct fp8_e4m3 : format<minifloat_grid<e4m3>, scale_per_tensor<>> {};
-static_assert(block_bytes<fp8_e4m3> == 64);
+/// The same with E5M2 codes: one bit less of precision, twice the binades.
+struct fp8_e5m2_tile128 : format<minifloat_grid<e5m2>, tile_scale<extent{128, 128}>> {};
+struct fp8_e5m2_row : format<minifloat_grid<e5m2>, scale_per_row<>> {};
+struct fp8_e5m2 : format<minifloat_grid<e5m2>, scale_per_tensor<>> {};
+static_assert(block_bytes<fp8_e4m3> == 64 && block_bytes<fp8_e5m2> == 64);
 
 }  // namespace qlib::inline v0
 // int_format<int_spec{...}>: plain integer formats over bits, group, symmetry, scale type, granularity and layout.
@@ -1403,9 +1510,255 @@ struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asym
 struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
 
 }  // namespace qlib::inline v0
-// ggml's 4-bit "IQ" formats: a fixed codebook of 16 integers in place of equal steps. IQ4_NL, IQ4_XS. Source: ggml-common.h, ggml-quants.c.
-// The searches of ggml's own encoders, to the bit: the order of every sum and product is part of the format's bytes.
-// Source: ggml-quants.c, functions make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// ggml's lattice formats, one to three and a half bits a weight: IQ1_S to IQ3_S. A code is a point for 8 weights (4 of IQ3_S), out of a set that
+// was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
+// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even` hold only points whose digits have
+// an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
+
+namespace qlib::inline v0 {
+
+/// 256 points of 8 magnitudes.
+struct iq2_xxs_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 256;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0x40a62099a4f67f, 0x4c00200008060820, 0x3004082c82610598, 0x826900800100c004, 0x20020020066, 0x442600000000420,
+        0x1088041205208, 0x82824000002100, 0x4080004000400002, 0x800201300000000, 0x100000000500, 0x31010026000008,
+        0xc0000044000, 0x800008100980000, 0x80200, 0x200000208008, 0x100000000000, 0x8040261449a4c0,
+        0x8001088008800a20, 0x4200404000104, 0x2600000000010000, 0x2140000200000140, 0xca4020002000000, 0x20010012000,
+        0x800000001, 0x2000000001001800, 0x2000242000010000, 0x200000008000000, 0x100100900000000, 0x80000008000080,
+        0x5000040, 0x20000060, 0x100000000, 0x0, 0x820008002009800, 0x200000002,
+        0x2000200008040a60, 0x8000100802004000, 0x10000000000, 0x1200000000100000, 0x800008010000024, 0x802000001000000,
+        0x100000000001, 0x0, 0x10000040, 0x40002000000000, 0x20000000010002, 0x2000000000,
+        0x0, 0x20000000000, 0x2, 0x0,
+    };
+};
+
+/// 512 points of 8 magnitudes.
+struct iq2_xs_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 512;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0x9bcffe1b79bfdfff, 0xfc01102984de0134, 0x221309bc0261779b, 0x53f8008003409800, 0x480020138804126, 0xbcdfe14000012010,
+        0xc0c100984de01389, 0x41b09bc000100805, 0x2080000010098002, 0x2008203300000100, 0x200000500, 0x20100984ff000008,
+        0x1004000404804c, 0x8000001809a0020, 0x101040004200, 0x2040100219400, 0x1a00004100104000, 0x309bc02653f9bfc0,
+        0x8000001819880a01, 0x241301040261b7, 0x2600000480110800, 0x809004200011140, 0x49bc000000000800, 0x30298002013,
+        0x221380000040008, 0x4800000910084, 0x88082200400040, 0x18400100, 0x1044100980080000, 0x4000000000000c0,
+        0x81010002, 0x4000014020, 0x100000040000, 0x440002000000020, 0x17c00c027137800, 0x180002010000242,
+        0x1000200808040e69, 0x4001000020080000, 0x22006100202, 0x1342240002000000, 0x100040100101020, 0xa008020000000,
+        0x600004000000049, 0x2000000000010000, 0x1000020000, 0x221b000040004, 0x168000480000100, 0x8000080002010004,
+        0x0, 0x4800000b08020080, 0x30000030000002, 0x10100,
+    };
+};
+
+/// 1024 points of 8 magnitudes.
+struct iq2_s_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 1024;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0xfbcdff537fbfdfff, 0xfc45502fc4de6736, 0xe6ff6ffcdbe7fffb, 0x5f7804c26d02f84d, 0x884da2f38114dff, 0xbddfe08000434610,
+        0xc06f37fbffe6d77f, 0x6ff6fbc026032996, 0x36804c26f37f84de, 0x184de2df80040261, 0x4024200404c26f00, 0x51239d7de000020,
+        0x12d04402613389ce, 0x6804c26f36fa0300, 0x202013000502613, 0x27008004c065000, 0x1820008200400000, 0xf3fbcda67ffbffc0,
+        0x800c26d27984de6f, 0x4de6ff09bcdfefff, 0xf6400804c26f009c, 0x100984de01209bcd, 0x7fbc000000804c08, 0x4c26f37f80de6ff,
+        0xde6ff00060261368, 0x6000804c26f00984, 0x8984de000000502, 0x404000000804c001, 0x4826d37ba0080000, 0x2012040402613780,
+        0x804c26d100010, 0x20204044026, 0x4100400004c0400, 0x2000000000080, 0x6fb01945e65b7880, 0x4c07580980de,
+        0x984de01309bc5fe0, 0x4000000c04c01100, 0x8010018800013019, 0xfb10083002000000, 0x44c06500984de4, 0x84de800000402600,
+        0x500000804c081009, 0x140980004040004, 0x50000c0000, 0x4e455008000000, 0x8240002004001200, 0x10000804d01a0006,
+        0x4048, 0x1000000808000002, 0x16180020080000, 0x10040,
+    };
+};
+
+/// 256 points of 4 magnitudes.
+struct iq3_xxs_points {
+    static constexpr std::size_t dims = 4, base = 8, count = 256;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{4, 12, 20, 28, 36, 44, 52, 62};
+    static constexpr float unit = 0.25f;
+    static constexpr std::uint64_t bitmap[32] = {
+        0x10413533600213b7, 0x100004394090b317, 0x20200960848020, 0x10200d004004000, 0x31300187333, 0x808110320001133,
+        0x1008050000100005, 0x1020000000004, 0x1a00113700021b33, 0x5000005100418393, 0x4001080200204000, 0x4008300000000,
+        0xc110324100331, 0x201020200413, 0x40020920081000, 0x100200002008040, 0x4000000000a0c084, 0x4000809018100,
+        0x1002040004100004, 0x103400000000, 0x40080910010020, 0x20000220002040, 0x100220000a10, 0x2040000100000,
+        0x1000100040c0400, 0x900004000080, 0x20000400040000, 0x10200002000, 0x108000020201e, 0x100204100240020,
+        0x40300010100, 0x1000,
+    };
+};
+
+/// 512 points of 4 magnitudes.
+struct iq3_s_points {
+    static constexpr std::size_t dims = 4, base = 8, count = 512;
+    static constexpr bool even = false;
+    static constexpr std::array<std::int8_t, base> numbers{1, 3, 5, 7, 9, 11, 13, 15};
+    static constexpr float unit = 1;
+    static constexpr std::uint64_t bitmap[64] = {
+        0x92050aa5082357a7, 0x422001022892317, 0x9000aa4112249a3, 0x228005104a052208, 0x100020904128801, 0x84000a208450014,
+        0x200040002000a40, 0x110008450015, 0x40250005205ab17, 0x410005020902114b, 0x40120090411a401, 0x104000211820992,
+        0x11440a001428, 0x20005020902, 0x5000910000, 0x10400022002050a, 0x2980052a058a55ab, 0x20412248905,
+        0x12008802810a0092, 0x4001040a140225, 0x2400000224090082, 0x100080180040210, 0x2200000020085, 0x10801400220,
+        0x20802942a04aa04, 0x44010001000a102a, 0x10014010401, 0x800208a018a1102, 0x11040002044208, 0x800401004200502,
+        0x200004000, 0x2005000a, 0x100010204910411, 0x220821040a84, 0x10480010802210a, 0x22050a10,
+        0x200000180100005, 0x40000000200a0, 0x1000010000800, 0x20801002100, 0x1040049100041104, 0x40000000402042a,
+        0x80041080201, 0x820021000800184, 0x4004010012, 0xa0000400400, 0x400000000, 0x40014,
+        0x100000a002a00, 0x10000000810001, 0x104200410000400, 0x100021001, 0x4000800200000, 0x1000010000009,
+        0x100000020, 0xa00, 0x4100140050091, 0x2800100204, 0x20001024112, 0x80024000004,
+        0x10000010822, 0x400040000, 0x2000004, 0x1,
+    };
+};
+
+/// 2048 points of 8 signed digits.
+struct iq1_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 2048;
+    static constexpr bool even = false;
+    static constexpr std::array<std::int8_t, base> numbers{-1, 0, 1};
+    static constexpr float unit = 1, shift = 0.125f;
+    static constexpr std::uint64_t bitmap[103] = {
+        0x514202a085142555, 0xa28a2086a8314508, 0x14508514202a081a, 0xa005152545442082, 0x8208001888208202, 0xaaabb88a02a03a0,
+        0xaa0a0022000baa90, 0x4508514008a0828c, 0x851421450808821, 0x2a8008a09808308a, 0x4248208514214508, 0x20a0c22c01450855,
+        0xa2aaa8242a00268a, 0x28280808afe208, 0xa82028aa284202a0, 0xa8bab9089b0a2080, 0x3aaaaea289aeca20, 0xb80e82bbbaeaeb7c,
+        0x2202920ed3caba22, 0x820aba8aa8202200, 0x3ba2e04a2a000802, 0x81408100a22b2022, 0x8514012208288aaa, 0x5421450920821550,
+        0x203aa8230208a085, 0xa208514254208284, 0x82a021450950820, 0x200248a08082a8b8, 0xab2802a268a28208, 0x83082082085082a,
+        0xa085142145004045, 0x8229014500514200, 0x1430a1082a828a00, 0x2145082882145005, 0x2aaa200202208514, 0xa828ae8ab1122000,
+        0xa820070a8aaa1ba, 0x8200840222280208, 0xaa2ab0eaa0804800, 0xa7daea22ba8b20c2, 0xaa2ab092a86e8b8b, 0x48202a0c448a8b72,
+        0x20aa082a8a284084, 0xa09aafa222a2ccc8, 0xa82a00020002a8e8, 0xa2a28ba080200088, 0xba0a328280a0ba28, 0x2ba0a2ebfebab8be,
+        0xa2ea280a8a08a2, 0xdeeaa4fa0c0232a1, 0xeb7ebe8d2ea82bef, 0xdeba7de6bf7ff7fa, 0x12fa26bfff27fb69, 0xebeaa10228ae1e9,
+        0xae820ba8b208aa84, 0x62048083e924baff, 0x2ba40aa8f2682c, 0x12aae208082a02, 0x82c920a60a2a8202, 0x8c00a20028829089,
+        0x6c00080882001380, 0x8abea602bbaaaa8a, 0xd02e976b8002caa0, 0xdeaa2e108210e9b2, 0x820a0004a5d11528, 0x20a1010820828a00,
+        0xa0843222ba39aa82, 0x262a28a00188009, 0xac21450051441481, 0x20aa085142145082, 0x45082a120a87aa28, 0x8514208a0051421,
+        0x22a240a002200145, 0x8a6a08a208008800, 0xa200080aaaab86e, 0x5044082122c8e282, 0x8515208a09514214, 0x2a2aaa080a861450,
+        0x21450851420a0080, 0xe2085142145000a8, 0x82a82180a828820, 0xa028bb08aaaa2aa, 0xaaa80822820aa2a, 0x220288a900280828,
+        0xba8a08b8280bbea0, 0xaef8a4baffaeb24b, 0x30a0b668285220aa, 0x6a220828020a80e6, 0x2baaaa020a208062, 0x808a2a0a9a2eaaa,
+        0xe8200228aa02010, 0x400aa08514214500, 0x4a0006a921450851, 0x440d1000a50802aa, 0x514214508288214, 0x20f2ac82820800,
+        0x20ba0a280aaa0000, 0x280948820002a2ea, 0x51454b110014e9, 0x5142145002a80145, 0x400a288808248808, 0x2a0051401450008,
+        0x145085140,
+    };
+};
+
+}  // namespace qlib::inline v0
+// Lattices: grids whose codes name a point of several dimensions at once, out of a set that is given as a bitmap.
+//
+// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit d means numbers[d] * unit.
+// A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from the least significant
+// of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that
+// one of the numbers 2n and 2n + 1 whose digits have an even sum.
+// ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl, quantize_row_iq1_m_impl.
+// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They search scales on an equally
+// spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
+// Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour, iq1_find_best_neighbour2, make_qp_quants.
+// What encoders and decoders look up in a lattice's point set, made from its bitmap at compile time and only where it is used.
+// lattice.hpp says what a point set is.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+QLIB_INLINE constexpr unsigned parity(unsigned v) noexcept {
+    v ^= v >> 4;
+    v ^= v >> 2;
+    return (v ^ v >> 1) & 1;  // of the lowest 8 bits
+}
+
+/// base^i.
+template <class L> inline constexpr auto lattice_power = [] {
+    std::array<std::uint16_t, L::dims + 1> power{1};
+    for (std::size_t i = 0; i < L::dims; ++i) power[i + 1] = static_cast<std::uint16_t>(power[i] * L::base);
+    return power;
+}();
+
+/// The level of a digit.
+template <class L> QLIB_INLINE constexpr float level_of(std::size_t digit) noexcept { return static_cast<float>(L::numbers[digit]) * L::unit; }
+
+/// use(index, number) for every point.
+template <class L, class Use> constexpr void for_each_point(const Use& use) {
+    unsigned index = 0;
+    for (unsigned w = 0; w < std::size(L::bitmap); ++w)
+        for (std::uint64_t rest = L::bitmap[w]; rest != 0; rest &= rest - 1) {
+            unsigned number = 64 * w + static_cast<unsigned>(std::countr_zero(rest));
+            if (L::even) {
+                unsigned odd = 0, digits = number *= 2;
+                for (std::size_t i = 0; i < L::dims; ++i, digits /= L::base) odd ^= digits % L::base & 1;
+                number += odd;
+            }
+            use(index++, number);
+        }
+}
+
+/// The digits of every point.
+template <class L> inline constexpr auto lattice_digits = [] {
+    std::array<std::array<std::uint8_t, L::dims>, L::count> all{};
+    for_each_point<L>([&](unsigned index, unsigned number) {
+        for (std::size_t i = 0; i < L::dims; ++i, number /= L::base) all[index][i] = static_cast<std::uint8_t>(number % L::base);
+    });
+    return all;
+}();
+/// numbers[digit] of them.
+template <class L> inline constexpr auto lattice_points = [] {
+    std::array<std::array<std::int8_t, L::dims>, L::count> all{};
+    for (std::size_t k = 0; k < L::count; ++k)
+        for (std::size_t i = 0; i < L::dims; ++i) all[k][i] = L::numbers[lattice_digits<L>[k][i]];
+    return all;
+}();
+
+inline constexpr std::uint16_t no_point = 0xFFFF;
+/// The index of the point with a number, or no_point.
+template <class L> inline constexpr auto lattice_index = [] {
+    std::array<std::uint16_t, lattice_power<L>.back()> all{};
+    for (std::uint16_t& v : all) v = no_point;
+    for_each_point<L>([&](unsigned index, unsigned number) { all[number] = static_cast<std::uint16_t>(index); });
+    return all;
+}();
+
+/// Points by halves: number = low + half_size * high, each of half the digits.
+template <class L> inline constexpr std::size_t half_size = lattice_power<L>[L::dims / 2];
+
+/// The low half of every point, by index.
+template <class L> inline constexpr auto lattice_low = [] {
+    std::array<std::uint8_t, L::count> all{};
+    for_each_point<L>([&](unsigned index, unsigned number) { all[index] = static_cast<std::uint8_t>(number % half_size<L>); });
+    return all;
+}();
+/// How many points have each high half.
+template <class L> inline constexpr auto half_counts = [] {
+    std::array<std::uint16_t, half_size<L>> count{};
+    for_each_point<L>([&](unsigned, unsigned number) { ++count[number / half_size<L>]; });
+    return count;
+}();
+/// For each high half that occurs, the low halves that occur with it, in fours, the last filled up by repetition. Those with fewer fours come first:
+/// a processor guesses where such lists end.
+template <class L> inline constexpr auto lattice_halves = [] {
+    constexpr auto fours = [](std::size_t high) { return (std::size_t{half_counts<L>[high]} + 3) / 4; };
+    constexpr std::size_t all = [fours] {
+        std::size_t n = 0;
+        for (std::size_t h = 0; h < half_size<L>; ++h) n += fours(h);
+        return n;
+    }();
+    struct list { float high; std::uint16_t end; };  // the half's number; where its fours end
+    struct {
+        std::array<list, half_size<L>> of{};
+        std::size_t lists = 0;
+        std::array<std::array<std::uint8_t, 4>, all> low{};
+    } t;
+    std::array<std::uint16_t, half_size<L>> next{};  // free place, by high half
+    for (std::size_t n = 1, at = 0; at < all; ++n)
+        for (std::size_t h = 0; h < half_size<L>; ++h) {
+            if (fours(h) != n) continue;
+            next[h] = static_cast<std::uint16_t>(4 * at);
+            at += n;
+            t.of[t.lists++] = {static_cast<float>(h), static_cast<std::uint16_t>(at)};
+        }
+    for_each_point<L>([&](unsigned, unsigned number) {
+        std::size_t n = next[number / half_size<L>]++;
+        do t.low[n / 4][n % 4] = static_cast<std::uint8_t>(number % half_size<L>);
+        while (++n % 4 != 0);
+    });
+    return t;
+}();
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// What ggml's encoders have in common, one weight at a time; ggml_search.inl has it in lanes. Source: ggml-quants.c.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -1428,180 +1781,133 @@ constexpr int nearest_int(float x) noexcept {
 
 constexpr int clamp_int(int v, int low, int high) noexcept { return v < low ? low : v > high ? high : v; }
 
-/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
-constexpr float ggml_signed_search(std::size_t n, int nmax, const float* x, const float* w, std::uint8_t* codes) noexcept {
-    const float extreme = extreme_of(x, n), steps = static_cast<float>(nmax);
-    if (magnitude(extreme) < ggml_group_max_eps) {
-        for (std::size_t i = 0; i < n; ++i) codes[i] = 0;
-        return 0;
-    }
-    float scale = 0, best = 0;
-    for (int k = 0; k <= 18; ++k) {  // the plain scale first, then -9 .. 9 tenths of a level around it
-        const int is = k == 0 ? 0 : k <= 9 ? k - 10 : k - 9;
-        const float inverse = k == 0 ? -steps / extreme : -(steps + product(0.1f, static_cast<float>(is))) / extreme;
-        float lx = 0, ll = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-            const auto l = static_cast<float>(clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1));
-            const float weight = w != nullptr ? w[i] : product(x[i], x[i]);
-            lx += product(product(weight, x[i]), l);
-            ll += product(product(weight, l), l);
-        }
-        if (k == 0 ? false : !(ll > 0 && product(lx, lx) > product(best, ll))) continue;
-        for (std::size_t i = 0; i < n; ++i)
-            codes[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1) + nmax);
-        scale = ll != 0 ? lx / ll : 0;
-        best = product(scale, lx);
-    }
-    return scale;
-}
+/// Importance of one weight as ggml's block types count it: qw * sqrt(sigma^2 + x^2).
+constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2, codes improved one by one. Writes levels + nmax.
-template <std::size_t N> constexpr float ggml_descent_search(int nmax, const float* x, std::uint8_t* codes) noexcept {
-    const float extreme = extreme_of(x, N);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = 0;
-    if (magnitude(extreme) < ggml_group_max_eps) return 0;
-    const float inverse = -static_cast<float>(nmax) / extreme;
-    std::array<int, N> l{};
-    float lx = 0, ll = 0;
-    for (std::size_t i = 0; i < N; ++i) {
-        l[i] = clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax - 1);
-        const float w = product(x[i], x[i]), level = static_cast<float>(l[i]);
-        lx += product(product(w, x[i]), level);
-        ll += product(product(w, level), level);
-    }
-    for (int pass = 0; pass < 5; ++pass) {
-        bool changed = false;
-        for (std::size_t i = 0; i < N; ++i) {
-            const float w = product(x[i], x[i]), level = static_cast<float>(l[i]);
-            float rest_lx = lx - product(product(w, x[i]), level);
-            if (!(rest_lx > 0)) continue;
-            float rest_ll = ll - product(product(w, level), level);
-            const int tried = clamp_int(nearest_int(product(x[i], rest_ll) / rest_lx), -nmax, nmax - 1);
-            if (tried == l[i]) continue;
-            const auto t = static_cast<float>(tried);
-            rest_lx += product(product(w, x[i]), t);
-            rest_ll += product(product(w, t), t);
-            if (!(rest_ll > 0 && product(product(rest_lx, rest_lx), ll) > product(product(lx, lx), rest_ll))) continue;
-            l[i] = tried;
-            lx = rest_lx;
-            ll = rest_ll;
-            changed = true;
-        }
-        if (!changed) break;
-    }
-    for (std::size_t i = 0; i < N; ++i) codes[i] = static_cast<std::uint8_t>(l[i] + nmax);
-    return ll > 0 ? lx / ll : 0;
-}
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
 
-struct scale_and_min { float scale = 0, min = 0; };  // value = scale * l - min
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
-struct ggml_min_steps {
-    float first, delta;
-    int count;
-    bool absolute_error = false;
+/// What differs between ggml's encoders of lattices with signs.
+struct ggml_lattice_recipe {
+    float sigma2_factor = 2;          ///< sigma^2 in the block's mean square
+    float own_sigma2 = -1;            ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
+    float skipped_below;              ///< groups whose largest weight is less become zeros
+    int steps;                        ///< scales tried are -steps .. steps
+    float step;                       ///< tenths of a level apart
+    std::size_t shells;               ///< how many distances of neighbours are looked at
+    float factor = 1;                 ///< of the super-scale
+    bool scale_first = false;         ///< the first scale comes from make_qp_quants
+    bool all_again = false;           ///< codes are chosen again for all points, if for any
+    bool trusts_first = true;         ///< a group for which no step was accepted keeps its first point
+    bool keeps_zeros = true;          ///< a block of zeros holds what its groups left
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w.
-template <std::size_t N>
-constexpr scale_and_min ggml_min_search(int nmax, const float* x, const float* w, std::uint8_t* codes, ggml_min_steps steps) noexcept {
-    float low = x[0], high = x[0], sum_w = w[0], sum_x = product(sum_w, x[0]);
-    for (std::size_t i = 1; i < N; ++i) {
-        low = smaller(low, x[i]);
-        high = larger(high, x[i]);
-        sum_w += w[i];
-        sum_x += product(w[i], x[i]);
+/// Halves of a number by their squared distance from given digits.
+template <class L> class ggml_half_distances {
+public:
+    static constexpr std::size_t most = L::dims / 2 * (L::base - 1) * (L::base - 1);
+
+    explicit ggml_half_distances(const std::uint8_t* digits) noexcept {
+        std::uint8_t distance[half_size<L>];
+        distance[0] = 0;
+        for (std::size_t i = 0, n = 1; i < L::dims / 2; ++i, n *= L::base)
+            for (std::size_t d = L::base; d-- > 0;)
+                for (std::size_t k = 0; k < n; ++k) {
+                    const int off = static_cast<int>(d) - digits[i];
+                    distance[d * n + k] = static_cast<std::uint8_t>(distance[k] + off * off);
+                }
+        for (const std::uint8_t d : distance) ++end_[d + 1];
+        for (std::size_t d = 0; d <= most; ++d) end_[d + 1] = static_cast<std::uint8_t>(end_[d + 1] + end_[d]);
+        std::uint8_t next[most + 1];
+        for (std::size_t d = 0; d <= most; ++d) next[d] = end_[d];
+        for (std::size_t k = 0; k < half_size<L>; ++k) half_[next[distance[k]]++] = static_cast<std::uint8_t>(k);
     }
-    if (low > 0) low = 0;
-    if (high <= low) {  // make_qkx2 asks for equality, which is the same as long as low <= 0 <= high or low <= high
-        for (std::size_t i = 0; i < N; ++i) codes[i] = 0;
-        return {0, -low};
+    /// Those at distance d.
+    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t d) const noexcept {
+        if (d > most) return {};
+        return {half_ + end_[d], static_cast<std::size_t>(end_[d + 1] - end_[d])};
     }
-    const auto levels = [&](float inverse, std::uint8_t* out) {
-        for (std::size_t i = 0; i < N; ++i)
-            out[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, x[i] - low)), 0, nmax));
-    };
-    const auto error_of = [&](float scale, float min, const std::uint8_t* l) {
-        float sum = 0;
-        for (std::size_t i = 0; i < N; ++i) {
-            const float e = product(scale, static_cast<float>(l[i])) + min - x[i];
-            sum += product(w[i], steps.absolute_error ? magnitude(e) : product(e, e));
-        }
-        return sum;
-    };
-    const auto top = static_cast<float>(nmax);
-    float scale = 1 / (top / (high - low));
-    levels(top / (high - low), codes);
-    float best = error_of(scale, low, codes);
-    for (int is = 0; is <= steps.count; ++is) {
-        std::array<std::uint8_t, N> trial{};
-        levels((steps.first + product(steps.delta, static_cast<float>(is)) + top) / (high - low), trial.data());
-        float l1 = 0, l2 = 0, xl = 0;
-        for (std::size_t i = 0; i < N; ++i) {
-            const auto l = static_cast<float>(trial[i]);
-            l1 += product(w[i], l);
-            l2 += product(product(w[i], l), l);
-            xl += product(product(w[i], l), x[i]);
-        }
-        const float det = product(sum_w, l2) - product(l1, l1);
-        if (!(det > 0)) continue;
-        float s = (product(sum_w, xl) - product(sum_x, l1)) / det, m = (product(l2, sum_x) - product(l1, xl)) / det;
-        if (m > 0) { m = 0; s = xl / l2; }
-        const float e = error_of(s, m, trial.data());
-        if (!(e < best)) continue;
-        for (std::size_t i = 0; i < N; ++i) codes[i] = trial[i];
-        best = e;
-        scale = s;
-        low = m;  // later steps start from the updated minimum, as the original does
+
+private:
+    std::uint8_t half_[half_size<L>], end_[most + 2] = {};
+};
+
+/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances that occur: the index of the
+/// least sum of term[i][digit i], of equals the nearer, then the first.
+template <class L> std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
+    const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
+    std::size_t found = L::count;
+    float least = 0;
+    for (std::size_t d = 1; shells != 0 && d <= 2 * low.most; ++d) {
+        std::size_t here = L::count;  // the best at this distance
+        bool any = false;
+        float least_here = 0;
+        for (std::size_t part = 0; part <= d; ++part)
+            for (const std::size_t h : high.at(part))
+                for (const std::size_t l : low.at(d - part)) {
+                    const std::size_t k = lattice_index<L>[l + half_size<L> * h];
+                    if (k == no_point) continue;
+                    float sum = 0;
+                    for (std::size_t i = 0; i < L::dims; ++i) sum += term[i][lattice_digits<L>[k][i]];
+                    if (any && !(sum < least_here || (sum == least_here && k < here))) continue;
+                    any = true;
+                    least_here = sum;
+                    here = k;
+                }
+        if (!any) continue;
+        --shells;
+        if (found != L::count && !(least_here < least)) continue;
+        least = least_here;
+        found = here;
     }
-    return {scale, -low};
+    return found;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
-template <std::size_t N> constexpr float ggml_positive_search(int nmax, const float* x, const float* w, std::uint8_t* codes) noexcept {
+/// make_qp_quants as IQ2_XXS calls it, with values below zero: their levels wrap around in a byte.
+inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const float* w) noexcept {
     float high = 0;
-    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
-    if (high < ggml_group_max_eps) {
-        for (std::size_t i = 0; i < N; ++i) codes[i] = 0;
-        return 0;
-    }
-    const auto error_of = [&](float inverse, bool limit) {
+    for (std::size_t i = 0; i < n; ++i) high = larger(high, x[i]);
+    if (high < ggml_group_max_eps) return 0;
+    std::uint8_t l[32] = {};
+    const auto error_of = [&](float inverse, bool wraps) {
         const float scale = 1 / inverse;
         float sum = 0;
-        for (std::size_t i = 0; i < N; ++i) {
-            int l = nearest_int(product(inverse, x[i]));
-            if (limit && l > nmax) l = nmax;
-            const float e = x[i] - product(scale, static_cast<float>(l));
+        for (std::size_t i = 0; i < n; ++i) {
+            const int level = nearest_int(product(inverse, x[i]));
+            const float e = x[i] - product(scale, static_cast<float>(wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax));
             sum += product(product(w[i], e), e);
         }
         return sum;
     };
-    float inverse = static_cast<float>(nmax) / high, best = error_of(inverse, false);
+    float inverse = static_cast<float>(nmax) / high, best = error_of(inverse, true);
     for (int is = -4; is <= 4; ++is) {
         if (is == 0) continue;
-        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high, e = error_of(tried, true);
+        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high, e = error_of(tried, false);
         if (e < best) { best = e; inverse = tried; }
     }
     float lx = 0, ll = 0;
-    for (std::size_t i = 0; i < N; ++i) {
-        const int l = clamp_int(nearest_int(product(inverse, x[i])), -nmax, nmax);
-        codes[i] = static_cast<std::uint8_t>(l);
-        lx += product(product(w[i], x[i]), static_cast<float>(l));
-        ll += product(product(w[i], static_cast<float>(l)), static_cast<float>(l));
+    for (std::size_t i = 0; i < n; ++i) {
+        const int level = nearest_int(product(inverse, x[i])), limited = level < nmax ? level : nmax;
+        l[i] = static_cast<std::uint8_t>(limited);
+        lx += product(product(w[i], x[i]), static_cast<float>(limited));
+        ll += product(product(w[i], static_cast<float>(limited)), static_cast<float>(limited));
     }
     for (int pass = 0; pass < 5; ++pass) {
         bool changed = false;
-        for (std::size_t i = 0; i < N; ++i) {
-            const auto l = static_cast<float>(codes[i]);
-            float rest_lx = lx - product(product(w[i], x[i]), l), rest_ll = ll - product(product(w[i], l), l);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto level = static_cast<float>(l[i]);
+            float rest_lx = lx - product(product(w[i], x[i]), level), rest_ll = ll - product(product(w[i], level), level);
             if (!(rest_lx > 0 && rest_ll > 0)) continue;
-            const int tried = clamp_int(nearest_int(product(x[i], rest_ll) / rest_lx), 0, nmax);
-            if (tried == codes[i]) continue;
+            const int rounded = nearest_int(product(x[i], rest_ll) / rest_lx), tried = rounded < nmax ? rounded : nmax;
+            if (tried == l[i]) continue;
             const auto t = static_cast<float>(tried);
             rest_lx += product(product(w[i], x[i]), t);
             rest_ll += product(product(w[i], t), t);
             if (!(product(product(rest_lx, rest_lx), ll) > product(product(lx, lx), rest_ll))) continue;
-            codes[i] = static_cast<std::uint8_t>(tried);
+            l[i] = static_cast<std::uint8_t>(tried);
             lx = rest_lx;
             ll = rest_ll;
             changed = true;
@@ -1611,772 +1917,472 @@ template <std::size_t N> constexpr float ggml_positive_search(int nmax, const fl
     return ll > 0 ? lx / ll : 0;
 }
 
-/// Importance of one weight as ggml's block types count it: qw * sqrt(sigma^2 + x^2).
-constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
+/// The search over one group of a lattice with signs.
+template <class F> class ggml_signed_group {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t N = F::group, points = N / L::dims;
+    static constexpr int base = L::base;
 
-/// trunc(x), as the cast to int8 does for what the encoders feed it; total for the rest.
-constexpr bool truncates(float x) noexcept { return x > -32768.0f && x < 32767.0f; }
-constexpr int truncate(float x) noexcept { return truncates(x) ? static_cast<int>(x) : 0; }
-/// roundf: halves away from zero; 0 for what truncate cannot do.
-constexpr int round_away(float x) noexcept {
-    if (!truncates(x)) return 0;
-    const int t = truncate(x);
-    const float rest = x - static_cast<float>(t);
-    return rest >= 0.5f ? t + 1 : rest <= -0.5f ? t - 1 : t;
-}
+public:
+    float scale = 0;
+    bool skipped = false;
+    std::array<unsigned, points> index{};
+    std::array<unsigned, N / 8> negative{};
 
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
-template <class F> constexpr encoded<F> ggml_ternary_block(const site<F>& s, std::uint8_t beyond) noexcept {
-    encoded<F> e;
-    const float d = magnitude(extreme_of(s.x.data(), s.x.size())), inverse = d != 0 ? 1.0f / d : 0.0f;
-    e.params.scale[0] = f16::from(d);
-    for (std::size_t i = 0; i < s.x.size(); ++i)
-        e.code[i] = is_finite(inverse) ? static_cast<std::uint8_t>(round_away(product(s.x[i], inverse)) + 1) : beyond;
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of IQ4_XS.
-struct iq4_xs_scales {
-    static constexpr std::size_t groups = 8, bytes = 6;
-    static constexpr int sub_bits = 6, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
-        for (std::size_t j = 0; j < 8; ++j) {
-            const auto v = static_cast<unsigned>(sub[j] + 32);
-            out[j / 4] |= static_cast<std::byte>(v >> 4 << 2 * (j % 4));
-            out[2 + j / 2] |= static_cast<std::byte>((v & 15) << 4 * (j % 2));
+    /// x, w: weights and what they count for.
+    ggml_signed_group(const float* x, const float* w, const ggml_lattice_recipe& recipe) noexcept : w_(w), shells_(recipe.shells) {
+        take_magnitudes(x);
+        float high = v_[0];
+        for (std::size_t i = 1; i < N; ++i) high = larger(high, v_[i]);
+        float span = high;
+        scale = high / static_cast<float>(2 * base - 1);
+        skipped = recipe.skipped_below > 0 ? high < recipe.skipped_below : high == 0;
+        if (!skipped && recipe.scale_first) {
+            scale = ggml_wrapping_search(N, base + 1, v_, w);
+            span = product(scale, static_cast<float>(base));
+            skipped = span <= 0;
         }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>&) noexcept {
-        for (std::size_t j = 0; j < 8; ++j) {
-            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3, low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
+        if (skipped) {
+            scale = 0;
+            negative = {};
+            return;
         }
-    }
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// best_index_int8: the nearer of the two levels around x, of equals the upper.
-constexpr std::uint8_t ggml_iq4_index(float x) noexcept {
-    if (x <= iq4_levels[0]) return 0;
-    if (x >= iq4_levels[15]) return 15;
-    std::uint8_t up = 1;
-    while (x >= iq4_levels[up]) ++up;
-    return x - iq4_levels[up - 1] < iq4_levels[up] - x ? static_cast<std::uint8_t>(up - 1) : up;
-}
-
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-constexpr float ggml_iq4_scale(const float* x, const float* importance, float sigma2) noexcept {
-    const float extreme = extreme_of(x, 32);
-    if (magnitude(extreme) < ggml_group_max_eps) return 0;
-    float scale = 0, best = 0;
-    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
-        const float inverse = trial < 0 ? 1 / (-extreme / iq4_levels[0]) : (static_cast<float>(trial - 7) + iq4_levels[0]) / extreme;
-        float qx = 0, qq = 0;
-        for (std::size_t i = 0; i < 32; ++i) {
-            const float q = iq4_levels[ggml_iq4_index(product(inverse, x[i]))];
-            const float w = importance != nullptr ? ggml_weight(importance[i], sigma2, x[i]) : product(x[i], x[i]);
-            qx += product(product(w, q), x[i]);
-            qq += product(product(w, q), q);
+        search(span, recipe);
+        if (scale < 0) {
+            scale = -scale;
+            for (unsigned& n : negative) n ^= 255u;
         }
-        if (trial < 0 ? !(qq > 0) : !(qq > 0 && product(qx, qx) > product(best, qq))) continue;
-        scale = qx / qq;
-        best = product(scale, qx);
-    }
-    return scale;
-}
-
-/// 2 / n times the sum of squares, in ggml's order.
-constexpr float ggml_iq4_sigma2(std::span<const float> x) noexcept {
-    float sum = 0;
-    for (const float v : x) sum += product(v, v);
-    return product(sum, 2.0f / static_cast<float>(x.size()));
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// 4.5 bits: the codebook under an f16 scale per 32 weights. ggml, block_iq4_nl.
-struct iq4_nl : format<codebook_grid<iq4_levels>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<iq4_nl> reference(const site<iq4_nl>& s) noexcept {
-        encoded<iq4_nl> e;
-        const float d = detail::ggml_iq4_scale(s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), detail::ggml_iq4_sigma2(s.x));
-        const float inverse = d != 0 ? 1 / d : 0.0f;
-        e.params.scale[0] = f16::from(d);  // codes come from the scale before it is rounded
-        for (std::size_t i = 0; i < 32; ++i) e.code[i] = detail::ggml_iq4_index(detail::product(inverse, s.x[i]));
-        return e;
-    }
-};
-static_assert(block_bytes<iq4_nl> == 18);
-
-/// 4.25 bits: eight groups of 32 with signed 6-bit scales. ggml, block_iq4_xs.
-struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<iq4_xs> reference(const site<iq4_xs>& s) noexcept {
-        encoded<iq4_xs> e;
-        float scale[8];
-        const float sigma2 = detail::ggml_iq4_sigma2(s.x);
-        for (std::size_t g = 0; g < 8; ++g)
-            scale[g] = detail::ggml_iq4_scale(&s.x[32 * g], s.importance.empty() ? nullptr : &s.importance[32 * g], sigma2);
-        const float d = -detail::extreme_of(scale, 8) / 32, inverse = d != 0 ? 1 / d : 0.0f;
-        e.params.super = f16::from(d);
-        for (std::size_t g = 0; g < 8; ++g) {
-            const int l = detail::clamp_int(detail::nearest_int(detail::product(inverse, scale[g])), -32, 31);
-            const float sub = detail::product(d, static_cast<float>(l)), sub_inverse = sub != 0 ? 1 / sub : 0.0f;
-            e.params.sub[g] = static_cast<std::int8_t>(l);
-            for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) e.code[i] = detail::ggml_iq4_index(detail::product(sub_inverse, s.x[i]));
-        }
-        return e;
-    }
-};
-static_assert(block_bytes<iq4_xs> == 136);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// ggml's 256-weight super-blocks, "K-quants" in llama.cpp: Q2_K to Q6_K. Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the upper bits of the
-/// other four. Of Q4_K and Q5_K.
-struct six_bit_scales_and_mins {
-    static constexpr std::size_t groups = 8, bytes = 12;
-    static constexpr int sub_bits = 6, min_bits = 6;
-    static constexpr bool sub_signed = false;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>& min, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 4; ++j) {
-            const auto low_sub = static_cast<unsigned>(sub[j]), high_sub = static_cast<unsigned>(sub[j + 4]);
-            const unsigned low_min = min[j], high_min = min[j + 4];
-            out[j] = static_cast<std::byte>(low_sub | high_sub >> 4 << 6);
-            out[j + 4] = static_cast<std::byte>(low_min | high_min >> 4 << 6);
-            out[j + 8] = static_cast<std::byte>((high_sub & 15) | (high_min & 15) << 4);
-        }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>& min) noexcept {
-        for (std::size_t j = 0; j < 4; ++j) {
-            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]), low = std::to_integer<unsigned>(in[j + 8]);
-            sub[j] = static_cast<std::int8_t>(s & 63);
-            min[j] = static_cast<std::uint8_t>(m & 63);
-            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
-            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
-        }
-    }
-};
-
-/// Sixteen 4-bit scales in the low nibbles, mins in the high ones. Of Q2_K.
-struct nibble_scales_and_mins {
-    static constexpr std::size_t groups = 16, bytes = 16;
-    static constexpr int sub_bits = 4, min_bits = 4;
-    static constexpr bool sub_signed = false;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>& min, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(static_cast<unsigned>(sub[j]) | static_cast<unsigned>(min[j]) << 4);
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>& min) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) {
-            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
-            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
-        }
-    }
-};
-
-/// Sixteen 6-bit scales, stored with 32 added: low nibbles of two in each of eight bytes, the upper bits of four in each of four more. Of Q3_K.
-struct six_bit_signed_scales {
-    static constexpr std::size_t groups = 16, bytes = 12;
-    static constexpr int sub_bits = 6, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
-        for (std::size_t j = 0; j < 16; ++j) {
-            const auto v = static_cast<unsigned>(sub[j] + 32);
-            out[j % 8] |= static_cast<std::byte>((v & 15) << (j < 8 ? 0 : 4));
-            out[8 + j % 4] |= static_cast<std::byte>(v >> 4 << 2 * (j / 4));
-        }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) {
-            const unsigned low = std::to_integer<unsigned>(in[j % 8]) >> (j < 8 ? 0 : 4) & 15, high = std::to_integer<unsigned>(in[8 + j % 4]) >> 2 * (j / 4) & 3;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
-    }
-};
-
-/// Sixteen signed bytes. Of Q6_K.
-struct int8_scales {
-    static constexpr std::size_t groups = 16, bytes = 16;
-    static constexpr int sub_bits = 8, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(sub[j]);
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
-    }
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Codes chosen again under the scales as stored; a group whose scale became 0 keeps what its search left.
-template <class F> constexpr void ggml_requantize(const site<F>& s, encoded<F>& e) noexcept {
-    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const affine a = F::at(e.params, g);
-        if (a.s == 0) continue;
-        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i)
-            e.code[i] = static_cast<std::uint8_t>(clamp_int(nearest_int((s.x[i] - a.z) / a.s), low, high) - low);
-    }
-}
-
-/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides.
-template <std::size_t N, class Code> constexpr f16 ggml_plain_subs(const float* v, int nmax, Code* subs) noexcept {
-    float high = 0;
-    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
-    const float inverse = high > 0 ? static_cast<float>(nmax) / high : 0.0f;
-    for (std::size_t g = 0; g < N; ++g) {
-        const auto l = static_cast<std::uint8_t>(nearest_int(product(inverse, v[g])));
-        subs[g] = static_cast<Code>(l < nmax ? l : nmax);
-    }
-    return f16::from(high / static_cast<float>(nmax));
-}
-
-/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
-struct ggml_mins_recipe {
-    ggml_min_steps plain;     ///< without importance
-    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
-    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
-};
-
-/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref, and their _impl under an importance matrix.
-template <class F> constexpr encoded<F> ggml_block_with_mins(const site<F>& s, ggml_mins_recipe recipe) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    constexpr int nmax = static_cast<int>(F::grid::highest);
-    encoded<F> e;
-    float scale[G], min[G], weight_sum[G];
-    const bool weighted = !s.importance.empty();
-    float sum = 0;
-    for (const float v : s.x) sum += product(v, v);
-    const float sigma2 = product(recipe.sigma2_factor, sum) / static_cast<float>(G * N);
-    for (std::size_t g = 0; g < G; ++g) {
-        const float* x = &s.x[g * N];
-        float w[N], x2 = 0;
-        for (std::size_t i = 0; i < N; ++i) x2 += product(x[i], x[i]);
-        const float rms = recipe.rms_weight ? square_root(x2 / static_cast<float>(N)) : 0.0f;
-        weight_sum[g] = 0;
-        for (std::size_t i = 0; i < N; ++i) {
-            w[i] = weighted ? ggml_weight(s.importance[g * N + i], sigma2, x[i]) : rms + magnitude(x[i]);
-            weight_sum[g] += w[i];
-        }
-        const auto found = ggml_min_search<N>(nmax, x, w, &e.code[g * N], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain);
-        scale[g] = found.scale;
-        min[g] = found.min;
-    }
-    std::array<std::uint8_t, G> subs{};
-    if (weighted) {
-        e.params.super = f16::from(ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs.data()));
-        e.params.super_min = f16::from(ggml_positive_search<G>(F::min_high, min, weight_sum, e.params.min.data()));
-    } else {
-        e.params.super = ggml_plain_subs<G>(scale, F::sub_high, subs.data());
-        e.params.super_min = ggml_plain_subs<G>(min, F::min_high, e.params.min.data());
-    }
-    for (std::size_t g = 0; g < G; ++g) e.params.sub[g] = static_cast<std::int8_t>(subs[g]);
-    ggml_requantize(s, e);
-    return e;
-}
-
-/// quantize_row_q3_K_ref, and its _impl under an importance matrix.
-template <class F> constexpr encoded<F> ggml_q3_super_block(const site<F>& s) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    constexpr int nmax = -static_cast<int>(F::grid::lowest);
-    encoded<F> e;
-    float scale[G];
-    std::array<std::uint8_t, G> subs{};
-    if (!s.importance.empty()) {
-        float sum = 0, weight_sum[G];
-        for (const float v : s.x) sum += product(v, v);
-        const float sigma2 = product(2.0f, sum) / static_cast<float>(G * N);
-        for (std::size_t g = 0; g < G; ++g) {
-            float w[N];
-            weight_sum[g] = 0;
-            for (std::size_t i = 0; i < N; ++i) {
-                w[i] = ggml_weight(s.importance[g * N + i], sigma2, s.x[g * N + i]);
-                weight_sum[g] += w[i];
-            }
-            scale[g] = ggml_signed_search(N, nmax, &s.x[g * N], w, &e.code[g * N]);
-        }
-        e.params.super = f16::from(ggml_signed_search(G, -F::sub_low, scale, weight_sum, subs.data()));
-    } else {
-        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, &s.x[g * N], &e.code[g * N]);
-        const float extreme = extreme_of(scale, G);
-        if (extreme != 0) {
-            const float inverse = static_cast<float>(F::sub_low) / extreme;
-            for (std::size_t g = 0; g < G; ++g)
-                subs[g] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(inverse, scale[g])), F::sub_low, F::sub_high) - F::sub_low);
-            e.params.super = f16::from(1 / inverse);
-        }
-    }
-    for (std::size_t g = 0; g < G; ++g) e.params.sub[g] = static_cast<std::int8_t>(subs[g] + F::sub_low);
-    ggml_requantize(s, e);
-    return e;
-}
-
-/// quantize_row_q6_K_ref, and its _impl, which takes the importance as the weight.
-template <class F> constexpr encoded<F> ggml_signed_super_block(const site<F>& s) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    encoded<F> e;
-    float scale[G];
-    for (std::size_t g = 0; g < G; ++g)
-        scale[g] = ggml_signed_search(N, -static_cast<int>(F::grid::lowest), &s.x[g * N], s.importance.empty() ? nullptr : &s.importance[g * N], &e.code[g * N]);
-    const float extreme = extreme_of(scale, G);
-    if (magnitude(extreme) < ggml_group_max_eps) return {};
-    const float inverse = static_cast<float>(F::sub_low) / extreme;
-    e.params.super = f16::from(1 / inverse);
-    for (std::size_t g = 0; g < G; ++g) {
-        const int l = nearest_int(product(inverse, scale[g]));
-        e.params.sub[g] = static_cast<std::int8_t>(l < F::sub_high ? l : F::sub_high);
-    }
-    ggml_requantize(s, e);
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// 2.625 bits: levels 0..3, sixteen groups of 16 with 4-bit scales and mins. ggml, block_q2_K.
-struct q2_k : format<uint_grid<2>, two_level<16, nibble_scales_and_mins>,
-                     inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {
-    QLIB_INLINE static constexpr encoded<q2_k> reference(const site<q2_k>& s) noexcept {
-        return detail::ggml_block_with_mins(s, {{-0.5f, 0.1f, 15, true}, false, 1.0f});
-    }
-};
-static_assert(block_bytes<q2_k> == 84);
-
-/// 3.4375 bits: levels -4..3, sixteen groups of 16 with signed 6-bit scales. ggml, block_q3_K.
-struct q3_k : format<sint_grid<3>, two_level<16, six_bit_signed_scales>,
-                     inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>, field::codes, field::subs, field::scales>> {
-    QLIB_INLINE static constexpr encoded<q3_k> reference(const site<q3_k>& s) noexcept { return detail::ggml_q3_super_block(s); }
-};
-static_assert(block_bytes<q3_k> == 110);
-
-/// 4.5 bits: levels 0..15, eight groups of 32 with 6-bit scales and mins. ggml, block_q4_K.
-struct q4_k : format<uint_grid<4>, two_level<32, six_bit_scales_and_mins>, inline_blocks<nibbles_split<32>>> {
-    QLIB_INLINE static constexpr encoded<q4_k> reference(const site<q4_k>& s) noexcept {
-        return detail::ggml_block_with_mins(s, {{-1.0f, 0.1f, 20}, true, 2.0f});
-    }
-};
-static_assert(block_bytes<q4_k> == 144);
-
-/// 5.5 bits: levels 0..31, eight groups of 32 with 6-bit scales and mins. ggml, block_q5_K.
-struct q5_k : format<uint_grid<5>, two_level<32, six_bit_scales_and_mins>, inline_blocks<bit_planes<plane{1, 32, 4}, plane{4, 32}>>> {
-    QLIB_INLINE static constexpr encoded<q5_k> reference(const site<q5_k>& s) noexcept {
-        return detail::ggml_block_with_mins(s, {{-0.5f, 0.1f, 15}, true, 2.0f});
-    }
-};
-static_assert(block_bytes<q5_k> == 176);
-
-/// 6.5625 bits: levels -32..31, sixteen groups of 16 with signed 8-bit scales. ggml, block_q6_K.
-struct q6_k : format<sint_grid<6>, two_level<16, int8_scales>,
-                     inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {
-    QLIB_INLINE static constexpr encoded<q6_k> reference(const site<q6_k>& s) noexcept { return detail::ggml_signed_super_block(s); }
-};
-static_assert(block_bytes<q6_k> == 210);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// ggml's blocks of one level, "legacy quants" in llama.cpp: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0, and Q1_0 Q2_0.
-// Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// quantize_row_q4_0_ref and q5_0_ref, and their _impl under an importance matrix.
-template <class F> constexpr encoded<F> ggml_signed_block(const site<F>& s) noexcept {
-    constexpr int half = 1 << (F::grid::bits - 1);
-    encoded<F> e;
-    if (!s.importance.empty()) {
-        float w[32];
-        for (std::size_t i = 0; i < 32; ++i) w[i] = ggml_weight(s.importance[i], s.row_mean_square, s.x[i]);
-        e.params.scale[0] = f16::from(ggml_signed_search(32, half, s.x.data(), w, e.code.data()));
-        return e;
-    }
-    const float d = extreme_of(s.x.data(), 32) / static_cast<float>(-half), inverse = d != 0 ? 1.0f / d : 0.0f;
-    e.params.scale[0] = f16::from(d);  // codes come from the scale before it is rounded
-    for (std::size_t i = 0; i < 32; ++i) {
-        const int q = truncate(product(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
-        e.code[i] = static_cast<std::uint8_t>(q < 2 * half - 1 ? q : 2 * half - 1);
-    }
-    return e;
-}
-
-/// quantize_row_q4_1_ref and q5_1_ref, and their _impl under an importance matrix.
-template <class F> constexpr encoded<F> ggml_offset_block(const site<F>& s) noexcept {
-    constexpr int top = (1 << F::grid::bits) - 1;
-    encoded<F> e;
-    if (!s.importance.empty()) {
-        float w[32];
-        for (std::size_t i = 0; i < 32; ++i) w[i] = ggml_weight(s.importance[i], s.row_mean_square, s.x[i]);
-        const auto found = ggml_min_search<32>(top, s.x.data(), w, e.code.data(), {-0.9f, 0.05f, 36});
-        e.params.scale[0] = f16::from(found.scale);
-        e.params.zeros[0] = f16::from(-found.min);
-        return e;
-    }
-    float low = s.x[0], high = s.x[0];
-    for (const float v : s.x) {
-        if (v < low) low = v;
-        if (v > high) high = v;
-    }
-    const float d = (high - low) / static_cast<float>(top), inverse = d != 0 ? 1.0f / d : 0.0f;
-    e.params.scale[0] = f16::from(d);
-    e.params.zeros[0] = f16::from(low);
-    for (std::size_t i = 0; i < 32; ++i) {
-        const int q = truncate(product(s.x[i] - low, inverse) + 0.5f);
-        e.code[i] = static_cast<std::uint8_t>(q < top ? q : top);
-    }
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// 4.5 bits: levels -8..7 under an f16 scale. ggml, block_q4_0.
-struct q4_0 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<q4_0> reference(const site<q4_0>& s) noexcept { return detail::ggml_signed_block(s); }
-};
-static_assert(block_bytes<q4_0> == 18);
-
-/// 5 bits: levels 0..15 under an f16 scale and offset. ggml, block_q4_1.
-struct q4_1 : format<uint_grid<4>, scale_offset_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<q4_1> reference(const site<q4_1>& s) noexcept { return detail::ggml_offset_block(s); }
-};
-static_assert(block_bytes<q4_1> == 20);
-
-/// 5.5 bits: levels -16..15; the fifth bits stand before the nibbles. ggml, block_q5_0.
-struct q5_0 : format<sint_grid<5>, scale_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
-    QLIB_INLINE static constexpr encoded<q5_0> reference(const site<q5_0>& s) noexcept { return detail::ggml_signed_block(s); }
-};
-static_assert(block_bytes<q5_0> == 22);
-
-/// 6 bits: levels 0..31 under an f16 scale and offset. ggml, block_q5_1.
-struct q5_1 : format<uint_grid<5>, scale_offset_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
-    QLIB_INLINE static constexpr encoded<q5_1> reference(const site<q5_1>& s) noexcept { return detail::ggml_offset_block(s); }
-};
-static_assert(block_bytes<q5_1> == 24);
-
-/// 8.5 bits: int8 under an f16 scale. ggml, block_q8_0; ignores importance.
-struct q8_0 : format<int8_grid, scale_per<32, f16>, inline_blocks<whole_bytes>> {
-    QLIB_INLINE static constexpr encoded<q8_0> reference(const site<q8_0>& s) noexcept {
-        encoded<q8_0> e;
-        const float d = detail::magnitude(detail::extreme_of(s.x.data(), 32)) / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
-        e.params.scale[0] = f16::from(d);
-        for (std::size_t i = 0; i < 32; ++i) e.code[i] = static_cast<std::uint8_t>(detail::round_away(detail::product(s.x[i], inverse)));
-        return e;
-    }
-};
-static_assert(block_bytes<q8_0> == 34);
-
-/// 1.125 bits: -1 and +1 under an f16 scale per 128 weights. ggml, block_q1_0; ignores importance.
-struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<plane{1, 1}>>> {
-    QLIB_INLINE static constexpr encoded<q1_0> reference(const site<q1_0>& s) noexcept {
-        encoded<q1_0> e;
-        float sum = 0;
-        for (const float v : s.x) sum += detail::magnitude(v);
-        e.params.scale[0] = f16::from(sum / 128);
-        for (std::size_t i = 0; i < 128; ++i) e.code[i] = s.x[i] >= 0 ? 1 : 0;
-        return e;
-    }
-};
-static_assert(block_bytes<q1_0> == 18);
-
-/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2; ignores importance.
-struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
-    QLIB_INLINE static constexpr encoded<q2_0> reference(const site<q2_0>& s) noexcept {
-        return detail::ggml_ternary_block(s, 0);
-    }
-};
-static_assert(block_bytes<q2_0> == 18);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// Microscaling formats in ggml's blocks: MXFP4 and NVFP4. Sources: ggml-common.h, ggml-quants.c; OCP MX v1.0; NVIDIA's NVFP4.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
-struct ue4m3 {
-    using storage = std::uint8_t;
-    storage bits{};
-    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
-        if (bits == 0 || bits == 0x7F) return 0;
-        // 0xFF goes on where E4M3 has its NaN: 1.875 * 2^8.
-        return (bits & 0x7F) == 0x7F ? 480.0f : e4m3{static_cast<storage>(bits & 0x7F)}.value();
-    }
-    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
-        return {x > 0 ? e4m3::from(x, overflow::saturate, r).bits : storage{0}};
-    }
-    [[nodiscard]] static constexpr float max() noexcept { return 448; }
-    /// ggml's own rounding: halves up, and 448 for all from 248 on.
-    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from_ggml(float x) noexcept {
-        if (!(x > 0)) return {0};
-        if (x >= 248.0f) return {0x7E};
-        if (x < 0x1p-6f) {
-            const auto man = static_cast<int>(detail::product(x, 512.0f) + 0.5f);
-            return {static_cast<storage>(man > 7 ? 7 : man)};
-        }
-        const std::uint32_t u = detail::bits_of(x) + (1u << 19);
-        return {static_cast<storage>(((u >> 23) - 120) << 3 | (u >> 20 & 7))};
-    }
-};
-
-/// Half of an E8M0 value, ggml's scale of doubled E2M1 levels: 2^(bits - 128). Code 255 is 2^127, no NaN.
-struct half_e8m0 {
-    using storage = std::uint8_t;
-    storage bits{};
-    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
-        return detail::float_of(bits < 2 ? 0x00200000u << bits : static_cast<std::uint32_t>(bits - 1) << 23);
-    }
-    /// Never 255, which ggml's validation refuses.
-    [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
-        return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
-    }
-    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
-};
-
-template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
-template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
-
-/// E2M1 in code order; code 8 is a plain zero, and none chooses it.
-inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-
-/// Twice those levels: integers.
-inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for both formats.
-constexpr std::uint8_t ggml_first_nearest(const std::array<float, 16>& levels, float d, float x) noexcept {
-    std::uint8_t best = 0;
-    float least = magnitude(product(levels[0], d) - x);
-    for (std::uint8_t c = 1; c < 16; ++c) {
-        const float e = magnitude(product(levels[c], d) - x);
-        if (e < least) { least = e; best = c; }
-    }
-    return best;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
-/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
-struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<mxfp4> reference(const site<mxfp4>& s) noexcept {
-        encoded<mxfp4> e;
-        const float amax = detail::magnitude(detail::extreme_of(s.x.data(), 32));
-        const auto exponent = static_cast<int>(detail::bits_of(amax) >> 23) - 2;
-        e.params.scale[0].bits = static_cast<std::uint8_t>(exponent > 0 ? exponent : 0);
-        for (std::size_t i = 0; i < 32; ++i) e.code[i] = detail::ggml_first_nearest(doubled_e2m1_levels, e.params.scale[0].value(), s.x[i]);
-        return e;
-    }
-};
-static_assert(block_bytes<mxfp4> == 17);
-
-/// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF: `<name>.scale`), which
-/// ggml's own encoder leaves at 1.
-struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
-    QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
-    QLIB_INLINE static constexpr encoded<nvfp4> reference(const site<nvfp4>& s) noexcept {
-        encoded<nvfp4> e;
-        for (std::size_t g = 0; g < groups; ++g) {
-            const float amax = detail::magnitude(detail::extreme_of(&s.x[16 * g], 16));
-            e.params.scale[g] = ue4m3::from_ggml(amax / 6.0f);
-            for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) e.code[i] = detail::ggml_first_nearest(e2m1_levels, e.params.scale[g].value(), s.x[i]);
-        }
-        return e;
-    }
-};
-static_assert(block_bytes<nvfp4> == 36);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// NF4 and its double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// The quantiles of a normal distribution, with an exact 0 and both ends.
-inline constexpr std::array<float, 16> nf4_levels{
-    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
-
-/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the higher level.
-inline constexpr std::array<float, 15> nf4_thresholds{
-    -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f, -0.13791173323988914f,
-    -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
-    0.5016634166240692f, 0.6427869200706482f, 0.8614784178118011f};
-using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
-
-namespace detail {
-
-/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1, and 0 and 1.
-/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
-inline constexpr std::array<float, 256> dynamic_map = [] {
-    constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-    std::array<float, 256> map{};
-    std::size_t at = 128;  // 127 is zero, and each value's negative mirrors it there
-    for (std::size_t i = 0; i < 7; ++i) {
-        const std::size_t steps = std::size_t{1} << i;
-        const float step = (1.0f - 0.1f) / static_cast<float>(steps);
-        const auto point = [&](std::size_t k) {
-            const bool from_start = k < (steps + 1) / 2;
-            const double base = static_cast<double>(from_start ? 0.1f : 1.0f), s = static_cast<double>(from_start ? step : -step);
-            return static_cast<float>(s * static_cast<double>(from_start ? k : steps - k) + base);
-        };
-        for (std::size_t k = 0; k < steps; ++k, ++at) {
-            map[at] = decade[i] * ((point(k) + point(k + 1)) / 2);
-            map[254 - at] = -map[at];
-        }
-    }
-    map[255] = 1.0f;
-    return map;
-}();
-
-}  // namespace detail
-
-/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and the tensor's mean:
-/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
-template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
-    template <class Grid> struct bind {
-        static constexpr std::size_t group = N, groups = 1;
-        static constexpr form map = form::scaled;
-        static constexpr extent tile{0, N * Blocks, true};
-        static constexpr bool signed_scale = false, signed_offset = true;
-        static constexpr bool outer_multiplies = false;  // consumed in `at`
-
-        struct outer { float second = 0, mean = 0; };
-        struct params { std::uint8_t code = 0; float scale = 0; };
-
-        QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-            constexpr float top = highest_level<Grid>;
-            outer o{0, stats.mean_abs_max / top};
-            for (const float m : stats.block_abs_max) o.second = detail::larger(o.second, detail::magnitude(m / top - o.mean));
-            return o;
-        }
-        QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
-        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
-        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
-            const float u = detail::product(wishes[0].s - o.mean, detail::safe_reciprocal(o.second));
-            params p{codebook_grid<detail::dynamic_map>::nearest(&u, nullptr), 0};
-            take_outer(p, o);
-            return p;
-        }
-        QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
-            p.scale = detail::product(detail::dynamic_map[p.code], o.second) + o.mean;
-        }
-
-        QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? 1 : 0; }
-        QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
-            if (f == field::scales) *out = static_cast<std::byte>(p.code);
-        }
-        QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
-            if (f == field::scales) p.code = std::to_integer<std::uint8_t>(*in);
-        }
-        static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = sizeof(float);
-        QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte* tensor) noexcept {
-            detail::store_little_endian(f32::from(o.second), out);
-            detail::store_little_endian(f32::from(o.mean), tensor);
-        }
-        QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte* tensor) noexcept {
-            return {detail::load_little_endian<f32>(in).value(), detail::load_little_endian<f32>(tensor).value()};
-        }
-    };
-};
-
-/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high nibble), abs-max.
-struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
-static_assert(block_bytes<nf4> == 36);
-
-/// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
-struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {};
-static_assert(block_bytes<nf4_dq> == 33);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// Ternary weights: -1, 0, +1. ggml's TQ1_0 and TQ2_0, and a block of qlib's own. Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
-struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
-static_assert(block_bytes<ternary_g80> == 18);
-
-/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 / 243, rounded up,
-/// so that multiplying by 3 brings one trit after another into the carry.
-struct tq1_trits {
-    static constexpr bool ragged = false;
-    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n / 256 * 52; }
-    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
-        for (const run& r : runs)
-            for (std::size_t m = 0; m < r.bytes; ++m) {
-                unsigned v = 0;
-                for (std::size_t n = 0; n < 5; ++n) v = 3 * v + (n < r.trits ? c[r.first + m + n * r.bytes] : 0u);
-                *out++ = static_cast<std::byte>((v * 256 + 242) / 243);
-            }
-    }
-    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        for (const run& r : runs)
-            for (std::size_t m = 0; m < r.bytes; ++m) {
-                unsigned v = std::to_integer<unsigned>(*in++);
-                for (std::size_t n = 0; n < r.trits; ++n, v = v * 3 & 255) c[r.first + m + n * r.bytes] = static_cast<Code>(v * 3 >> 8);
-            }
+        for (std::size_t p = 0; p < points; ++p) index[p] = lattice_index<L>[number_of(&digit_[p * L::dims])];
     }
 
 private:
-    struct run { std::size_t first, bytes, trits; };
-    static constexpr std::array<run, 3> runs{run{0, 32, 5}, run{160, 16, 5}, run{240, 4, 4}};
+    /// Magnitudes and signs; where signs are even, the cheapest weight of an odd octet is made negative.
+    void take_magnitudes(const float* x) noexcept {
+        for (std::size_t o = 0; o < N / 8; ++o) {
+            float *v = v_ + 8 * o;
+            const float *from = x + 8 * o, *w = w_ + 8 * o;
+            for (std::size_t i = 0; i < 8; ++i) {
+                v[i] = from[i] >= 0 ? from[i] : -from[i];
+                negative[o] |= (from[i] >= 0 ? 0u : 1u) << i;
+            }
+            if (!G::even_signs || parity(negative[o]) == 0) continue;
+            std::size_t least = 0;
+            for (std::size_t i = 1; i < 8; ++i)
+                if (product(product(w[i], from[i]), from[i]) < product(product(w[least], from[least]), from[least])) least = i;
+            v[least] = -v[least];
+            negative[o] ^= 1u << least;
+        }
+        for (std::size_t i = 0; i < N; ++i) root_[i] = square_root(w_[i]);
+    }
+    static std::size_t number_of(const std::uint8_t* digit) noexcept {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < L::dims; ++i) n += std::size_t{digit[i]} * lattice_power<L>[i];
+        return n;
+    }
+    /// Digits of point p at 1 / id of the scale; true if they were a point, else they become the best neighbour's.
+    bool round(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
+        const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
+        for (std::size_t i = 0; i < L::dims; ++i)
+            digit[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
+        if (lattice_index<L>[number_of(digit)] != no_point) return true;
+        float term[L::dims][L::base];
+        for (std::size_t i = 0; i < L::dims; ++i)
+            for (std::size_t d = 0; d < L::base; ++d) {
+                const float diff = product(at_scale, static_cast<float>(2 * d + 1)) - v[i];
+                term[i][d] = product(product(root[i], diff), diff);
+            }
+        const auto& found = lattice_digits<L>[ggml_neighbour<L>(digit, shells_, term)];
+        for (std::size_t i = 0; i < L::dims; ++i) digit[i] = found[i];
+        return false;
+    }
+    struct sums { float qx = 0, qq = 0; };
+    sums sums_of(const std::uint8_t* digit) const noexcept {
+        sums s;
+        for (std::size_t i = 0; i < N; ++i) {
+            const auto q = static_cast<float>(2 * digit[i] + 1);
+            s.qx += product(product(w_[i], v_[i]), q);
+            s.qq += product(product(w_[i], q), q);
+        }
+        return s;
+    }
+    void search(float span, const ggml_lattice_recipe& recipe) noexcept {
+        bool were_points[points];
+        for (bool& b : were_points) b = recipe.trusts_first;
+        float best = 0;
+        for (int is = -recipe.steps; is <= recipe.steps; ++is) {
+            const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span, tried = 1 / id;
+            std::uint8_t digit[N];
+            bool are_points[points];
+            for (std::size_t p = 0; p < points; ++p) are_points[p] = round(p, id, tried, digit + p * L::dims);
+            const sums s = sums_of(digit);
+            if (!(s.qq > 0 && product(s.qx, s.qx) > product(best, s.qq))) continue;
+            scale = s.qx / s.qq;
+            best = product(scale, s.qx);
+            for (std::size_t i = 0; i < N; ++i) digit_[i] = digit[i];
+            for (std::size_t p = 0; p < points; ++p) were_points[p] = are_points[p];
+        }
+        bool any_again = recipe.scale_first;
+        for (const bool b : were_points) any_again = any_again || !b;
+        if (!any_again || !(scale > 0)) return;
+        const float id = 1 / scale, at = scale;
+        for (std::size_t p = 0; p < points; ++p)
+            if (recipe.all_again || !were_points[p]) round(p, id, at, digit_ + p * L::dims);
+        const sums s = sums_of(digit_);
+        if (s.qq > 0) scale = s.qx / s.qq;
+    }
+
+    const float* w_;
+    std::size_t shells_;
+    float v_[N], root_[N];
+    std::uint8_t digit_[N] = {};
 };
 
-/// 1.6875 bits. ggml, block_tq1_0; ignores importance.
-struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq1_0> reference(const site<tq1_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
-};
-static_assert(block_bytes<tq1_0> == 54);
+/// What the weights of a block count for: qw * sqrt(sigma^2 + x^2), or `own` * sigma^2 + x^2.
+inline void ggml_lattice_weights(std::span<const float> x, std::span<const float> importance, float sigma2_factor, float own, float* out) noexcept {
+    float sum = 0;
+    for (const float v : x) sum += product(v, v);
+    const float sigma2 = product(sigma2_factor, sum) / 256;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        if (importance.empty() && own >= 0) out[i] = (own > 0 ? product(own, sigma2) : 0.0f) + product(x[i], x[i]);
+        else out[i] = ggml_weight(importance.empty() ? 1.0f : importance[i], sigma2, x[i]);
+    }
+}
 
-/// 2.0625 bits. ggml, block_tq2_0; ignores importance.
-struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq2_0> reference(const site<tq2_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
-};
-static_assert(block_bytes<tq2_0> == 66);
+/// The scales of a block, `top` the largest odd number: each group's is rounded under a super-scale that was not.
+template <class F> bool ggml_odd_scales(const float* scale, float factor, encoded<F>& e) noexcept {
+    float high = 0;
+    for (std::size_t g = 0; g < F::groups; ++g) high = larger(high, scale[g]);
+    const float d = high / static_cast<float>(F::sub_high), inverse = high != 0 ? 1 / d : 0.0f;
+    e.params.super = f16::from(product(d, factor));
+    for (std::size_t g = 0; g < F::groups; ++g)
+        e.params.sub[g] = static_cast<std::int8_t>(2 * clamp_int(nearest_int(product(0.5f, product(inverse, scale[g]) - 1)), 0, F::sub_high / 2) + 1);
+    return high != 0;
+}
 
-}  // namespace qlib::inline v0
+/// A block of a lattice with signs.
+template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lattice_recipe& recipe) noexcept {
+    using G = typename F::grid;
+    constexpr std::size_t N = F::group, per_code = G::points_per_code, codes_here = N / F::vec;
+    encoded<F> e;
+    float w[256], scale[F::groups];
+    ggml_lattice_weights(s.x, s.importance, recipe.sigma2_factor, recipe.own_sigma2, w);
+    std::size_t packed = 0;  // codes written by groups that were not skipped
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ggml_signed_group<F> found(&s.x[g * N], w + g * N, recipe);
+        scale[g] = found.scale;
+        if (found.skipped) continue;
+        for (std::size_t c = 0; c < codes_here; ++c) {
+            std::array<unsigned, per_code> index{};
+            for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
+            const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
+            if constexpr (F::vec == 4) {
+                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth bits.
+                auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
+                moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
+                own = static_cast<typename F::code>((own & ~256) | (code & 256));
+            } else {
+                e.code[g * codes_here + c] = code;
+            }
+        }
+    }
+    if (!ggml_odd_scales(scale, recipe.factor, e) && !recipe.keeps_zeros) e.code = {};
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
+template <class F> class ggml_shifted_group {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t N = F::group, octets = N / 8;
+
+public:
+    float scale = 0;
+    bool skipped = true;
+    std::array<unsigned, octets> index{};
+    std::array<bool, octets> down{};
+
+    ggml_shifted_group(const float* x, const float* w, float skipped_below) noexcept : x_(x), w_(w) {
+        if (magnitude(extreme_of(x, N)) < skipped_below) return;
+        sort();
+        if (!(G::shift_in_code ? split_by_octets() : split_by_sums())) return;
+        skipped = false;
+        if (scale < 0) {
+            scale = -scale;
+            for (std::uint8_t& d : digit_) d = static_cast<std::uint8_t>(2 - d);
+            for (bool& b : down) b = !b;
+        }
+        choose_points();
+    }
+    /// The level of weight i.
+    [[nodiscard]] float level(std::size_t i) const noexcept { return level(digit_[i], down[i / 8]); }
+
+private:
+    static float level(std::size_t digit, bool moved_down) noexcept {
+        return static_cast<float>(L::numbers[digit]) + (moved_down ? -L::shift : L::shift);
+    }
+    void sort() noexcept {  // stable, as glibc's qsort is
+        for (std::size_t i = 0; i < N; ++i) {
+            std::size_t k = i;
+            for (; k > 0 && x_[order_[k - 1]] > x_[i]; --k) order_[k] = order_[k - 1];
+            order_[k] = static_cast<std::uint8_t>(i);
+        }
+    }
+    void take_split(std::size_t i1, std::size_t i2, float qx, float qq, float& best) noexcept {
+        scale = qx / qq;
+        best = product(scale, qx);
+        split_[0] = i1;
+        split_[1] = i2;
+    }
+    bool set_digits(float best) noexcept {
+        if (best == -std::numeric_limits<float>::max()) return false;
+        for (std::size_t j = 0; j < N; ++j) digit_[order_[j]] = j < split_[0] ? 0 : j < split_[1] ? 1 : 2;
+        return true;
+    }
+    /// All ways to cut the sorted weights in three; of IQ1_S, from running sums.
+    bool split_by_sums() noexcept {
+        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -std::numeric_limits<float>::max();
+        for (std::size_t j = 0; j < N; ++j) {
+            sum_x[j + 1] = sum_x[j] + product(w_[order_[j]], x_[order_[j]]);
+            sum_w[j + 1] = sum_w[j] + w_[order_[j]];
+        }
+        for (std::size_t i1 = 0; i1 <= N; ++i1)
+            for (std::size_t i2 = i1; i2 <= N; ++i2)
+                for (const bool moved_down : {false, true}) {
+                    float qx = 0, qq = 0;
+                    const std::size_t cut[] = {0, i1, i2, N};
+                    for (std::size_t d = 0; d < 3; ++d) {
+                        const float q = level(d, moved_down);
+                        qx += product(sum_x[cut[d + 1]] - sum_x[cut[d]], q);
+                        qq += product(product(sum_w[cut[d + 1]] - sum_w[cut[d]], q), q);
+                    }
+                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
+                    take_split(i1, i2, qx, qq, best);
+                    for (bool& b : down) b = moved_down;
+                }
+        return set_digits(best);
+    }
+    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums up to i2 carry over.
+    bool split_by_octets() noexcept {
+        struct sums { float qx[4], qq[4]; };
+        sums term[N][3];  // of the j-th weight with each digit, under all four shifts
+        for (std::size_t j = 0; j < N; ++j)
+            for (std::size_t d = 0; d < 3; ++d)
+                for (unsigned moved = 0; moved < 4; ++moved) {
+                    const std::size_t i = order_[j];
+                    const float q = level(d, (i < 8 ? moved & 2 : moved & 1) != 0), wq = product(w_[i], q);
+                    term[j][d].qx[moved] = product(wq, x_[i]);
+                    term[j][d].qq[moved] = product(wq, q);
+                }
+        const auto add = [](sums& s, const sums& t) {
+            for (std::size_t k = 0; k < 4; ++k) {
+                s.qx[k] += t.qx[k];
+                s.qq[k] += t.qq[k];
+            }
+        };
+        float best = -std::numeric_limits<float>::max();
+        sums below{};  // of digits 0, then also of digits 1
+        for (std::size_t i1 = 0; i1 <= N; ++i1) {
+            sums until = below;
+            for (std::size_t i2 = i1; i2 <= N; ++i2) {
+                sums s = until;
+                for (std::size_t j = i2; j < N; ++j) add(s, term[j][2]);
+                for (unsigned moved = 0; moved < 4; ++moved) {
+                    const float qx = s.qx[moved], qq = s.qq[moved];
+                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
+                    take_split(i1, i2, qx, qq, best);
+                    down[0] = (moved & 2) != 0;
+                    down[octets - 1] = (moved & 1) != 0;
+                }
+                if (i2 < N) add(until, term[i2][1]);
+            }
+            if (i1 < N) add(below, term[i1][0]);
+        }
+        return set_digits(best);
+    }
+    void choose_points() noexcept {
+        bool all_points = true;
+        for (std::size_t o = 0; o < octets; ++o) {
+            std::uint8_t* digit = digit_ + 8 * o;
+            std::size_t number = 0;
+            for (std::size_t i = 0; i < 8; ++i) number += std::size_t{digit[i]} * lattice_power<L>[i];
+            index[o] = lattice_index<L>[number];
+            if (index[o] != no_point) continue;
+            all_points = false;
+            float term[8][L::base];
+            for (std::size_t i = 0; i < 8; ++i)
+                for (std::size_t d = 0; d < 3; ++d) {
+                    const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
+                    term[i][d] = product(product(w_[8 * o + i], diff), diff);
+                }
+            index[o] = static_cast<unsigned>(ggml_neighbour<L>(digit, 3, term));
+            for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
+        }
+        if (all_points) return;
+        float qx = 0, qq = 0;
+        for (std::size_t i = 0; i < N; ++i) {
+            const float q = level(i);
+            qx += product(product(w_[i], q), x_[i]);
+            qq += product(product(w_[i], q), q);
+        }
+        if (qx > 0 && qq > 0) scale = qx / qq;
+    }
+
+    const float *x_, *w_;
+    std::uint8_t digit_[N] = {}, order_[N] = {};
+    std::size_t split_[2] = {};
+};
+
+/// A block of IQ1_S or IQ1_M.
+template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
+    using G = typename F::grid;
+    constexpr std::size_t N = F::group;
+    encoded<F> e;
+    float w[256], scale[F::groups], level[256];
+    bool down[32] = {};
+    ggml_lattice_weights(s.x, s.importance, 2, G::shift_in_code ? 0.0f : -1.0f, w);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ggml_shifted_group<F> found(&s.x[g * N], w + g * N, G::shift_in_code ? 1e-7f : 1e-12f);
+        scale[g] = found.scale;
+        for (std::size_t i = 0; i < N; ++i) level[g * N + i] = found.level(i);
+        for (std::size_t o = 0; o < N / 8; ++o) {
+            e.code[g * (N / 8) + o] = static_cast<typename F::code>(found.index[o]);
+            down[g * (N / 8) + o] = found.down[o];
+        }
+    }
+    if (!ggml_odd_scales(scale, G::shift_in_code ? 1.1125f : 1.125f, e)) return e;
+    for (std::size_t o = 0; o < 32; ++o) {
+        if constexpr (G::shift_in_code) e.code[o] = static_cast<typename F::code>(e.code[o] | (down[o] ? 1u : 0u) << G::index_bits);
+        else if (o % 4 == 0) e.params.down[o / 4] = down[o];
+    }
+    if constexpr (G::shift_in_code) {  // the super-scale again, from all weights
+        float qx = 0, qq = 0;
+        for (std::size_t i = 0; i < 256; ++i) {
+            const float q = product(level[i], static_cast<float>(e.params.sub[i / N]));
+            qx += product(product(w[i], q), s.x[i]);
+            qq += product(product(w[i], q), q);
+        }
+        if (qq > 0) e.params.super = f16::from(product(qx / qq, 1.1125f));
+    }
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales as they are stored, signs
+// and points together where the number of negative weights must be even.
+// The searches of lattices, compiled for the baseline and for AVX-512: the same text over other vectors, so the same bits.
+// Which rooms this machine can enter, found once by CPUID and remembered.
+// call: how a long function is to be run. The last parameter of each.
+// executor_ref: how qlib borrows the caller's threads. It starts none of its own.
+
+#include <memory>
+
+namespace qlib::inline v0 {
+
+/// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
+class task_ref {
+public:
+    template <class Task>
+        requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
+    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
+          call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
+    QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
+
+private:
+    void* object_;
+    void (*call_)(void*, std::size_t, std::size_t);
+};
+
+/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on any
+/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds the worker numbers.
+template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
+    e.run(count, task);
+    { e.workers() } -> std::convertible_to<std::size_t>;
+};
+
+/// A borrowed executor. Default: the calling thread.
+class executor_ref {
+public:
+    QLIB_INLINE constexpr executor_ref() noexcept = default;
+    template <class E>
+        requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
+    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
+          run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
+          workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
+
+    QLIB_INLINE void run(std::size_t count, task_ref task) const {
+        if (run_ != nullptr) run_(object_, count, task);
+        else for (std::size_t i = 0; i < count; ++i) task(i, 0);
+    }
+    [[nodiscard]] QLIB_INLINE std::size_t workers() const {
+        const std::size_t n = workers_ != nullptr ? workers_(object_) : 1;
+        return n != 0 ? n : 1;
+    }
+
+private:
+    void* object_ = nullptr;
+    void (*run_)(void*, std::size_t, task_ref) = nullptr;
+    std::size_t (*workers_)(void*) = nullptr;
+};
+
+/// The calling thread.
+inline constexpr executor_ref serial{};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0 {
+
+/// A room: the code for one instruction set.
+enum class isa : std::uint8_t {
+    best,      ///< the best that this machine has
+    portable,  ///< plain C++
+    avx512,    ///< x86-64 with AVX-512 F, BW, DQ, VL and VNNI
+};
+
+/// Which code served a call.
+struct call_report {
+    isa room = isa::best;    ///< never `best` after a call
+    const char* mode = "";   ///< "integer" or "exact" for qgemm, the fit's name for an encoder
+    const char* path = "";   ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
+};
+
+/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False cancels: the call ends
+/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
+class progress_ref {
+public:
+    QLIB_INLINE constexpr progress_ref() noexcept = default;
+    template <class Progress>
+        requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
+    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
+          call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
+    QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
+    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }
+
+private:
+    void* object_ = nullptr;
+    bool (*call_)(void*, std::size_t, std::size_t) = nullptr;
+};
+
+struct call {
+    executor_ref run = serial;
+    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says: errc::scratch.
+    std::span<std::byte> scratch = {};
+    progress_ref progress = {};
+    isa room = isa::best;           ///< a lesser room than the machine's best, for tests; errc::unsupported when the machine lacks it
+    call_report* report = nullptr;  ///< filled in when given
+};
+
+}  // namespace qlib::inline v0
 // status and result<T>: how every function of qlib says that it failed. No exceptions, no heap.
 
 #include <new>
@@ -2492,17 +2498,2371 @@ private:
 
 }  // namespace qlib::inline v0
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace qlib::inline v0::detail {
+
+/// The one mutable global of the library: 0 until it is known, then 1 + the best room. Every writer writes the same value.
+inline unsigned char cached_isa = 0;
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
+inline isa detect_isa() noexcept {
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return isa::portable;
+    constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
+    if ((c & (fma | osxsave | f16c)) != (fma | osxsave | f16c)) return isa::portable;
+    unsigned low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0xE6) != 0xE6) return isa::portable;  // the system saves xmm, ymm, opmask and zmm
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return isa::portable;
+    constexpr unsigned avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
+    constexpr unsigned needed = avx2 | avx512f | avx512dq | avx512bw | avx512vl, avx512vnni = 1u << 11;
+    if ((b & needed) == needed && (c & avx512vnni) != 0) return isa::avx512;
+#endif
+    return isa::portable;
+}
+
+/// The best room of this machine.
+inline isa best_isa() noexcept {
+    const unsigned char known = __atomic_load_n(&cached_isa, __ATOMIC_RELAXED);
+    if (known != 0) return static_cast<isa>(known - 1);
+    const isa found = detect_isa();
+    __atomic_store_n(&cached_isa, static_cast<unsigned char>(static_cast<unsigned char>(found) + 1), __ATOMIC_RELAXED);
+    return found;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Whether this machine can run a room. Rooms are ordered: what can run one can run every lesser one.
+[[nodiscard]] inline bool has_room(isa room) noexcept { return room <= detail::best_isa(); }
+
+/// The room that a call will use: its own, or the machine's best.
+[[nodiscard]] inline isa resolve_room(isa wanted) noexcept { return wanted == isa::best ? detail::best_isa() : wanted; }
+
+/// errc::unsupported when the machine lacks the room that a call forces.
+[[nodiscard]] inline status check_room(isa wanted) noexcept {
+    if (has_room(wanted)) return {};
+    return error{errc::unsupported, "this machine cannot run the room that call.room forces", "call.room", {}};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program need
+// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
+//   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
+//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an intrinsic;
+//   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
+//   `features` is a list of features, never arch=.
+
+#define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
+#define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
+/// How far g++ optimizes rooms. O3 vectorises plain loops also for users of -O2; tests that are compiled often define QLIB_QUICK_ROOMS, for half the time.
+#if defined(QLIB_QUICK_ROOMS)
+#define QLIB_ROOM_LEVEL "O1"
+#else
+#define QLIB_ROOM_LEVEL "O3"
+#endif
+#if defined(__clang__)
+#define QLIB_ROOM(features)                                                                          \
+    QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))        \
+    QLIB_EXACT_BEGIN
+#define QLIB_ROOM_END QLIB_EXACT_END _Pragma("clang attribute pop")
+#else
+// g++ 12 warns of uninitialised variables inside its own intrinsics.
+#define QLIB_ROOM(features)                                                                          \
+    _Pragma("GCC push_options") QLIB_PRAGMA(GCC target(features))                                    \
+    QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL, "no-fast-math", "fp-contract=off"))                        \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")             \
+    _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
+#define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")
+#endif
+
+/// What the AVX-512 room needs of the machine; dispatch.hpp looks for exactly these.
+#define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
+
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace qlib::inline v0::detail {
+
+inline constexpr float unreachable = std::numeric_limits<float>::max();
+
+/// 16 octets of weights side by side.
+struct octets {
+    alignas(64) float x[8][16];    // magnitudes where codes hold signs
+    alignas(64) float w[8][16];    // importances
+    alignas(64) float scale[16];
+    alignas(64) float shift[16];   // of all levels
+    alignas(64) float odd[16];     // 1: one sign must be wrong; 0
+};
+/// Points for them.
+struct octet_points {
+    alignas(64) float level[8][16];
+    alignas(64) float cost[16];  // the weighted squared error, to 16 bits
+    alignas(64) float low[2][16];   // of each point's number
+    alignas(64) float high[2][16];
+    std::uint8_t flipped[16];    // the weight of the wrong sign, 8: none; where signs are even
+};
+
+/// The scale of a group, and what its map adds to all levels.
+struct lattice_scale { float scale = 0, shift = 0; };
+
+/// A block of 256 weights under search, brought near 1 by a power of two.
+template <class F> struct lattice_block {
+    octets half[2];
+    unsigned negative[32];                  // sign bits of every octet
+    std::array<float, F::groups> largest;   // magnitude of each group, in units of the highest level
+};
+/// Points for it, and for each group the sums over weights w * x * l and w * l * l.
+template <class F> struct lattice_choice {
+    octet_points half[2];
+    std::array<float, F::groups> xl, ll;
+};
+
+/// Whether a grid's codes hold signs, or points of signed numbers that are moved up or down.
+template <class G> inline constexpr bool holds_signs = requires { G::even_signs; };
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Up to 8 weights as octet o. Returns the sign bits.
+template <class G> QLIB_INLINE constexpr unsigned put_octet(const float* x, const float* w, std::size_t n, octets& in, std::size_t o) noexcept {
+    unsigned negative = 0;
+    for (std::size_t i = 0; i < 8; ++i) {
+        const float v = i < n ? x[i] : 0.0f, a = magnitude(v);
+        in.x[i][o] = holds_signs<G> ? a : v;
+        in.w[i][o] = i < n ? w[i] : 0.0f;
+        negative |= (a > 0 ? bits_of(v) >> 31 : static_cast<unsigned>(i & 1)) << i;  // no level is 0: zeros take turns, so that their sum is 0
+    }
+    if constexpr (holds_signs<G>) in.odd[o] = G::even_signs && parity(negative) != 0 ? 1.0f : 0.0f;
+    return negative;
+}
+
+/// The index of point p of octet o.
+template <class L> QLIB_INLINE constexpr unsigned index_of(const octet_points& points, std::size_t p, std::size_t o) noexcept {
+    return lattice_index<L>[static_cast<std::size_t>(points.low[p][o]) + half_size<L> * static_cast<std::size_t>(points.high[p][o])];
+}
+/// Code c of octet o.
+template <class G>
+QLIB_INLINE constexpr typename G::code code_of(const octets& in, const octet_points& p, unsigned negative, std::size_t o, std::size_t c) noexcept {
+    if constexpr (holds_signs<G>) {
+        if constexpr (G::even_signs) negative ^= 1u << p.flipped[o] & 255u;
+        std::array<unsigned, G::points_per_code> index{};
+        for (std::size_t i = 0; i < index.size(); ++i) index[i] = index_of<typename G::points>(p, c * index.size() + i, o);
+        return G::make(index, negative >> c * G::vec & ((1u << G::vec) - 1));
+    } else {
+        return static_cast<typename G::code>(index_of<typename G::points>(p, 0, o) | (G::shift_in_code && in.shift[o] < 0 ? 1u : 0u) << G::index_bits);
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+#if !defined(__clang__)
+_Pragma("GCC optimize(\"O3\")")  // g++ -O2 leaves most loops scalar
+#endif
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Four of the 16-byte vectors that every machine has.
+struct portable_lattice {
+    using quad = float __attribute__((vector_size(16)));
+    using words = std::int32_t __attribute__((vector_size(16)));
+    struct lanes { quad part[4]; };
+    struct truths { words part[4]; };
+
+    QLIB_INLINE static lanes splat(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return quad{x, x, x, x}; }); }
+    QLIB_INLINE static lanes load(const float* p) noexcept {
+        lanes v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    }
+    QLIB_INLINE static void store(float* p, const lanes& v) noexcept { std::memcpy(p, &v, sizeof v); }
+    QLIB_INLINE static lanes plus(const lanes& a, const lanes& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] + b.part[i]; });
+    }
+    QLIB_INLINE static lanes minus(const lanes& a, const lanes& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] - b.part[i]; });
+    }
+    QLIB_INLINE static lanes times(const lanes& a, const lanes& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            quad p = a.part[i] * b.part[i];
+#if defined(__clang__) && defined(__x86_64__)
+            asm("" : "+x"(p));  // no pragma keeps clang 14 from fusing it into a following addition
+#elif defined(__clang__)
+            asm("" : "+m"(p));
+#endif
+            return p;
+        });
+    }
+    QLIB_INLINE static truths less(const lanes& a, const lanes& b) noexcept {
+        truths t;
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 4; ++i) t.part[i] = a.part[i] < b.part[i];
+        return t;
+    }
+    QLIB_INLINE static lanes pick(const truths& t, const lanes& yes, const lanes& no) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return reinterpret_cast<quad>((reinterpret_cast<words>(yes.part[i]) & t.part[i]) | (reinterpret_cast<words>(no.part[i]) & ~t.part[i]));
+        });
+    }
+    QLIB_INLINE static lanes smallest(const lanes& a, const lanes& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+#if defined(__x86_64__)
+            return quad(_mm_min_ps(a.part[i], b.part[i]));
+#else
+            const words t = a.part[i] < b.part[i];
+            return reinterpret_cast<quad>((reinterpret_cast<words>(a.part[i]) & t) | (reinterpret_cast<words>(b.part[i]) & ~t));
+#endif
+        });
+    }
+    /// v with its last 7 bits replaced by k.
+    QLIB_INLINE static lanes stamp(const lanes& v, std::size_t k) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return reinterpret_cast<quad>((reinterpret_cast<words>(v.part[i]) & ~127) | static_cast<std::int32_t>(k));
+        });
+    }
+
+    /// Those bits as a number.
+    QLIB_INLINE static lanes stamped(const lanes& v) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return __builtin_convertvector(reinterpret_cast<words>(v.part[i]) & 127, quad); });
+    }
+
+// No #pragma once: each lattice room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
+// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
+// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+
+template <class L> struct half_table { lanes of[half_size<L>]; };
+
+/// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
+template <class L, bool Smallest> QLIB_INLINE static void tabulate(const lanes (*digit)[L::base], half_table<L>& out) noexcept {
+    constexpr std::size_t B = L::base, pairs = L::dims / 4;
+    if constexpr (pairs == 1) {
+        join<Smallest>(digit[0], digit[1], B, out.of);
+    } else {
+        lanes first[B * B], second[B * B];
+        join<Smallest>(digit[0], digit[1], B, first);
+        join<Smallest>(digit[2], digit[3], B, second);
+        join<Smallest>(first, second, B * B, out.of);
+    }
+}
+/// out[a + n * b] from first[a] and second[b].
+template <bool Smallest> QLIB_INLINE static void join(const lanes* first, const lanes* second, std::size_t n, lanes* out) noexcept {
+    for (std::size_t b = 0; b < n; ++b)
+        for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smallest(first[a], second[b]) : plus(first[a], second[b]);
+}
+
+/// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
+struct best_of_lanes {
+    lanes cost, low, high;
+    QLIB_INLINE void reset() noexcept {
+        cost = splat(unreachable);
+        low = high = splat(0);
+    }
+    QLIB_INLINE void consider(lanes new_cost, lanes new_low, lanes new_high) noexcept {
+        const auto better = less(new_cost, cost);
+        cost = pick(better, new_cost, cost);
+        low = pick(better, new_low, low);
+        high = pick(better, new_high, high);
+    }
+};
+
+template <class Table> QLIB_INLINE static lanes smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+    return smallest(smallest(t.of[k[0]], t.of[k[1]]), smallest(t.of[k[2]], t.of[k[3]]));
+}
+
+/// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
+template <class L, bool Plain, bool Flips>
+QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lanes (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+    constexpr auto& halves = lattice_halves<L>;
+    half_table<L> low, high, low_flipped, high_flipped;
+    plain.reset();
+    flipped.reset();
+    tabulate<L, false>(cost, low);
+    tabulate<L, false>(cost + L::dims / 2, high);
+    if constexpr (Flips) {
+        tabulate<L, true>(flip, low_flipped);
+        tabulate<L, true>(flip + L::dims / 2, high_flipped);
+        for (std::size_t k = 0; k < half_size<L>; ++k) {
+            low_flipped.of[k] = stamp(plus(low.of[k], low_flipped.of[k]), k);
+            high_flipped.of[k] = plus(high.of[k], high_flipped.of[k]);
+        }
+    }
+    for (std::size_t k = 0; k < half_size<L>; ++k) low.of[k] = stamp(low.of[k], k);
+
+    for (std::size_t list = 0, k = 0; list < halves.lists; ++list) {
+        const std::size_t h = static_cast<std::size_t>(halves.of[list].high), end = halves.of[list].end;
+        lanes m = smallest_of(low, halves.low[k]), f = m;
+        if constexpr (Flips) f = smallest_of(low_flipped, halves.low[k]);
+        while (++k < end) {
+            m = smallest(m, smallest_of(low, halves.low[k]));
+            if constexpr (Flips) f = smallest(f, smallest_of(low_flipped, halves.low[k]));
+        }
+        const lanes number = splat(halves.of[list].high);
+        if constexpr (Plain) plain.consider(plus(m, high.of[h]), m, number);
+        if constexpr (Flips) {
+            flipped.consider(plus(f, high.of[h]), f, number);
+            flipped.consider(plus(m, high_flipped.of[h]), m, number);
+        }
+    }
+}
+
+/// Writes point p of every octet: its number's halves and its levels.
+template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, lanes shift, std::size_t p, octet_points& out) noexcept {
+    const lanes low = stamped(best.low);
+    store(out.low[p], low);
+    store(out.high[p], best.high);
+    put_levels<L>(low, shift, &out.level[p * L::dims]);
+    put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
+}
+/// The levels of a half's digits.
+template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift, float (*out)[16]) noexcept {
+    for (std::size_t i = L::dims / 2; i-- > 0;) {
+        const auto place = static_cast<float>(lattice_power<L>[i]);
+        lanes level = plus(splat(level_of<L>(0)), shift), taken = splat(0);
+        for (std::size_t d = 1; d < L::base; ++d) {
+            const lanes bound = splat(static_cast<float>(d) * place);
+            const auto below = less(number, bound);
+            level = pick(below, level, plus(splat(level_of<L>(d)), shift));
+            taken = pick(below, taken, bound);
+        }
+        number = minus(number, taken);
+        store(out[i], level);
+    }
+}
+
+/// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
+template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
+    constexpr std::size_t points = 8 / L::dims;
+    lanes cost[8][L::base], flip[8][L::base];
+    const lanes scale = load(in.scale), shift = load(in.shift);
+    for (std::size_t d = 0; d < L::base; ++d) {
+        const lanes l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
+        const lanes wrong = EvenSigns ? times(times(splat(4), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        for (std::size_t i = 0; i < 8; ++i) {
+            const lanes x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
+            cost[i][d] = times(times(w, e), e);
+            if constexpr (EvenSigns) flip[i][d] = times(times(w, x), wrong);
+        }
+    }
+    best_of_lanes plain[points], flipped[points];
+    for (std::size_t p = 0; p < points; ++p)
+        cheapest_points<L, !EvenSigns || points == 2, EvenSigns>(cost + p * L::dims, flip + p * L::dims, plain[p], flipped[p]);
+    if constexpr (!EvenSigns) {
+        for (std::size_t p = 0; p < points; ++p) put_points<L>(plain[p], shift, p, out);
+        store(out.cost, points == 1 ? plain[0].cost : plus(plain[0].cost, plain[points - 1].cost));
+    } else {
+        if constexpr (points == 2) {
+            const lanes in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
+            const auto second = less(in_second, in_first);
+            for (std::size_t p = 0; p < 2; ++p) {
+                const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
+                flipped[p] = {pick(second, yes.cost, no.cost), pick(second, yes.low, no.low), pick(second, yes.high, no.high)};
+            }
+            store(out.cost, plus(flipped[0].cost, flipped[1].cost));
+        } else {
+            store(out.cost, flipped[0].cost);
+        }
+        for (std::size_t p = 0; p < points; ++p) put_points<L>(flipped[p], shift, p, out);
+        flip_cheapest(in, out);
+    }
+}
+
+/// Of octets with `odd` set, turns the sign of the weight that it costs least at the levels chosen.
+QLIB_INLINE static void flip_cheapest(const octets& in, octet_points& out) noexcept {
+    lanes least = splat(unreachable), lane = splat(0);
+    for (std::size_t i = 0; i < 8; ++i) {
+        const lanes more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
+        const auto better = less(more, least);
+        least = pick(better, more, least);
+        lane = pick(better, splat(static_cast<float>(i)), lane);
+    }
+    alignas(64) float turned[16];
+    store(turned, lane);
+    for (std::size_t o = 0; o < 16; ++o) {
+        out.flipped[o] = 8;
+        if (in.odd[o] == 0) continue;
+        const auto i = out.flipped[o] = static_cast<std::uint8_t>(turned[o]);
+        out.level[i][o] = -out.level[i][o];
+    }
+}
+
+/// The best points of a grid's codes.
+template <class G> static void choose_points(const octets& in, octet_points& out) noexcept {
+    if constexpr (holds_signs<G>) best_points<typename G::points, G::even_signs>(in, out);
+    else best_points<typename G::points, false>(in, out);
+}
+
+/// What octets would cost if every weight could have its nearest level.
+template <class L> static void bare_costs(const octets& in, float* out) noexcept {
+    const lanes scale = load(in.scale), shift = load(in.shift);
+    lanes level[L::base], sum = splat(0);
+    for (std::size_t d = 0; d < L::base; ++d) level[d] = times(scale, plus(splat(level_of<L>(d)), shift));
+    for (std::size_t i = 0; i < 8; ++i) {
+        const lanes x = load(in.x[i]);
+        lanes least = splat(unreachable);
+        for (std::size_t d = 0; d < L::base; ++d) {
+            const lanes e = minus(x, level[d]);
+            least = smallest(least, times(e, e));
+        }
+        sum = plus(sum, times(load(in.w[i]), least));
+    }
+    store(out, sum);
+}
+// No #pragma once: each lattice room includes this text inside its struct, behind lattice_nearest.inl.
+
+/// Chooses points for all groups of a block at given scales, and sums up what comes of them.
+template <class F> static void try_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
+    constexpr std::size_t octets_of_group = F::group / 8;
+    for (std::size_t h = 0; h < 2; ++h) {
+        octets& in = b.half[h];
+        octet_points& points = out.half[h];
+        for (std::size_t o = 0; o < 16; ++o) {
+            in.scale[o] = at[(16 * h + o) / octets_of_group].scale;
+            if constexpr (F::map == form::shifted) in.shift[o] = at[(16 * h + o) / octets_of_group].shift;
+        }
+        choose_points<typename F::grid>(in, points);
+        lanes xl = splat(0), ll = splat(0);
+        for (std::size_t i = 0; i < 8; ++i) {
+            const lanes l = load(points.level[i]), wl = times(load(in.w[i]), l);
+            xl = plus(xl, times(wl, load(in.x[i])));
+            ll = plus(ll, times(wl, l));
+        }
+        alignas(64) float xl_of[16], ll_of[16];
+        store(xl_of, xl);
+        store(ll_of, ll);
+        for (std::size_t g = 0; g < 16 / octets_of_group; ++g) {
+            float sum_xl = 0, sum_ll = 0;
+            for (std::size_t o = g * octets_of_group; o < (g + 1) * octets_of_group; ++o) {
+                sum_xl += xl_of[o];
+                sum_ll += ll_of[o];
+            }
+            out.xl[h * (16 / octets_of_group) + g] = sum_xl;
+            out.ll[h * (16 / octets_of_group) + g] = sum_ll;
+        }
+    }
+}
+
+/// The search for one block.
+template <class F> class search {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
+    static constexpr bool map_shifts = F::map == form::shifted;
+    using scales = std::array<lattice_scale, groups>;
+    /// Of the scale that sends the largest weight to the highest level; of fit_bare's guess.
+    static constexpr auto factors = [] {
+        if constexpr (holds_signs<G>) return std::array{0.6f, 0.72f, 0.84f, 0.96f, 1.08f, 1.2f};
+        else return std::array{1.0f};
+    }();
+    static constexpr float sigma2_factor = [] {
+        if constexpr (holds_signs<G>) return float{F::recipe.sigma2_factor};
+        else return 2.0f;
+    }();
+
+public:
+    explicit search(const site<F>& s) noexcept { open(s); }
+
+    encoded<F> run() noexcept {
+        scales wish{};
+        fit_groups(wish);
+        float high = 0;
+        for (const lattice_scale& s : wish) high = larger(high, s.scale);
+        attempt best;
+        choose_super(high / static_cast<float>(F::sub_high), wish, best);
+        evaluate(best);
+        attempt next = refined(best);
+        if (next.super == best.super && next.sub == best.sub) return finish(best);
+        evaluate(next);
+        return finish(next.error < best.error ? next : best);
+    }
+
+private:
+    struct attempt {
+        f16 super{};
+        float d = 0;  // its value in the block's unit
+        std::array<std::int8_t, groups> sub{};
+        std::array<float, groups> shift{};
+        float error = 0;  // less the weighted sum of squares
+        lattice_choice<F> choice;
+    };
+
+    /// The largest magnitude; as integers, whose maximum needs no order.
+    static float largest_of(const float* x, std::size_t n) noexcept {
+        std::uint32_t most = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+            most = a > most ? a : most;
+        }
+        return float_of(most);
+    }
+    static float mean_square_of(const float* x) noexcept {
+        float sum[16] = {};
+        for (std::size_t i = 0; i < 256; i += 16)
+            for (std::size_t o = 0; o < 16; ++o) sum[o] += product(x[i + o], x[i + o]);
+        for (std::size_t o = 1; o < 16; ++o) sum[0] += sum[o];
+        return sum[0] / 256;
+    }
+    void open(const site<F>& s) noexcept {
+        alignas(64) float x[256], w[256];
+        const float most = largest_of(s.x.data(), 256);
+        const std::uint64_t exponent = most > 0 ? std::bit_cast<std::uint64_t>(static_cast<double>(most)) >> 52 : 1023;
+        unit_ = std::bit_cast<double>(exponent << 52);
+        const double inverse = std::bit_cast<double>((2046 - exponent) << 52);
+        for (std::size_t i = 0; i < 256; ++i) x[i] = static_cast<float>(static_cast<double>(s.x[i]) * inverse);
+        weigh(x, s.importance, w);
+        for (std::size_t o = 0; o < 32; ++o) block_.negative[o] = put_octet<G>(x + 8 * o, w + 8 * o, 8, block_.half[o / 16], o % 16);
+        for (std::size_t g = 0; g < groups; ++g) block_.largest[g] = largest_of(x + g * F::group, F::group) / G::highest;
+    }
+    /// What weights count for, 1 at most: their importance; without, as ggml weighs them under an importance of ones.
+    static void weigh(const float* x, std::span<const float> importance, float* w) noexcept {
+        const float heaviest = importance.empty() ? 0.0f : largest_of(importance.data(), 256), sigma2 = product(sigma2_factor, mean_square_of(x));
+        for (std::size_t i = 0; i < 256; ++i) w[i] = heaviest > 0 ? importance[i] / heaviest : square_root(sigma2 + product(x[i], x[i]));
+        for (std::size_t i = 0; i < 256; ++i) w[i] = larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
+    }
+    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of the best.
+    void fit_groups(scales& best) noexcept {
+        scales start{}, at{};
+        for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
+        if constexpr (!holds_signs<G>) fit_bare(start);
+        std::array<float, groups> gain{};  // how much of the weighted sum of squares the points explain
+        lattice_choice<F> tried;
+        for (const float factor : factors) {
+            for (std::size_t g = 0; g < groups; ++g) at[g] = {product(start[g].scale, factor), start[g].shift};
+            try_scales<F>(block_, at, tried);
+            for (std::size_t g = 0; g < groups; ++g) {
+                const float explained = tried.ll[g] > 0 ? product(tried.xl[g], tried.xl[g]) / tried.ll[g] : 0.0f;
+                if (!(tried.xl[g] > 0 && explained > gain[g])) continue;
+                gain[g] = explained;
+                best[g] = {tried.xl[g] / tried.ll[g], start[g].shift};
+                fitted_ll_[g] = tried.ll[g];
+            }
+        }
+    }
+    /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all digits make a point there, so
+    /// that is a good guess, and costs little.
+    void fit_bare(scales& best) noexcept {
+        std::array<float, groups> least;
+        alignas(64) float up[32], down[32];
+        for (float& v : least) v = unreachable;
+        for (const float factor : {0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f, 1.1f}) {
+            for (std::size_t h = 0; h < 2; ++h) {
+                octets in = block_.half[h];
+                for (std::size_t o = 0; o < 16; ++o) {
+                    in.scale[o] = product(block_.largest[(16 * h + o) / octets_of_group], factor);
+                    in.shift[o] = L::shift;
+                }
+                bare_costs<L>(in, up + 16 * h);
+                for (float& shift : in.shift) shift = -L::shift;
+                bare_costs<L>(in, down + 16 * h);
+            }
+            for (std::size_t g = 0; g < groups; ++g) {
+                const std::size_t first = g * octets_of_group;
+                float all_up = 0, all_down = 0, either = 0;
+                for (std::size_t o = first; o < first + octets_of_group; ++o) {
+                    all_up += up[o];
+                    all_down += down[o];
+                    either += smaller(up[o], down[o]);
+                }
+                const float cost = map_shifts ? smaller(all_up, all_down) : either;
+                if (!(cost < least[g])) continue;
+                least[g] = cost;
+                best[g] = {product(block_.largest[g], factor), all_down < all_up ? -L::shift : L::shift};
+                for (std::size_t o = first; o < first + octets_of_group; ++o)
+                    block_.half[o / 16].shift[o % 16] = (map_shifts ? all_down < all_up : down[o] < up[o]) ? -L::shift : L::shift;
+            }
+        }
+    }
+    /// The super-scale d as it is stored, and the scales under it.
+    void set_scales(attempt& a, float d, const scales& wish) const noexcept {
+        a.super = f16::from(static_cast<float>(static_cast<double>(d) * unit_));
+        a.d = static_cast<float>(static_cast<double>(a.super.value()) / unit_);
+        const float inverse = safe_reciprocal(a.d);
+        for (std::size_t g = 0; g < groups; ++g) a.sub[g] = F::nearest_sub(product(wish[g].scale, inverse));
+    }
+    /// The super-scale of a few around d under which rounding the scales costs least, points unchanged; d itself where all are beyond f16's range.
+    void choose_super(float d, const scales& wish, attempt& best) const noexcept {
+        float least = unreachable;
+        for (std::size_t g = 0; g < groups; ++g) best.shift[g] = wish[g].shift;
+        set_scales(best, d, wish);
+        for (const float factor : {1.0f, 0.91f, 0.94f, 0.97f, 1.03f, 1.06f, 1.09f}) {
+            attempt a;
+            set_scales(a, product(d, factor), wish);
+            float error = 0;
+            for (std::size_t g = 0; g < groups; ++g) {
+                const float off = product(a.d, static_cast<float>(a.sub[g])) - wish[g].scale;
+                error += product(fitted_ll_[g], product(off, off));
+            }
+            if (!(error < least)) continue;
+            least = error;
+            best.super = a.super;
+            best.d = a.d;
+            best.sub = a.sub;
+        }
+    }
+    void evaluate(attempt& a) noexcept {
+        scales at{};
+        for (std::size_t g = 0; g < groups; ++g) at[g] = {product(a.d, static_cast<float>(a.sub[g])), a.shift[g]};
+        try_scales<F>(block_, at, a.choice);
+        a.error = 0;
+        for (std::size_t g = 0; g < groups; ++g)
+            a.error += product(at[g].scale, product(at[g].scale, a.choice.ll[g]) - product(2, a.choice.xl[g]));
+    }
+    /// Least squares for the points of an attempt.
+    attempt refined(const attempt& a) const noexcept {
+        float xq = 0, qq = 0;
+        scales wish{};
+        for (std::size_t g = 0; g < groups; ++g) {
+            const auto q = static_cast<float>(a.sub[g]);
+            xq += product(q, a.choice.xl[g]);
+            qq += product(product(q, q), a.choice.ll[g]);
+            wish[g].scale = a.choice.ll[g] > 0 ? a.choice.xl[g] / a.choice.ll[g] : 0.0f;
+        }
+        attempt next;
+        next.shift = a.shift;
+        set_scales(next, qq > 0 ? xq / qq : a.d, wish);
+        return next;
+    }
+    encoded<F> finish(const attempt& a) const noexcept {
+        encoded<F> e;
+        e.params.super = a.super;
+        e.params.sub = a.sub;
+        if constexpr (map_shifts) for (std::size_t g = 0; g < groups; ++g) e.params.down[g] = a.shift[g] < 0;
+        constexpr std::size_t codes_of_octet = 8 / F::vec;
+        for (std::size_t o = 0; o < 32; ++o)
+            for (std::size_t c = 0; c < codes_of_octet; ++c)
+                e.code[o * codes_of_octet + c] = code_of<G>(block_.half[o / 16], a.choice.half[o / 16], block_.negative[o], o % 16, c);
+        return e;
+    }
+
+    lattice_block<F> block_{};
+    std::array<float, groups> fitted_ll_{};
+    double unit_ = 1;
+};
+
+private:
+    template <class Part> QLIB_INLINE static lanes each(const Part& part) noexcept {
+        lanes r;
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 4; ++i) r.part[i] = part(i);
+        return r;
+    }
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+#if defined(__x86_64__)
+QLIB_ROOM(QLIB_AVX512_FEATURES)
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct avx512_lattice {
+    using lanes = __m512;
+
+    QLIB_INLINE static lanes splat(float x) noexcept { return _mm512_set1_ps(x); }
+    QLIB_INLINE static lanes load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+    QLIB_INLINE static void store(float* p, lanes v) noexcept { _mm512_storeu_ps(p, v); }
+    QLIB_INLINE static lanes plus(lanes a, lanes b) noexcept { return a + b; }
+    QLIB_INLINE static lanes minus(lanes a, lanes b) noexcept { return a - b; }
+    QLIB_INLINE static lanes times(lanes a, lanes b) noexcept {
+        lanes p = a * b;
+        asm("" : "+v"(p));  // no pragma keeps clang 14 from fusing it into a following addition
+        return p;
+    }
+    QLIB_INLINE static __mmask16 less(lanes a, lanes b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+    QLIB_INLINE static lanes pick(__mmask16 t, lanes yes, lanes no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
+    QLIB_INLINE static lanes smallest(lanes a, lanes b) noexcept { return _mm512_min_ps(a, b); }
+    QLIB_INLINE static lanes stamp(lanes v, std::size_t k) noexcept {
+        const __m512i last = _mm512_set1_epi32(127), bits = _mm512_castps_si512(v);
+        return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(last, _mm512_set1_epi32(static_cast<int>(k)), bits, 0xCA));
+    }
+
+    QLIB_INLINE static lanes stamped(lanes v) noexcept { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127))); }
+
+// No #pragma once: each lattice room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
+// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
+// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+
+template <class L> struct half_table { lanes of[half_size<L>]; };
+
+/// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
+template <class L, bool Smallest> QLIB_INLINE static void tabulate(const lanes (*digit)[L::base], half_table<L>& out) noexcept {
+    constexpr std::size_t B = L::base, pairs = L::dims / 4;
+    if constexpr (pairs == 1) {
+        join<Smallest>(digit[0], digit[1], B, out.of);
+    } else {
+        lanes first[B * B], second[B * B];
+        join<Smallest>(digit[0], digit[1], B, first);
+        join<Smallest>(digit[2], digit[3], B, second);
+        join<Smallest>(first, second, B * B, out.of);
+    }
+}
+/// out[a + n * b] from first[a] and second[b].
+template <bool Smallest> QLIB_INLINE static void join(const lanes* first, const lanes* second, std::size_t n, lanes* out) noexcept {
+    for (std::size_t b = 0; b < n; ++b)
+        for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smallest(first[a], second[b]) : plus(first[a], second[b]);
+}
+
+/// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
+struct best_of_lanes {
+    lanes cost, low, high;
+    QLIB_INLINE void reset() noexcept {
+        cost = splat(unreachable);
+        low = high = splat(0);
+    }
+    QLIB_INLINE void consider(lanes new_cost, lanes new_low, lanes new_high) noexcept {
+        const auto better = less(new_cost, cost);
+        cost = pick(better, new_cost, cost);
+        low = pick(better, new_low, low);
+        high = pick(better, new_high, high);
+    }
+};
+
+template <class Table> QLIB_INLINE static lanes smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+    return smallest(smallest(t.of[k[0]], t.of[k[1]]), smallest(t.of[k[2]], t.of[k[3]]));
+}
+
+/// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
+template <class L, bool Plain, bool Flips>
+QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lanes (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+    constexpr auto& halves = lattice_halves<L>;
+    half_table<L> low, high, low_flipped, high_flipped;
+    plain.reset();
+    flipped.reset();
+    tabulate<L, false>(cost, low);
+    tabulate<L, false>(cost + L::dims / 2, high);
+    if constexpr (Flips) {
+        tabulate<L, true>(flip, low_flipped);
+        tabulate<L, true>(flip + L::dims / 2, high_flipped);
+        for (std::size_t k = 0; k < half_size<L>; ++k) {
+            low_flipped.of[k] = stamp(plus(low.of[k], low_flipped.of[k]), k);
+            high_flipped.of[k] = plus(high.of[k], high_flipped.of[k]);
+        }
+    }
+    for (std::size_t k = 0; k < half_size<L>; ++k) low.of[k] = stamp(low.of[k], k);
+
+    for (std::size_t list = 0, k = 0; list < halves.lists; ++list) {
+        const std::size_t h = static_cast<std::size_t>(halves.of[list].high), end = halves.of[list].end;
+        lanes m = smallest_of(low, halves.low[k]), f = m;
+        if constexpr (Flips) f = smallest_of(low_flipped, halves.low[k]);
+        while (++k < end) {
+            m = smallest(m, smallest_of(low, halves.low[k]));
+            if constexpr (Flips) f = smallest(f, smallest_of(low_flipped, halves.low[k]));
+        }
+        const lanes number = splat(halves.of[list].high);
+        if constexpr (Plain) plain.consider(plus(m, high.of[h]), m, number);
+        if constexpr (Flips) {
+            flipped.consider(plus(f, high.of[h]), f, number);
+            flipped.consider(plus(m, high_flipped.of[h]), m, number);
+        }
+    }
+}
+
+/// Writes point p of every octet: its number's halves and its levels.
+template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, lanes shift, std::size_t p, octet_points& out) noexcept {
+    const lanes low = stamped(best.low);
+    store(out.low[p], low);
+    store(out.high[p], best.high);
+    put_levels<L>(low, shift, &out.level[p * L::dims]);
+    put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
+}
+/// The levels of a half's digits.
+template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift, float (*out)[16]) noexcept {
+    for (std::size_t i = L::dims / 2; i-- > 0;) {
+        const auto place = static_cast<float>(lattice_power<L>[i]);
+        lanes level = plus(splat(level_of<L>(0)), shift), taken = splat(0);
+        for (std::size_t d = 1; d < L::base; ++d) {
+            const lanes bound = splat(static_cast<float>(d) * place);
+            const auto below = less(number, bound);
+            level = pick(below, level, plus(splat(level_of<L>(d)), shift));
+            taken = pick(below, taken, bound);
+        }
+        number = minus(number, taken);
+        store(out[i], level);
+    }
+}
+
+/// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
+template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
+    constexpr std::size_t points = 8 / L::dims;
+    lanes cost[8][L::base], flip[8][L::base];
+    const lanes scale = load(in.scale), shift = load(in.shift);
+    for (std::size_t d = 0; d < L::base; ++d) {
+        const lanes l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
+        const lanes wrong = EvenSigns ? times(times(splat(4), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        for (std::size_t i = 0; i < 8; ++i) {
+            const lanes x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
+            cost[i][d] = times(times(w, e), e);
+            if constexpr (EvenSigns) flip[i][d] = times(times(w, x), wrong);
+        }
+    }
+    best_of_lanes plain[points], flipped[points];
+    for (std::size_t p = 0; p < points; ++p)
+        cheapest_points<L, !EvenSigns || points == 2, EvenSigns>(cost + p * L::dims, flip + p * L::dims, plain[p], flipped[p]);
+    if constexpr (!EvenSigns) {
+        for (std::size_t p = 0; p < points; ++p) put_points<L>(plain[p], shift, p, out);
+        store(out.cost, points == 1 ? plain[0].cost : plus(plain[0].cost, plain[points - 1].cost));
+    } else {
+        if constexpr (points == 2) {
+            const lanes in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
+            const auto second = less(in_second, in_first);
+            for (std::size_t p = 0; p < 2; ++p) {
+                const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
+                flipped[p] = {pick(second, yes.cost, no.cost), pick(second, yes.low, no.low), pick(second, yes.high, no.high)};
+            }
+            store(out.cost, plus(flipped[0].cost, flipped[1].cost));
+        } else {
+            store(out.cost, flipped[0].cost);
+        }
+        for (std::size_t p = 0; p < points; ++p) put_points<L>(flipped[p], shift, p, out);
+        flip_cheapest(in, out);
+    }
+}
+
+/// Of octets with `odd` set, turns the sign of the weight that it costs least at the levels chosen.
+QLIB_INLINE static void flip_cheapest(const octets& in, octet_points& out) noexcept {
+    lanes least = splat(unreachable), lane = splat(0);
+    for (std::size_t i = 0; i < 8; ++i) {
+        const lanes more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
+        const auto better = less(more, least);
+        least = pick(better, more, least);
+        lane = pick(better, splat(static_cast<float>(i)), lane);
+    }
+    alignas(64) float turned[16];
+    store(turned, lane);
+    for (std::size_t o = 0; o < 16; ++o) {
+        out.flipped[o] = 8;
+        if (in.odd[o] == 0) continue;
+        const auto i = out.flipped[o] = static_cast<std::uint8_t>(turned[o]);
+        out.level[i][o] = -out.level[i][o];
+    }
+}
+
+/// The best points of a grid's codes.
+template <class G> static void choose_points(const octets& in, octet_points& out) noexcept {
+    if constexpr (holds_signs<G>) best_points<typename G::points, G::even_signs>(in, out);
+    else best_points<typename G::points, false>(in, out);
+}
+
+/// What octets would cost if every weight could have its nearest level.
+template <class L> static void bare_costs(const octets& in, float* out) noexcept {
+    const lanes scale = load(in.scale), shift = load(in.shift);
+    lanes level[L::base], sum = splat(0);
+    for (std::size_t d = 0; d < L::base; ++d) level[d] = times(scale, plus(splat(level_of<L>(d)), shift));
+    for (std::size_t i = 0; i < 8; ++i) {
+        const lanes x = load(in.x[i]);
+        lanes least = splat(unreachable);
+        for (std::size_t d = 0; d < L::base; ++d) {
+            const lanes e = minus(x, level[d]);
+            least = smallest(least, times(e, e));
+        }
+        sum = plus(sum, times(load(in.w[i]), least));
+    }
+    store(out, sum);
+}
+// No #pragma once: each lattice room includes this text inside its struct, behind lattice_nearest.inl.
+
+/// Chooses points for all groups of a block at given scales, and sums up what comes of them.
+template <class F> static void try_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
+    constexpr std::size_t octets_of_group = F::group / 8;
+    for (std::size_t h = 0; h < 2; ++h) {
+        octets& in = b.half[h];
+        octet_points& points = out.half[h];
+        for (std::size_t o = 0; o < 16; ++o) {
+            in.scale[o] = at[(16 * h + o) / octets_of_group].scale;
+            if constexpr (F::map == form::shifted) in.shift[o] = at[(16 * h + o) / octets_of_group].shift;
+        }
+        choose_points<typename F::grid>(in, points);
+        lanes xl = splat(0), ll = splat(0);
+        for (std::size_t i = 0; i < 8; ++i) {
+            const lanes l = load(points.level[i]), wl = times(load(in.w[i]), l);
+            xl = plus(xl, times(wl, load(in.x[i])));
+            ll = plus(ll, times(wl, l));
+        }
+        alignas(64) float xl_of[16], ll_of[16];
+        store(xl_of, xl);
+        store(ll_of, ll);
+        for (std::size_t g = 0; g < 16 / octets_of_group; ++g) {
+            float sum_xl = 0, sum_ll = 0;
+            for (std::size_t o = g * octets_of_group; o < (g + 1) * octets_of_group; ++o) {
+                sum_xl += xl_of[o];
+                sum_ll += ll_of[o];
+            }
+            out.xl[h * (16 / octets_of_group) + g] = sum_xl;
+            out.ll[h * (16 / octets_of_group) + g] = sum_ll;
+        }
+    }
+}
+
+/// The search for one block.
+template <class F> class search {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
+    static constexpr bool map_shifts = F::map == form::shifted;
+    using scales = std::array<lattice_scale, groups>;
+    /// Of the scale that sends the largest weight to the highest level; of fit_bare's guess.
+    static constexpr auto factors = [] {
+        if constexpr (holds_signs<G>) return std::array{0.6f, 0.72f, 0.84f, 0.96f, 1.08f, 1.2f};
+        else return std::array{1.0f};
+    }();
+    static constexpr float sigma2_factor = [] {
+        if constexpr (holds_signs<G>) return float{F::recipe.sigma2_factor};
+        else return 2.0f;
+    }();
+
+public:
+    explicit search(const site<F>& s) noexcept { open(s); }
+
+    encoded<F> run() noexcept {
+        scales wish{};
+        fit_groups(wish);
+        float high = 0;
+        for (const lattice_scale& s : wish) high = larger(high, s.scale);
+        attempt best;
+        choose_super(high / static_cast<float>(F::sub_high), wish, best);
+        evaluate(best);
+        attempt next = refined(best);
+        if (next.super == best.super && next.sub == best.sub) return finish(best);
+        evaluate(next);
+        return finish(next.error < best.error ? next : best);
+    }
+
+private:
+    struct attempt {
+        f16 super{};
+        float d = 0;  // its value in the block's unit
+        std::array<std::int8_t, groups> sub{};
+        std::array<float, groups> shift{};
+        float error = 0;  // less the weighted sum of squares
+        lattice_choice<F> choice;
+    };
+
+    /// The largest magnitude; as integers, whose maximum needs no order.
+    static float largest_of(const float* x, std::size_t n) noexcept {
+        std::uint32_t most = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+            most = a > most ? a : most;
+        }
+        return float_of(most);
+    }
+    static float mean_square_of(const float* x) noexcept {
+        float sum[16] = {};
+        for (std::size_t i = 0; i < 256; i += 16)
+            for (std::size_t o = 0; o < 16; ++o) sum[o] += product(x[i + o], x[i + o]);
+        for (std::size_t o = 1; o < 16; ++o) sum[0] += sum[o];
+        return sum[0] / 256;
+    }
+    void open(const site<F>& s) noexcept {
+        alignas(64) float x[256], w[256];
+        const float most = largest_of(s.x.data(), 256);
+        const std::uint64_t exponent = most > 0 ? std::bit_cast<std::uint64_t>(static_cast<double>(most)) >> 52 : 1023;
+        unit_ = std::bit_cast<double>(exponent << 52);
+        const double inverse = std::bit_cast<double>((2046 - exponent) << 52);
+        for (std::size_t i = 0; i < 256; ++i) x[i] = static_cast<float>(static_cast<double>(s.x[i]) * inverse);
+        weigh(x, s.importance, w);
+        for (std::size_t o = 0; o < 32; ++o) block_.negative[o] = put_octet<G>(x + 8 * o, w + 8 * o, 8, block_.half[o / 16], o % 16);
+        for (std::size_t g = 0; g < groups; ++g) block_.largest[g] = largest_of(x + g * F::group, F::group) / G::highest;
+    }
+    /// What weights count for, 1 at most: their importance; without, as ggml weighs them under an importance of ones.
+    static void weigh(const float* x, std::span<const float> importance, float* w) noexcept {
+        const float heaviest = importance.empty() ? 0.0f : largest_of(importance.data(), 256), sigma2 = product(sigma2_factor, mean_square_of(x));
+        for (std::size_t i = 0; i < 256; ++i) w[i] = heaviest > 0 ? importance[i] / heaviest : square_root(sigma2 + product(x[i], x[i]));
+        for (std::size_t i = 0; i < 256; ++i) w[i] = larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
+    }
+    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of the best.
+    void fit_groups(scales& best) noexcept {
+        scales start{}, at{};
+        for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
+        if constexpr (!holds_signs<G>) fit_bare(start);
+        std::array<float, groups> gain{};  // how much of the weighted sum of squares the points explain
+        lattice_choice<F> tried;
+        for (const float factor : factors) {
+            for (std::size_t g = 0; g < groups; ++g) at[g] = {product(start[g].scale, factor), start[g].shift};
+            try_scales<F>(block_, at, tried);
+            for (std::size_t g = 0; g < groups; ++g) {
+                const float explained = tried.ll[g] > 0 ? product(tried.xl[g], tried.xl[g]) / tried.ll[g] : 0.0f;
+                if (!(tried.xl[g] > 0 && explained > gain[g])) continue;
+                gain[g] = explained;
+                best[g] = {tried.xl[g] / tried.ll[g], start[g].shift};
+                fitted_ll_[g] = tried.ll[g];
+            }
+        }
+    }
+    /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all digits make a point there, so
+    /// that is a good guess, and costs little.
+    void fit_bare(scales& best) noexcept {
+        std::array<float, groups> least;
+        alignas(64) float up[32], down[32];
+        for (float& v : least) v = unreachable;
+        for (const float factor : {0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f, 1.1f}) {
+            for (std::size_t h = 0; h < 2; ++h) {
+                octets in = block_.half[h];
+                for (std::size_t o = 0; o < 16; ++o) {
+                    in.scale[o] = product(block_.largest[(16 * h + o) / octets_of_group], factor);
+                    in.shift[o] = L::shift;
+                }
+                bare_costs<L>(in, up + 16 * h);
+                for (float& shift : in.shift) shift = -L::shift;
+                bare_costs<L>(in, down + 16 * h);
+            }
+            for (std::size_t g = 0; g < groups; ++g) {
+                const std::size_t first = g * octets_of_group;
+                float all_up = 0, all_down = 0, either = 0;
+                for (std::size_t o = first; o < first + octets_of_group; ++o) {
+                    all_up += up[o];
+                    all_down += down[o];
+                    either += smaller(up[o], down[o]);
+                }
+                const float cost = map_shifts ? smaller(all_up, all_down) : either;
+                if (!(cost < least[g])) continue;
+                least[g] = cost;
+                best[g] = {product(block_.largest[g], factor), all_down < all_up ? -L::shift : L::shift};
+                for (std::size_t o = first; o < first + octets_of_group; ++o)
+                    block_.half[o / 16].shift[o % 16] = (map_shifts ? all_down < all_up : down[o] < up[o]) ? -L::shift : L::shift;
+            }
+        }
+    }
+    /// The super-scale d as it is stored, and the scales under it.
+    void set_scales(attempt& a, float d, const scales& wish) const noexcept {
+        a.super = f16::from(static_cast<float>(static_cast<double>(d) * unit_));
+        a.d = static_cast<float>(static_cast<double>(a.super.value()) / unit_);
+        const float inverse = safe_reciprocal(a.d);
+        for (std::size_t g = 0; g < groups; ++g) a.sub[g] = F::nearest_sub(product(wish[g].scale, inverse));
+    }
+    /// The super-scale of a few around d under which rounding the scales costs least, points unchanged; d itself where all are beyond f16's range.
+    void choose_super(float d, const scales& wish, attempt& best) const noexcept {
+        float least = unreachable;
+        for (std::size_t g = 0; g < groups; ++g) best.shift[g] = wish[g].shift;
+        set_scales(best, d, wish);
+        for (const float factor : {1.0f, 0.91f, 0.94f, 0.97f, 1.03f, 1.06f, 1.09f}) {
+            attempt a;
+            set_scales(a, product(d, factor), wish);
+            float error = 0;
+            for (std::size_t g = 0; g < groups; ++g) {
+                const float off = product(a.d, static_cast<float>(a.sub[g])) - wish[g].scale;
+                error += product(fitted_ll_[g], product(off, off));
+            }
+            if (!(error < least)) continue;
+            least = error;
+            best.super = a.super;
+            best.d = a.d;
+            best.sub = a.sub;
+        }
+    }
+    void evaluate(attempt& a) noexcept {
+        scales at{};
+        for (std::size_t g = 0; g < groups; ++g) at[g] = {product(a.d, static_cast<float>(a.sub[g])), a.shift[g]};
+        try_scales<F>(block_, at, a.choice);
+        a.error = 0;
+        for (std::size_t g = 0; g < groups; ++g)
+            a.error += product(at[g].scale, product(at[g].scale, a.choice.ll[g]) - product(2, a.choice.xl[g]));
+    }
+    /// Least squares for the points of an attempt.
+    attempt refined(const attempt& a) const noexcept {
+        float xq = 0, qq = 0;
+        scales wish{};
+        for (std::size_t g = 0; g < groups; ++g) {
+            const auto q = static_cast<float>(a.sub[g]);
+            xq += product(q, a.choice.xl[g]);
+            qq += product(product(q, q), a.choice.ll[g]);
+            wish[g].scale = a.choice.ll[g] > 0 ? a.choice.xl[g] / a.choice.ll[g] : 0.0f;
+        }
+        attempt next;
+        next.shift = a.shift;
+        set_scales(next, qq > 0 ? xq / qq : a.d, wish);
+        return next;
+    }
+    encoded<F> finish(const attempt& a) const noexcept {
+        encoded<F> e;
+        e.params.super = a.super;
+        e.params.sub = a.sub;
+        if constexpr (map_shifts) for (std::size_t g = 0; g < groups; ++g) e.params.down[g] = a.shift[g] < 0;
+        constexpr std::size_t codes_of_octet = 8 / F::vec;
+        for (std::size_t o = 0; o < 32; ++o)
+            for (std::size_t c = 0; c < codes_of_octet; ++c)
+                e.code[o * codes_of_octet + c] = code_of<G>(block_.half[o / 16], a.choice.half[o / 16], block_.negative[o], o % 16, c);
+        return e;
+    }
+
+    lattice_block<F> block_{};
+    std::array<float, groups> fitted_ll_{};
+    double unit_ = 1;
+};
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_ROOM_END
+#endif
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// use(room) for the best room of this machine.
+template <class Use> auto with_lattice_room(const Use& use) noexcept {
+#if defined(__x86_64__)
+    if (best_isa() == isa::avx512) return use(avx512_lattice{});
+#endif
+    return use(portable_lattice{});
+}
+
+/// The code of least weighted error for a code's weights in level units.
+template <class G> typename G::code nearest_in_lattice(const float* u, const float* w) noexcept {
+    octets in{};
+    octet_points out;
+    for (float& s : in.scale) s = 1;
+    const unsigned negative = put_octet<G>(u, w, G::vec, in, 0);
+    if constexpr (!holds_signs<G>) {  // octet 0 moved up, octet 1 down
+        put_octet<G>(u, w, G::vec, in, 1);
+        in.shift[0] = G::shift;
+        in.shift[1] = -G::shift;
+    }
+    with_lattice_room([&](auto room) { decltype(room)::template choose_points<G>(in, out); });
+    return code_of<G>(in, out, negative, !holds_signs<G> && out.cost[1] < out.cost[0] ? 1 : 0, 0);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A block as the search of lattice_search.inl encodes it.
+template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
+    return with_lattice_room([&](auto room) { return typename decltype(room)::template search<F>(s).run(); });
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
+/// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
+template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
+    using points = L;
+    static constexpr bool even_signs = EvenSigns;
+    static constexpr std::size_t vec = Points * L::dims, points_per_code = Points;
+    static constexpr std::size_t index_bits = std::bit_width(L::count - 1), sign_shift = Points * index_bits;
+    static constexpr std::size_t bits = sign_shift + vec - (EvenSigns ? 1 : 0), size = 2 * L::base;
+    using code = std::conditional_t<(bits > 16), std::uint32_t, std::uint16_t>;
+    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit, lowest = -highest;
+
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return static_cast<float>(L::numbers[i % L::base]) * (i < L::base ? L::unit : -L::unit);
+    }
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<signed_lattice_grid>(u, w); }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
+        const unsigned negative = signs(c);
+        for (std::size_t p = 0; p < Points; ++p) {
+            const auto& point = detail::lattice_points<L>[c >> p * index_bits & (L::count - 1)];
+            for (std::size_t i = 0; i < L::dims; ++i) {
+                const float v = static_cast<float>(point[i]) * L::unit;
+                l[p * L::dims + i] = detail::float_of(detail::bits_of(v) ^ (negative >> (p * L::dims + i) & 1u) << 31);
+            }
+        }
+    }
+
+    /// The sign bits of all lanes.
+    [[nodiscard]] QLIB_INLINE static constexpr unsigned signs(code c) noexcept {
+        const unsigned stored = static_cast<unsigned>(c) >> sign_shift & ((1u << (bits - sign_shift)) - 1);
+        return EvenSigns ? stored | detail::parity(stored) << (vec - 1) : stored;
+    }
+    /// The code of points and sign bits, whose number is even where only such can be stored.
+    [[nodiscard]] QLIB_INLINE static constexpr code make(const std::array<unsigned, Points>& index, unsigned negative) noexcept {
+        unsigned c = (negative & ((1u << (bits - sign_shift)) - 1)) << sign_shift;
+        for (std::size_t p = 0; p < Points; ++p) c |= index[p] << p * index_bits;
+        return static_cast<code>(c);
+    }
+};
+
+/// Points of signed numbers, all lanes moved by L::shift up or, with the bit above the index, down. Without `ShiftInCode` there is no such bit: the map
+/// then moves the levels.
+template <class L, bool ShiftInCode> struct shifted_lattice_grid {
+    using points = L;
+    static constexpr bool shift_in_code = ShiftInCode;
+    static constexpr float shift = ShiftInCode ? L::shift : 0.0f;
+    static constexpr std::size_t vec = L::dims, points_per_code = 1, index_bits = std::bit_width(L::count - 1);
+    static constexpr std::size_t bits = index_bits + (shift_in_code ? 1 : 0), size = L::base * (shift_in_code ? 2 : 1);
+    using code = std::uint16_t;
+    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit + shift, lowest = -highest;
+
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return static_cast<float>(L::numbers[i % L::base]) * L::unit + (i < L::base ? shift : -shift);
+    }
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<shifted_lattice_grid>(u, w); }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
+        const auto& point = detail::lattice_points<L>[c & (L::count - 1)];
+        const float moved = (c >> index_bits & 1) != 0 ? -shift : shift;
+        for (std::size_t i = 0; i < vec; ++i) l[i] = static_cast<float>(point[i]) * L::unit + moved;
+    }
+};
+
+/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l, sub[g] one of 1, 3, .. 2^(Bits + 1) - 1.
+template <std::size_t Groups> struct odd_scales {
+    f16 super{};
+    std::array<std::int8_t, Groups> sub{};
+};
+/// The same, and whether the levels of a group are moved down or up.
+template <std::size_t Groups> struct odd_scales_and_shifts : odd_scales<Groups> {
+    std::array<bool, Groups> down{};
+};
+
+/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out), load(in, params, codes); codes empty: params
+/// alone. N weights to a group, scales of Bits bits; levels that the map moves where `ShiftedMap`.
+template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = false> struct lattice_format {
+    static constexpr std::size_t group = N, groups = 256 / N, vec = Grid::vec;
+    static constexpr form map = ShiftedMap ? form::shifted : form::scaled;
+    static constexpr extent tile{};
+    static constexpr bool signed_scale = true, signed_offset = true;
+    static constexpr int sub_bits = Bits, sub_high = (2 << Bits) - 1;
+    using grid = Grid;
+    using code = typename Grid::code;
+    using outer = no_outer;
+    using params = std::conditional_t<ShiftedMap, odd_scales_and_shifts<groups>, odd_scales<groups>>;
+    using stored_scale = f16;
+    static constexpr std::array<std::size_t, 1> planes{Wire::bytes};
+
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return Grid::nearest(u, w); }
+    QLIB_INLINE static constexpr void level(code c, float* l) noexcept { Grid::levels(c, l); }
+    QLIB_INLINE static constexpr outer fit_outer(const tile_stats&) noexcept { return {}; }
+    QLIB_INLINE static constexpr float outer_scale(outer) noexcept { return 1; }
+    QLIB_INLINE static constexpr affine at(const params& p, std::size_t g) noexcept {
+        const float s = detail::product(p.super.value(), static_cast<float>(p.sub[g]));
+        if constexpr (ShiftedMap) return {s, p.down[g] ? Grid::points::shift : -Grid::points::shift};
+        else return {s, 0};
+    }
+    /// The largest wish decides the super-scale; the others are rounded under it.
+    QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, outer) noexcept {
+        float largest = 0;
+        for (const affine& a : wishes) largest = detail::larger(largest, detail::magnitude(a.s));
+        params p{};
+        p.super = detail::storable_scale<f16>(largest / static_cast<float>(sub_high));
+        const float inverse = detail::safe_reciprocal(p.super.value());
+        for (std::size_t g = 0; g < groups; ++g) {
+            p.sub[g] = nearest_sub(detail::product(detail::magnitude(wishes[g].s), inverse));
+            if constexpr (ShiftedMap) p.down[g] = wishes[g].z > 0;
+        }
+        return p;
+    }
+    /// The odd number nearest to s.
+    QLIB_INLINE static constexpr std::int8_t nearest_sub(float s) noexcept {
+        return static_cast<std::int8_t>(2 * detail::round_clamped(detail::product(0.5f, s - 1), 0, sub_high / 2) + 1);
+    }
+    /// ggml's own encoder; a template, as all here, so that nothing is compiled where only the format's name is used. Where ggml refuses to go on
+    /// without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
+    template <class F> QLIB_INLINE static encoded<F> reference(const site<F>& s) noexcept {
+        if constexpr (requires { F::recipe; }) return detail::ggml_signed_block<F>(s, F::recipe);
+        else return detail::ggml_shifted_block<F>(s);
+    }
+    /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's encoder. Without importance a
+    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2). Not constexpr.
+    template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept { return detail::search_lattice(s); }
+    template <class Pointers> QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
+        Wire::store(p, codes, to[0]);
+    }
+    template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer&, std::span<code> codes) noexcept {
+        params p{};
+        Wire::load(from[0], p, codes);
+        return p;
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Little-endian numbers at any address.
+template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
+    T v = 0;
+    for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
+    return v;
+}
+template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
+    for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+/// 4-bit scales, two to a byte, the first low; odd ones without their last bit.
+template <std::size_t Groups> QLIB_INLINE constexpr void store_odd_nibbles(const std::array<std::int8_t, Groups>& sub, std::byte* out) noexcept {
+    for (std::size_t g = 0; g < Groups; g += 2) out[g / 2] = static_cast<std::byte>(sub[g] >> 1 | sub[g + 1] >> 1 << 4);
+}
+template <std::size_t Groups> QLIB_INLINE constexpr void load_odd_nibbles(const std::byte* in, std::array<std::int8_t, Groups>& sub) noexcept {
+    for (std::size_t g = 0; g < Groups; ++g) sub[g] = static_cast<std::int8_t>((static_cast<unsigned>(in[g / 2]) >> 4 * (g % 2) & 15) << 1 | 1);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// d; for each 32 weights four indices of a byte, then four sign codes of 7 bits and the scale in 32 bits.
+struct iq2_xxs_wire {
+    static constexpr std::size_t bytes = 66;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
+            for (std::size_t l = 0; l < 4; ++l) {
+                out[2 + 8 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
+                rest |= static_cast<std::uint32_t>(codes[4 * b + l] >> 8) << 7 * l;
+            }
+            detail::write_number(rest, out + 6 + 8 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const auto rest = detail::read_number<std::uint32_t>(in + 6 + 8 * b);
+            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l)
+                codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 8 * b + l]) | (rest >> 7 * l & 127) << 8);
+        }
+    }
+};
+
+/// d; codes of 16 bits; scales.
+struct iq2_xs_wire {
+    static constexpr std::size_t bytes = 74;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t g = 0; g < 32; ++g) detail::write_number(codes[g], out + 2 + 2 * g);
+        detail::store_odd_nibbles(p.sub, out + 66);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 66, p.sub);
+        for (std::size_t g = 0; g < codes.size(); ++g) codes[g] = detail::read_number<C>(in + 2 + 2 * g);
+    }
+};
+
+/// d; the low bytes of the indices; signs; the upper two bits of the indices; scales.
+struct iq2_s_wire {
+    static constexpr std::size_t bytes = 82;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t g = 0; g < 32; ++g) {
+            out[2 + g] = static_cast<std::byte>(codes[g] & 255);
+            out[34 + g] = static_cast<std::byte>(codes[g] >> 10);
+            if (g % 4 == 0) out[66 + g / 4] = std::byte{0};
+            out[66 + g / 4] |= static_cast<std::byte>((codes[g] >> 8 & 3) << 2 * (g % 4));
+        }
+        detail::store_odd_nibbles(p.sub, out + 74);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 74, p.sub);
+        for (std::size_t g = 0; g < codes.size(); ++g)
+            codes[g] = static_cast<unsigned>(in[2 + g]) | (static_cast<unsigned>(in[66 + g / 4]) >> 2 * (g % 4) & 3) << 8 |
+                       static_cast<unsigned>(in[34 + g]) << 10;
+    }
+};
+
+/// d; indices; for each 32 weights four sign codes of 7 bits and the scale in 32 bits.
+struct iq3_xxs_wire {
+    static constexpr std::size_t bytes = 98;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
+            for (std::size_t l = 0; l < 4; ++l) {
+                const std::uint32_t c = codes[4 * b + l];
+                detail::write_number(static_cast<std::uint16_t>(c & 0xFFFF), out + 2 + 8 * b + 2 * l);
+                rest |= c >> 16 << 7 * l;
+            }
+            detail::write_number(rest, out + 66 + 4 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const auto rest = detail::read_number<std::uint32_t>(in + 66 + 4 * b);
+            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l)
+                codes[4 * b + l] = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l) | (rest >> 7 * l & 127) << 16;
+        }
+    }
+};
+
+/// d; the low bytes of the indices; their ninth bits; signs, of two codes in a byte; scales.
+struct iq3_s_wire {
+    static constexpr std::size_t bytes = 110;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t q = 0; q < 64; q += 8) {
+            unsigned ninth = 0;
+            for (std::size_t i = 0; i < 8; ++i) {
+                out[2 + q + i] = static_cast<std::byte>(codes[q + i] & 255);
+                ninth |= (codes[q + i] >> 8 & 1u) << i;
+            }
+            out[66 + q / 8] = static_cast<std::byte>(ninth);
+            for (std::size_t i = 0; i < 8; i += 2) out[74 + (q + i) / 2] = static_cast<std::byte>(codes[q + i] >> 9 | codes[q + i + 1] >> 9 << 4);
+        }
+        detail::store_odd_nibbles(p.sub, out + 106);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 106, p.sub);
+        for (std::size_t q = 0; q < codes.size(); ++q)
+            codes[q] = static_cast<C>(static_cast<unsigned>(in[2 + q]) | (static_cast<unsigned>(in[66 + q / 8]) >> q % 8 & 1) << 8 |
+                                      (static_cast<unsigned>(in[74 + q / 2]) >> 4 * (q % 2) & 15) << 9);
+    }
+};
+
+/// d; the low bytes of the indices; for each 32 weights their upper bits, the scale and the shift in 16 bits.
+struct iq1_s_wire {
+    static constexpr std::size_t bytes = 50;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<unsigned>(p.sub[b] >> 1 | (p.down[b] ? 8 : 0)) << 12;
+            for (std::size_t l = 0; l < 4; ++l) {
+                out[2 + 4 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
+                rest |= static_cast<unsigned>(codes[4 * b + l] >> 8) << 3 * l;
+            }
+            detail::write_number(static_cast<std::uint16_t>(rest), out + 34 + 2 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const unsigned rest = detail::read_number<std::uint16_t>(in + 34 + 2 * b);
+            p.sub[b] = static_cast<std::int8_t>((rest >> 12 & 7) << 1 | 1);
+            p.down[b] = rest >> 15 != 0;
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l) codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 4 * b + l]) | (rest >> 3 * l & 7) << 8);
+        }
+    }
+};
+
+/// The low bytes of the codes; their upper four bits; in each of four 16-bit words four scales of 3 bits and a hexadecimal digit of d, the last first.
+struct iq1_m_wire {
+    static constexpr std::size_t bytes = 56;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        for (std::size_t g = 0; g < 32; ++g) out[g] = static_cast<std::byte>(codes[g] & 255);
+        for (std::size_t g = 0; g < 32; g += 2) out[32 + g / 2] = static_cast<std::byte>(codes[g] >> 8 | codes[g + 1] >> 8 << 4);
+        for (std::size_t k = 0; k < 4; ++k) {
+            auto word = static_cast<unsigned>(p.super.bits >> 4 * k & 15) << 12;
+            for (std::size_t j = 0; j < 4; ++j) word |= static_cast<unsigned>(p.sub[4 * k + j] >> 1) << 3 * j;
+            detail::write_number(static_cast<std::uint16_t>(word), out + 48 + 2 * k);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        unsigned d = 0;
+        for (std::size_t k = 0; k < 4; ++k) {
+            const unsigned word = detail::read_number<std::uint16_t>(in + 48 + 2 * k);
+            d |= word >> 12 << 4 * k;
+            for (std::size_t j = 0; j < 4; ++j) p.sub[4 * k + j] = static_cast<std::int8_t>((word >> 3 * j & 7) << 1 | 1);
+        }
+        p.super = f16{static_cast<std::uint16_t>(d)};
+        for (std::size_t g = 0; g < codes.size(); ++g)
+            codes[g] = static_cast<C>(static_cast<unsigned>(in[g]) | (static_cast<unsigned>(in[32 + g / 2]) >> 4 * (g % 2) & 15) << 8);
+    }
+};
+
+/// 2.0625 bits: 256 points of 8 weights, an even number of negative ones, a scale per 32. ggml, block_iq2_xxs.
+struct iq2_xxs : lattice_format<signed_lattice_grid<iq2_xxs_points, 1, true>, 32, 4, iq2_xxs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 6, .step = 0.1f, .shells = 2,
+                                                        .scale_first = true, .all_again = true, .keeps_zeros = false};
+};
+/// 2.3125 bits: 512 points of 8 weights, an even number of negative ones, a scale per 16. ggml, block_iq2_xs.
+struct iq2_xs : lattice_format<signed_lattice_grid<iq2_xs_points, 1, true>, 16, 4, iq2_xs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 9, .step = 0.1f, .shells = 2,
+                                                        .keeps_zeros = false};
+};
+/// 2.5625 bits: 1024 points of 8 weights, a scale per 16. ggml, block_iq2_s.
+struct iq2_s : lattice_format<signed_lattice_grid<iq2_s_points, 1, false>, 16, 4, iq2_s_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0.25f, .skipped_below = 1e-8f, .steps = 9, .step = 0.1f, .shells = 1,
+                                                        .factor = 0.9875f};
+};
+/// 3.0625 bits: two of 256 points of 4 weights, an even number of the 8 negative, a scale per 32. ggml, block_iq3_xxs.
+struct iq3_xxs : lattice_format<signed_lattice_grid<iq3_xxs_points, 2, true>, 32, 4, iq3_xxs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 1e-8f, .steps = 15, .step = 0.2f, .shells = 2,
+                                                        .factor = 1.0125f, .keeps_zeros = false};
+};
+/// 3.4375 bits: 512 points of 4 weights, a scale per 32. ggml, block_iq3_s. Behind 32 zeros in a block that is not all zero ggml's encoder stores
+/// points and signs one group too early, so that they decode to garbage: the reference fit reproduces it, every other fit is right there.
+struct iq3_s : lattice_format<signed_lattice_grid<iq3_s_points, 1, false>, 32, 4, iq3_s_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 0, .steps = 9, .step = 0.2f, .shells = 3,
+                                                        .factor = 1.033f, .all_again = true, .trusts_first = false};
+};
+/// 1.5625 bits: 2048 points of 8 weights in -1, 0, 1, a scale and a shift by an eighth per 32. ggml, block_iq1_s.
+struct iq1_s : lattice_format<shifted_lattice_grid<iq1_points, false>, 32, 3, iq1_s_wire, true> {};
+/// 1.75 bits: the same points, a shift for each, a scale per 16. ggml, block_iq1_m.
+struct iq1_m : lattice_format<shifted_lattice_grid<iq1_points, true>, 16, 3, iq1_m_wire> {};
+
+static_assert(block_bytes<iq2_xxs> == 66 && block_bytes<iq2_xs> == 74 && block_bytes<iq2_s> == 82 && block_bytes<iq3_xxs> == 98 &&
+              block_bytes<iq3_s> == 110 && block_bytes<iq1_s> == 50 && block_bytes<iq1_m> == 56);
+
+}  // namespace qlib::inline v0
+// ggml's 4-bit "IQ" formats: a fixed codebook of 16 integers in place of equal steps. IQ4_NL, IQ4_XS. Source: ggml-common.h, ggml-quants.c.
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
+// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
+
+namespace qlib::inline v0::detail {
+
+/// One block of F in each lane. All lanes have `n` weights; whole blocks unless L is one_block.
+template <class L, class F> struct lane_sites {
+    const typename L::floats* x;           ///< [n] weights
+    const typename L::floats* importance;  ///< [n], >= 0; null: none was given
+    std::size_t n;
+    typename L::floats row_mean_square;    ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    const typename F::outer* outer;        ///< [lane]
+};
+
+/// Encoded blocks, one in each lane.
+template <class L, class F> struct lane_blocks {
+    typename F::params params[L::width];
+    std::uint8_t code[block_size<F> * L::width];  ///< [weight][lane]; L::put and L::get access all lanes of a weight
+};
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of IQ4_XS.
+struct iq4_xs_scales {
+    static constexpr std::size_t groups = 8, bytes = 6;
+    static constexpr int sub_bits = 6, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+        for (std::size_t j = 0; j < 8; ++j) {
+            const auto v = static_cast<unsigned>(sub[j] + 32);
+            out[j / 4] |= static_cast<std::byte>(v >> 4 << 2 * (j % 4));
+            out[2 + j / 2] |= static_cast<std::byte>((v & 15) << 4 * (j % 2));
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>&) noexcept {
+        for (std::size_t j = 0; j < 8; ++j) {
+            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3, low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
+            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
+        }
+    }
+};
+
+/// 4.5 bits: the codebook under an f16 scale per 32 weights. ggml, block_iq4_nl.
+struct iq4_nl : format<codebook_grid<iq4_levels>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_nl>& s, detail::lane_blocks<L, iq4_nl>& out) noexcept {
+        L::template ggml_iq4_nl_block<iq4_nl>(s, out);
+    }
+};
+static_assert(block_bytes<iq4_nl> == 18);
+
+/// 4.25 bits: eight groups of 32 with signed 6-bit scales. ggml, block_iq4_xs.
+struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_xs>& s, detail::lane_blocks<L, iq4_xs>& out) noexcept {
+        L::template ggml_iq4_xs_block<iq4_xs>(s, out);
+    }
+};
+static_assert(block_bytes<iq4_xs> == 136);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// ggml's 256-weight super-blocks, "K-quants" in llama.cpp: Q2_K to Q6_K. Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the upper bits of the
+/// other four. Of Q4_K and Q5_K.
+struct six_bit_scales_and_mins {
+    static constexpr std::size_t groups = 8, bytes = 12;
+    static constexpr int sub_bits = 6, min_bits = 6;
+    static constexpr bool sub_signed = false;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>& min, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const auto low_sub = static_cast<unsigned>(sub[j]), high_sub = static_cast<unsigned>(sub[j + 4]);
+            const unsigned low_min = min[j], high_min = min[j + 4];
+            out[j] = static_cast<std::byte>(low_sub | high_sub >> 4 << 6);
+            out[j + 4] = static_cast<std::byte>(low_min | high_min >> 4 << 6);
+            out[j + 8] = static_cast<std::byte>((high_sub & 15) | (high_min & 15) << 4);
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>& min) noexcept {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]), low = std::to_integer<unsigned>(in[j + 8]);
+            sub[j] = static_cast<std::int8_t>(s & 63);
+            min[j] = static_cast<std::uint8_t>(m & 63);
+            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
+            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
+        }
+    }
+};
+
+/// Sixteen 4-bit scales in the low nibbles, mins in the high ones. Of Q2_K.
+struct nibble_scales_and_mins {
+    static constexpr std::size_t groups = 16, bytes = 16;
+    static constexpr int sub_bits = 4, min_bits = 4;
+    static constexpr bool sub_signed = false;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>& min, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(static_cast<unsigned>(sub[j]) | static_cast<unsigned>(min[j]) << 4);
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>& min) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) {
+            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
+            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
+        }
+    }
+};
+
+/// Sixteen 6-bit scales, stored with 32 added: low nibbles of two in each of eight bytes, the upper bits of four in each of four more. Of Q3_K.
+struct six_bit_signed_scales {
+    static constexpr std::size_t groups = 16, bytes = 12;
+    static constexpr int sub_bits = 6, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+        for (std::size_t j = 0; j < 16; ++j) {
+            const auto v = static_cast<unsigned>(sub[j] + 32);
+            out[j % 8] |= static_cast<std::byte>((v & 15) << (j < 8 ? 0 : 4));
+            out[8 + j % 4] |= static_cast<std::byte>(v >> 4 << 2 * (j / 4));
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) {
+            const unsigned low = std::to_integer<unsigned>(in[j % 8]) >> (j < 8 ? 0 : 4) & 15, high = std::to_integer<unsigned>(in[8 + j % 4]) >> 2 * (j / 4) & 3;
+            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
+        }
+    }
+};
+
+/// Sixteen signed bytes. Of Q6_K.
+struct int8_scales {
+    static constexpr std::size_t groups = 16, bytes = 16;
+    static constexpr int sub_bits = 8, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(sub[j]);
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
+    }
+};
+
+/// 2.625 bits: levels 0..3, sixteen groups of 16 with 4-bit scales and mins. ggml, block_q2_K.
+struct q2_k : format<uint_grid<2>, two_level<16, nibble_scales_and_mins>,
+                     inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_k>& s, detail::lane_blocks<L, q2_k>& out) noexcept {
+        L::template ggml_block_with_mins<q2_k>(s, out, {{-0.5f, 0.1f, 15, true}, false, 1.0f});
+    }
+};
+static_assert(block_bytes<q2_k> == 84);
+
+/// 3.4375 bits: levels -4..3, sixteen groups of 16 with signed 6-bit scales. ggml, block_q3_K.
+struct q3_k : format<sint_grid<3>, two_level<16, six_bit_signed_scales>,
+                     inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>, field::codes, field::subs, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q3_k>& s, detail::lane_blocks<L, q3_k>& out) noexcept {
+        L::template ggml_q3_super_block<q3_k>(s, out);
+    }
+};
+static_assert(block_bytes<q3_k> == 110);
+
+/// 4.5 bits: levels 0..15, eight groups of 32 with 6-bit scales and mins. ggml, block_q4_K.
+struct q4_k : format<uint_grid<4>, two_level<32, six_bit_scales_and_mins>, inline_blocks<nibbles_split<32>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_k>& s, detail::lane_blocks<L, q4_k>& out) noexcept {
+        L::template ggml_block_with_mins<q4_k>(s, out, {{-1.0f, 0.1f, 20}, true, 2.0f});
+    }
+};
+static_assert(block_bytes<q4_k> == 144);
+
+/// 5.5 bits: levels 0..31, eight groups of 32 with 6-bit scales and mins. ggml, block_q5_K.
+struct q5_k : format<uint_grid<5>, two_level<32, six_bit_scales_and_mins>, inline_blocks<bit_planes<plane{1, 32, 4}, plane{4, 32}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_k>& s, detail::lane_blocks<L, q5_k>& out) noexcept {
+        L::template ggml_block_with_mins<q5_k>(s, out, {{-0.5f, 0.1f, 15}, true, 2.0f});
+    }
+};
+static_assert(block_bytes<q5_k> == 176);
+
+/// 6.5625 bits: levels -32..31, sixteen groups of 16 with signed 8-bit scales. ggml, block_q6_K.
+struct q6_k : format<sint_grid<6>, two_level<16, int8_scales>,
+                     inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q6_k>& s, detail::lane_blocks<L, q6_k>& out) noexcept {
+        L::template ggml_signed_super_block<q6_k>(s, out);
+    }
+};
+static_assert(block_bytes<q6_k> == 210);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// ggml's blocks of one level, "legacy quants" in llama.cpp: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0, and Q1_0 Q2_0.
+// Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// 4.5 bits: levels -8..7 under an f16 scale. ggml, block_q4_0.
+struct q4_0 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_0>& s, detail::lane_blocks<L, q4_0>& out) noexcept {
+        L::template ggml_signed_block<q4_0>(s, out);
+    }
+};
+static_assert(block_bytes<q4_0> == 18);
+
+/// 5 bits: levels 0..15 under an f16 scale and offset. ggml, block_q4_1.
+struct q4_1 : format<uint_grid<4>, scale_offset_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_1>& s, detail::lane_blocks<L, q4_1>& out) noexcept {
+        L::template ggml_offset_block<q4_1>(s, out);
+    }
+};
+static_assert(block_bytes<q4_1> == 20);
+
+/// 5.5 bits: levels -16..15; the fifth bits stand before the nibbles. ggml, block_q5_0.
+struct q5_0 : format<sint_grid<5>, scale_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_0>& s, detail::lane_blocks<L, q5_0>& out) noexcept {
+        L::template ggml_signed_block<q5_0>(s, out);
+    }
+};
+static_assert(block_bytes<q5_0> == 22);
+
+/// 6 bits: levels 0..31 under an f16 scale and offset. ggml, block_q5_1.
+struct q5_1 : format<uint_grid<5>, scale_offset_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_1>& s, detail::lane_blocks<L, q5_1>& out) noexcept {
+        L::template ggml_offset_block<q5_1>(s, out);
+    }
+};
+static_assert(block_bytes<q5_1> == 24);
+
+/// 8.5 bits: int8 under an f16 scale. ggml, block_q8_0; ignores importance.
+struct q8_0 : format<int8_grid, scale_per<32, f16>, inline_blocks<whole_bytes>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q8_0>& s, detail::lane_blocks<L, q8_0>& out) noexcept {
+        L::template ggml_q8_block<q8_0>(s, out);
+    }
+};
+static_assert(block_bytes<q8_0> == 34);
+
+/// 1.125 bits: -1 and +1 under an f16 scale per 128 weights. ggml, block_q1_0; ignores importance.
+struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<plane{1, 1}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q1_0>& s, detail::lane_blocks<L, q1_0>& out) noexcept {
+        L::template ggml_sign_block<q1_0>(s, out);
+    }
+};
+static_assert(block_bytes<q1_0> == 18);
+
+/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2; ignores importance.
+struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_0>& s, detail::lane_blocks<L, q2_0>& out) noexcept {
+        L::template ggml_ternary_block<q2_0>(s, out, 0);
+    }
+};
+static_assert(block_bytes<q2_0> == 18);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks. Sources: OCP MX v1.0;
+// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
+// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3; torchao (mx_tensor.py);
+// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
+
+namespace qlib::inline v0 {
+
+/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
+enum class mx_rule : std::uint8_t {
+    floor,    ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
+    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
+    nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
+    search,   ///< the power of two with the least squared error, weighted by importance; exact
+};
+
+/// Scale types that hold powers of two alone; a user's own may specialise it.
+template <class T> inline constexpr bool power_of_two_type = false;
+template <> inline constexpr bool power_of_two_type<e8m0> = true;
+
+/// Formats whose groups have a power of two as their whole map.
+template <class F> concept power_of_two_scaled = block_format<F> && F::map == form::scaled && F::vec == 1 && !has_outer<F> && requires {
+    requires power_of_two_type<typename F::stored_scale>;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// 2^e, -126 <= e <= 127.
+QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast<std::uint32_t>(e + 127) << 23); }
+
+/// The largest e with 2^e on the grid's way to its highest level.
+template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
+
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there below 2.
+template <class Grid> inline constexpr float carries_from = [] {
+    const float low = two_to(top_exponent<Grid>);
+    float distance = low;
+    for (std::size_t i = 0; i < Grid::size; ++i) {
+        if (!(Grid::level(i) >= low && Grid::level(i) < 2 * low)) continue;
+        for (std::size_t j = 0; j < Grid::size; ++j)
+            if (Grid::level(j) > Grid::level(i)) distance = smaller(distance, Grid::level(j) - Grid::level(i));
+    }
+    return 2 - distance / low / 2;
+}();
+
+/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude counts as zero.
+template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
+    if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
+    if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
+        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero).value();
+    const std::uint32_t u = bits_of(largest), fraction = u & 0x007FFFFFu;
+    const bool up = (rule == mx_rule::ceil && fraction != 0) || (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
+    const float down = product(float_of(u & 0x7F800000u), two_to(-top_exponent<Grid>));
+    return up ? 2 * down : down;
+}
+
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to saturation: no smaller scale
+/// has less.
+struct mx_error { float all = 0, saturated = 0; };
+
+template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit, float s) noexcept {
+    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
+    mx_error sum;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
+        float level = 0;
+        F::level(F::nearest(&u, &weight), &level);
+        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
+        sum.all += product(product(weight, e), e);
+        sum.saturated += product(product(weight, beyond), beyond);
+    }
+    return sum;
+}
+
+/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on until saturation alone
+/// costs more than the best found.
+template <class F> constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
+    const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
+    if (inverse == 0) return unit;
+    mx_error least = mx_error_of<F>(x, w, inverse, 1);
+    float best = 1;
+    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
+        least = e;
+        best = 2;
+    }
+    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
+        const mx_error e = mx_error_of<F>(x, w, inverse, s);
+        if (!(e.saturated < least.all)) break;
+        if (e.all < least.all) {
+            least = e;
+            best = s;
+        }
+    }
+    return product(unit, best);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
+struct mx_scale_fit {
+    mx_rule rule = mx_rule::floor;
+    static constexpr const char* name = "mx_scale";
+    template <power_of_two_scaled F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        std::array<affine, F::groups> wishes{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.x.size(); ++g) {
+            const std::size_t first = g * F::group, n = detail::smaller_size(F::group, s.x.size() - first);
+            const auto x = s.x.subspan(first, n);
+            const float largest = detail::abs_max(x.data(), n);
+            const auto w = s.importance.empty() ? s.importance : s.importance.subspan(first, n);
+            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest) : detail::mx_scale<typename F::grid>(rule, largest);
+        }
+        return F::project(wishes, s.outer);
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or (scale / global) * level,
+// the quotient or product rounded first. NVFP4 outside of GGUF.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// How a tensor's scale acts on its groups' scales.
+enum class global_use : std::uint8_t { times, over };
+
+namespace detail {
+
+template <class Grid, std::size_t N, class T, global_use Use> struct global_level {
+    static constexpr std::size_t group = N, groups = 1;
+    static constexpr form map = form::scaled;
+    static constexpr extent tile{};
+    static constexpr bool signed_scale = signed_scale_type<T>, signed_offset = true;
+    static constexpr bool outer_multiplies = false;  // consumed in `at`
+    static constexpr global_use global = Use;
+    using stored_scale = T;
+    using stored_outer = f32;
+
+    struct outer { float global = 1; };
+    struct params {
+        T stored{};
+        float scale = 0;
+    };
+
+    /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
+    static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+        const float m = stats.abs_max();
+        if (!(m > 0)) return {1};
+        if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
+        else return {smaller(reach / larger(m, 0x1p-126f), std::numeric_limits<float>::max())};
+    }
+    QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
+    QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+    QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
+        const bool usable = safe_reciprocal(o.global) != 0;
+        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global) : usable ? wish.s / o.global : 0.0f);
+        take_outer(p, o);
+    }
+    QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
+        params p{};
+        project_group(p, 0, wishes[0], o);
+        return p;
+    }
+    QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
+        p.scale = Use == global_use::times ? product(p.stored.value(), o.global) : p.stored.value() / o.global;
+    }
+
+    QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? sizeof(T::bits) : 0; }
+    QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
+        if (f == field::scales) store_little_endian(p.stored, out);
+    }
+    QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
+        if (f == field::scales) p.stored = load_little_endian<T>(in);
+    }
+    static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = 0;
+    QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte*) noexcept {
+        store_little_endian(f32::from(o.global), out);
+    }
+    QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte*) noexcept {
+        return {load_little_endian<f32>(in).value()};
+    }
+};
+
+}  // namespace detail
+
+/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's `weight_scale_2`.
+template <std::size_t N, class T> struct scale_per_times_global {
+    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
+};
+/// The same, its value divided by that f32. compressed-tensors' `weight_global_scale`.
+template <std::size_t N, class T> struct scale_per_over_global {
+    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::over>;
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
+struct ue4m3 {
+    using storage = std::uint8_t;
+    storage bits{};
+    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
+        if (bits == 0 || bits == 0x7F) return 0;
+        // 0xFF goes on where E4M3 has its NaN: 1.875 * 2^8.
+        return (bits & 0x7F) == 0x7F ? 480.0f : e4m3{static_cast<storage>(bits & 0x7F)}.value();
+    }
+    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+        return {x > 0 ? e4m3::from(x, overflow::saturate, r).bits : storage{0}};
+    }
+    [[nodiscard]] static constexpr float max() noexcept { return 448; }
+    /// ggml's own rounding: halves up, and 448 for all from 248 on.
+    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from_ggml(float x) noexcept {
+        if (!(x > 0)) return {0};
+        if (x >= 248.0f) return {0x7E};
+        if (x < 0x1p-6f) {
+            const auto man = static_cast<int>(detail::product(x, 512.0f) + 0.5f);
+            return {static_cast<storage>(man > 7 ? 7 : man)};
+        }
+        const std::uint32_t u = detail::bits_of(x) + (1u << 19);
+        return {static_cast<storage>(((u >> 23) - 120) << 3 | (u >> 20 & 7))};
+    }
+};
+
+/// Half of an E8M0 value, ggml's scale of doubled E2M1 levels: 2^(bits - 128). Code 255 is 2^127, no NaN.
+struct half_e8m0 {
+    using storage = std::uint8_t;
+    storage bits{};
+    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
+        return detail::float_of(bits < 2 ? 0x00200000u << bits : static_cast<std::uint32_t>(bits - 1) << 23);
+    }
+    /// Never 255, which ggml's validation refuses.
+    [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+        return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
+    }
+    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
+};
+
+template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
+template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
+template <> inline constexpr bool power_of_two_type<half_e8m0> = true;
+
+/// E2M1 in code order; code 8 is a plain zero, and none chooses it.
+inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+/// Twice those levels: integers.
+inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
+/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
+struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s, detail::lane_blocks<L, mxfp4>& out) noexcept {
+        L::template ggml_e2m1_block<mxfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA {
+            const auto exponent = static_cast<int>(detail::bits_of(largest) >> 23) - 2;
+            return half_e8m0{static_cast<std::uint8_t>(exponent > 0 ? exponent : 0)};
+        });
+    }
+};
+static_assert(block_bytes<mxfp4> == 17);
+
+/// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF: `<name>.scale`), which
+/// ggml's own encoder leaves at 1.
+struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
+    QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4>& s, detail::lane_blocks<L, nvfp4>& out) noexcept {
+        L::template ggml_e2m1_block<nvfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA { return ue4m3::from_ggml(largest / 6.0f); });
+    }
+};
+static_assert(block_bytes<nvfp4> == 36);
+
+/// MXINT8's elements: int8 in 64ths. -2 decodes and is never chosen, so that the range is symmetric.
+struct mxint8_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 8, vec = 1, size = 256;
+    static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
+        const float steps = detail::product(*u, 64.0f);
+        return int8_grid::nearest(&steps, w);
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+};
+
+/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the least significant bit on, all
+/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest level saturate, as some do
+/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
+template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
+    /// The plain map of a group whose weights range from low to high, for plain_fit.
+    QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
+        return {detail::mx_scale<Grid>(mx_rule::floor, detail::larger(detail::magnitude(low), detail::magnitude(high))), 0};
+    }
+};
+
+/// 8.25 bits.
+struct mxfp8_e4m3 : mx_format<minifloat_grid<e4m3>> {};
+struct mxfp8_e5m2 : mx_format<minifloat_grid<e5m2>> {};
+/// 6.25 bits, four elements in three bytes.
+struct mxfp6_e3m2 : mx_format<minifloat_grid<e3m2>> {};
+struct mxfp6_e2m3 : mx_format<minifloat_grid<e2m3>> {};
+/// 4.25 bits, the first of a pair in the low nibble: compressed-tensors' mxfp4-pack-quantized, torchao.
+struct mxfp4_ocp : mx_format<minifloat_grid<e2m1>> {};
+/// 8.25 bits.
+struct mxint8 : mx_format<mxint8_grid> {};
+static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 && block_bytes<mxint8> == 33);
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The codes that NVIDIA's encoders give under a scale: quotients rounded to nearest even, and a zero has no sign.
+template <class F> constexpr void divide_to_codes(const site<F>& s, encoded<F>& e) noexcept {
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+        const float u = s.x[i] / e.params.scale;
+        e.code[i] = magnitude(u) > 0 ? e2m1::from(u, overflow::saturate).bits : std::uint8_t{0};
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model Optimizer: `weight`, the
+/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
+struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nvfp4_modelopt> reference(const site<nvfp4_modelopt>& s) noexcept {
+        encoded<nvfp4_modelopt> e;
+        const float scale = detail::abs_max(s.x.data(), s.x.size()) / detail::product(6.0f, s.outer.global);
+        e.params.stored = e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
+        take_outer(e.params, s.outer);
+        detail::divide_to_codes<nvfp4_modelopt>(s, e);
+        return e;
+    }
+};
+/// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized: `weight_packed`,
+/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
+struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nvfp4_compressed_tensors> reference(const site<nvfp4_compressed_tensors>& s) noexcept {
+        encoded<nvfp4_compressed_tensors> e;
+        e.params.stored = e4m3::from(detail::product(detail::abs_max(s.x.data(), s.x.size()) / 6.0f, s.outer.global), overflow::saturate);
+        if (e.params.stored.bits == 0) e.params.stored = e4m3::from(0.125f);
+        take_outer(e.params, s.outer);
+        detail::divide_to_codes<nvfp4_compressed_tensors>(s, e);
+        return e;
+    }
+};
+static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// The quantiles of a normal distribution, with an exact 0 and both ends.
+inline constexpr std::array<float, 16> nf4_levels{
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+
+/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the higher level.
+inline constexpr std::array<float, 15> nf4_thresholds{
+    -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f, -0.13791173323988914f,
+    -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
+    0.5016634166240692f, 0.6427869200706482f, 0.8614784178118011f};
+using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
+
+/// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the magnitude by its own
+/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
+struct fp4_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 4, vec = 1, size = 16;
+    static constexpr float lowest = -1, highest = 1;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
+    }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
+        constexpr std::array<float, 7> thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+        constexpr std::array<code, 8> ascending{0, 1, 6, 7, 4, 5, 2, 3};
+        const float a = detail::magnitude(*u);
+        std::size_t above = 0;
+        for (const float t : thresholds) above += a > t;
+        return static_cast<code>(ascending[above] + (*u < 0 ? 8 : 0));
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+
+private:
+    static constexpr std::array<float, 8> magnitudes{0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f};
+};
+
+namespace detail {
+
+/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1, and 0 and 1.
+/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
+inline constexpr std::array<float, 256> dynamic_map = [] {
+    constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
+    std::array<float, 256> map{};
+    std::size_t at = 128;  // 127 is zero, and each value's negative mirrors it there
+    for (std::size_t i = 0; i < 7; ++i) {
+        const std::size_t steps = std::size_t{1} << i;
+        const float step = (1.0f - 0.1f) / static_cast<float>(steps);
+        const auto point = [&](std::size_t k) {
+            const bool from_start = k < (steps + 1) / 2;
+            const double base = static_cast<double>(from_start ? 0.1f : 1.0f), s = static_cast<double>(from_start ? step : -step);
+            return static_cast<float>(s * static_cast<double>(from_start ? k : steps - k) + base);
+        };
+        for (std::size_t k = 0; k < steps; ++k, ++at) {
+            map[at] = decade[i] * ((point(k) + point(k + 1)) / 2);
+            map[254 - at] = -map[at];
+        }
+    }
+    map[255] = 1.0f;
+    return map;
+}();
+
+}  // namespace detail
+
+/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and the tensor's mean:
+/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
+template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
+    template <class Grid> struct bind {
+        static constexpr std::size_t group = N, groups = 1;
+        static constexpr form map = form::scaled;
+        static constexpr extent tile{0, N * Blocks, true};
+        static constexpr bool signed_scale = false, signed_offset = true;
+        static constexpr bool outer_multiplies = false;  // consumed in `at`
+
+        struct outer { float second = 0, mean = 0; };
+        struct params { std::uint8_t code = 0; float scale = 0; };
+
+        QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+            constexpr float top = highest_level<Grid>;
+            outer o{0, stats.mean_abs_max / top};
+            for (const float m : stats.block_abs_max) o.second = detail::larger(o.second, detail::magnitude(m / top - o.mean));
+            return o;
+        }
+        QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
+        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
+            const float u = detail::product(wishes[0].s - o.mean, detail::safe_reciprocal(o.second));
+            params p{codebook_grid<detail::dynamic_map>::nearest(&u, nullptr), 0};
+            take_outer(p, o);
+            return p;
+        }
+        QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
+            p.scale = detail::product(detail::dynamic_map[p.code], o.second) + o.mean;
+        }
+
+        QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? 1 : 0; }
+        QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
+            if (f == field::scales) *out = static_cast<std::byte>(p.code);
+        }
+        QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
+            if (f == field::scales) p.code = std::to_integer<std::uint8_t>(*in);
+        }
+        static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = sizeof(float);
+        QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte* tensor) noexcept {
+            detail::store_little_endian(f32::from(o.second), out);
+            detail::store_little_endian(f32::from(o.mean), tensor);
+        }
+        QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte* tensor) noexcept {
+            return {detail::load_little_endian<f32>(in).value(), detail::load_little_endian<f32>(tensor).value()};
+        }
+    };
+};
+
+/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high nibble), abs-max.
+struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
+static_assert(block_bytes<nf4> == 36);
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// bitsandbytes chooses codes before it quantizes the abs-max, so under another scale than they are decoded with.
+template <class F> constexpr encoded<F> codes_before_scale(const site<F>& s) noexcept {
+    encoded<F> e;
+    const float largest = abs_max(s.x.data(), s.x.size()), reciprocal = safe_reciprocal(largest);
+    e.params = F::project({affine{largest, 0}}, s.outer);
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+        const float u = product(s.x[i], reciprocal);
+        e.code[i] = F::nearest(&u, nullptr);
+    }
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
+struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nf4_dq> reference(const site<nf4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+};
+static_assert(block_bytes<nf4_dq> == 33);
+
+/// The same two with FP4 codes.
+struct fp4 : format<fp4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
+struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<fp4_dq> reference(const site<fp4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+};
+static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Ternary weights: -1, 0, +1. ggml's TQ1_0 and TQ2_0, and a block of qlib's own. Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
+struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
+static_assert(block_bytes<ternary_g80> == 18);
+
+/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 / 243, rounded up,
+/// so that multiplying by 3 brings one trit after another into the carry.
+struct tq1_trits {
+    static constexpr bool ragged = false;
+    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n / 256 * 52; }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
+        for (const run& r : runs)
+            for (std::size_t m = 0; m < r.bytes; ++m) {
+                unsigned v = 0;
+                for (std::size_t n = 0; n < 5; ++n) v = 3 * v + (n < r.trits ? c[r.first + m + n * r.bytes] : 0u);
+                *out++ = static_cast<std::byte>((v * 256 + 242) / 243);
+            }
+    }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
+        for (const run& r : runs)
+            for (std::size_t m = 0; m < r.bytes; ++m) {
+                unsigned v = std::to_integer<unsigned>(*in++);
+                for (std::size_t n = 0; n < r.trits; ++n, v = v * 3 & 255) c[r.first + m + n * r.bytes] = static_cast<Code>(v * 3 >> 8);
+            }
+    }
+
+private:
+    struct run { std::size_t first, bytes, trits; };
+    static constexpr std::array<run, 3> runs{run{0, 32, 5}, run{160, 16, 5}, run{240, 4, 4}};
+};
+
+/// 1.6875 bits. ggml, block_tq1_0; ignores importance.
+struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq1_0>& s, detail::lane_blocks<L, tq1_0>& out) noexcept {
+        L::template ggml_ternary_block<tq1_0>(s, out, 1);
+    }
+};
+static_assert(block_bytes<tq1_0> == 54);
+
+/// 2.0625 bits. ggml, block_tq2_0; ignores importance.
+struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq2_0>& s, detail::lane_blocks<L, tq2_0>& out) noexcept {
+        L::template ggml_ternary_block<tq2_0>(s, out, 1);
+    }
+};
+static_assert(block_bytes<tq2_0> == 66);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
 /// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
 #define QLIB_NAMED_FORMATS(X)                                                                                                         \
     X(dense_f32, 0, "F32") X(dense_f16, 1, "F16")                                                                                     \
     X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0") X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0")                                    \
     X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K") X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K")                               \
-    X(iq4_nl, 20, "IQ4_NL") X(iq4_xs, 23, "IQ4_XS") X(dense_bf16, 30, "BF16") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")             \
+    X(iq2_xxs, 16, "IQ2_XXS") X(iq2_xs, 17, "IQ2_XS") X(iq3_xxs, 18, "IQ3_XXS") X(iq1_s, 19, "IQ1_S") X(iq4_nl, 20, "IQ4_NL")         \
+    X(iq3_s, 21, "IQ3_S") X(iq2_s, 22, "IQ2_S") X(iq4_xs, 23, "IQ4_XS") X(iq1_m, 29, "IQ1_M")                                      \
+    X(dense_bf16, 30, "BF16") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")                                                             \
     X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0") X(q2_0, 42, "Q2_0")                                               \
-    X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ")                                                                                 \
+    X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ") X(fp4, 0x1002, "FP4") X(fp4_dq, 0x1003, "FP4_DQ")                               \
     X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \
+    X(fp8_e5m2, 0x1013, "FP8_E5M2") X(fp8_e5m2_row, 0x1014, "FP8_E5M2_ROW") X(fp8_e5m2_tile128, 0x1015, "FP8_E5M2_TILE128")           \
     X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")                     \
-    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")
+    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")                   \
+    X(mxfp8_e4m3, 0x1040, "MXFP8_E4M3") X(mxfp8_e5m2, 0x1041, "MXFP8_E5M2") X(mxfp6_e3m2, 0x1042, "MXFP6_E3M2")                       \
+    X(mxfp6_e2m3, 0x1043, "MXFP6_E2M3") X(mxfp4_ocp, 0x1044, "MXFP4_OCP") X(mxint8, 0x1045, "MXINT8")                                 \
+    X(nvfp4_modelopt, 0x1050, "NVFP4_MODELOPT") X(nvfp4_compressed_tensors, 0x1051, "NVFP4_COMPRESSED_TENSORS")
 
 namespace qlib::inline v0 {
 
@@ -2568,112 +4928,6 @@ template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&
 // A = M M^T with M upper triangular: the Cholesky factorization that runs from the last column to the first.
 // Its inverse is the factor that GPTQ wants: U = M^-1 is upper and U^T U = A^-1.
 // Owned bytes, 64-byte aligned, and sizes that cannot wrap.
-// call: how a long function is to be run. The last parameter of each.
-// executor_ref: how qlib borrows the caller's threads. It starts none of its own.
-
-#include <memory>
-
-namespace qlib::inline v0 {
-
-/// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
-class task_ref {
-public:
-    template <class Task>
-        requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
-    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
-          call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
-    QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
-
-private:
-    void* object_;
-    void (*call_)(void*, std::size_t, std::size_t);
-};
-
-/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on any
-/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds the worker numbers.
-template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
-    e.run(count, task);
-    { e.workers() } -> std::convertible_to<std::size_t>;
-};
-
-/// A borrowed executor. Default: the calling thread.
-class executor_ref {
-public:
-    QLIB_INLINE constexpr executor_ref() noexcept = default;
-    template <class E>
-        requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
-    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
-          run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
-          workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
-
-    QLIB_INLINE void run(std::size_t count, task_ref task) const {
-        if (run_ != nullptr) run_(object_, count, task);
-        else for (std::size_t i = 0; i < count; ++i) task(i, 0);
-    }
-    [[nodiscard]] QLIB_INLINE std::size_t workers() const {
-        const std::size_t n = workers_ != nullptr ? workers_(object_) : 1;
-        return n != 0 ? n : 1;
-    }
-
-private:
-    void* object_ = nullptr;
-    void (*run_)(void*, std::size_t, task_ref) = nullptr;
-    std::size_t (*workers_)(void*) = nullptr;
-};
-
-/// The calling thread.
-inline constexpr executor_ref serial{};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-/// A room: the code for one instruction set.
-enum class isa : std::uint8_t {
-    best,      ///< the best that this machine has
-    portable,  ///< plain C++
-    avx512,    ///< x86-64 with AVX-512 F, BW, DQ, VL and VNNI
-};
-
-/// Which code served a call.
-struct call_report {
-    isa room = isa::best;    ///< never `best` after a call
-    const char* mode = "";   ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    const char* path = "";   ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
-};
-
-/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False cancels: the call ends
-/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
-class progress_ref {
-public:
-    QLIB_INLINE constexpr progress_ref() noexcept = default;
-    template <class Progress>
-        requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
-    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
-          call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
-    QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
-    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }
-
-private:
-    void* object_ = nullptr;
-    bool (*call_)(void*, std::size_t, std::size_t) = nullptr;
-};
-
-struct call {
-    executor_ref run = serial;
-    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says: errc::scratch.
-    std::span<std::byte> scratch = {};
-    progress_ref progress = {};
-    isa room = isa::best;           ///< a lesser room than the machine's best, for tests; errc::unsupported when the machine lacks it
-    call_report* report = nullptr;  ///< filled in when given
-};
-
-}  // namespace qlib::inline v0
-
-#include <cstring>
 
 namespace qlib::inline v0::detail {
 
@@ -2799,90 +5053,6 @@ template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
 template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
 
 }  // namespace qlib::inline v0
-// Which rooms this machine can enter, found once by CPUID and remembered.
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
-namespace qlib::inline v0::detail {
-
-/// The one mutable global of the library: 0 until it is known, then 1 + the best room. Every writer writes the same value.
-inline unsigned char cached_isa = 0;
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
-inline isa detect_isa() noexcept {
-#if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return isa::portable;
-    constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
-    if ((c & (fma | osxsave | f16c)) != (fma | osxsave | f16c)) return isa::portable;
-    unsigned low = 0, high = 0;
-    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 0xE6) != 0xE6) return isa::portable;  // the system saves xmm, ymm, opmask and zmm
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return isa::portable;
-    constexpr unsigned avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
-    constexpr unsigned needed = avx2 | avx512f | avx512dq | avx512bw | avx512vl, avx512vnni = 1u << 11;
-    if ((b & needed) == needed && (c & avx512vnni) != 0) return isa::avx512;
-#endif
-    return isa::portable;
-}
-
-/// The best room of this machine.
-inline isa best_isa() noexcept {
-    const unsigned char known = __atomic_load_n(&cached_isa, __ATOMIC_RELAXED);
-    if (known != 0) return static_cast<isa>(known - 1);
-    const isa found = detect_isa();
-    __atomic_store_n(&cached_isa, static_cast<unsigned char>(static_cast<unsigned char>(found) + 1), __ATOMIC_RELAXED);
-    return found;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Whether this machine can run a room. Rooms are ordered: what can run one can run every lesser one.
-[[nodiscard]] inline bool has_room(isa room) noexcept { return room <= detail::best_isa(); }
-
-/// The room that a call will use: its own, or the machine's best.
-[[nodiscard]] inline isa resolve_room(isa wanted) noexcept { return wanted == isa::best ? detail::best_isa() : wanted; }
-
-/// errc::unsupported when the machine lacks the room that a call forces.
-[[nodiscard]] inline status check_room(isa wanted) noexcept {
-    if (has_room(wanted)) return {};
-    return error{errc::unsupported, "this machine cannot run the room that call.room forces", "call.room", {}};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program need
-// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
-//   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
-//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an intrinsic;
-//   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
-//   `features` is a list of features, never arch=.
-
-#define QLIB_PRAGMA(...) _Pragma(#__VA_ARGS__)
-#if defined(__clang__)
-#define QLIB_ROOM(features)                                                                          \
-    QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))        \
-    QLIB_EXACT_BEGIN
-#define QLIB_ROOM_END QLIB_EXACT_END _Pragma("clang attribute pop")
-#else
-// g++ 12 warns of uninitialised variables inside its own intrinsics. O3 vectorises plain loops also for users of -O2.
-#define QLIB_ROOM(features)                                                                          \
-    _Pragma("GCC push_options") QLIB_PRAGMA(GCC target(features))                                    \
-    _Pragma("GCC optimize(\"O3\", \"no-fast-math\", \"fp-contract=off\")")                           \
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")             \
-    _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
-#define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")
-#endif
-
-/// What the AVX-512 room needs of the machine; dispatch.hpp looks for exactly these.
-#define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 
 namespace qlib::inline v0::detail {
 
@@ -3771,14 +5941,1629 @@ QLIB_EXACT_END
 //
 // A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
 // also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
-// reports. A user's own fit is the same.
+// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params), whole_blocks.
+// one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that choose codes themselves.
+// What a search derives from a format at compile time: the levels to round to, the codes of a small scale type, how far and how finely to look.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
-template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
-template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
+/// Params of two levels, whose groups are stored in steps of the block's super-scales.
+template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
+
+/// Whether one scale of a row, tensor or tile is the whole map, so that blocks have none.
+template <class F> inline constexpr bool has_map_in_outer = [] {
+    if constexpr (requires { F::outer_is_map; }) return bool{F::outer_is_map};
+    else return false;
+}();
+
+/// The levels of a grid between those that a fit should aim at, ascending, without doubles.
+template <class Grid> struct grid_levels {
+    static constexpr float low = lowest_level<Grid>, high = highest_level<Grid>;
+    static constexpr bool listed = Grid::size <= 256;
+
+private:
+    struct list {
+        std::array<float, listed ? Grid::size : 1> level{};
+        std::size_t count = 0;
+    };
+    static constexpr list ascending() {
+        list t{};
+        for (std::size_t i = 0; listed && i < Grid::size; ++i) {  // insertion sort: at most 256, at compile time
+            const float v = Grid::level(i);
+            if (!(v >= low && v <= high)) continue;
+            std::size_t j = t.count;
+            while (j > 0 && t.level[j - 1] > v) --j;
+            if (j > 0 && t.level[j - 1] == v) continue;
+            for (std::size_t k = t.count++; k > j; --k) t.level[k] = t.level[k - 1];
+            t.level[j] = v;
+        }
+        return t;
+    }
+    static constexpr list sorted = ascending();
+    static constexpr bool are_integers() {
+        for (std::size_t i = 0; i < sorted.count; ++i)
+            if (sorted.level[i] != static_cast<float>(static_cast<int>(low)) + static_cast<float>(i)) return false;
+        return sorted.count > 1;
+    }
+
+public:
+    static constexpr std::size_t count = sorted.count;
+    static constexpr bool integers = are_integers();       ///< every integer from low to high
+    static constexpr bool few = count > 1 && count <= 16;  ///< so that a table of 16 holds them
+    static constexpr std::array<float, 16> level = [] {
+        std::array<float, 16> t{};
+        for (std::size_t i = 0; few && i < 16; ++i) t[i] = sorted.level[i < count ? i : count - 1];
+        return t;
+    }();
+    /// Between level i and the next one.
+    static constexpr std::array<float, 16> midpoint = [] {
+        std::array<float, 16> t{};
+        for (std::size_t i = 0; few && i < 16; ++i)
+            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1]) : std::numeric_limits<float>::max();
+        return t;
+    }();
+};
+
+/// Formats whose scales have 8 bits, so that a search may try code after code.
+template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
+    requires std::same_as<std::remove_cvref_t<decltype(p.scale[0])>, typename F::stored_scale>;
+    requires sizeof(p.scale[0].bits) == 1;
+};
+
+/// The values of a scale type of 8 bits, ascending from code 0 to the code of the largest.
+template <class T> struct byte_scale {
+    static constexpr int last = T::from(T::max(), overflow::saturate, rounding::nearest_even).bits;
+    static constexpr std::array<float, 256> value = [] {
+        std::array<float, 256> v{};
+        for (std::size_t i = 0; i < v.size(); ++i) {
+            T code{};
+            code.bits = static_cast<typename T::storage>(i);
+            v[i] = code.value();
+        }
+        return v;
+    }();
+    static constexpr int codes_per_octave = [] {
+        constexpr auto middle = static_cast<std::size_t>(last / 2);
+        std::size_t next = middle;
+        while (next < static_cast<std::size_t>(last) && value[next] < 2 * value[middle]) ++next;
+        return static_cast<int>(next - middle);
+    }();
+    /// How far from the plain scale's code the best one may lie: sparse types are searched further down, as most weights may be unimportant.
+    static constexpr int below = codes_per_octave == 1 ? 3 : codes_per_octave * 5 / 4, above = codes_per_octave * 11 / 8;
+};
+
+/// Whether maps are stored in a given type as they are wished.
+template <class F, class T> inline constexpr bool stores = [] {
+    if constexpr (requires { typename F::stored_scale; } && (F::map == form::scaled || !has_outer<F>)) return std::same_as<typename F::stored_scale, T>;
+    else return false;
+}();
+
+/// Candidates for the inverse of a scale: from, from * ratio + step, ... times the plain one.
+struct scale_steps {
+    float from, ratio, step;
+    int count;
+};
+
+/// The fewer levels, the further the best scale may lie from that of the extreme weight; the more levels, the finer the steps that matter.
+/// Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
+template <class F> constexpr scale_steps scale_steps_of([[maybe_unused]] bool weighted) noexcept {
+    constexpr std::size_t levels = grid_levels<typename F::grid>::count;
+    if constexpr (levels > 0 && levels <= 4) return {1.0f, 1.12f, 0, 16};
+    if constexpr (levels > 0 && levels <= 8) return {0.65f, 1, 0.075f, 11};
+    if constexpr (levels > 0 && levels <= 16) {
+        constexpr int count = F::group > 64 ? 12 : 8;
+        return weighted ? scale_steps{0.7f, 1, 0.05f, 13} : scale_steps{0.75f, 1, 0.055f, count};
+    }
+    if constexpr (levels > 0 && levels <= 64) return weighted ? scale_steps{0.75f, 1, 0.025f, 16} : scale_steps{0.75f, 1, 0.03f, 12};
+    return {0.82f, 1, 0.005f, 39};
+}
+
+/// Maps of two numbers: starts whose range is that of the weights less `from` + i * `step` levels at its low end and as many others at its high end.
+struct range_starts {
+    float from, step;
+    int count;          ///< at each end
+    int alternations;   ///< of choosing codes and solving for the map, from each start
+};
+constexpr range_starts range_starts_of(bool weighted) noexcept {
+    return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
+}
+
+/// Two levels: super-scales that are tried with sub-scales next to the wished ones, then `sweeps` of looking `reach` sub-scales and `min_reach`
+/// mins around, each followed by the least-squares super-scales.
+struct super_steps {
+    float from, step;
+    int count, reach, min_reach, sweeps;
+};
+template <class F> constexpr super_steps super_steps_of([[maybe_unused]] bool weighted) noexcept {
+    if constexpr (!F::has_mins) return {0.95f, 0.035f, 11, 1, 0, 3};
+    else if constexpr (F::sub_bits <= 4) return weighted ? super_steps{0.85f, 0.1f, 6, 4, 2, 4} : super_steps{0.9f, 0.1f, 5, 3, 2, 3};
+    else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct one_block : one_range {
+    using lanes = one_block;
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// F's maps of group g as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
+    lane_map m{splat(0.0f), splat(0.0f)};
+    for (std::size_t l = 0; l < width; ++l) {
+        const affine a = F::at(params[l], g);
+        set_lane(m.s, l, a.s);
+        set_lane(m.z, l, a.z);
+    }
+    return m;
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    for (std::size_t l = 0; l < width; ++l) {
+        std::array<affine, F::groups> wish{};
+        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+        params[l] = F::project(wish, outer[l]);
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        floats low = x[first], high = x[first];
+        for (std::size_t i = first + 1; i < end; ++i) {
+            low = smaller(low, x[i]);
+            high = larger(high, x[i]);
+        }
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
+template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = map_of<F>(out.params, g);
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = group_end<F>(s.n, g);
+        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
+/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
+/// cost up to 0.3 dB.
+QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
+/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance != nullptr) {
+        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
+        return;
+    }
+    for (std::size_t first = 0; first < s.n; first += 32) {
+        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
+        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
+        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
+    }
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+template <class F>
+static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    floats super = best.super, super_min = best.super_min;
+    for (int k = 0; k < steps.sweeps; ++k) {
+        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+        super = stored_super<T>(super, unit, inverse_unit);
+        super_min = stored_super<T>(super_min, unit, inverse_unit);
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_opened<F>(s, params);
+        if (s.importance == nullptr) return;
+        const floats heaviest = largest_of(s.importance, s.n);
+        if (!any(no(heaviest > 0.0f))) return;
+        lane_sites<lanes, F> bare = s;
+        bare.importance = nullptr;
+        typename F::params other[width]{};
+        search_opened<F>(bare, other);
+        for (std::size_t k = 0; k < width; ++k)
+            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+    }
+}
+};
+
+/// A site as the texts see it.
+template <class F> QLIB_INLINE constexpr lane_sites<one_block, F> lanes_of(const site<F>& s) noexcept {
+    return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square, &s.outer};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 struct weight_range { float low = 0, high = 0; };
 
@@ -3790,18 +7575,14 @@ constexpr weight_range range_of(std::span<const float> x) noexcept {
 }
 
 template <class F> constexpr affine map_of_range(weight_range r) noexcept {
-    return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+    const auto m = one_block::map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+    return {m.s, m.z};
 }
 
-/// The plain map of one group. A grid of two levels gets the mean magnitude, which is its least-squares scale.
+/// The plain map of one group.
 template <class F> constexpr affine plain_map(std::span<const float> x) noexcept {
-    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
-        float sum = 0;
-        for (const float v : x) sum += magnitude(v);
-        return {x.empty() ? 0.0f : sum / static_cast<float>(x.size()) / highest_level<typename F::grid>, 0};
-    } else {
-        return map_of_range<F>(range_of(x));
-    }
+    const auto m = one_block::plain_map<F>(x.data(), 0, x.size());
+    return {m.s, m.z};
 }
 
 /// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
@@ -3836,7 +7617,12 @@ namespace qlib::inline v0 {
 struct plain_fit {
     static constexpr const char* name = "plain";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        return detail::project_wishes<F>(s, [](std::span<const float> weights, std::span<const float>) QLIB_INLINE_LAMBDA { return detail::plain_map<F>(weights); });
+        typename F::params p;
+        detail::one_block::plain_blocks<F>(detail::lanes_of(s), &p);
+        return p;
+    }
+    template <class L, class F> QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template plain_blocks<F>(s, params);
     }
 };
 
@@ -3847,11 +7633,22 @@ QLIB_EXACT_END
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 
+/// Whether F brings the original's own encoder of a whole block, reference(site).
+template <class F> concept has_site_reference = requires(const site<F>& s) {
+    { F::reference(s) } -> std::same_as<encoded<F>>;
+};
+/// Whether it does so for many blocks at once, reference(lane sites, lane blocks), as qlib's own formats do.
+template <class F> concept has_lane_reference = requires(const detail::lane_sites<detail::one_block, F>& s, detail::lane_blocks<detail::one_block, F>& out) {
+    F::reference(s, out);
+};
+/// Whether F has an original encoder at all.
+template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
+
 /// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only the scales count.
 struct reference_fit {
     static constexpr const char* name = "reference";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        if constexpr (has_reference<F>) return F::reference(s).params;
+        if constexpr (has_reference<F>) return whole<F>(s).params;
         else return plain_fit{}.block<F>(s);
     }
     /// A format's original may know no outer value where qlib's plain rule has one: then `reference_outer` says so.
@@ -3859,13 +7656,33 @@ struct reference_fit {
         if constexpr (requires { F::reference_outer(stats); }) return F::reference_outer(stats);
         else return F::fit_outer(stats);
     }
-    template <has_reference F> QLIB_INLINE constexpr encoded<F> whole(const site<F>& s) const noexcept { return F::reference(s); }
+    template <has_reference F> QLIB_INLINE constexpr encoded<F> whole(const site<F>& s) const noexcept {
+        if constexpr (has_site_reference<F>) {
+            return F::reference(s);
+        } else {
+            detail::lane_blocks<detail::one_block, F> lanes{};
+            F::reference(detail::lanes_of(s), lanes);
+            encoded<F> e;
+            e.params = lanes.params[0];
+            for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];
+            return e;
+        }
+    }
+    template <class L, class F>
+        requires(!has_reference<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template plain_blocks<F>(s, params);
+    }
+    template <class L, has_lane_reference F>
+    QLIB_INLINE constexpr void whole_blocks(const detail::lane_sites<L, F>& s, detail::lane_blocks<L, F>& out) const noexcept {
+        F::reference(s, out);
+    }
 };
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
-// search_fit: shrinks and stretches the range of each group, solves for the best map under the codes found, steps the integer
-// sub-scales of super-blocks, and keeps what has the least importance-weighted squared error.
+// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
+// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -3909,9 +7726,6 @@ template <class F> constexpr affine solve_map(const trial& t, affine otherwise, 
         return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, z};
     }
 }
-
-/// Params of two levels, whose groups are stored in steps of the block's super-scales.
-template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
 
 /// The search for the best map of one group: keeps the wish whose stored form has the least error.
 template <class F> struct map_search {
@@ -3959,7 +7773,7 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
     map_search<F> search{outer, x, w};
     const weight_range r = range_of(x);
     search.consider(plain_map<F>(x), 1);
-    constexpr int stride = F::vec > 1 ? 3 : 1;  // a lattice's nearest point costs more than the finer steps bring
+    constexpr int stride = 3;  // a lattice's nearest point costs more than the finer steps bring
     for (int step = 6; step <= 44; step += stride) {
         const float k = static_cast<float>(step) * 0.025f;
         const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
@@ -3973,19 +7787,6 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
 
 template <class F> constexpr float group_error(const site<F>& s, const typename F::params& p, std::size_t g) noexcept {
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
-}
-
-/// What weights count for when nothing is known of their inputs: the rms of the 32 around them plus their own magnitude. Plain least
-/// squares has less error and does more harm: it shrinks large weights (Q4_0 on a 15M-parameter Llama: perplexity 4.50 plain, 4.38 so).
-constexpr std::span<const float> magnitude_importance(std::span<const float> x, std::span<float> out) noexcept {
-    for (std::size_t first = 0; first < x.size(); first += 32) {
-        const auto part = x.subspan(first, smaller_size(32, x.size() - first));
-        float sum = 0;
-        for (const float v : part) sum += product(v, v);
-        const float rms = square_root(sum / static_cast<float>(part.size()));
-        for (std::size_t i = 0; i < part.size(); ++i) out[first + i] = rms + magnitude(part[i]);
-    }
-    return some_importance(out.first(x.size()));
 }
 
 /// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
@@ -4008,24 +7809,52 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
     }
 }
 
+/// The search where codes hold several weights. Without importance all weights count the same.
+template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
+    const auto& outer = s.outer;
+    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+        return search_map<F>(outer, weights, importance);
+    });
+    if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
+    return p;
+}
+
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0 {
 
-/// Least weighted squared error over about 40 ranges per group, then least squares; never worse than plain_fit on one-level formats.
-/// Importance of ones gives plain least squares; without importance a weight counts for the rms around it plus its own magnitude.
-/// About 60 times plain_fit's work.
+/// Whether F brings a search of its own.
+template <class F> concept has_own_search = requires(const site<F>& s) {
+    { F::search(s) } -> std::same_as<encoded<F>>;
+};
+
+/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
+/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is (ones: plain least squares); without it a weight
+/// counts for the rms of the 32 around it and 0.15 of its own magnitude. On one-level formats never worse than plain_fit under these weights.
+///
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
+/// stretched.
 struct search_fit {
     static constexpr const char* name = "search";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
-        std::array<float, block_size<F>> own{};
-        if (s.importance.empty()) s.importance = detail::magnitude_importance(s.x, own);
-        const auto& outer = s.outer;
-        auto p = detail::project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
-            return detail::search_map<F>(outer, weights, importance);
-        });
-        if constexpr (detail::has_sub_scales<F>) detail::step_sub_scales<F>(s, p);
-        return p;
+        if constexpr (has_own_search<F>) {
+            return F::search(s).params;
+        } else if constexpr (F::vec == 1) {
+            typename F::params p;
+            detail::one_block::search_blocks<F>(detail::lanes_of(s), &p);
+            return p;
+        } else {
+            return detail::search_vectors<F>(s);
+        }
+    }
+    template <class L, class F>
+        requires(F::vec == 1 && !has_own_search<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template search_blocks<F>(s, params);
+    }
+    template <has_own_search F> QLIB_INLINE constexpr encoded<F> whole(site<F> s) const noexcept {
+        s.importance = detail::some_importance(s.importance);
+        return F::search(s);
     }
     /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk; error(outer) judges a tile.
     template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
@@ -4068,63 +7897,8 @@ template <class Use> QLIB_INLINE constexpr auto with_fit(fit f, const Use& use) 
 }  // namespace detail
 
 }  // namespace qlib::inline v0
-// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
-// The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
-
-namespace qlib::inline v0::detail {
-
-/// What the tasks of a loop share.
-class loop_state {
-public:
-    /// Whether task i is still worth running: not after a cancellation, nor beyond the lowest error.
-    [[nodiscard]] QLIB_INLINE bool wants(std::size_t i) const noexcept {
-        return !__atomic_load_n(&cancelled_, __ATOMIC_RELAXED) && i < __atomic_load_n(&first_, __ATOMIC_RELAXED);
-    }
-    /// Keeps the error of the lowest task, so that what is reported does not depend on threads.
-    QLIB_INLINE void fail(std::size_t i, const error& e) noexcept {
-        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
-        if (i < first_) {
-            __atomic_store_n(&first_, i, __ATOMIC_RELAXED);
-            error_ = e;
-        }
-        __atomic_clear(&busy_, __ATOMIC_RELEASE);
-    }
-    /// Counts a finished task and tells the caller, unless another worker is just telling.
-    QLIB_INLINE void done(const progress_ref& progress, std::size_t total) {
-        const std::size_t count = __atomic_add_fetch(&done_, 1, __ATOMIC_RELAXED);
-        if (!progress || __atomic_test_and_set(&telling_, __ATOMIC_ACQUIRE)) return;
-        if (!progress(count, total)) __atomic_store_n(&cancelled_, true, __ATOMIC_RELAXED);
-        __atomic_clear(&telling_, __ATOMIC_RELEASE);
-    }
-    [[nodiscard]] QLIB_INLINE status result() const noexcept {
-        if (first_ != none) return error_;
-        if (cancelled_) return error{errc::cancelled, "cancelled after {0} parts of the work", "call.progress", {done_}};
-        return {};
-    }
-
-private:
-    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
-    bool busy_ = false, telling_ = false, cancelled_ = false;
-    std::size_t first_ = none, done_ = 0;
-    error error_{};
-};
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Runs body(i, worker) -> status for all i < count on the call's executor. The error of the lowest i wins.
-template <class Body> status for_each_task(const call& how, std::size_t count, const Body& body) {
-    loop_state state;
-    how.run.run(count, [&](std::size_t i, std::size_t worker) {
-        if (!state.wants(i)) return;
-        if (const status s = body(i, worker); !s) state.fail(i, s.error());
-        state.done(how.progress, count);
-    });
-    return state.result();
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// Every room that this compiler can build, and the choice between them, once per call.
+// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
 // The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
 // qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
 
@@ -4375,6 +8149,12 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
 /// Whether a fit encodes whole blocks of F itself, as an original does.
 template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
 
+/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own, reference(site).
+template <class F> inline constexpr bool weighs_by_row = [] {
+    if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
+    else return requires(const site<F>& s) { F::reference(s); };
+}();
+
 /// A block by any fit.
 template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s, const Fit& fit) noexcept {
     if constexpr (encodes_whole<Fit, F>) {
@@ -4469,6 +8249,9 @@ template <block_format F, class Fit, weight_source T> struct block_encoder {
         return {};
     }
 
+    /// The mean square of a row for a fit that asks for it: only some originals under importance do.
+    float row_mean_square(std::size_t r) const noexcept { return encodes_whole<Fit, F> && weighs_by_row<F> && importance.data != nullptr ? mean_square(W, r) : 0.0f; }
+
 private:
     /// An error at a wire position, in the matrix's own rows and columns.
     status at(std::size_t r, std::size_t c, errc code, const char* rule) const noexcept {
@@ -4477,582 +8260,21 @@ private:
     }
 };
 
-/// Encodes wire rows [first, first + count).
+/// Encodes wire rows [first, first + count) block by block.
 template <block_format F, class Fit, class T>
-status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+status encode_rows_singly(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     constexpr std::size_t block = block_size<F>;
     const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
     for (std::size_t r = first; r < first + count; ++r) {
-        const float row_mean_square = encodes_whole<Fit, F> && encoder.importance.data != nullptr ? mean_square(encoder.W, r) : 0.0f;
+        const float mean_square = encoder.row_mean_square(r);
         for (std::size_t b = 0; b * block < cols; ++b)
-            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), row_mean_square); !s) return s;
+            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), mean_square); !s) return s;
     }
     return {};
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
-template <block_format F, class Visit>
-status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
-    constexpr std::size_t block = block_size<F>;
-    const tiling<F> tiles(rows, cols);
-    if constexpr (F::tile.flat) {
-        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * tiles.cols, rows * cols);
-        for (std::size_t e = t * tiles.cols; e < end; e += block)
-            if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
-    } else {
-        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
-        const std::size_t r1 = smaller_size(r0 + tiles.rows, rows), c1 = smaller_size(c0 + tiles.cols, cols);
-        for (std::size_t r = r0; r < r1; ++r)
-            for (std::size_t c = c0; c < c1; c += block)
-                if (const status s = visit(r, c, smaller_size(block, c1 - c)); !s) return s;
-    }
-    return {};
-}
-
-/// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
-template <block_format F, class Fit, class T>
-status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
-    std::size_t count = 0;
-    const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float weights[block_size<F>], importances[block_size<F>];
-        site<F> block{};
-        if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
-        const weight_range range = range_of(block.x);
-        stats.low = smaller(stats.low, range.low);
-        stats.high = larger(stats.high, range.high);
-        if (count < per_block.size()) per_block[count++] = larger(-range.low, range.high);
-        return {};
-    });
-    stats.block_abs_max = per_block.first(count);
-    return s;
-}
-
-/// Weighted squared error of a tile under an outer value that is its whole map.
-template <block_format F, class Fit, class T>
-float tile_error(const block_encoder<F, Fit, T>& encoder, std::size_t t, const typename F::outer& o) noexcept {
-    double sum = 0;
-    const auto params = F::project({}, o);
-    const float outer_scale = F::outer_scale(o);
-    (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float weights[block_size<F>], importances[block_size<F>];
-        site<F> s{};
-        if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
-        const affine a = F::at(params, 0);
-        const to_levels<F> units(a, outer_scale);
-        for (std::size_t i = 0; i < n; i += F::vec) {
-            const std::size_t lanes = smaller_size(n - i, F::vec);
-            float decoded[F::vec];
-            choose_code<F>(a, outer_scale, units, weights + i, s.importance.empty() ? nullptr : importances + i, lanes, decoded);
-            for (std::size_t j = 0; j < lanes; ++j) {
-                const double e = static_cast<double>(weights[i + j]) - static_cast<double>(decoded[j]);
-                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : importances[i + j]);
-            }
-        }
-        return {};
-    });
-    return static_cast<float>(sum);
-}
-
-/// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
-template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
-    if constexpr (has_outer<F>) {
-        constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
-        const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
-        how.progress = {};  // the caller counts the work that follows
-        double total = 0;
-        std::size_t blocks = 0;
-        if constexpr (F::tile.flat) {  // the mean over the tensor comes first, in storage order
-            for (std::size_t t = 0; t < tiles; ++t) {
-                std::array<float, blocks_per_tile> per_block{};
-                tile_stats stats;
-                if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
-                for (const float m : stats.block_abs_max) total += static_cast<double>(m);
-                blocks += stats.block_abs_max.size();
-            }
-        }
-        return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
-            std::array<float, blocks_per_tile> per_block{};
-            tile_stats stats;
-            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
-            stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-            const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
-            const auto value = [&] {
-                if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
-                else return F::fit_outer(stats);
-            }();
-            if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
-            encoder.out.set_outer(t, value);
-            return {};
-        });
-    } else {
-        (void)encoder;
-        (void)how;
-        return {};
-    }
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-// qmatrix<F>: a quantized matrix that owns its bytes.
-
-namespace qlib::inline v0 {
-
-/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor plane.
-template <block_format F> class qmatrix {
-public:
-    QLIB_INLINE qmatrix() noexcept = default;
-    QLIB_INLINE qmatrix(qmatrix&&) noexcept = default;
-    QLIB_INLINE qmatrix& operator=(qmatrix&&) noexcept = default;
-    /// Zeroed bytes for rows x cols weights. error: shape, ragged, memory.
-    [[nodiscard]] QLIB_TAGGED static result<qmatrix> make(std::size_t rows, std::size_t cols) noexcept {
-        if (const status s = detail::check_shape<F>(rows, cols, "qmatrix"); !s) return s.error();
-        qmatrix m;
-        const std::size_t size = wire_size<F>(rows, cols);
-        if (!m.bytes_.allocate(size)) return detail::out_of_memory(size);
-        if (size != 0) std::memset(m.bytes_.data(), 0, size);
-        auto span = qspan<F>::over({m.bytes_.data(), size}, rows, cols);
-        if (!span) return span.error();
-        m.span_ = *span;
-        return m;
-    }
-
-    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {bytes_.data(), bytes_.size()}; }
-    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return span_.rows(); }
-    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return span_.cols(); }
-    [[nodiscard]] QLIB_INLINE qview<F> view() const noexcept { return span_; }
-    [[nodiscard]] QLIB_INLINE qspan<F> span() noexcept { return span_; }
-    [[nodiscard]] QLIB_INLINE operator qview<F>() const noexcept { return span_; }
-    /// `count` rows from row `first` on. error: shape, unsliceable.
-    [[nodiscard]] QLIB_INLINE result<qview<F>> row_range(std::size_t first, std::size_t count) const noexcept { return view().row_range(first, count); }
-
-private:
-    detail::buffer<std::byte> bytes_;
-    qspan<F> span_;
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-/// How weights become codes.
-struct quantize_options {
-    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
-    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
-    non_finite on_non_finite = non_finite::error;
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
-    if (!importance.empty() && importance.size() != cols)
-        return error{errc::importance, "{0} importances for {1} columns", "importance", {importance.size(), cols}};
-    for (std::size_t j = 0; j < importance.size(); ++j)
-        if (!is_finite(importance[j]) || importance[j] < 0)
-            return error{errc::importance, "the importance of column {0} is negative or not finite", "importance", {j}};
-    return {};
-}
-
-/// Rows to one task: enough tasks that threads end together, whatever their speed.
-inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
-
-template <block_format F, class Fit, weight_source T>
-status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
-    if (W.rows != out.rows() || W.cols != out.cols())
-        return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
-    if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
-    if (const status s = check_importance(options.importance, W.cols); !s) return s;
-    if (const status s = check_room(how.room); !s) return s;
-    if (how.report != nullptr) {
-        *how.report = {isa::portable, "", "bits"};
-        if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
-    }
-    if (W.rows == 0 || W.cols == 0) return {};
-    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
-    if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
-    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows, step = rows_per_task(rows, how.run.workers());
-    return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) { return encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step)); });
-}
-
-template <block_format F, class Fit, weight_source T>
-result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
-    auto q = qmatrix<F>::make(W.rows, W.cols);
-    if (!q) return q.error();
-    if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
-    return q;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// A fit object that can serve F: one of qlib's, or a user's own.
-template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
-    { fit.template block<F>(s) } -> std::same_as<typename F::params>;
-};
-
-/// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
-///
-/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
-/// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
-/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type), cancelled: `out`
-///         is unspecified
-/// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
-/// scratch none
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantize_with<F>(W, out, fit, options, how);
-}
-/// The same with a ready-made fit, options.fit.
-template <block_format F>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
-}
-/// The same from f16 or bf16; each weight counts as the float it is.
-template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
-[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
-}
-
-/// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantized_with<F>(W, fit, options, how);
-}
-/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
-template <block_format F>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
-}
-/// The same from f16 or bf16.
-template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
-}
-
-/// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.
-/// error  a weight or scale that is not finite: not a constant expression; at run time the bytes are unspecified
-template <block_format F, class Fit = search_fit>
-[[nodiscard]] constexpr std::array<std::byte, block_bytes<F>> encode(const std::array<float, block_size<F>>& x, const Fit& fit = {},
-                                                                     const typename F::outer& outer = {}) noexcept {
-    const encoded<F> e = detail::encode_block<F>(site<F>{{x.data(), x.size()}, {}, 0, outer}, fit);
-    std::array<std::byte, block_bytes<F>> out{};
-    plane_pointers<F, std::byte> planes{};
-    std::size_t at = 0;
-    for (std::size_t p = 0; p < planes.size(); ++p) {
-        planes[p] = out.data() + at;
-        at += F::planes[p];
-    }
-    F::store(e.params, e.code, planes);
-    return out;
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Weights of params and codes: n of them, the first of a block.
-template <class F>
-constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o, std::size_t n, float* out) noexcept {
-    const float outer_scale = F::outer_scale(o);
-    for (std::size_t i = 0; i < n; i += F::vec) {
-        const affine a = F::at(p, i / F::group);
-        float l[F::vec];
-        F::level(code[i / F::vec], l);
-        for (std::size_t j = 0; j < F::vec && i + j < n; ++j) {
-            const float y = mapped<F::map>(a, l[j]);
-            out[i + j] = outer_multiplies<F> ? product(y, outer_scale) : y;
-        }
-    }
-}
-
-/// The n weights of block b of wire row r.
-template <block_format F> void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
-    std::array<typename F::code, codes<F>> code{};
-    const auto o = q.outer(r, b * block_size<F>);
-    const auto p = F::load(q.block(r, b), o, std::span(code).first(divide_up(n, F::vec)));
-    decode_codes<F>(p, code.data(), o, n, out);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0 {
-
-struct gptq_options {
-    float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
-    bool strict = false;                  ///< an error in place of the damping ladder; not looked at when a factor is given
-    qlib::fit fit = qlib::fit::search;    ///< how scales are chosen, on the current weights, each column weighed by 1 / U_jj^2
-    non_finite on_non_finite = non_finite::error;
-};
-
-/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
-struct gptq_report {
-    double loss = 0;               ///< of what was written
-    double loss_rtn = 0;           ///< of the baseline: the same format, fit and outer values, rounded to nearest, importance diag(H)
-    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
-    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
-};
-
-template <block_format F> struct gptq_result {
-    qmatrix<F> weights;
-    gptq_report report;
-
-    QLIB_INLINE gptq_result() noexcept = default;
-    QLIB_INLINE gptq_result(gptq_result&&) noexcept = default;
-    QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t gptq_strip_rows = 16;
-
-/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
-template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
-
-/// What one worker needs for a strip of rows.
-template <block_format F> struct gptq_workspace {
-    matrix_view<float> weights;   // (strip, cols): the current weights
-    matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
-    matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
-    float* losses;
-    encoded<F>* blocks;           // (strip, blocks of a row)
-};
-
-/// How the memory of a call is shared out: per matrix first, then per worker.
-template <block_format F> class gptq_memory {
-public:
-    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
-        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
-          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
-          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
-
-    [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
-    [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
-    [[nodiscard]] constexpr std::size_t bytes() const noexcept {
-        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
-        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
-    }
-    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
-        float* const at = floats + i * floats_each_;
-        const std::size_t strip = gptq_strip_rows * stride_;
-        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
-                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
-    }
-
-private:
-    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
-};
-
-/// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
-template <block_format F, class Fit, weight_source T> struct gptq_strip {
-    static constexpr std::size_t block = block_size<F>;
-
-    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
-    const hessian_factor& factor;
-    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
-    row_kernels kernels;
-    isa room;
-    gptq_workspace<F> work;
-    std::size_t first, count;                  // rows of the matrix
-
-    /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
-    status run(double* loss, double* loss_rtn) const noexcept {
-        if (const status s = encode_rows<F>(baseline, first, count); !s) return s;
-        for (std::size_t r = 0; r < count; ++r)
-            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
-        losses_of_decoded(loss_rtn);
-        load_original();
-        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
-        losses_of_decoded(loss);
-        for (std::size_t r = 0; r < count; ++r) {
-            if (loss[r] < loss_rtn[r] && storable(r)) store(r);
-            else loss[r] = loss_rtn[r];
-        }
-        return {};
-    }
-
-private:
-    [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
-    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
-    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
-
-    /// The strip as it was given; encode_rows has seen that it is clean.
-    void load_original() const noexcept {
-        for (std::size_t r = 0; r < count; ++r) {
-            std::size_t bad = 0;
-            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
-            (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
-        }
-    }
-    void losses_of_decoded(double* loss) const noexcept {
-        load_original();
-        for (std::size_t r = 0; r < count; ++r)
-            for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
-        quadratic_losses(factor, work.errors, loss, work.losses, room);
-    }
-
-    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
-    void column_block(std::size_t c0, std::size_t c1) const noexcept {
-        for (std::size_t c = c0; c < c1; c += block) {
-            affine map[gptq_strip_rows];
-            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
-            fit_blocks(c, outer_scale);
-            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
-                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
-                spread(j - c0, 1, j, j + 1, c1);
-            }
-        }
-        spread(0, c1 - c0, c0, c1, cols());
-    }
-    /// Scales are fitted once per block, on what the feedback has made of its weights.
-    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
-        const std::size_t n = weights_in(c / block);
-        for (std::size_t r = 0; r < count; ++r) {
-            const site<F> s{{work.weights.row(r) + c, n}, some_importance({importance + c, n}), 0, baseline.out.outer(first + r, c)};
-            encoded_block(r, c / block).params = baseline.fit.template block<F>(s);
-            outer_scale[r] = F::outer_scale(s.outer);
-        }
-    }
-    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
-    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
-        encoded<F>& e = encoded_block(r, c / block);
-        const std::size_t i = j - c;
-        if (i % F::group == 0) map = F::at(e.params, i / F::group);
-        if (i % F::vec == 0) {
-            const std::size_t lanes = smaller_size(F::vec, cols() - j);
-            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
-        }
-        const float q = decoded[i % F::vec];
-        work.errors(r, j) = q;
-        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
-    }
-    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
-    void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
-        if (from >= to) return;
-        const matrix_view<const float> U = factor.square();
-        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
-                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
-    }
-
-    [[nodiscard]] bool storable(std::size_t r) const noexcept {
-        bool ok = true;
-        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && all_finite<F>(encoded_block(r, b).params, weights_in(b));
-        return ok;
-    }
-    void store(std::size_t r) const noexcept {
-        for (std::size_t b = 0; b * block < cols(); ++b) {
-            const encoded<F>& e = encoded_block(r, b);
-            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
-        }
-    }
-};
-
-template <block_format F, class Fit, weight_source T>
-result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
-    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
-    auto out = qmatrix<F>::make(W.rows, W.cols);
-    if (!out) return out.error();
-    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
-    const auto kernels = open_rows(how);
-    if (!kernels) return kernels.error();
-    gptq_result<F> done;
-    done.weights = std::move(*out);
-    done.report.factor = factor.report();
-    if (W.rows == 0) return done;
-
-    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
-    workspace space;
-    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
-    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
-    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
-    float* const floats = space.take<float>(memory.floats());
-    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
-    for (std::size_t j = 0; j < W.cols; ++j) {
-        weigh[j] = factor.diagonal(j);
-        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
-    }
-    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
-    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
-    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
-        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
-        return strip.run(losses + first, losses + W.rows + first);
-    });
-    if (!ran) return ran.error();
-    for (std::size_t r = 0; r < W.rows; ++r) {
-        done.report.loss += losses[r];
-        done.report.loss_rtn += losses[W.rows + r];
-        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
-    }
-    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
-    return done;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
-template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
-    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
-}
-
-/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
-///
-/// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
-/// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
-/// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
-/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
-/// exact   the same bytes for any number of threads and on every instruction set
-/// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
-    return detail::gptq_with<F>(W, factor, fit, options, how);
-}
-/// The same with a ready-made fit, options.fit.
-template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
-}
-/// The same from f16 or bf16.
-template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
-}
-/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
-template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
-    auto copy = h.copy();
-    if (!copy) return copy.error();
-    const auto factor = factorize(std::move(*copy), {options.damping, options.strict}, how);
-    if (!factor) return factor.error();
-    return gptq<F>(W, *factor, options, how);
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// qgemm: activations times a quantized matrix.
-// Every room that this compiler can build, and the choice between them, once per call.
-// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
 // How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
 // What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to write.
 
@@ -5297,11 +8519,1803 @@ template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
 
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
-_Pragma("GCC optimize(\"O3\")")  // g++ -O2 leaves most loops scalar
+QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// 4 blocks at once, one in each lane.
+struct portable_lanes {
+    using lanes = portable_lanes;
+    static constexpr std::size_t width = 4;
+    static constexpr bool looks_up_fast = false;
+// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
+// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
+// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
+// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; gather_blocks(from[lane], n, out), where out[i] gets
+// from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets from[i * width + lane]; and widen_16<T>(bytes, out).
+
+#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Winvalid-constexpr"
+#endif
+using floats = float __attribute__((vector_size(4 * width)));
+using ints = std::int32_t __attribute__((vector_size(4 * width)));
+using mask = ints;  // 0 or -1
+
+QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
+QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
+/// a * b, rounded once: never fused into a following addition.
+QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
+    floats p = a * b;
+#if defined(__clang__)
+    if (!std::is_constant_evaluated()) barrier(p);
+#endif
+    return p;
+}
+QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
+QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
+QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
+QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
+QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
+QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
+QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
+QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
+QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
+QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
+/// Codes as bytes, one for each lane.
+QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    const small c = __builtin_convertvector(v, small);
+    std::memcpy(p, &c, width);
+}
+QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    small c;
+    std::memcpy(&c, p, width);
+    return __builtin_convertvector(c, ints);
+}
+
+// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+
+/// The map of a group in each lane.
+struct lane_map {
+    floats s, z;
+};
+QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
+    return smaller(splat(high), larger(splat(low), x));
+}
+/// See numeric/exact.hpp: the same functions of one float.
+QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
+QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
+    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
+}
+QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
+    const mask m = magnitude(s) >= 0x1p-126f;
+    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
+}
+// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a NaN, the first.
+
+QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
+QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
+
+    QLIB_INLINE static void barrier(floats& x) noexcept {
+#if defined(__x86_64__)
+        asm("" : "+x"(x));
+#else
+        asm("" : "+m"(x));
+#endif
+    }
+    QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+    QLIB_INLINE static floats square_root(floats x) noexcept {
+        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
+    }
+    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        const auto at = [&](std::size_t l) QLIB_INLINE_LAMBDA { return table[static_cast<std::size_t>(i[l] & 15)]; };
+        return floats{at(0), at(1), at(2), at(3)};
+    }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
+        for (std::size_t i = 0; i < 16; ++i) out[i] = load_little_endian<T>(from + i * sizeof(T)).value();
+    }
+    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
+        for (std::size_t i = 0; i < n; ++i) out[i] = floats{from[0][i], from[1][i], from[2][i], from[3][i]};
+    }
+    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
+        for (std::size_t l = 0; l < width; ++l)
+            for (std::size_t i = 0; i < n; ++i) to[l][i] = static_cast<std::byte>(from[i * width + l]);
+    }
+// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
+
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
+/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
+    if constexpr (bottom == top) return larger(-low, high) / top;
+    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
+    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
+    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
+}
+
+/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
+/// No overflow for any finite range: both ends are divided before they are subtracted.
+template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
+    const floats zero = splat(0.0f);
+    if constexpr (Map == form::scaled) {
+        return {scale_of_range<Grid, SignedScale>(low, high), zero};
+    } else if constexpr (Map == form::shifted) {
+        low = smaller(low, zero);
+        const floats s = larger(high, zero) / steps - low / steps;
+        const mask usable = magnitude(s) >= 0x1p-126f;
+        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
+    } else {
+        if constexpr (!SignedOffset) low = smaller(low, zero);
+        high = larger(high, low);
+        const floats s = high / steps - low / steps;
+        return {s, low - times(s, splat(bottom))};
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// F's maps of group g as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
+    lane_map m{splat(0.0f), splat(0.0f)};
+    for (std::size_t l = 0; l < width; ++l) {
+        const affine a = F::at(params[l], g);
+        set_lane(m.s, l, a.s);
+        set_lane(m.z, l, a.z);
+    }
+    return m;
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    for (std::size_t l = 0; l < width; ++l) {
+        std::array<affine, F::groups> wish{};
+        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+        params[l] = F::project(wish, outer[l]);
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        floats low = x[first], high = x[first];
+        for (std::size_t i = first + 1; i < end; ++i) {
+            low = smaller(low, x[i]);
+            high = larger(high, x[i]);
+        }
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
+template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = map_of<F>(out.params, g);
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = group_end<F>(s.n, g);
+        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
+/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
+/// cost up to 0.3 dB.
+QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
+/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance != nullptr) {
+        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
+        return;
+    }
+    for (std::size_t first = 0; first < s.n; first += 32) {
+        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
+        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
+        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
+    }
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+template <class F>
+static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    floats super = best.super, super_min = best.super_min;
+    for (int k = 0; k < steps.sweeps; ++k) {
+        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+        super = stored_super<T>(super, unit, inverse_unit);
+        super_min = stored_super<T>(super_min, unit, inverse_unit);
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_opened<F>(s, params);
+        if (s.importance == nullptr) return;
+        const floats heaviest = largest_of(s.importance, s.n);
+        if (!any(no(heaviest > 0.0f))) return;
+        lane_sites<lanes, F> bare = s;
+        bare.importance = nullptr;
+        typename F::params other[width]{};
+        search_opened<F>(bare, other);
+        for (std::size_t k = 0; k < width; ++k)
+            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
+    const word every = static_cast<word>(0x0101010101010101u) * mask;
+    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+        word a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> shift & every) << place;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+}
+
+template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
+    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < places; ++i)
+            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
+    }
+}
+template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
+}
+
+/// Whether F's codes are packed here; others go through F::store, block by block.
+template <class F> static constexpr bool packs = [] {
+    if constexpr (!has_bit_layout<F>) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
+}();
+template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
+
+/// The codes of whole blocks to packed_size<F> bytes each.
+template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
+    std::memset(out, 0, packed_size<F> * width);
+    if constexpr (requires { bits::list; }) {
+        pack_planes(static_cast<bits*>(nullptr), code, n, out);
+    } else if constexpr (std::same_as<bits, sequential>) {
+        for (std::size_t e = 0; e < n; ++e) {
+            const std::size_t at = e * b / 8, place = e * b % 8;
+            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
+            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
+        }
+    } else {
+        for (std::size_t first = 0; first < n; first += 5)
+            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
+                for (std::size_t l = 0; l < width; ++l) {
+                    std::uint8_t& v = out[first / 5 * width + l];
+                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
+                }
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
+}();
+
+/// Some blocks of a matrix, whole ones.
+template <class F> struct batch {
+    std::size_t count = 0;
+    std::size_t row[width] = {}, block[width] = {};
+    float row_mean_square[width] = {};
+};
+
+/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
+template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l, wide += n) {
+        from[l] = wide;
+        if constexpr (std::same_as<T, float>) {
+            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
+            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
+        } else {
+            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
+            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
+            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
+        }
+    }
+    gather_blocks(from, n, out);
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes<F>(e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
+template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    gather<F>(b, encoder.W, wide, x);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
+    if (any(most >= 0x7F800000)) return false;
+    const bool weighted = encoder.importance.data != nullptr;
+    if (weighted) gather<F>(b, encoder.importance, wide, w);
+
+    typename F::outer outer[width];
+    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<lanes, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        encoder.fit.template whole_blocks<lanes, F>(s, e);
+    } else {
+        encoder.fit.template blocks<lanes, F>(s, e.params);
+        choose_codes<F>(s, e);
+    }
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], n)) return false;
+    scatter<F>(b, encoder.out, e);
+    return true;
+}
+
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
+template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        return encode_rows_singly<F>(encoder, first, count);
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
+        batch<F> b;
+        const auto flush = [&]() -> status {
+            if (b.count == 0) return {};
+            const std::size_t used = b.count;
+            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
+                b.row[l] = b.row[used - 1];
+                b.block[l] = b.block[used - 1];
+                b.row_mean_square[l] = b.row_mean_square[used - 1];
+            }
+            b.count = 0;
+            if (encode_batch<F>(encoder, b)) return {};
+            for (std::size_t l = 0; l < used; ++l)
+                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
+            return {};
+        };
+        for (std::size_t r = first; r < first + count; ++r) {
+            const float mean_square = encoder.row_mean_square(r);
+            for (std::size_t i = 0; i < whole; ++i) {
+                b.row[b.count] = r;
+                b.block[b.count] = i;
+                b.row_mean_square[b.count] = mean_square;
+                if (++b.count == width)
+                    if (const status s = flush(); !s) return s;
+            }
+            if (whole * n == cols) continue;
+            if (const status s = flush(); !s) return s;  // errors come in order
+            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
+        }
+        return flush();
+    }
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+};
+
 struct portable {
+    using lanes = portable_lanes;
     static constexpr isa id = isa::portable;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};  // columns of Y in one tile, the widest first
@@ -5328,6 +10342,9 @@ struct portable {
         float v[16];
         for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
         return load(v);
+    }
+    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
+        for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
     }
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
@@ -5890,13 +10907,1874 @@ template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 
 QLIB_ROOM(QLIB_AVX512_FEATURES)
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// 16 numbers of a small type, at any address.
+template <class T> QLIB_INLINE inline __m512 avx512_widen(const std::byte* p) noexcept {
+    if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
+    else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+
+/// 16 rows of 16 four-byte words to 16 columns.
+QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
+    __m512i b[16];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < 16; r += 2) {
+        b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
+        b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < 16; r += 4) {  // a[4i + j]: column 4q + j of rows 4i.. in lane q
+        a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
+        a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
+        a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
+        a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
+    }
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < 4; ++j) {
+        const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44), q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
+        const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE), v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
+        _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(p, q, 0x88));
+        _mm512_storeu_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(p, q, 0xDD));
+        _mm512_storeu_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(u, v, 0x88));
+        _mm512_storeu_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(u, v, 0xDD));
+    }
+}
+
+/// 16 blocks at once, one in each lane.
+struct avx512_lanes {
+    using lanes = avx512_lanes;
+    static constexpr std::size_t width = 16;
+    static constexpr bool looks_up_fast = true;
+// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
+// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
+// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
+// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; gather_blocks(from[lane], n, out), where out[i] gets
+// from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets from[i * width + lane]; and widen_16<T>(bytes, out).
+
+#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Winvalid-constexpr"
+#endif
+using floats = float __attribute__((vector_size(4 * width)));
+using ints = std::int32_t __attribute__((vector_size(4 * width)));
+using mask = ints;  // 0 or -1
+
+QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
+QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
+/// a * b, rounded once: never fused into a following addition.
+QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
+    floats p = a * b;
+#if defined(__clang__)
+    if (!std::is_constant_evaluated()) barrier(p);
+#endif
+    return p;
+}
+QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
+QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
+QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
+QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
+QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
+QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
+QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
+QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
+QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
+QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
+/// Codes as bytes, one for each lane.
+QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    const small c = __builtin_convertvector(v, small);
+    std::memcpy(p, &c, width);
+}
+QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    small c;
+    std::memcpy(&c, p, width);
+    return __builtin_convertvector(c, ints);
+}
+
+// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+
+/// The map of a group in each lane.
+struct lane_map {
+    floats s, z;
+};
+QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
+    return smaller(splat(high), larger(splat(low), x));
+}
+/// See numeric/exact.hpp: the same functions of one float.
+QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
+QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
+    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
+}
+QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
+    const mask m = magnitude(s) >= 0x1p-126f;
+    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
+}
+
+    // g++ 12 makes a comparison and a blend of the plain text.
+    QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_min_ps(b, a)); }
+    QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a)); }
+    QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
+    QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
+
+    QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
+    QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
+    QLIB_INLINE static floats square_root(floats x) noexcept { return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x); }
+    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(i), _mm512_loadu_ps(table.data()));
+    }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept { _mm512_storeu_ps(out, avx512_widen<T>(from)); }
+
+    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
+        const std::size_t whole = n / 16 * 16;
+        for (std::size_t i = 0; i < whole; i += 16) {
+            __m512i rows[16];
+#pragma GCC unroll 16
+            for (std::size_t l = 0; l < 16; ++l) rows[l] = _mm512_loadu_si512(from[l] + i);
+            avx512_transpose(rows, reinterpret_cast<std::byte*>(out + i));
+        }
+        for (std::size_t l = 0; l < 16; ++l)
+            for (std::size_t i = whole; i < n; ++i) set_lane(out[i], l, from[l][i]);
+    }
+    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
+        const std::size_t whole = n / 16 * 16;
+        for (std::size_t i = 0; i < whole; i += 16) {
+            __m512i rows[4];  // of four lanes each
+            transpose_bytes(from + 16 * i, rows);
+#pragma GCC unroll 4
+            for (std::size_t q = 0; q < 4; ++q) {
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q] + i), _mm512_extracti32x4_epi32(rows[q], 0));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 1] + i), _mm512_extracti32x4_epi32(rows[q], 1));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 2] + i), _mm512_extracti32x4_epi32(rows[q], 2));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 3] + i), _mm512_extracti32x4_epi32(rows[q], 3));
+            }
+        }
+        for (std::size_t l = 0; l < 16; ++l)
+            for (std::size_t i = whole; i < n; ++i) to[l][i] = static_cast<std::byte>(from[16 * i + l]);
+    }
+
+private:
+    /// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
+    QLIB_INLINE static void transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
+        // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
+        const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        __m512i quad[4];
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < 4; ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
+            quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
+            quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
+        }
+        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]), ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
+        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]), cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
+        const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
+        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high), column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
+        // part c of column_j is column 4c + j
+        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44), q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
+        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44), s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
+        out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
+        out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
+        out[2] = _mm512_shuffle_i32x4(q, s, 0x88);
+        out[3] = _mm512_shuffle_i32x4(q, s, 0xDD);
+    }
+
+public:
+// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
+
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
+/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
+    if constexpr (bottom == top) return larger(-low, high) / top;
+    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
+    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
+    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
+}
+
+/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
+/// No overflow for any finite range: both ends are divided before they are subtracted.
+template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
+    const floats zero = splat(0.0f);
+    if constexpr (Map == form::scaled) {
+        return {scale_of_range<Grid, SignedScale>(low, high), zero};
+    } else if constexpr (Map == form::shifted) {
+        low = smaller(low, zero);
+        const floats s = larger(high, zero) / steps - low / steps;
+        const mask usable = magnitude(s) >= 0x1p-126f;
+        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
+    } else {
+        if constexpr (!SignedOffset) low = smaller(low, zero);
+        high = larger(high, low);
+        const floats s = high / steps - low / steps;
+        return {s, low - times(s, splat(bottom))};
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// F's maps of group g as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
+    lane_map m{splat(0.0f), splat(0.0f)};
+    for (std::size_t l = 0; l < width; ++l) {
+        const affine a = F::at(params[l], g);
+        set_lane(m.s, l, a.s);
+        set_lane(m.z, l, a.z);
+    }
+    return m;
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    for (std::size_t l = 0; l < width; ++l) {
+        std::array<affine, F::groups> wish{};
+        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+        params[l] = F::project(wish, outer[l]);
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        floats low = x[first], high = x[first];
+        for (std::size_t i = first + 1; i < end; ++i) {
+            low = smaller(low, x[i]);
+            high = larger(high, x[i]);
+        }
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
+template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = map_of<F>(out.params, g);
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = group_end<F>(s.n, g);
+        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
+/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
+/// cost up to 0.3 dB.
+QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
+/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance != nullptr) {
+        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
+        return;
+    }
+    for (std::size_t first = 0; first < s.n; first += 32) {
+        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
+        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
+        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
+    }
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+template <class F>
+static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    floats super = best.super, super_min = best.super_min;
+    for (int k = 0; k < steps.sweeps; ++k) {
+        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+        super = stored_super<T>(super, unit, inverse_unit);
+        super_min = stored_super<T>(super_min, unit, inverse_unit);
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_opened<F>(s, params);
+        if (s.importance == nullptr) return;
+        const floats heaviest = largest_of(s.importance, s.n);
+        if (!any(no(heaviest > 0.0f))) return;
+        lane_sites<lanes, F> bare = s;
+        bare.importance = nullptr;
+        typename F::params other[width]{};
+        search_opened<F>(bare, other);
+        for (std::size_t k = 0; k < width; ++k)
+            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
+    const word every = static_cast<word>(0x0101010101010101u) * mask;
+    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+        word a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> shift & every) << place;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+}
+
+template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
+    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < places; ++i)
+            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
+    }
+}
+template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
+}
+
+/// Whether F's codes are packed here; others go through F::store, block by block.
+template <class F> static constexpr bool packs = [] {
+    if constexpr (!has_bit_layout<F>) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
+}();
+template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
+
+/// The codes of whole blocks to packed_size<F> bytes each.
+template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
+    std::memset(out, 0, packed_size<F> * width);
+    if constexpr (requires { bits::list; }) {
+        pack_planes(static_cast<bits*>(nullptr), code, n, out);
+    } else if constexpr (std::same_as<bits, sequential>) {
+        for (std::size_t e = 0; e < n; ++e) {
+            const std::size_t at = e * b / 8, place = e * b % 8;
+            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
+            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
+        }
+    } else {
+        for (std::size_t first = 0; first < n; first += 5)
+            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
+                for (std::size_t l = 0; l < width; ++l) {
+                    std::uint8_t& v = out[first / 5 * width + l];
+                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
+                }
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
+}();
+
+/// Some blocks of a matrix, whole ones.
+template <class F> struct batch {
+    std::size_t count = 0;
+    std::size_t row[width] = {}, block[width] = {};
+    float row_mean_square[width] = {};
+};
+
+/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
+template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l, wide += n) {
+        from[l] = wide;
+        if constexpr (std::same_as<T, float>) {
+            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
+            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
+        } else {
+            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
+            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
+            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
+        }
+    }
+    gather_blocks(from, n, out);
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes<F>(e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
+template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    gather<F>(b, encoder.W, wide, x);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
+    if (any(most >= 0x7F800000)) return false;
+    const bool weighted = encoder.importance.data != nullptr;
+    if (weighted) gather<F>(b, encoder.importance, wide, w);
+
+    typename F::outer outer[width];
+    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<lanes, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        encoder.fit.template whole_blocks<lanes, F>(s, e);
+    } else {
+        encoder.fit.template blocks<lanes, F>(s, e.params);
+        choose_codes<F>(s, e);
+    }
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], n)) return false;
+    scatter<F>(b, encoder.out, e);
+    return true;
+}
+
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
+template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        return encode_rows_singly<F>(encoder, first, count);
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
+        batch<F> b;
+        const auto flush = [&]() -> status {
+            if (b.count == 0) return {};
+            const std::size_t used = b.count;
+            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
+                b.row[l] = b.row[used - 1];
+                b.block[l] = b.block[used - 1];
+                b.row_mean_square[l] = b.row_mean_square[used - 1];
+            }
+            b.count = 0;
+            if (encode_batch<F>(encoder, b)) return {};
+            for (std::size_t l = 0; l < used; ++l)
+                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
+            return {};
+        };
+        for (std::size_t r = first; r < first + count; ++r) {
+            const float mean_square = encoder.row_mean_square(r);
+            for (std::size_t i = 0; i < whole; ++i) {
+                b.row[b.count] = r;
+                b.block[b.count] = i;
+                b.row_mean_square[b.count] = mean_square;
+                if (++b.count == width)
+                    if (const status s = flush(); !s) return s;
+            }
+            if (whole * n == cols) continue;
+            if (const status s = flush(); !s) return s;  // errors come in order
+            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
+        }
+        return flush();
+    }
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+};
+
 struct avx512 {
     static constexpr isa id = isa::avx512;
+    using lanes = avx512_lanes;
     static constexpr dot_instruction dot_form = dot_in_int32;
     /// Columns of Y in one tile, the widest first. 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
@@ -5911,11 +12789,20 @@ struct avx512 {
     QLIB_INLINE static floats splat(float x) noexcept { return _mm512_set1_ps(x); }
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
-    /// 16 numbers of a small type, at any address.
-    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
-        if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
-        else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-        else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
+    /// n floats to numbers of a small type, each rounded to nearest even; the NaN 7FC00000 to theirs.
+    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
+        for (std::size_t i = 0; i < n; i += 16) {
+            const floats v = load(x + i, smaller_size(n - i, 16));
+            __m256i half;
+            if constexpr (std::same_as<T, f16>) {
+                half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
+            } else {
+                const __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+                half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7FFF)), 16));
+            }
+            _mm256_mask_storeu_epi16(out + i, first(smaller_size(n - i, 16)), half);
+        }
     }
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
@@ -5975,30 +12862,10 @@ struct avx512 {
 
     /// 16 rows of 16 four-byte words, `stride` bytes apart, to 16 columns.
     QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
-        __m512i a[16], b[16];
+        __m512i a[16];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < 16; ++r) a[r] = _mm512_loadu_si512(rows + r * stride);
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < 16; r += 2) {
-            b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
-            b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
-        }
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < 16; r += 4) {  // a[4i + j]: column 4q + j of rows 4i.. in lane q
-            a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
-            a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
-            a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
-            a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
-        }
-#pragma GCC unroll 4
-        for (std::size_t j = 0; j < 4; ++j) {
-            const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44), q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
-            const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE), v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
-            _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(p, q, 0x88));
-            _mm512_storeu_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(p, q, 0xDD));
-            _mm512_storeu_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(u, v, 0x88));
-            _mm512_storeu_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(u, v, 0xDD));
-        }
+        avx512_transpose(a, out);
     }
 
     /// The bits of the largest magnitude: 0x7F800000 or more when one is not finite.
@@ -6459,6 +13326,693 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
+// The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
+
+namespace qlib::inline v0::detail {
+
+/// What the tasks of a loop share.
+class loop_state {
+public:
+    /// Whether task i is still worth running: not after a cancellation, nor beyond the lowest error.
+    [[nodiscard]] QLIB_INLINE bool wants(std::size_t i) const noexcept {
+        return !__atomic_load_n(&cancelled_, __ATOMIC_RELAXED) && i < __atomic_load_n(&first_, __ATOMIC_RELAXED);
+    }
+    /// Keeps the error of the lowest task, so that what is reported does not depend on threads.
+    QLIB_INLINE void fail(std::size_t i, const error& e) noexcept {
+        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
+        if (i < first_) {
+            __atomic_store_n(&first_, i, __ATOMIC_RELAXED);
+            error_ = e;
+        }
+        __atomic_clear(&busy_, __ATOMIC_RELEASE);
+    }
+    /// Counts a finished task and tells the caller, unless another worker is just telling.
+    QLIB_INLINE void done(const progress_ref& progress, std::size_t total) {
+        const std::size_t count = __atomic_add_fetch(&done_, 1, __ATOMIC_RELAXED);
+        if (!progress || __atomic_test_and_set(&telling_, __ATOMIC_ACQUIRE)) return;
+        if (!progress(count, total)) __atomic_store_n(&cancelled_, true, __ATOMIC_RELAXED);
+        __atomic_clear(&telling_, __ATOMIC_RELEASE);
+    }
+    [[nodiscard]] QLIB_INLINE status result() const noexcept {
+        if (first_ != none) return error_;
+        if (cancelled_) return error{errc::cancelled, "cancelled after {0} parts of the work", "call.progress", {done_}};
+        return {};
+    }
+
+private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+    bool busy_ = false, telling_ = false, cancelled_ = false;
+    std::size_t first_ = none, done_ = 0;
+    error error_{};
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Runs body(i, worker) -> status for all i < count on the call's executor. The error of the lowest i wins.
+template <class Body> status for_each_task(const call& how, std::size_t count, const Body& body) {
+    loop_state state;
+    how.run.run(count, [&](std::size_t i, std::size_t worker) {
+        if (!state.wants(i)) return;
+        if (const status s = body(i, worker); !s) state.fail(i, s.error());
+        state.done(how.progress, count);
+    });
+    return state.result();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
+template <block_format F, class Visit>
+status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
+    constexpr std::size_t block = block_size<F>;
+    const tiling<F> tiles(rows, cols);
+    if constexpr (F::tile.flat) {
+        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * tiles.cols, rows * cols);
+        for (std::size_t e = t * tiles.cols; e < end; e += block)
+            if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
+    } else {
+        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
+        const std::size_t r1 = smaller_size(r0 + tiles.rows, rows), c1 = smaller_size(c0 + tiles.cols, cols);
+        for (std::size_t r = r0; r < r1; ++r)
+            for (std::size_t c = c0; c < c1; c += block)
+                if (const status s = visit(r, c, smaller_size(block, c1 - c)); !s) return s;
+    }
+    return {};
+}
+
+/// The range of n floats, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+inline bool widen_range(const float* x, std::size_t n, float& low, float& high) noexcept {
+    float least[16], most[16];
+    std::uint32_t largest[16] = {};
+    for (std::size_t l = 0; l < 16; ++l) { least[l] = low; most[l] = high; }
+    const std::size_t whole = n / 16 * 16;
+    for (std::size_t i = 0; i < whole; i += 16) {
+        for (std::size_t l = 0; l < 16; ++l) {  // compilers turn loops of 16 into vectors
+            const float v = x[i + l];
+            const std::uint32_t a = bits_of(v) & 0x7FFFFFFFu;
+            least[l] = smaller(least[l], v);
+            most[l] = larger(most[l], v);
+            largest[l] = a > largest[l] ? a : largest[l];
+        }
+    }
+    bool finite = true;
+    for (std::size_t l = 0; l < 16; ++l) {
+        low = smaller(low, least[l]);
+        high = larger(high, most[l]);
+        finite = finite && largest[l] < 0x7F800000u;
+    }
+    for (std::size_t i = whole; i < n; ++i) {
+        low = smaller(low, x[i]);
+        high = larger(high, x[i]);
+        finite = finite && is_finite(x[i]);
+    }
+    return finite;
+}
+
+/// The statistics of a tile of clean floats that lie as the tile wants them. False: look at it block by block.
+template <block_format F, class Fit, class T>
+bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [[maybe_unused]] std::size_t t, [[maybe_unused]] std::span<float> per_block,
+                     [[maybe_unused]] tile_stats& stats) noexcept {
+    if constexpr (!std::same_as<T, float>) {
+        return false;
+    } else if constexpr (F::tile.flat) {
+        const auto& W = encoder.W;
+        if (W.stride != W.cols) return false;
+        const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
+        std::size_t count = 0;
+        for (std::size_t e = begin; e < end; e += block_size<F>) {
+            float low = 0, high = 0;
+            if (!widen_range(W.data + e, smaller_size(block_size<F>, end - e), low, high)) return false;
+            stats.low = smaller(stats.low, low);
+            stats.high = larger(stats.high, high);
+            per_block[count++] = larger(-low, high);
+        }
+        stats.block_abs_max = per_block.first(count);
+        return true;
+    } else {
+        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
+        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
+        const std::size_t r1 = smaller_size(r0 + tiles.rows, encoder.W.rows), c1 = smaller_size(c0 + tiles.cols, encoder.W.cols);
+        float low = 0, high = 0;
+        for (std::size_t r = r0; r < r1; ++r)
+            if (!widen_range(encoder.W.row(r) + c0, c1 - c0, low, high)) return false;
+        stats.low = low;
+        stats.high = high;
+        return true;
+    }
+}
+
+/// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
+template <block_format F, class Fit, class T>
+status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
+    if (fast_statistics(encoder, t, per_block, stats)) return {};
+    stats = {};
+    std::size_t count = 0;
+    const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+        float weights[block_size<F>], importances[block_size<F>];
+        site<F> block{};
+        if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
+        float low = 0, high = 0;
+        (void)widen_range(weights, n, low, high);
+        stats.low = smaller(stats.low, low);
+        stats.high = larger(stats.high, high);
+        if (count < per_block.size()) per_block[count++] = larger(-low, high);
+        return {};
+    });
+    stats.block_abs_max = per_block.first(count);
+    return s;
+}
+
+/// Weighted squared error of a tile under an outer value that is its whole map.
+template <block_format F, class Fit, class T>
+float tile_error(const block_encoder<F, Fit, T>& encoder, std::size_t t, const typename F::outer& o) noexcept {
+    double sum = 0;
+    const auto params = F::project({}, o);
+    const float outer_scale = F::outer_scale(o);
+    (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+        float weights[block_size<F>], importances[block_size<F>];
+        site<F> s{};
+        if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
+        const affine a = F::at(params, 0);
+        const to_levels<F> units(a, outer_scale);
+        for (std::size_t i = 0; i < n; i += F::vec) {
+            const std::size_t lanes = smaller_size(n - i, F::vec);
+            float decoded[F::vec];
+            choose_code<F>(a, outer_scale, units, weights + i, s.importance.empty() ? nullptr : importances + i, lanes, decoded);
+            for (std::size_t j = 0; j < lanes; ++j) {
+                const double e = static_cast<double>(weights[i + j]) - static_cast<double>(decoded[j]);
+                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : importances[i + j]);
+            }
+        }
+        return {};
+    });
+    return static_cast<float>(sum);
+}
+
+/// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
+template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
+    if constexpr (has_outer<F>) {
+        constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
+        const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
+        how.progress = {};  // the caller counts the work that follows
+        double total = 0;
+        std::size_t blocks = 0;
+        if constexpr (F::tile.flat) {  // the mean over the tensor comes first, in storage order
+            for (std::size_t t = 0; t < tiles; ++t) {
+                std::array<float, blocks_per_tile> per_block{};
+                tile_stats stats;
+                if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+                for (const float m : stats.block_abs_max) total += static_cast<double>(m);
+                blocks += stats.block_abs_max.size();
+            }
+        }
+        return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
+            std::array<float, blocks_per_tile> per_block{};
+            tile_stats stats;
+            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+            stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
+            const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
+            const auto value = [&] {
+                if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
+                else return F::fit_outer(stats);
+            }();
+            if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
+            encoder.out.set_outer(t, value);
+            return {};
+        });
+    } else {
+        (void)encoder;
+        (void)how;
+        return {};
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// qmatrix<F>: a quantized matrix that owns its bytes.
+
+namespace qlib::inline v0 {
+
+/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor plane.
+template <block_format F> class qmatrix {
+public:
+    QLIB_INLINE qmatrix() noexcept = default;
+    QLIB_INLINE qmatrix(qmatrix&&) noexcept = default;
+    QLIB_INLINE qmatrix& operator=(qmatrix&&) noexcept = default;
+    /// Zeroed bytes for rows x cols weights. error: shape, ragged, memory.
+    [[nodiscard]] QLIB_TAGGED static result<qmatrix> make(std::size_t rows, std::size_t cols) noexcept {
+        if (const status s = detail::check_shape<F>(rows, cols, "qmatrix"); !s) return s.error();
+        qmatrix m;
+        const std::size_t size = wire_size<F>(rows, cols);
+        if (!m.bytes_.allocate(size)) return detail::out_of_memory(size);
+        if (size != 0) std::memset(m.bytes_.data(), 0, size);
+        auto span = qspan<F>::over({m.bytes_.data(), size}, rows, cols);
+        if (!span) return span.error();
+        m.span_ = *span;
+        return m;
+    }
+
+    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {bytes_.data(), bytes_.size()}; }
+    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return span_.rows(); }
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return span_.cols(); }
+    [[nodiscard]] QLIB_INLINE qview<F> view() const noexcept { return span_; }
+    [[nodiscard]] QLIB_INLINE qspan<F> span() noexcept { return span_; }
+    [[nodiscard]] QLIB_INLINE operator qview<F>() const noexcept { return span_; }
+    /// `count` rows from row `first` on. error: shape, unsliceable.
+    [[nodiscard]] QLIB_INLINE result<qview<F>> row_range(std::size_t first, std::size_t count) const noexcept { return view().row_range(first, count); }
+
+private:
+    detail::buffer<std::byte> bytes_;
+    qspan<F> span_;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0 {
+
+/// How weights become codes.
+struct quantize_options {
+    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
+    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
+    non_finite on_non_finite = non_finite::error;
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
+    if (!importance.empty() && importance.size() != cols)
+        return error{errc::importance, "{0} importances for {1} columns", "importance", {importance.size(), cols}};
+    for (std::size_t j = 0; j < importance.size(); ++j)
+        if (!is_finite(importance[j]) || importance[j] < 0)
+            return error{errc::importance, "the importance of column {0} is negative or not finite", "importance", {j}};
+    return {};
+}
+
+/// Rows to one task: enough tasks that threads end together, whatever their speed.
+inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
+
+template <block_format F, class Fit, weight_source T>
+status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    if (W.rows != out.rows() || W.cols != out.cols())
+        return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
+    if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
+    if (const status s = check_importance(options.importance, W.cols); !s) return s;
+    if (const status s = check_room(how.room); !s) return s;
+    if (W.rows == 0 || W.cols == 0) return {};
+    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
+    if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
+    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows, step = rows_per_task(rows, how.run.workers());
+    return with_room(how.room, [&](auto room) -> status {
+        using Room = decltype(room);
+        if (how.report != nullptr) {
+            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
+        }
+        return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
+            return Room::lanes::template encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step));
+        });
+    });
+}
+
+template <block_format F, class Fit, weight_source T>
+result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    auto q = qmatrix<F>::make(W.rows, W.cols);
+    if (!q) return q.error();
+    if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
+    return q;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// A fit object that can serve F: one of qlib's, or a user's own.
+template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
+    { fit.template block<F>(s) } -> std::same_as<typename F::params>;
+};
+
+/// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
+///
+/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
+/// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
+/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type), cancelled: `out`
+///         is unspecified
+/// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
+/// scratch none
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantize_with<F>(W, out, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
+}
+/// The same from f16 or bf16; each weight counts as the float it is.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
+}
+
+/// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(W, fit, options, how);
+}
+/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
+template <block_format F>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
+}
+
+/// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.
+/// error  a weight or scale that is not finite: not a constant expression; at run time the bytes are unspecified
+template <block_format F, class Fit = search_fit>
+[[nodiscard]] constexpr std::array<std::byte, block_bytes<F>> encode(const std::array<float, block_size<F>>& x, const Fit& fit = {},
+                                                                     const typename F::outer& outer = {}) noexcept {
+    const encoded<F> e = detail::encode_block<F>(site<F>{{x.data(), x.size()}, {}, 0, outer}, fit);
+    std::array<std::byte, block_bytes<F>> out{};
+    plane_pointers<F, std::byte> planes{};
+    std::size_t at = 0;
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+        planes[p] = out.data() + at;
+        at += F::planes[p];
+    }
+    F::store(e.params, e.code, planes);
+    return out;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Weights of params and codes: n of them, the first of a block.
+template <class F>
+constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o, std::size_t n, float* out) noexcept {
+    const float outer_scale = F::outer_scale(o);
+    for (std::size_t i = 0; i < n; i += F::vec) {
+        const affine a = F::at(p, i / F::group);
+        float l[F::vec];
+        F::level(code[i / F::vec], l);
+        for (std::size_t j = 0; j < F::vec && i + j < n; ++j) {
+            const float y = mapped<F::map>(a, l[j]);
+            out[i + j] = outer_multiplies<F> ? product(y, outer_scale) : y;
+        }
+    }
+}
+
+/// The n weights of block b of wire row r.
+template <block_format F> void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
+    std::array<typename F::code, codes<F>> code{};
+    const auto o = q.outer(r, b * block_size<F>);
+    const auto p = F::load(q.block(r, b), o, std::span(code).first(divide_up(n, F::vec)));
+    decode_codes<F>(p, code.data(), o, n, out);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+struct gptq_options {
+    float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
+    bool strict = false;                  ///< an error in place of the damping ladder; not looked at when a factor is given
+    qlib::fit fit = qlib::fit::search;    ///< how scales are chosen, on the current weights, each column weighed by 1 / U_jj^2
+    non_finite on_non_finite = non_finite::error;
+};
+
+/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
+struct gptq_report {
+    double loss = 0;               ///< of what was written
+    double loss_rtn = 0;           ///< of the baseline: the same format, fit and outer values, rounded to nearest, importance diag(H)
+    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
+    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
+};
+
+template <block_format F> struct gptq_result {
+    qmatrix<F> weights;
+    gptq_report report;
+
+    QLIB_INLINE gptq_result() noexcept = default;
+    QLIB_INLINE gptq_result(gptq_result&&) noexcept = default;
+    QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t gptq_strip_rows = 16;
+
+/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
+template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
+
+/// What one worker needs for a strip of rows.
+template <block_format F> struct gptq_workspace {
+    matrix_view<float> weights;   // (strip, cols): the current weights
+    matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
+    matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
+    float* losses;
+    encoded<F>* blocks;           // (strip, blocks of a row)
+};
+
+/// How the memory of a call is shared out: per matrix first, then per worker.
+template <block_format F> class gptq_memory {
+public:
+    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
+        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
+          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
+          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
+
+    [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t bytes() const noexcept {
+        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
+        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
+    }
+    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
+        float* const at = floats + i * floats_each_;
+        const std::size_t strip = gptq_strip_rows * stride_;
+        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
+                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
+    }
+
+private:
+    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
+};
+
+/// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
+template <block_format F, class Fit, weight_source T> struct gptq_strip {
+    static constexpr std::size_t block = block_size<F>;
+
+    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
+    const hessian_factor& factor;
+    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
+    row_kernels kernels;
+    isa room;
+    gptq_workspace<F> work;
+    std::size_t first, count;                  // rows of the matrix
+
+    /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
+    status run(double* loss, double* loss_rtn) const noexcept {
+        const status rounded = with_room(room, [&](auto r) { return decltype(r)::lanes::template encode_rows<F>(baseline, first, count); });
+        if (!rounded) return rounded;
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
+        losses_of_decoded(loss_rtn);
+        load_original();
+        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
+        losses_of_decoded(loss);
+        for (std::size_t r = 0; r < count; ++r) {
+            if (loss[r] < loss_rtn[r] && storable(r)) store(r);
+            else loss[r] = loss_rtn[r];
+        }
+        return {};
+    }
+
+private:
+    [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
+    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
+    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
+
+    /// The strip as it was given; the baseline has seen that it is clean.
+    void load_original() const noexcept {
+        for (std::size_t r = 0; r < count; ++r) {
+            std::size_t bad = 0;
+            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
+            (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
+        }
+    }
+    void losses_of_decoded(double* loss) const noexcept {
+        load_original();
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
+        quadratic_losses(factor, work.errors, loss, work.losses, room);
+    }
+
+    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
+    void column_block(std::size_t c0, std::size_t c1) const noexcept {
+        for (std::size_t c = c0; c < c1; c += block) {
+            affine map[gptq_strip_rows];
+            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
+            fit_blocks(c, outer_scale);
+            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
+                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
+                spread(j - c0, 1, j, j + 1, c1);
+            }
+        }
+        spread(0, c1 - c0, c0, c1, cols());
+    }
+    /// Scales are fitted once per block, on what the feedback has made of its weights.
+    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
+        const std::size_t n = weights_in(c / block);
+        for (std::size_t r = 0; r < count; ++r) {
+            const site<F> s{{work.weights.row(r) + c, n}, some_importance({importance + c, n}), 0, baseline.out.outer(first + r, c)};
+            encoded_block(r, c / block).params = baseline.fit.template block<F>(s);
+            outer_scale[r] = F::outer_scale(s.outer);
+        }
+    }
+    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
+    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
+        encoded<F>& e = encoded_block(r, c / block);
+        const std::size_t i = j - c;
+        if (i % F::group == 0) map = F::at(e.params, i / F::group);
+        if (i % F::vec == 0) {
+            const std::size_t lanes = smaller_size(F::vec, cols() - j);
+            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
+        }
+        const float q = decoded[i % F::vec];
+        work.errors(r, j) = q;
+        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
+    }
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
+    void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
+        if (from >= to) return;
+        const matrix_view<const float> U = factor.square();
+        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
+                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
+    }
+
+    [[nodiscard]] bool storable(std::size_t r) const noexcept {
+        bool ok = true;
+        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && all_finite<F>(encoded_block(r, b).params, weights_in(b));
+        return ok;
+    }
+    void store(std::size_t r) const noexcept {
+        for (std::size_t b = 0; b * block < cols(); ++b) {
+            const encoded<F>& e = encoded_block(r, b);
+            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
+        }
+    }
+};
+
+template <block_format F, class Fit, weight_source T>
+result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    auto out = qmatrix<F>::make(W.rows, W.cols);
+    if (!out) return out.error();
+    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
+    const auto kernels = open_rows(how);
+    if (!kernels) return kernels.error();
+    gptq_result<F> done;
+    done.weights = std::move(*out);
+    done.report.factor = factor.report();
+    if (W.rows == 0) return done;
+
+    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
+    workspace space;
+    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
+    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
+    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
+    float* const floats = space.take<float>(memory.floats());
+    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
+    for (std::size_t j = 0; j < W.cols; ++j) {
+        weigh[j] = factor.diagonal(j);
+        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
+    }
+    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
+    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
+    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
+        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
+        return strip.run(losses + first, losses + W.rows + first);
+    });
+    if (!ran) return ran.error();
+    for (std::size_t r = 0; r < W.rows; ++r) {
+        done.report.loss += losses[r];
+        done.report.loss_rtn += losses[W.rows + r];
+        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
+    }
+    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
+    return done;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
+template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
+    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
+}
+
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
+///
+/// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
+/// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
+/// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
+/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
+/// exact   the same bytes for any number of threads and on every instruction set
+/// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+    return detail::gptq_with<F>(W, factor, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T>
+    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
+}
+/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
+    auto copy = h.copy();
+    if (!copy) return copy.error();
+    const auto factor = factorize(std::move(*copy), {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, options, how);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// qgemm: activations times a quantized matrix.
 
 namespace qlib::inline v0 {
 
@@ -6847,9 +14401,9 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 /// n floats to elements of T, each rounded once.
-template <weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
+template <class Room, weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
     if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
-    else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
+    else Room::narrow(x, n, out);
 }
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
@@ -6858,10 +14412,12 @@ void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t
     if constexpr (std::same_as<T, float>) {
         Room::template decode_blocks<F>(q, r, first, end, cols, out);
     } else {
-        float x[block_size<F>];
-        for (std::size_t b = first; b < end; ++b, out += block_size<F>) {
-            Room::template decode_blocks<F>(q, r, b, b + 1, cols, x);
-            put_floats(x, smaller_size(block_size<F>, cols - b * block_size<F>), out);
+        constexpr std::size_t piece = divide_up(1024, block_size<F>);  // as floats they stay in the fastest cache
+        float x[piece * block_size<F>];
+        for (std::size_t b = first; b < end; b += piece, out += piece * block_size<F>) {
+            const std::size_t last = smaller_size(b + piece, end);
+            Room::template decode_blocks<F>(q, r, b, last, cols, x);
+            put_floats<Room>(x, smaller_size(last * block_size<F>, cols) - b * block_size<F>, out);
         }
     }
 }
@@ -6875,7 +14431,7 @@ void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::
         Room::template decode_blocks<F>(q, 0, b, b + 1, total, x);
         for (std::size_t e = b * block_size<F>, end = smaller_size(total, e + block_size<F>), done = 0; e < end;) {
             const std::size_t n = smaller_size(end - e, q.cols() - e % q.cols());
-            put_floats(x + done, n, out.row(e / q.cols()) + e % q.cols());
+            put_floats<Room>(x + done, n, out.row(e / q.cols()) + e % q.cols());
             e += n;
             done += n;
         }
@@ -7152,7 +14708,8 @@ private:
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
-// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, with and without double quantization) to and from nf4 and nf4_dq. Exact both ways.
+// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from nf4, nf4_dq, fp4 and fp4_dq.
+// Exact both ways.
 //
 //   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before there are data
 //   for (const auto& p : *parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
@@ -8830,7 +16387,7 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 
 /// The formats of these checkpoints.
-template <class F> concept bitsandbytes_format = std::same_as<F, nf4> || std::same_as<F, nf4_dq>;
+template <class F> concept bitsandbytes_format = std::same_as<F, nf4> || std::same_as<F, nf4_dq> || std::same_as<F, fp4> || std::same_as<F, fp4_dq>;
 
 }  // namespace qlib::inline v0
 
@@ -8838,6 +16395,16 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t nf4_block = block_size<nf4>;
 inline constexpr std::size_t nested_block = nf4_dq::tile.cols / nf4_block;  // blocks to an abs-max of the second level
+
+template <class F> inline constexpr bool is_nested = has_outer<F>;
+template <class F> inline constexpr bool is_fp4 = std::same_as<typename F::grid, fp4_grid>;
+template <class F> inline constexpr const char* state_name = is_fp4<F> ? "weight.quant_state.bitsandbytes__fp4" : "weight.quant_state.bitsandbytes__nf4";
+/// The levels of the codes.
+template <class F> inline constexpr auto code_table = [] {
+    std::array<float, 16> table{};
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = F::grid::level(i);
+    return table;
+}();
 
 /// visit(wire row, block in it, its weights, its number) -> status for each block, in storage order, until one fails.
 template <class View, class Visit> status for_each_flat_block(const View& q, const Visit& visit) noexcept {
@@ -8865,21 +16432,24 @@ inline bool same_table(const safetensors_tensor& t, std::span<const float> table
 
 /// What format F needs beyond a checkpoint that is well formed.
 template <class F> status check_holds(const bitsandbytes_tensors& t, const bitsandbytes_state& state) noexcept {
-    if (state.fp4) return error{errc::unsupported, "fp4, where nf4 is asked for", "quant_state", {}};
+    if (state.fp4 != is_fp4<F>)
+        return error{errc::unsupported, is_fp4<F> ? "nf4, where fp4 is asked for" : "fp4, where nf4 is asked for", "quant_state", {}};
     if (state.blocksize != nf4_block)
         return error{
             errc::unsupported, "blocks of {0}, the format has blocks of {1}", "quant_state", {state.blocksize, nf4_block}};
-    if (!same_table(*t.quant_map, nf4_levels)) return error{errc::unsupported, "the levels are not those of nf4", "quant_map", {}};
-    if constexpr (std::same_as<F, nf4_dq>) {
-        if (!state.nested) return error{errc::unsupported, "the abs-max are not quantized: read it as nf4", "quant_state", {}};
+    if (!same_table(*t.quant_map, code_table<F>))
+        return error{errc::unsupported, is_fp4<F> ? "the levels are not those of fp4" : "the levels are not those of nf4", "quant_map", {}};
+    if constexpr (is_nested<F>) {
+        constexpr const char* once = is_fp4<F> ? "the abs-max are not quantized: read it as fp4" : "the abs-max are not quantized: read it as nf4";
+        constexpr const char* own = is_fp4<F> ? "the levels of the abs-max are not the usual ones: read it as fp4"
+                                              : "the levels of the abs-max are not the usual ones: read it as nf4";
+        if (!state.nested) return error{errc::unsupported, once, "quant_state", {}};
         if (state.nested_blocksize != nested_block)
             return error{errc::unsupported,
                          "abs-max in blocks of {0}, the format has blocks of {1}",
                          "quant_state",
                          {state.nested_blocksize, nested_block}};
-        if (!same_table(*t.nested_quant_map, dynamic_map))
-            return error{
-                errc::unsupported, "the levels of the abs-max are not the usual ones: read it as nf4", "nested_quant_map", {}};
+        if (!same_table(*t.nested_quant_map, dynamic_map)) return error{errc::unsupported, own, "nested_quant_map", {}};
     }
     return {};
 }
@@ -8892,7 +16462,7 @@ template <class F> status import_blocks(const bitsandbytes_tensors& t, const bit
         codes += divide_up(n, 2);
         const float absmax = absmax_of(t, state, index);
         if (!is_finite(absmax)) return error{errc::non_finite, "block {0} has an abs-max that is not finite", "absmax", {index}};
-        if constexpr (std::same_as<F, nf4_dq>) {
+        if constexpr (is_nested<F>) {
             *planes[1] = t.absmax->data[index];
             if (index % nested_block == 0)
                 out.set_outer(index / nested_block, {load_float(*t.nested_absmax, index / nested_block), state.nested_offset});
@@ -8904,10 +16474,10 @@ template <class F> status import_blocks(const bitsandbytes_tensors& t, const bit
 }
 
 /// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows may lie askew.
-inline status export_nested(const qview<nf4_dq>& q, std::span<std::byte> out) noexcept {
+template <class F> status export_nested(const qview<F>& q, std::span<std::byte> out) noexcept {
     std::uint32_t current = 0;
     return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
-        const nf4_dq::outer o = q.outer(r, b * nf4_block);
+        const auto o = q.outer(r, b * nf4_block);
         if (!is_finite(o.second) || !is_finite(o.mean))
             return error{errc::non_finite, "block {0} has an outer value that is not finite", "W", {index}};
         if (index % nested_block == 0) {
@@ -8933,7 +16503,7 @@ template <class F> status export_absmax(const qview<F>& q, std::byte* out) noexc
     constexpr std::size_t width = F::planes[1];
     return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
         std::memcpy(out, q.block(r, b)[1], width);
-        if constexpr (std::same_as<F, nf4>)
+        if constexpr (!is_nested<F>)
             if (!is_finite(load_little_endian<f32>(out).value()))
                 return error{errc::non_finite, "block {0} has an abs-max that is not finite", "W", {index}};
         out += width;
@@ -8947,7 +16517,8 @@ inline void export_table(std::span<const float> table, std::byte* out) noexcept 
 /// What is known of a matrix before its data are.
 template <class F> bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
     bitsandbytes_state state{.rows = rows, .cols = cols, .dtype = dtype, .blocksize = nf4_block};
-    state.nested = std::same_as<F, nf4_dq>;
+    state.fp4 = is_fp4<F>;
+    state.nested = is_nested<F>;
     state.nested_blocksize = state.nested ? nested_block : 0;
     return state;
 }
@@ -8967,13 +16538,12 @@ template <bitsandbytes_format F>
     if (status s = detail::check_shape<F>(rows, cols, "W"); !s) return s.error();
     if (rows == 0 || cols == 0) return error{errc::shape, "{0} x {1} weights", "W", {rows, cols}};
     const std::uint64_t count = rows * cols, blocks = detail::divide_up(count, detail::nf4_block);
-    constexpr bool nested = std::same_as<F, nf4_dq>;
+    constexpr bool nested = detail::is_nested<F>;
     checkpoint_parts parts;
     detail::add_part(parts, "weight", u8, 2, detail::divide_up(count, 2), 1);
     detail::add_part(parts, "weight.absmax", nested ? u8 : f32, 1, blocks);
-    detail::add_part(parts, "weight.quant_map", f32, 1, nf4_levels.size());
-    detail::add_part(parts, "weight.quant_state.bitsandbytes__nf4", u8, 1,
-                     detail::state_text_size(detail::state_of<F>(rows, cols, dtype)));
+    detail::add_part(parts, "weight.quant_map", f32, 1, detail::code_table<F>.size());
+    detail::add_part(parts, detail::state_name<F>, u8, 1, detail::state_text_size(detail::state_of<F>(rows, cols, dtype)));
     if constexpr (nested) {
         detail::add_part(parts, "weight.nested_absmax", f32, 1, detail::divide_up(blocks, detail::nested_block));
         detail::add_part(parts, "weight.nested_quant_map", f32, 1, detail::dynamic_map.size());
@@ -8985,7 +16555,7 @@ template <bitsandbytes_format F>
 ///
 /// part   its index
 /// out    as many bytes as it has
-/// error  argument, shape; non_finite, sizes {block of 64}; unsliceable for rows of nf4_dq that do not begin where a second-level block does
+/// error  argument, shape; non_finite, sizes {block of 64}; unsliceable for doubly quantized rows that do not begin where a second-level block does
 template <bitsandbytes_format F>
 status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_t part, std::span<std::byte> out) noexcept {
     const auto parts = bitsandbytes_parts<F>(q.rows(), q.cols(), dtype);
@@ -8994,17 +16564,17 @@ status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_
     switch (part) {
     case 0: return detail::export_codes<F>(q, out.data());
     case 1: return detail::export_absmax<F>(q, out.data());
-    case 2: detail::export_table(nf4_levels, out.data()); return {};
+    case 2: detail::export_table(detail::code_table<F>, out.data()); return {};
     case 3: {
         bitsandbytes_state state = detail::state_of<F>(q.rows(), q.cols(), dtype);
-        if constexpr (std::same_as<F, nf4_dq>) state.nested_offset = q.outer(0, 0).mean;
+        if constexpr (detail::is_nested<F>) state.nested_offset = q.outer(0, 0).mean;
         if (!detail::is_finite(state.nested_offset)) return error{errc::non_finite, "the mean abs-max is not finite", "W", {}};
         detail::write_state(state, {reinterpret_cast<char*>(out.data()), out.size()});
         return {};
     }
     case 4:
-        if constexpr (std::same_as<F, nf4_dq>) return detail::export_nested(q, out);
-        else return {};  // nf4 has no such part
+        if constexpr (detail::is_nested<F>) return detail::export_nested<F>(q, out);
+        else return {};  // there is no such part
     default: detail::export_table(detail::dynamic_map, out.data()); return {};
     }
 }
@@ -9014,10 +16584,10 @@ status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::siz
     return export_bitsandbytes<F>(q.view(), dtype, part, out);
 }
 
-/// Reads a layer into nf4 or nf4_dq. A doubly quantized one can also be read as nf4, with the abs-max that bitsandbytes would use.
+/// Reads a layer into the format of its levels. A doubly quantized one can also be read as nf4 or fp4, with the abs-max that bitsandbytes would use.
 ///
 /// tensors  of untrusted files
-/// error    malformed for what is missing or disagrees; truncated; unsupported for fp4, other block sizes or levels; non_finite, sizes
+/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels than F's; non_finite, sizes
 ///          {block of 64}; memory
 /// exact    every code and abs-max is the checkpoint's
 template <bitsandbytes_format F> [[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {
@@ -11963,7 +19533,8 @@ private:
 //
 // Weight i of a block, in group g = i / group:
 //     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
-//     s = scales[g]          scales[0] * subs[g] of two levels; without the field 1, or the outer scale where outer does not multiply
+//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales is "times" or "over";
+//                            without the field 1, or the outer scale where outer does not multiply
 //     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of two levels
 //                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
@@ -12010,6 +19581,7 @@ struct description {
     extent tile{};                                  ///< what an outer value covers
     std::size_t outer_bytes = 0, tensor_bytes = 0;  ///< 0: there is none
     bool outer_multiplies = false;
+    std::string_view outer_on_scales = {};          ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
     std::span<const described_field> outer = {};    ///< of an outer value; empty: none, or the format's own
 
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_weights() const noexcept { return group * groups; }
@@ -12183,6 +19755,8 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
         d.outer_bytes = F::outer_bytes;
         d.tensor_bytes = F::tensor_bytes;
         d.outer_multiplies = outer_multiplies<F>;
+        if constexpr (requires { { F::global } -> std::convertible_to<global_use>; })
+            d.outer_on_scales = F::global == global_use::times ? "times" : "over";
         if constexpr (requires { typename F::stored_outer; }) d.outer = detail::described_outer<F>;
     }
     return d;
@@ -12270,6 +19844,7 @@ struct description_writer {
         member("bytes", d.outer_bytes);
         member("tensor_bytes", d.tensor_bytes);
         member("multiplies", d.outer_multiplies);
+        member("on_scales", d.outer_on_scales);
         fields(d.outer);
         out.close('}');
     }

@@ -52,8 +52,8 @@ std::uint32_t crc(const sample::checkpoint& c, const std::string& name) {
     std::memcpy(words.data(), data.data(), data.size());
     return crc32(words);
 }
-std::string text(const sample::checkpoint& c) {
-    const auto& data = c.tensors.at("l.weight.quant_state.bitsandbytes__nf4").data;
+std::string text(const sample::checkpoint& c, const std::string& type = "nf4") {
+    const auto& data = c.tensors.at("l.weight.quant_state.bitsandbytes__" + type).data;
     return {reinterpret_cast<const char*>(data.data()), data.size()};
 }
 sample::checkpoint with_text(sample::checkpoint c, const std::string& json) {
@@ -93,6 +93,16 @@ TEST_SUITE("bytes") {
             R"({"quant_type":"nf4","blocksize":64,"dtype":"float32","shape":[512,512],"nested_blocksize":256,"nested_dtype":"float32",)"
             R"("nested_offset":0.127329931}    )");
         CHECK(static_cast<float>(*json_value{"0.127329931"}.as_float()) == 0.12732993066310883f);  // bitsandbytes' own mean
+
+        const auto fp4_once = quantize<fp4>({W.data(), 512, 512}, {.fit = fit::plain});
+        const auto fp4_twice = quantize<fp4_dq>({W.data(), 512, 512}, {.fit = fit::reference});
+        const auto fp4_single = exported(fp4_once->view(), type::f16), fp4_nested = exported(fp4_twice->view(), type::f32);
+        CHECK(crc(fp4_single, "weight") == 0x355f2127);
+        CHECK(crc(fp4_single, "weight.absmax") == 0xf6eb2413);
+        CHECK(crc(fp4_nested, "weight") == 0x355f2127);
+        CHECK(crc(fp4_nested, "weight.absmax") == 0xd1c13fcc);
+        CHECK(crc(fp4_nested, "weight.nested_absmax") == 0xb4560187);
+        CHECK(text(fp4_single, "fp4") == R"({"quant_type":"fp4","blocksize":64,"dtype":"float16","shape":[512,512]})");
     }
 }
 
@@ -112,6 +122,8 @@ TEST_CASE("bitsandbytes_parts: names, types and shapes") {
     CHECK(list(bitsandbytes_parts<nf4_dq>(100, 256, type::bf16)) ==
           "weight U8 12800 1\nweight.absmax U8 400\nweight.quant_map F32 16\nweight.quant_state.bitsandbytes__nf4 U8 152\n"
           "weight.nested_absmax F32 2\nweight.nested_quant_map F32 256\n");
+    CHECK(list(bitsandbytes_parts<fp4>(3, 43, type::f16)) ==
+          "weight U8 65 1\nweight.absmax F32 3\nweight.quant_map F32 16\nweight.quant_state.bitsandbytes__fp4 U8 68\n");
     CHECK(bitsandbytes_parts<nf4>(1, 1, type::f64).error().code == errc::argument);
     CHECK(bitsandbytes_parts<nf4>(0, 64, type::f16).error().code == errc::shape);
     CHECK(bitsandbytes_parts<nf4>(std::uint64_t{1} << 40, std::uint64_t{1} << 40, type::f16).error().code == errc::shape);
@@ -143,6 +155,23 @@ TEST_CASE("bitsandbytes: out and back, also where blocks run over row ends") {
         CHECK(refusal<nf4_dq>(exported(quantized<nf4>(rows, cols).view()), errc::unsupported) ==
               "quant_state: the abs-max are not quantized: read it as nf4");
     }
+}
+
+TEST_CASE("bitsandbytes: FP4 out and back, read once quantized too, and not mistaken for NF4") {
+    const auto once = quantized<fp4>(7, 33);
+    const auto twice = quantized<fp4_dq>(130, 192);
+    auto single = exported(once.view()), nested = exported(twice.view());
+    CHECK(std::ranges::equal(import<fp4>(single)->bytes(), once.bytes()));
+    const auto back = import<fp4_dq>(nested);
+    REQUIRE(back);
+    CHECK(std::ranges::equal(back->bytes(), twice.bytes()));
+    CHECK(decoded(import<fp4>(nested)->view()) == decoded(back->view()));
+    CHECK(refusal<fp4_dq>(single, errc::unsupported) == "quant_state: the abs-max are not quantized: read it as fp4");
+    CHECK(refusal<nf4>(single, errc::unsupported) == "quant_state: fp4, where nf4 is asked for");
+    CHECK(refusal<fp4>(exported(quantized<nf4>(4, 64).view()), errc::unsupported) == "quant_state: nf4, where fp4 is asked for");
+    auto levels = floats(single, ".quant_map");
+    levels[8] = -0.0f;
+    CHECK(refusal<fp4>(with(single, ".quant_map", type::f32, {16}, levels), errc::unsupported) == "quant_map: the levels are not those of fp4");
 }
 
 TEST_CASE("bitsandbytes: the state says what a layer is") {

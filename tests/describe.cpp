@@ -124,16 +124,16 @@ TEST_CASE("descriptions are constants") {
 }
 
 TEST_CASE("JSON of every named format") {
-    std::size_t complete = 0;
+    // TQ1_0 packs trits as no other does, the _DQ formats quantize their scales by a table; codes of several weights are grids of their own
+    const auto is_own = [](std::string_view name, std::size_t vec) { return vec != 1 || name == "TQ1_0" || name == "NF4_DQ" || name == "FP4_DQ"; };
     for (const qlib::format_id id : qlib::all_format_ids) {
         const auto done = qlib::visit(id, [&]<qlib::block_format F>() -> qlib::status {
             check_json<F>(qlib::format_name(id));
-            complete += qlib::describe<F>().complete();
+            CHECK(qlib::describe<F>().complete() == !is_own(qlib::format_name(id), F::vec));
             return {};
         });
         CHECK(done.ok());
     }
-    CHECK(complete >= qlib::all_format_ids.size() - 2);  // TQ1_0 packs trits as no other does, NF4_DQ quantizes its scales by a table
 }
 
 TEST_CASE("JSON of the witnesses and of formats that are the user's own") {

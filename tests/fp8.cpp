@@ -7,6 +7,7 @@
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest weight is exact") {
     constexpr std::size_t rows = 150, cols = 300;
@@ -33,13 +34,50 @@ TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest
     CHECK(std::equal(some.begin(), some.end(), y.begin() + 120 * cols));
 }
 
-TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row) {
+TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row, qlib::fp8_e5m2_row) {
     std::vector<float> x;
     for (unsigned c = 0; c < 256; ++c)
-        if ((c & 0x7F) != 0x7F) x.push_back(qlib::e4m3{static_cast<std::uint8_t>(c)}.value());
+        if (const float v = F::grid::level(c); std::isfinite(v)) x.push_back(v);
+    CHECK(x.size() == (std::same_as<F, qlib::fp8_e5m2_row> ? 248 : 254));
     const auto q = qlib::quantize<F>({x.data(), 1, x.size()}, {.fit = qlib::fit::plain});
     REQUIRE(q.has_value());
     std::vector<float> y(x.size());
     REQUIRE(qlib::dequantize(q->view(), {y.data(), 1, x.size()}).ok());
     CHECK(x == y);
+}
+
+TEST_CASE("E5M2 in tiles, of tensors and of tokens: abs-max / 57344, ties to even, saturation") {
+    constexpr std::size_t rows = 3, cols = 130;
+    std::vector<float> x(rows * cols, 0.0f);
+    x[0] = 57344;
+    x[1] = 1.125f;  // a tie between 1 and 1.25
+    x[2] = -1.375f;
+    x[cols] = 1;  // row 1: scale 1 / 57344
+    const auto value = [&](const auto& q, std::size_t r, std::size_t c) {
+        std::vector<float> y(x.size());
+        REQUIRE(qlib::dequantize(q->view(), {y.data(), rows, cols}).ok());
+        return y[r * cols + c];
+    };
+    const auto token = qlib::quantize<qlib::fp8_e5m2_row>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    CHECK(token->bytes().size() == rows * cols + rows * 4);
+    CHECK(value(token, 0, 1) == 1);
+    CHECK(value(token, 0, 2) == -1.5f);
+    CHECK(value(token, 1, 0) == doctest::Approx(1));
+    CHECK(value(token, 2, 5) == 0);
+    const auto tile = qlib::quantize<qlib::fp8_e5m2_tile128>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    CHECK(tile->bytes().size() == rows * cols + 2 * 4);
+    CHECK(value(tile, 0, 0) == 57344);
+    const auto tensor = qlib::quantize<qlib::fp8_e5m2>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    CHECK(tensor->bytes().size() == rows * cols + 4);
+    CHECK(value(tensor, 1, 0) == 1);
+    CHECK(qlib::fp8_e5m2::nearest(std::array{1e9f}.data(), nullptr) == 0x7B);
+}
+
+TEST_CASE("codes of FNUZ hardware mean half, but for the one that is minus zero") {
+    for (unsigned c = 0; c < 256; ++c) {
+        const float there = qlib::e4m3fnuz{static_cast<std::uint8_t>(c)}.value(), here = qlib::e4m3{static_cast<std::uint8_t>(c)}.value();
+        if ((c & 0x7F) == 0x7F) CHECK(std::isnan(here));
+        else if (c == 0x80) CHECK(std::isnan(there));
+        else CHECK(2 * there == here);
+    }
 }

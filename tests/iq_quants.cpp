@@ -25,10 +25,33 @@ TEST_CASE("packed scales of IQ4_XS: every value in every place") {
     }
 }
 
+/// best_index_int8 as ggml has it.
+std::int32_t best_index(float x) {
+    const auto& l = qlib::iq4_levels;
+    if (x <= l[0]) return 0;
+    if (x >= l[15]) return 15;
+    std::int32_t up = 1;
+    while (x >= l[static_cast<std::size_t>(up)]) ++up;
+    return x - l[static_cast<std::size_t>(up - 1)] < l[static_cast<std::size_t>(up)] - x ? up - 1 : up;
+}
+
 TEST_CASE("of two levels equally near ggml takes the upper") {
-    CHECK(qlib::detail::ggml_iq4_index(-500) == 0);
-    CHECK(qlib::detail::ggml_iq4_index(500) == 15);
-    CHECK(qlib::detail::ggml_iq4_index(7) == 9);      // between 1 and 13
-    CHECK(qlib::detail::ggml_iq4_index(6.99f) == 8);
-    for (std::size_t i = 0; i < 16; ++i) CHECK(qlib::detail::ggml_iq4_index(qlib::iq4_levels[i]) == i);
+    constexpr auto index = [](float x) { return qlib::detail::one_block::ggml_iq4_index<qlib::iq4_nl>(x); };
+    static_assert(index(7) == 9);  // between 1 and 13
+    static_assert(index(6.99f) == 8);
+    for (std::size_t i = 0; i < 16; ++i) {
+        CHECK(index(qlib::iq4_levels[i]) == static_cast<std::int32_t>(i));
+        if (i == 15) break;
+        const float middle = (qlib::iq4_levels[i] + qlib::iq4_levels[i + 1]) / 2;
+        for (std::int32_t ulps = -300; ulps <= 300; ++ulps) {
+            const float x = qlib::detail::float_of(qlib::detail::bits_of(middle) + static_cast<std::uint32_t>(ulps));
+            REQUIRE(index(x) == best_index(x));
+        }
+    }
+    sample::random r{3};
+    for (int i = 0; i < 20000; ++i) {
+        const auto x = static_cast<float>(r.uniform() * 300 - 150);
+        REQUIRE(index(x) == best_index(x));
+    }
+    for (const float x : {-3e38f, -500.0f, -1e-40f, 0.0f, 1e-40f, 500.0f, 3e38f}) CHECK(index(x) == best_index(x));
 }

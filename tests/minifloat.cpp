@@ -13,13 +13,6 @@ using namespace qlib;
 
 namespace {
 
-// Types that only hardware and other libraries use: the template must describe them too.
-using e5m2 = minifloat<5, 2, 15, specials::ieee>;
-using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;
-using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;
-using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;
-using e3m2 = minifloat<3, 2, 3, specials::none>;
-using e2m3 = minifloat<2, 3, 1, specials::none>;
 using lowest = minifloat<4, 3, 124, specials::none>;  // nobody's: as far down as f32 can follow with normal numbers
 
 /// What IEEE 754, OCP OFP8, OCP MX and (for FNUZ) ml_dtypes say of a type, and our conversions of it.
@@ -235,3 +228,4 @@ static_assert(e4m3::from(464.0f).bits == 0x7E && e4m3::from(465.0f).bits == 0x7F
 static_assert(e2m1::from(-5.0f).value() == -4.0f && e2m1::from(100.0f).value() == 6.0f && e2m1::max() == 6.0f);
 static_assert(e5m2::from(61440.0f).bits == 0x7C && e4m3fnuz::from(-0.0f).bits == 0 && e4m3fnuz::from(248.0f).bits == 0x80);
 static_assert(f16{1} == f16{1} && f16{0} != f16{0x8000});
+static_assert(e5m2::from(0.3f).value() == f16{static_cast<std::uint16_t>(e5m2::from(0.3f).bits << 8)}.value());

@@ -1,9 +1,27 @@
-// MXFP4 and NVFP4 in ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside.
+// Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside. In planes: elements by hand.
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
+#include <qlib/kernel/operands.hpp>
 #include <qlib/mx.hpp>
+
+#include <cmath>
+
+namespace {
+
+template <class F> std::vector<float> decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols) {
+    std::vector<float> y(rows * cols);
+    REQUIRE(qlib::dequantize(*qlib::qview<F>::over(bytes, rows, cols), {y.data(), rows, cols}).ok());
+    return y;
+}
+
+}  // namespace
+
+// Levels that are integers after a power of two are multiplied as integers; the others are not.
+static_assert(qlib::detail::integer_levels_of<qlib::mxfp4_ocp>.mul == 2 && qlib::detail::integer_levels_of<qlib::mxfp6_e2m3>.mul == 8);
+static_assert(qlib::detail::integer_levels_of<qlib::mxint8>.mul == 64 && qlib::detail::integer_levels_of<qlib::nvfp4_modelopt>.mul == 2);
+static_assert(!qlib::detail::integer_levels_of<qlib::mxfp6_e3m2> && !qlib::detail::integer_levels_of<qlib::mxfp8_e4m3>);
 
 TEST_SUITE("bytes") {
     TEST_CASE("MXFP4 and NVFP4 have ggml's bytes; importance does not matter") {
@@ -66,19 +84,46 @@ TEST_CASE("half E8M0: two subnormals, no NaN, nearest power of two") {
     CHECK(qlib::half_e8m0::from(3e38f).bits == 254);
 }
 
-TEST_CASE("MXFP4: a search finds the best of all 255 scales") {
-    double found = 0, best = 0;
-    for (std::uint64_t seed = 0; seed < 50; ++seed) {
-        const auto x = sample::weights(32, seed), w = sample::importance(32, seed);
-        const qlib::site<qlib::mxfp4> s{x, w, 0, {}};
-        found += double{qlib::detail::group_error<qlib::mxfp4>(s, qlib::search_fit{}.block<qlib::mxfp4>(s), 0)};
-        double least = 1e9;
-        for (unsigned c = 0; c < 255; ++c) {
-            qlib::mxfp4::params p;
-            p.scale[0].bits = static_cast<std::uint8_t>(c);
-            least = std::min(least, double{qlib::detail::group_error<qlib::mxfp4>(s, p, 0)});
-        }
-        best += least;
-    }
-    CHECK(found <= best * 1.000001);
+TEST_CASE("MX elements lie one after another, their scales behind; saturation and ties as the elements' own") {
+    // Scale 1 by the largest magnitude; ties go to even, what is beyond the highest level to it.
+    std::vector<float> x(40, 0.0f);
+    const std::array<float, 12> head{7.9f, -6, 5, -5.1f, 0.25f, 0.26f, -0.75f, 1.25f, 1.75f, 2.5f, -3.5f, 0.5f};
+    std::copy(head.begin(), head.end(), x.begin());
+    x[32] = 1;  // the second block of the row holds 8 weights, scale 1/4
+    x[33] = -0.125f;
+    const auto q = qlib::quantize<qlib::mxfp4_ocp>({x.data(), 1, 40}, qlib::mx_scale_fit{});
+    REQUIRE(q.has_value());
+    const auto b = q->bytes();
+    REQUIRE(b.size() == 20 + 2);
+    const std::array<unsigned, 6> bytes{0xF7, 0xF6, 0x10, 0x2A, 0x44, 0x1E};
+    for (std::size_t i = 0; i < 6; ++i) CHECK(std::to_integer<unsigned>(b[i]) == bytes[i]);
+    CHECK(std::to_integer<unsigned>(b[16]) == 0x96);  // 4 and -1/2 quarters
+    CHECK(std::to_integer<unsigned>(b[20]) == 127);
+    CHECK(std::to_integer<unsigned>(b[21]) == 125);
+    const auto six = qlib::quantize<qlib::mxfp6_e2m3>({x.data(), 1, 32}, qlib::mx_scale_fit{});
+    REQUIRE(six->bytes().size() == 25);
+    // 7.5, -6, 5, -5: codes 011111 111100 011010 111010 and so on, low bits first
+    const std::array<unsigned, 3> three{0x1F, 0xAF, 0xE9};
+    for (std::size_t i = 0; i < 3; ++i) CHECK(std::to_integer<unsigned>(six->bytes()[i]) == three[i]);
+    CHECK(std::to_integer<unsigned>(six->bytes()[24]) == 127);
+    const std::vector<float> wide{-1.999f, 1.5f, 0.0078125f, 0.0234375f};
+    const auto eight = qlib::quantize<qlib::mxint8>({wide.data(), 1, 4}, qlib::mx_scale_fit{});
+    const std::array<unsigned, 5> signed_bytes{0x81, 0x60, 0x00, 0x02, 127};
+    for (std::size_t i = 0; i < 5; ++i) CHECK(std::to_integer<unsigned>(eight->bytes()[i]) == signed_bytes[i]);
+}
+
+TEST_CASE("MX scales and elements that no encoder writes decode as OCP says") {
+    std::vector<std::byte> bytes(33, std::byte{0x80});
+    const auto with_scale = [&](unsigned e) {
+        bytes[32] = static_cast<std::byte>(e);
+        return bytes;
+    };
+    CHECK(decoded<qlib::mxint8>(with_scale(127), 1, 32)[0] == -2);
+    CHECK(std::isnan(decoded<qlib::mxint8>(with_scale(255), 1, 32)[31]));
+    CHECK(decoded<qlib::mxint8>(with_scale(0), 1, 32)[5] == -0x1p-126f);
+    bytes[0] = std::byte{0x7F};
+    bytes[1] = std::byte{0x7C};
+    CHECK(std::isnan(decoded<qlib::mxfp8_e4m3>(with_scale(127), 1, 32)[0]));
+    CHECK(std::isinf(decoded<qlib::mxfp8_e5m2>(with_scale(127), 1, 32)[1]));
+    CHECK(decoded<qlib::mxfp8_e4m3>(with_scale(130), 1, 32)[1] == 384 * 8);
 }

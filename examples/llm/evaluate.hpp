@@ -9,9 +9,10 @@
 /// A text cut into chunks.
 class chunked_text {
 public:
-    /// chunks: how many; 0: all that the text has
-    chunked_text(const tokenizer& t, std::string_view text, std::size_t context, std::size_t chunks)
+    /// chunks: how many; 0: all that the text has. skip: how many tokens are left out first
+    chunked_text(const tokenizer& t, std::string_view text, std::size_t context, std::size_t chunks, std::size_t skip = 0)
         : tokens_(t.encode(text)), context_(context), bos_(t.bos()) {
+        tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(std::min(skip, tokens_.size())));
         const std::size_t there = tokens_.size() / context;
         if (there == 0 || there < chunks)
             throw std::runtime_error("the text has " + std::to_string(there) + " chunks of " + std::to_string(context) + " tokens");

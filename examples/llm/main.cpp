@@ -38,7 +38,7 @@ struct options {
     std::size_t threads = std::thread::hardware_concurrency();
     // A text that is run through it.
     std::string text;
-    std::size_t bytes = 0, context = 0, chunks = 0, batch = 512;
+    std::size_t bytes = 0, skip = 0, context = 0, chunks = 0, batch = 512;
     // generate
     std::string prompt;
     std::size_t tokens = 128;
@@ -130,7 +130,7 @@ int perplexity_of(const options& o) {
     const model m = load(o.path, o.load_as, o.mode, threads);
     const vocabulary v(o, m);
     const std::size_t context = context_of(o, m);
-    const chunked_text text(v.tokens, read_text(o.text, o.bytes), context, o.chunks);
+    const chunked_text text(v.tokens, read_text(o.text, o.bytes), context, o.chunks, o.skip);
     transformer engine(m, threads, context, o.batch, {.mode = o.mode});
     const auto start = std::chrono::steady_clock::now();
     const perplexity p = measure_perplexity(engine, text, threads);
@@ -159,7 +159,7 @@ int compare(const options& o) {
         throw std::runtime_error("vocabularies of " + std::to_string(a.vocabulary()) + " and " + std::to_string(b.vocabulary()) + " tokens");
     const vocabulary v(o, a);
     const std::size_t context = context_of(o, a);
-    chunked_text text(v.tokens, read_text(o.text, o.bytes), context, o.chunks);
+    chunked_text text(v.tokens, read_text(o.text, o.bytes), context, o.chunks, o.skip);
     bool good = true;
     for (const std::size_t batch : o.batches) {
         if (batch == 1 && o.single_chunks != 0) text.limit(o.single_chunks);  // one token at a time is slow
@@ -176,7 +176,7 @@ int write_imatrix(const options& o) {
     const vocabulary v(o, m);
     const std::size_t context = context_of(o, m);
     const std::string plain = read_text(o.text, o.bytes);
-    const chunked_text text(v.tokens, plain, context, o.chunks);
+    const chunked_text text(v.tokens, plain, context, o.chunks, o.skip);
     transformer engine(m, threads, context, o.batch, {.mode = o.mode});
     importance_collector collector(o.process_output);
     collect_importance(engine, text, o.process_output, collector);
@@ -218,6 +218,8 @@ void add_model_options(CLI::App& command, options& o) {
 void add_text_options(CLI::App& command, options& o) {
     command.add_option("text", o.text, "text file")->required()->check(CLI::ExistingFile);
     command.add_option("--bytes", o.bytes, "how much of the text; 0: all")->capture_default_str();
+    command.add_option("--skip", o.skip, "tokens of it to leave out first: other chunks, for a measure of how much the result depends on them")
+        ->capture_default_str();
     command.add_option("--context", o.context, "tokens in a chunk, 4 or more; 0: what the model was trained on, 512 at most")
         ->check(!CLI::Range(1, 3))
         ->capture_default_str();

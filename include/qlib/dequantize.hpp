@@ -10,9 +10,9 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 /// n floats to elements of T, each rounded once.
-template <weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
+template <class Room, weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
     if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
-    else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
+    else Room::narrow(x, n, out);
 }
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
@@ -21,10 +21,12 @@ void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t
     if constexpr (std::same_as<T, float>) {
         Room::template decode_blocks<F>(q, r, first, end, cols, out);
     } else {
-        float x[block_size<F>];
-        for (std::size_t b = first; b < end; ++b, out += block_size<F>) {
-            Room::template decode_blocks<F>(q, r, b, b + 1, cols, x);
-            put_floats(x, smaller_size(block_size<F>, cols - b * block_size<F>), out);
+        constexpr std::size_t piece = divide_up(1024, block_size<F>);  // as floats they stay in the fastest cache
+        float x[piece * block_size<F>];
+        for (std::size_t b = first; b < end; b += piece, out += piece * block_size<F>) {
+            const std::size_t last = smaller_size(b + piece, end);
+            Room::template decode_blocks<F>(q, r, b, last, cols, x);
+            put_floats<Room>(x, smaller_size(last * block_size<F>, cols) - b * block_size<F>, out);
         }
     }
 }
@@ -38,7 +40,7 @@ void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::
         Room::template decode_blocks<F>(q, 0, b, b + 1, total, x);
         for (std::size_t e = b * block_size<F>, end = smaller_size(total, e + block_size<F>), done = 0; e < end;) {
             const std::size_t n = smaller_size(end - e, q.cols() - e % q.cols());
-            put_floats(x + done, n, out.row(e / q.cols()) + e % q.cols());
+            put_floats<Room>(x + done, n, out.row(e / q.cols()) + e % q.cols());
             e += n;
             done += n;
         }

@@ -89,7 +89,8 @@ template <block_format F, class Fit, weight_source T> struct gptq_strip {
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
-        if (const status s = encode_rows<F>(baseline, first, count); !s) return s;
+        const status rounded = with_room(room, [&](auto r) { return decltype(r)::lanes::template encode_rows<F>(baseline, first, count); });
+        if (!rounded) return rounded;
         for (std::size_t r = 0; r < count; ++r)
             for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
         losses_of_decoded(loss_rtn);
@@ -108,7 +109,7 @@ private:
     [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
     [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
 
-    /// The strip as it was given; encode_rows has seen that it is clean.
+    /// The strip as it was given; the baseline has seen that it is clean.
     void load_original() const noexcept {
         for (std::size_t r = 0; r < count; ++r) {
             std::size_t bad = 0;

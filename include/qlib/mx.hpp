@@ -1,7 +1,10 @@
 #pragma once
-// Microscaling formats in ggml's blocks: MXFP4 and NVFP4. Sources: ggml-common.h, ggml-quants.c; OCP MX v1.0; NVIDIA's NVFP4.
-#include "fit/ggml_search.hpp"
+// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks. Sources: OCP MX v1.0;
+// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
+#include "fit/mx_scale.hpp"
 #include "format/format.hpp"
+#include "format/lane_blocks.hpp"
+#include "format/global_scales.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -48,6 +51,7 @@ struct half_e8m0 {
 
 template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
 template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
+template <> inline constexpr bool power_of_two_type<half_e8m0> = true;
 
 /// E2M1 in code order; code 8 is a plain zero, and none chooses it.
 inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
@@ -55,35 +59,14 @@ inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
 /// Twice those levels: integers.
 inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for both formats.
-constexpr std::uint8_t ggml_first_nearest(const std::array<float, 16>& levels, float d, float x) noexcept {
-    std::uint8_t best = 0;
-    float least = magnitude(product(levels[0], d) - x);
-    for (std::uint8_t c = 1; c < 16; ++c) {
-        const float e = magnitude(product(levels[c], d) - x);
-        if (e < least) { least = e; best = c; }
-    }
-    return best;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
 /// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
 /// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
 struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
-    QLIB_INLINE static constexpr encoded<mxfp4> reference(const site<mxfp4>& s) noexcept {
-        encoded<mxfp4> e;
-        const float amax = detail::magnitude(detail::extreme_of(s.x.data(), 32));
-        const auto exponent = static_cast<int>(detail::bits_of(amax) >> 23) - 2;
-        e.params.scale[0].bits = static_cast<std::uint8_t>(exponent > 0 ? exponent : 0);
-        for (std::size_t i = 0; i < 32; ++i) e.code[i] = detail::ggml_first_nearest(doubled_e2m1_levels, e.params.scale[0].value(), s.x[i]);
-        return e;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s, detail::lane_blocks<L, mxfp4>& out) noexcept {
+        L::template ggml_e2m1_block<mxfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA {
+            const auto exponent = static_cast<int>(detail::bits_of(largest) >> 23) - 2;
+            return half_e8m0{static_cast<std::uint8_t>(exponent > 0 ? exponent : 0)};
+        });
     }
 };
 static_assert(block_bytes<mxfp4> == 17);
@@ -92,17 +75,90 @@ static_assert(block_bytes<mxfp4> == 17);
 /// ggml's own encoder leaves at 1.
 struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
     QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
-    QLIB_INLINE static constexpr encoded<nvfp4> reference(const site<nvfp4>& s) noexcept {
-        encoded<nvfp4> e;
-        for (std::size_t g = 0; g < groups; ++g) {
-            const float amax = detail::magnitude(detail::extreme_of(&s.x[16 * g], 16));
-            e.params.scale[g] = ue4m3::from_ggml(amax / 6.0f);
-            for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) e.code[i] = detail::ggml_first_nearest(e2m1_levels, e.params.scale[g].value(), s.x[i]);
-        }
-        return e;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4>& s, detail::lane_blocks<L, nvfp4>& out) noexcept {
+        L::template ggml_e2m1_block<nvfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA { return ue4m3::from_ggml(largest / 6.0f); });
     }
 };
 static_assert(block_bytes<nvfp4> == 36);
+
+/// MXINT8's elements: int8 in 64ths. -2 decodes and is never chosen, so that the range is symmetric.
+struct mxint8_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 8, vec = 1, size = 256;
+    static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
+        const float steps = detail::product(*u, 64.0f);
+        return int8_grid::nearest(&steps, w);
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+};
+
+/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the least significant bit on, all
+/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest level saturate, as some do
+/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
+template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
+    /// The plain map of a group whose weights range from low to high, for plain_fit.
+    QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
+        return {detail::mx_scale<Grid>(mx_rule::floor, detail::larger(detail::magnitude(low), detail::magnitude(high))), 0};
+    }
+};
+
+/// 8.25 bits.
+struct mxfp8_e4m3 : mx_format<minifloat_grid<e4m3>> {};
+struct mxfp8_e5m2 : mx_format<minifloat_grid<e5m2>> {};
+/// 6.25 bits, four elements in three bytes.
+struct mxfp6_e3m2 : mx_format<minifloat_grid<e3m2>> {};
+struct mxfp6_e2m3 : mx_format<minifloat_grid<e2m3>> {};
+/// 4.25 bits, the first of a pair in the low nibble: compressed-tensors' mxfp4-pack-quantized, torchao.
+struct mxfp4_ocp : mx_format<minifloat_grid<e2m1>> {};
+/// 8.25 bits.
+struct mxint8 : mx_format<mxint8_grid> {};
+static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 && block_bytes<mxint8> == 33);
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The codes that NVIDIA's encoders give under a scale: quotients rounded to nearest even, and a zero has no sign.
+template <class F> constexpr void divide_to_codes(const site<F>& s, encoded<F>& e) noexcept {
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+        const float u = s.x[i] / e.params.scale;
+        e.code[i] = magnitude(u) > 0 ? e2m1::from(u, overflow::saturate).bits : std::uint8_t{0};
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model Optimizer: `weight`, the
+/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
+struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nvfp4_modelopt> reference(const site<nvfp4_modelopt>& s) noexcept {
+        encoded<nvfp4_modelopt> e;
+        const float scale = detail::abs_max(s.x.data(), s.x.size()) / detail::product(6.0f, s.outer.global);
+        e.params.stored = e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
+        take_outer(e.params, s.outer);
+        detail::divide_to_codes<nvfp4_modelopt>(s, e);
+        return e;
+    }
+};
+/// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized: `weight_packed`,
+/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
+struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nvfp4_compressed_tensors> reference(const site<nvfp4_compressed_tensors>& s) noexcept {
+        encoded<nvfp4_compressed_tensors> e;
+        e.params.stored = e4m3::from(detail::product(detail::abs_max(s.x.data(), s.x.size()) / 6.0f, s.outer.global), overflow::saturate);
+        if (e.params.stored.bits == 0) e.params.stored = e4m3::from(0.125f);
+        take_outer(e.params, s.outer);
+        detail::divide_to_codes<nvfp4_compressed_tensors>(s, e);
+        return e;
+    }
+};
+static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END

@@ -1,5 +1,5 @@
 #pragma once
-// NF4 and its double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
+// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
 #include "format/format.hpp"
 
 QLIB_EXACT_BEGIN
@@ -17,6 +17,29 @@ inline constexpr std::array<float, 15> nf4_thresholds{
     -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
     0.5016634166240692f, 0.6427869200706482f, 0.8614784178118011f};
 using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
+
+/// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the magnitude by its own
+/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
+struct fp4_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 4, vec = 1, size = 16;
+    static constexpr float lowest = -1, highest = 1;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
+    }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
+        constexpr std::array<float, 7> thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+        constexpr std::array<code, 8> ascending{0, 1, 6, 7, 4, 5, 2, 3};
+        const float a = detail::magnitude(*u);
+        std::size_t above = 0;
+        for (const float t : thresholds) above += a > t;
+        return static_cast<code>(ascending[above] + (*u < 0 ? 8 : 0));
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+
+private:
+    static constexpr std::array<float, 8> magnitudes{0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f};
+};
 
 namespace detail {
 
@@ -98,9 +121,40 @@ template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
 struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
 static_assert(block_bytes<nf4> == 36);
 
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// bitsandbytes chooses codes before it quantizes the abs-max, so under another scale than they are decoded with.
+template <class F> constexpr encoded<F> codes_before_scale(const site<F>& s) noexcept {
+    encoded<F> e;
+    const float largest = abs_max(s.x.data(), s.x.size()), reciprocal = safe_reciprocal(largest);
+    e.params = F::project({affine{largest, 0}}, s.outer);
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+        const float u = product(s.x[i], reciprocal);
+        e.code[i] = F::nearest(&u, nullptr);
+    }
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
 /// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
-struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {};
+struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<nf4_dq> reference(const site<nf4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+};
 static_assert(block_bytes<nf4_dq> == 33);
+
+/// The same two with FP4 codes.
+struct fp4 : format<fp4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
+struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    static constexpr bool weighs_by_row = false;
+    QLIB_INLINE static constexpr encoded<fp4_dq> reference(const site<fp4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+};
+static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END

@@ -2,7 +2,7 @@
 // quantize: floats into any format.
 #include "fit/fit.hpp"
 #include "format/format.hpp"
-#include "kernel/dispatch.hpp"
+#include "kernel/rooms.hpp"
 #include "store/outer_values.hpp"
 #include "store/qmatrix.hpp"
 
@@ -38,15 +38,20 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
     if (const status s = check_importance(options.importance, W.cols); !s) return s;
     if (const status s = check_room(how.room); !s) return s;
-    if (how.report != nullptr) {
-        *how.report = {isa::portable, "", "bits"};
-        if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
-    }
     if (W.rows == 0 || W.cols == 0) return {};
     const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
     if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
     const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows, step = rows_per_task(rows, how.run.workers());
-    return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) { return encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step)); });
+    return with_room(how.room, [&](auto room) -> status {
+        using Room = decltype(room);
+        if (how.report != nullptr) {
+            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
+        }
+        return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
+            return Room::lanes::template encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step));
+        });
+    });
 }
 
 template <block_format F, class Fit, weight_source T>

@@ -1,7 +1,7 @@
 #pragma once
 // Ternary weights: -1, 0, +1. ggml's TQ1_0 and TQ2_0, and a block of qlib's own. Source: ggml-common.h, ggml-quants.c.
-#include "fit/ggml_search.hpp"
 #include "format/format.hpp"
+#include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -38,13 +38,17 @@ private:
 
 /// 1.6875 bits. ggml, block_tq1_0; ignores importance.
 struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq1_0> reference(const site<tq1_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq1_0>& s, detail::lane_blocks<L, tq1_0>& out) noexcept {
+        L::template ggml_ternary_block<tq1_0>(s, out, 1);
+    }
 };
 static_assert(block_bytes<tq1_0> == 54);
 
 /// 2.0625 bits. ggml, block_tq2_0; ignores importance.
 struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
-    QLIB_INLINE static constexpr encoded<tq2_0> reference(const site<tq2_0>& s) noexcept { return detail::ggml_ternary_block(s, 1); }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq2_0>& s, detail::lane_blocks<L, tq2_0>& out) noexcept {
+        L::template ggml_ternary_block<tq2_0>(s, out, 1);
+    }
 };
 static_assert(block_bytes<tq2_0> == 66);
 

@@ -116,6 +116,9 @@ class Format:
         groups = d["groups"]
         s = found.get("scales") or [1.0 if multiplies else outer["scales"]] * groups
         z = found.get("zeros") or [outer["zeros"]] * groups
+        on_scales = d.get("outer", {}).get("on_scales")
+        if on_scales:
+            s = [rounded(v * outer["scales"] if on_scales == "times" else v / outer["scales"]) for v in s]
         if "subs" in found:
             subs, mins = found["subs"][:groups], found["subs"][groups:]
             s = [rounded(s[0] * v) for v in subs]

@@ -3,15 +3,11 @@
 //
 // A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
 // also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
-// reports. A user's own fit is the same.
-#include "../format/range.hpp"
+// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params), whole_blocks.
+#include "one_block.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
-template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
-template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
 
 struct weight_range { float low = 0, high = 0; };
 
@@ -23,18 +19,14 @@ constexpr weight_range range_of(std::span<const float> x) noexcept {
 }
 
 template <class F> constexpr affine map_of_range(weight_range r) noexcept {
-    return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+    const auto m = one_block::map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+    return {m.s, m.z};
 }
 
-/// The plain map of one group. A grid of two levels gets the mean magnitude, which is its least-squares scale.
+/// The plain map of one group.
 template <class F> constexpr affine plain_map(std::span<const float> x) noexcept {
-    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
-        float sum = 0;
-        for (const float v : x) sum += magnitude(v);
-        return {x.empty() ? 0.0f : sum / static_cast<float>(x.size()) / highest_level<typename F::grid>, 0};
-    } else {
-        return map_of_range<F>(range_of(x));
-    }
+    const auto m = one_block::plain_map<F>(x.data(), 0, x.size());
+    return {m.s, m.z};
 }
 
 /// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
@@ -69,7 +61,12 @@ namespace qlib::inline v0 {
 struct plain_fit {
     static constexpr const char* name = "plain";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        return detail::project_wishes<F>(s, [](std::span<const float> weights, std::span<const float>) QLIB_INLINE_LAMBDA { return detail::plain_map<F>(weights); });
+        typename F::params p;
+        detail::one_block::plain_blocks<F>(detail::lanes_of(s), &p);
+        return p;
+    }
+    template <class L, class F> QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template plain_blocks<F>(s, params);
     }
 };
 

@@ -1,7 +1,8 @@
 #pragma once
-// search_fit: shrinks and stretches the range of each group, solves for the best map under the codes found, steps the integer
-// sub-scales of super-blocks, and keeps what has the least importance-weighted squared error.
+// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
+// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
 #include "plain.hpp"
+#include "search_plan.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -45,9 +46,6 @@ template <class F> constexpr affine solve_map(const trial& t, affine otherwise, 
         return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, z};
     }
 }
-
-/// Params of two levels, whose groups are stored in steps of the block's super-scales.
-template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
 
 /// The search for the best map of one group: keeps the wish whose stored form has the least error.
 template <class F> struct map_search {
@@ -95,7 +93,7 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
     map_search<F> search{outer, x, w};
     const weight_range r = range_of(x);
     search.consider(plain_map<F>(x), 1);
-    constexpr int stride = F::vec > 1 ? 3 : 1;  // a lattice's nearest point costs more than the finer steps bring
+    constexpr int stride = 3;  // a lattice's nearest point costs more than the finer steps bring
     for (int step = 6; step <= 44; step += stride) {
         const float k = static_cast<float>(step) * 0.025f;
         const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
@@ -109,19 +107,6 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
 
 template <class F> constexpr float group_error(const site<F>& s, const typename F::params& p, std::size_t g) noexcept {
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
-}
-
-/// What weights count for when nothing is known of their inputs: the rms of the 32 around them plus their own magnitude. Plain least
-/// squares has less error and does more harm: it shrinks large weights (Q4_0 on a 15M-parameter Llama: perplexity 4.50 plain, 4.38 so).
-constexpr std::span<const float> magnitude_importance(std::span<const float> x, std::span<float> out) noexcept {
-    for (std::size_t first = 0; first < x.size(); first += 32) {
-        const auto part = x.subspan(first, smaller_size(32, x.size() - first));
-        float sum = 0;
-        for (const float v : part) sum += product(v, v);
-        const float rms = square_root(sum / static_cast<float>(part.size()));
-        for (std::size_t i = 0; i < part.size(); ++i) out[first + i] = rms + magnitude(part[i]);
-    }
-    return some_importance(out.first(x.size()));
 }
 
 /// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
@@ -144,24 +129,52 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
     }
 }
 
+/// The search where codes hold several weights. Without importance all weights count the same.
+template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
+    const auto& outer = s.outer;
+    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+        return search_map<F>(outer, weights, importance);
+    });
+    if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
+    return p;
+}
+
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0 {
 
-/// Least weighted squared error over about 40 ranges per group, then least squares; never worse than plain_fit on one-level formats.
-/// Importance of ones gives plain least squares; without importance a weight counts for the rms around it plus its own magnitude.
-/// About 60 times plain_fit's work.
+/// Whether F brings a search of its own.
+template <class F> concept has_own_search = requires(const site<F>& s) {
+    { F::search(s) } -> std::same_as<encoded<F>>;
+};
+
+/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
+/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is (ones: plain least squares); without it a weight
+/// counts for the rms of the 32 around it and 0.15 of its own magnitude. On one-level formats never worse than plain_fit under these weights.
+///
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
+/// stretched.
 struct search_fit {
     static constexpr const char* name = "search";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
-        std::array<float, block_size<F>> own{};
-        if (s.importance.empty()) s.importance = detail::magnitude_importance(s.x, own);
-        const auto& outer = s.outer;
-        auto p = detail::project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
-            return detail::search_map<F>(outer, weights, importance);
-        });
-        if constexpr (detail::has_sub_scales<F>) detail::step_sub_scales<F>(s, p);
-        return p;
+        if constexpr (has_own_search<F>) {
+            return F::search(s).params;
+        } else if constexpr (F::vec == 1) {
+            typename F::params p;
+            detail::one_block::search_blocks<F>(detail::lanes_of(s), &p);
+            return p;
+        } else {
+            return detail::search_vectors<F>(s);
+        }
+    }
+    template <class L, class F>
+        requires(F::vec == 1 && !has_own_search<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template search_blocks<F>(s, params);
+    }
+    template <has_own_search F> QLIB_INLINE constexpr encoded<F> whole(site<F> s) const noexcept {
+        s.importance = detail::some_importance(s.importance);
+        return F::search(s);
     }
     /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk; error(outer) judges a tile.
     template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {

@@ -111,10 +111,6 @@ template <class F> concept block_format =
         };
     };
 
-/// Whether F brings the original's own encoder of a whole block.
-template <class F> concept has_reference = requires(const site<F>& s) {
-    { F::reference(s) } -> std::same_as<encoded<F>>;
-};
 /// Whether the map of one group can be replaced while the rest of a block's params stays.
 template <class F> concept has_project_group = requires(typename F::params& p, std::size_t g, affine a, const typename F::outer& o) {
     F::project_group(p, g, a, o);
@@ -163,6 +159,10 @@ template <class F> struct to_levels {
         else return product(x - z, reciprocal);
     }
 };
+
+/// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
+template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
+template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
 
 /// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
 template <class F>

@@ -7,13 +7,15 @@
 //
 // Weight i of a block, in group g = i / group:
 //     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
-//     s = scales[g]          scales[0] * subs[g] of two levels; without the field 1, or the outer scale where outer does not multiply
+//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales is "times" or "over";
+//                            without the field 1, or the outer scale where outer does not multiply
 //     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of two levels
 //                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
 // Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
 #include "format.hpp"
+#include "global_scales.hpp"
 #include "json_writer.hpp"
 
 namespace qlib::inline v0 {
@@ -56,6 +58,7 @@ struct description {
     extent tile{};                                  ///< what an outer value covers
     std::size_t outer_bytes = 0, tensor_bytes = 0;  ///< 0: there is none
     bool outer_multiplies = false;
+    std::string_view outer_on_scales = {};          ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
     std::span<const described_field> outer = {};    ///< of an outer value; empty: none, or the format's own
 
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_weights() const noexcept { return group * groups; }
@@ -229,6 +232,8 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
         d.outer_bytes = F::outer_bytes;
         d.tensor_bytes = F::tensor_bytes;
         d.outer_multiplies = outer_multiplies<F>;
+        if constexpr (requires { { F::global } -> std::convertible_to<global_use>; })
+            d.outer_on_scales = F::global == global_use::times ? "times" : "over";
         if constexpr (requires { typename F::stored_outer; }) d.outer = detail::described_outer<F>;
     }
     return d;
@@ -316,6 +321,7 @@ struct description_writer {
         member("bytes", d.outer_bytes);
         member("tensor_bytes", d.tensor_bytes);
         member("multiplies", d.outer_multiplies);
+        member("on_scales", d.outer_on_scales);
         fields(d.outer);
         out.close('}');
     }

@@ -55,6 +55,12 @@ template <class Grid, class Scales, class Layout = inline_blocks<>> struct forma
             else part::store_field(f, p, to[plane] + offset);
         });
     }
+    /// Only the params, of a whole block.
+    template <class Pointers> QLIB_INLINE static constexpr void store_params(const params& p, const Pointers& to) noexcept {
+        walk(block, [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
+            if (f != field::codes) part::store_field(f, p, to[plane] + offset);
+        });
+    }
     /// `codes` as long as the block stored there, or empty: then only the params are read, of a whole block.
     template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer& o, std::span<code> codes) noexcept {
         params p{};

@@ -78,9 +78,11 @@ private:
     struct order {
         std::array<std::uint8_t, Table.size()> code_of{};
         std::array<float, Table.size()> midpoint{};
+        std::array<float, 16> code_table{}, steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
         std::size_t count = 0;
+        bool ascending = true;
     };
-    static constexpr order sorted = [] {
+    static constexpr order sorted_table() {
         order o{};
         for (std::size_t i = 0; i < Table.size(); ++i) {  // insertion sort: at most 256, at compile time
             std::size_t j = o.count;
@@ -89,23 +91,31 @@ private:
             for (std::size_t k = o.count++; k > j; --k) o.code_of[k] = o.code_of[k - 1];
             o.code_of[j] = static_cast<std::uint8_t>(i);
         }
+        for (std::size_t i = 0; i < o.count; ++i) {
+            o.ascending = o.ascending && o.code_of[i] == i;
+            if (i < 16) o.code_table[i] = o.code_of[i];
+        }
         if constexpr (Midpoints.size() != 0) {
             static_assert(Midpoints.size() + 1 == Table.size());
             for (std::size_t i = 0; i < Midpoints.size(); ++i) o.midpoint[i] = Midpoints[i];
-            return o;
+        } else {
+            for (std::size_t i = 0; i + 1 < o.count; ++i)
+                o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
         }
-        for (std::size_t i = 0; i + 1 < o.count; ++i)
-            o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
+        for (std::size_t i = 0; i < 16; ++i) o.steps[i] = i + 1 < o.count ? o.midpoint[i] : std::numeric_limits<float>::infinity();
         return o;
-    }();
+    }
 
 public:
+    /// The levels' order and the midpoints between them.
+    static constexpr order sorted = sorted_table();
     static constexpr float lowest = Table[sorted.code_of.front()], highest = Table[sorted.code_of[sorted.count - 1]];
 };
 
 /// The finite values of a small float, rounded as that float rounds (to nearest even, saturating); codes are its bits.
 template <class Float> struct minifloat_grid {
     static_assert(Float::bits_per_value <= 8);
+    using element = Float;
     using code = std::uint8_t;
     static constexpr std::size_t bits = Float::bits_per_value, vec = 1, size = std::size_t{1} << bits;
     static constexpr float lowest = -Float::max(), highest = Float::max();

@@ -23,7 +23,7 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         struct params { float s = 1, z = 0; };
 
         QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-            const affine a = detail::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
+            const auto a = detail::one_range::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();

@@ -1,16 +1,61 @@
 #pragma once
 // The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+#include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "gemm_plan.hpp"
 #include "operands.hpp"
+#include "room.hpp"
 
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
-_Pragma("GCC optimize(\"O3\")")  // g++ -O2 leaves most loops scalar
+QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// 4 blocks at once, one in each lane.
+struct portable_lanes {
+    using lanes = portable_lanes;
+    static constexpr std::size_t width = 4;
+    static constexpr bool looks_up_fast = false;
+#include "lanes.inl"
+#include "../numeric/lane_order.inl"
+
+    QLIB_INLINE static void barrier(floats& x) noexcept {
+#if defined(__x86_64__)
+        asm("" : "+x"(x));
+#else
+        asm("" : "+m"(x));
+#endif
+    }
+    QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+    QLIB_INLINE static floats square_root(floats x) noexcept {
+        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
+    }
+    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        const auto at = [&](std::size_t l) QLIB_INLINE_LAMBDA { return table[static_cast<std::size_t>(i[l] & 15)]; };
+        return floats{at(0), at(1), at(2), at(3)};
+    }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
+        for (std::size_t i = 0; i < 16; ++i) out[i] = load_little_endian<T>(from + i * sizeof(T)).value();
+    }
+    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
+        for (std::size_t i = 0; i < n; ++i) out[i] = floats{from[0][i], from[1][i], from[2][i], from[3][i]};
+    }
+    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
+        for (std::size_t l = 0; l < width; ++l)
+            for (std::size_t i = 0; i < n; ++i) to[l][i] = static_cast<std::byte>(from[i * width + l]);
+    }
+#include "../format/range.inl"
+#include "../fit/plain.inl"
+#include "../fit/ggml_search.inl"
+#include "../fit/ggml_blocks.inl"
+#include "../fit/search.inl"
+#include "pack_codes.inl"
+#include "encode_blocks.inl"
+};
+
 struct portable {
+    using lanes = portable_lanes;
     static constexpr isa id = isa::portable;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};  // columns of Y in one tile, the widest first
@@ -37,6 +82,9 @@ struct portable {
         float v[16];
         for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
         return load(v);
+    }
+    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
+        for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
     }
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }

@@ -7,17 +7,24 @@
 //   `features` is a list of features, never arch=.
 #include "../core/abi.hpp"
 
-#define QLIB_PRAGMA(...) _Pragma(#__VA_ARGS__)
+#define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
+#define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
+/// How far g++ optimizes rooms. O3 vectorises plain loops also for users of -O2; tests that are compiled often define QLIB_QUICK_ROOMS, for half the time.
+#if defined(QLIB_QUICK_ROOMS)
+#define QLIB_ROOM_LEVEL "O1"
+#else
+#define QLIB_ROOM_LEVEL "O3"
+#endif
 #if defined(__clang__)
 #define QLIB_ROOM(features)                                                                          \
     QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))        \
     QLIB_EXACT_BEGIN
 #define QLIB_ROOM_END QLIB_EXACT_END _Pragma("clang attribute pop")
 #else
-// g++ 12 warns of uninitialised variables inside its own intrinsics. O3 vectorises plain loops also for users of -O2.
+// g++ 12 warns of uninitialised variables inside its own intrinsics.
 #define QLIB_ROOM(features)                                                                          \
     _Pragma("GCC push_options") QLIB_PRAGMA(GCC target(features))                                    \
-    _Pragma("GCC optimize(\"O3\", \"no-fast-math\", \"fp-contract=off\")")                           \
+    QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL, "no-fast-math", "fp-contract=off"))                        \
     _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")             \
     _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
 #define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")

@@ -37,6 +37,12 @@ QLIB_INLINE constexpr float smaller(float a, float b) noexcept { return b < a ? 
 QLIB_INLINE constexpr float larger(float a, float b) noexcept { return a < b ? b : a; }
 QLIB_INLINE constexpr std::size_t smaller_size(std::size_t a, std::size_t b) noexcept { return b < a ? b : a; }
 QLIB_INLINE constexpr std::size_t larger_size(std::size_t a, std::size_t b) noexcept { return a < b ? b : a; }
+/// The largest magnitude of n floats, 0 of none; NaNs do not count.
+QLIB_INLINE constexpr float abs_max(const float* x, std::size_t n) noexcept {
+    float most = 0;
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
 QLIB_INLINE constexpr float clamp(float x, float low, float high) noexcept { return smaller(larger(x, low), high); }
 
 /// The nearest integer, halves to even, for |x| <= 2^22. Reads the sum's bits, as fast-math would fold (x + c) - c.

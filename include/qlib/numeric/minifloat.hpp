@@ -119,7 +119,14 @@ private:
 using f16 = minifloat<5, 10, 15, specials::ieee>;     ///< IEEE binary16
 using bf16 = minifloat<8, 7, 127, specials::ieee>;    ///< bfloat16: the upper half of an f32
 using e4m3 = minifloat<4, 3, 7, specials::nan_only>;  ///< OFP8 E4M3 ("E4M3FN"): largest 448
+using e5m2 = minifloat<5, 2, 15, specials::ieee>;     ///< OFP8 E5M2: f16 without its last 8 bits, largest 57344
+using e3m2 = minifloat<3, 2, 3, specials::none>;      ///< a 6-bit float of MXFP6, largest 28
+using e2m3 = minifloat<2, 3, 1, specials::none>;      ///< the other one, largest 7.5: eighths
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
+// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3, but 0x80 is NaN.
+using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;      ///< largest 240
+using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;     ///< largest 57344
+using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
 
 /// The element types of weights and activations: float, f16, bf16.
 template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;

@@ -35,6 +35,12 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
 /// Whether a fit encodes whole blocks of F itself, as an original does.
 template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
 
+/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own, reference(site).
+template <class F> inline constexpr bool weighs_by_row = [] {
+    if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
+    else return requires(const site<F>& s) { F::reference(s); };
+}();
+
 /// A block by any fit.
 template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s, const Fit& fit) noexcept {
     if constexpr (encodes_whole<Fit, F>) {
@@ -129,6 +135,9 @@ template <block_format F, class Fit, weight_source T> struct block_encoder {
         return {};
     }
 
+    /// The mean square of a row for a fit that asks for it: only some originals under importance do.
+    float row_mean_square(std::size_t r) const noexcept { return encodes_whole<Fit, F> && weighs_by_row<F> && importance.data != nullptr ? mean_square(W, r) : 0.0f; }
+
 private:
     /// An error at a wire position, in the matrix's own rows and columns.
     status at(std::size_t r, std::size_t c, errc code, const char* rule) const noexcept {
@@ -137,15 +146,15 @@ private:
     }
 };
 
-/// Encodes wire rows [first, first + count).
+/// Encodes wire rows [first, first + count) block by block.
 template <block_format F, class Fit, class T>
-status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+status encode_rows_singly(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     constexpr std::size_t block = block_size<F>;
     const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
     for (std::size_t r = first; r < first + count; ++r) {
-        const float row_mean_square = encodes_whole<Fit, F> && encoder.importance.data != nullptr ? mean_square(encoder.W, r) : 0.0f;
+        const float mean_square = encoder.row_mean_square(r);
         for (std::size_t b = 0; b * block < cols; ++b)
-            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), row_mean_square); !s) return s;
+            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), mean_square); !s) return s;
     }
     return {};
 }

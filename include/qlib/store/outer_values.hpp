@@ -25,18 +25,83 @@ status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const V
     return {};
 }
 
+/// The range of n floats, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+inline bool widen_range(const float* x, std::size_t n, float& low, float& high) noexcept {
+    float least[16], most[16];
+    std::uint32_t largest[16] = {};
+    for (std::size_t l = 0; l < 16; ++l) { least[l] = low; most[l] = high; }
+    const std::size_t whole = n / 16 * 16;
+    for (std::size_t i = 0; i < whole; i += 16) {
+        for (std::size_t l = 0; l < 16; ++l) {  // compilers turn loops of 16 into vectors
+            const float v = x[i + l];
+            const std::uint32_t a = bits_of(v) & 0x7FFFFFFFu;
+            least[l] = smaller(least[l], v);
+            most[l] = larger(most[l], v);
+            largest[l] = a > largest[l] ? a : largest[l];
+        }
+    }
+    bool finite = true;
+    for (std::size_t l = 0; l < 16; ++l) {
+        low = smaller(low, least[l]);
+        high = larger(high, most[l]);
+        finite = finite && largest[l] < 0x7F800000u;
+    }
+    for (std::size_t i = whole; i < n; ++i) {
+        low = smaller(low, x[i]);
+        high = larger(high, x[i]);
+        finite = finite && is_finite(x[i]);
+    }
+    return finite;
+}
+
+/// The statistics of a tile of clean floats that lie as the tile wants them. False: look at it block by block.
+template <block_format F, class Fit, class T>
+bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [[maybe_unused]] std::size_t t, [[maybe_unused]] std::span<float> per_block,
+                     [[maybe_unused]] tile_stats& stats) noexcept {
+    if constexpr (!std::same_as<T, float>) {
+        return false;
+    } else if constexpr (F::tile.flat) {
+        const auto& W = encoder.W;
+        if (W.stride != W.cols) return false;
+        const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
+        std::size_t count = 0;
+        for (std::size_t e = begin; e < end; e += block_size<F>) {
+            float low = 0, high = 0;
+            if (!widen_range(W.data + e, smaller_size(block_size<F>, end - e), low, high)) return false;
+            stats.low = smaller(stats.low, low);
+            stats.high = larger(stats.high, high);
+            per_block[count++] = larger(-low, high);
+        }
+        stats.block_abs_max = per_block.first(count);
+        return true;
+    } else {
+        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
+        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
+        const std::size_t r1 = smaller_size(r0 + tiles.rows, encoder.W.rows), c1 = smaller_size(c0 + tiles.cols, encoder.W.cols);
+        float low = 0, high = 0;
+        for (std::size_t r = r0; r < r1; ++r)
+            if (!widen_range(encoder.W.row(r) + c0, c1 - c0, low, high)) return false;
+        stats.low = low;
+        stats.high = high;
+        return true;
+    }
+}
+
 /// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
 template <block_format F, class Fit, class T>
 status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
+    if (fast_statistics(encoder, t, per_block, stats)) return {};
+    stats = {};
     std::size_t count = 0;
     const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
         float weights[block_size<F>], importances[block_size<F>];
         site<F> block{};
         if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
-        const weight_range range = range_of(block.x);
-        stats.low = smaller(stats.low, range.low);
-        stats.high = larger(stats.high, range.high);
-        if (count < per_block.size()) per_block[count++] = larger(-range.low, range.high);
+        float low = 0, high = 0;
+        (void)widen_range(weights, n, low, high);
+        stats.low = smaller(stats.low, low);
+        stats.high = larger(stats.high, high);
+        if (count < per_block.size()) per_block[count++] = larger(-low, high);
         return {};
     });
     stats.block_abs_max = per_block.first(count);

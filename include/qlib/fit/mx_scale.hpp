@@ -1,0 +1,123 @@
+#pragma once
+// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3; torchao (mx_tensor.py);
+// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
+#include "../format/scales.hpp"
+
+namespace qlib::inline v0 {
+
+/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
+enum class mx_rule : std::uint8_t {
+    floor,    ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
+    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
+    nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
+    search,   ///< the power of two with the least squared error, weighted by importance; exact
+};
+
+/// Scale types that hold powers of two alone; a user's own may specialise it.
+template <class T> inline constexpr bool power_of_two_type = false;
+template <> inline constexpr bool power_of_two_type<e8m0> = true;
+
+/// Formats whose groups have a power of two as their whole map.
+template <class F> concept power_of_two_scaled = block_format<F> && F::map == form::scaled && F::vec == 1 && !has_outer<F> && requires {
+    requires power_of_two_type<typename F::stored_scale>;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// 2^e, -126 <= e <= 127.
+QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast<std::uint32_t>(e + 127) << 23); }
+
+/// The largest e with 2^e on the grid's way to its highest level.
+template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
+
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there below 2.
+template <class Grid> inline constexpr float carries_from = [] {
+    const float low = two_to(top_exponent<Grid>);
+    float distance = low;
+    for (std::size_t i = 0; i < Grid::size; ++i) {
+        if (!(Grid::level(i) >= low && Grid::level(i) < 2 * low)) continue;
+        for (std::size_t j = 0; j < Grid::size; ++j)
+            if (Grid::level(j) > Grid::level(i)) distance = smaller(distance, Grid::level(j) - Grid::level(i));
+    }
+    return 2 - distance / low / 2;
+}();
+
+/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude counts as zero.
+template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
+    if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
+    if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
+        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero).value();
+    const std::uint32_t u = bits_of(largest), fraction = u & 0x007FFFFFu;
+    const bool up = (rule == mx_rule::ceil && fraction != 0) || (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
+    const float down = product(float_of(u & 0x7F800000u), two_to(-top_exponent<Grid>));
+    return up ? 2 * down : down;
+}
+
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to saturation: no smaller scale
+/// has less.
+struct mx_error { float all = 0, saturated = 0; };
+
+template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit, float s) noexcept {
+    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
+    mx_error sum;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
+        float level = 0;
+        F::level(F::nearest(&u, &weight), &level);
+        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
+        sum.all += product(product(weight, e), e);
+        sum.saturated += product(product(weight, beyond), beyond);
+    }
+    return sum;
+}
+
+/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on until saturation alone
+/// costs more than the best found.
+template <class F> constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
+    const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
+    if (inverse == 0) return unit;
+    mx_error least = mx_error_of<F>(x, w, inverse, 1);
+    float best = 1;
+    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
+        least = e;
+        best = 2;
+    }
+    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
+        const mx_error e = mx_error_of<F>(x, w, inverse, s);
+        if (!(e.saturated < least.all)) break;
+        if (e.all < least.all) {
+            least = e;
+            best = s;
+        }
+    }
+    return product(unit, best);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
+struct mx_scale_fit {
+    mx_rule rule = mx_rule::floor;
+    static constexpr const char* name = "mx_scale";
+    template <power_of_two_scaled F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        std::array<affine, F::groups> wishes{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.x.size(); ++g) {
+            const std::size_t first = g * F::group, n = detail::smaller_size(F::group, s.x.size() - first);
+            const auto x = s.x.subspan(first, n);
+            const float largest = detail::abs_max(x.data(), n);
+            const auto w = s.importance.empty() ? s.importance : s.importance.subspan(first, n);
+            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest) : detail::mx_scale<typename F::grid>(rule, largest);
+        }
+        return F::project(wishes, s.outer);
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END

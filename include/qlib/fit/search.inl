@@ -1,0 +1,370 @@
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
+/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
+/// cost up to 0.3 dB.
+QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
+/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance != nullptr) {
+        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
+        return;
+    }
+    for (std::size_t first = 0; first < s.n; first += 32) {
+        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
+        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
+        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
+    }
+}
+
+#include "search_two_levels.inl"
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_opened<F>(s, params);
+        if (s.importance == nullptr) return;
+        const floats heaviest = largest_of(s.importance, s.n);
+        if (!any(no(heaviest > 0.0f))) return;
+        lane_sites<lanes, F> bare = s;
+        bare.importance = nullptr;
+        typename F::params other[width]{};
+        search_opened<F>(bare, other);
+        for (std::size_t k = 0; k < width; ++k)
+            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+    }
+}

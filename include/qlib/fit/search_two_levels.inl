@@ -1,0 +1,292 @@
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+template <class F>
+static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    floats super = best.super, super_min = best.super_min;
+    for (int k = 0; k < steps.sweeps; ++k) {
+        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+        super = stored_super<T>(super, unit, inverse_unit);
+        super_min = stored_super<T>(super_min, unit, inverse_unit);
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}

@@ -1,0 +1,23 @@
+#pragma once
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
+// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
+#include "concept.hpp"
+
+namespace qlib::inline v0::detail {
+
+/// One block of F in each lane. All lanes have `n` weights; whole blocks unless L is one_block.
+template <class L, class F> struct lane_sites {
+    const typename L::floats* x;           ///< [n] weights
+    const typename L::floats* importance;  ///< [n], >= 0; null: none was given
+    std::size_t n;
+    typename L::floats row_mean_square;    ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    const typename F::outer* outer;        ///< [lane]
+};
+
+/// Encoded blocks, one in each lane.
+template <class L, class F> struct lane_blocks {
+    typename F::params params[L::width];
+    std::uint8_t code[block_size<F> * L::width];  ///< [weight][lane]; L::put and L::get access all lanes of a weight
+};
+
+}  // namespace qlib::inline v0::detail

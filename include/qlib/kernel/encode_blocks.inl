@@ -1,0 +1,130 @@
+// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
+}();
+
+/// Some blocks of a matrix, whole ones.
+template <class F> struct batch {
+    std::size_t count = 0;
+    std::size_t row[width] = {}, block[width] = {};
+    float row_mean_square[width] = {};
+};
+
+/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
+template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l, wide += n) {
+        from[l] = wide;
+        if constexpr (std::same_as<T, float>) {
+            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
+            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
+        } else {
+            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
+            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
+            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
+        }
+    }
+    gather_blocks(from, n, out);
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes<F>(e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
+template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    gather<F>(b, encoder.W, wide, x);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
+    if (any(most >= 0x7F800000)) return false;
+    const bool weighted = encoder.importance.data != nullptr;
+    if (weighted) gather<F>(b, encoder.importance, wide, w);
+
+    typename F::outer outer[width];
+    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<lanes, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        encoder.fit.template whole_blocks<lanes, F>(s, e);
+    } else {
+        encoder.fit.template blocks<lanes, F>(s, e.params);
+        choose_codes<F>(s, e);
+    }
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], n)) return false;
+    scatter<F>(b, encoder.out, e);
+    return true;
+}
+
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
+template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        return encode_rows_singly<F>(encoder, first, count);
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
+        batch<F> b;
+        const auto flush = [&]() -> status {
+            if (b.count == 0) return {};
+            const std::size_t used = b.count;
+            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
+                b.row[l] = b.row[used - 1];
+                b.block[l] = b.block[used - 1];
+                b.row_mean_square[l] = b.row_mean_square[used - 1];
+            }
+            b.count = 0;
+            if (encode_batch<F>(encoder, b)) return {};
+            for (std::size_t l = 0; l < used; ++l)
+                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
+            return {};
+        };
+        for (std::size_t r = first; r < first + count; ++r) {
+            const float mean_square = encoder.row_mean_square(r);
+            for (std::size_t i = 0; i < whole; ++i) {
+                b.row[b.count] = r;
+                b.block[b.count] = i;
+                b.row_mean_square[b.count] = mean_square;
+                if (++b.count == width)
+                    if (const status s = flush(); !s) return s;
+            }
+            if (whole * n == cols) continue;
+            if (const status s = flush(); !s) return s;  // errors come in order
+            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
+        }
+        return flush();
+    }
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
