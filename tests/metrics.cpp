@@ -151,6 +151,12 @@ TEST_CASE("SQNR") {
     all.add(s);
     CHECK(all.signal() == 50.0);
     CHECK(all.noise() == 0.5);
+    CHECK(qlib::sqnr(all.signal(), all.noise()).decibels() == all.decibels());
+    qlib::sqnr weighted;
+    weighted.add(3, 3, 2);
+    weighted.add(4, 4.5f, 0.5f);  // 2 * 9 + 16 / 2, and 0.25 / 2
+    CHECK(weighted.signal() == 26.0);
+    CHECK(weighted.noise() == 0.125);
     qlib::sqnr none, noise, broken;
     none.add(1, 1);
     noise.add(0, 1);

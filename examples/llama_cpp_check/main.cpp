@@ -2,11 +2,11 @@
 // refuses the file, a logit is not finite, the text lacks what it should contain, or the perplexity is above a bound.
 #include "llama_cpp.hpp"
 
+#include "../common/read_text.hpp"
+
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 namespace {
 
@@ -19,14 +19,6 @@ struct options {
 };
 
 constexpr int skipped = 77;  // the exit code that CTest is told to count as a skipped test
-
-std::string read_text(const std::string& path, std::size_t bytes) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw std::runtime_error(path + ": cannot be read");
-    std::string text{std::istreambuf_iterator<char>(in), {}};
-    if (bytes != 0 && bytes < text.size()) text.resize(bytes);
-    return text;
-}
 
 bool check_generation(llama_cpp::model& model, const options& o) {
     const std::string text = model.generate(o.prompt, o.tokens);

@@ -19,6 +19,7 @@
 #include "safetensors_model.hpp"
 #include "sampler.hpp"
 
+#include "../common/read_text.hpp"
 #include "../common/sha256.hpp"
 
 #include <CLI/CLI.hpp>
@@ -26,7 +27,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 
 namespace {
@@ -56,14 +56,6 @@ struct options {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::string read_text(const std::string& path, std::size_t bytes) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw std::runtime_error(path + ": cannot be read");
-    std::string text{std::istreambuf_iterator<char>(in), {}};
-    if (bytes != 0 && bytes < text.size()) text.resize(bytes);
-    return text;
 }
 
 /// Loads a model, quantizes it if that is asked for, and tells what its weights take.

@@ -49,23 +49,12 @@ template <class T> qlib::status encode_floats(matrix W, const qlib::quantize_opt
             return qlib::error{qlib::errc::overflow, "the weight in row {0}, column {1} is not finite, or beyond the type's range", "W", {r, bad[r]}};
     return {};
 }
-template <class T>
-qlib::status decode_floats(std::span<const std::byte> bytes, std::size_t, std::size_t first, qlib::matrix_view<float> out, const qlib::call& how) {
-    how.run.run(out.rows, [&](std::size_t r, std::size_t) {
-        for (std::size_t c = 0; c < out.cols; ++c) {
-            T value;
-            std::memcpy(&value, &bytes[((first + r) * out.cols + c) * sizeof(T)], sizeof(T));
-            out(r, c) = static_cast<float>(value);
-        }
-    });
-    return {};
-}
-template <class T> constexpr codec floats(std::uint32_t number) {
-    return {number, true, [](std::size_t rows, std::size_t cols) { return rows * cols * sizeof(T); }, encode_floats<T>, decode_floats<T>};
+template <qlib::block_format F, class T> constexpr codec floats(std::uint32_t number) {
+    return {number, true, qlib::wire_size<F>, encode_floats<T>, decode_blocks<F>};
 }
 
 constexpr codec codecs[] = {
-    floats<float>(0), floats<qlib::f16>(1), floats<qlib::bf16>(30),
+    floats<qlib::dense_f32, float>(0), floats<qlib::dense_f16, qlib::f16>(1), floats<qlib::dense_bf16, qlib::bf16>(30),
     blocks<qlib::q4_0>(2), blocks<qlib::q4_1>(3), blocks<qlib::q5_0>(6), blocks<qlib::q5_1>(7), blocks<qlib::q8_0>(8),
     blocks<qlib::q2_k>(10), blocks<qlib::q3_k>(11), blocks<qlib::q4_k>(12), blocks<qlib::q5_k>(13), blocks<qlib::q6_k>(14),
     blocks<qlib::iq2_xxs>(16), blocks<qlib::iq2_xs>(17), blocks<qlib::iq3_xxs>(18), blocks<qlib::iq1_s>(19), blocks<qlib::iq4_nl>(20),

@@ -61,12 +61,7 @@ public:
             check(out.add_tensor(p.source->name, type, p.source->dims), p.source->title());
         }
         output_layout layout;
-        const auto sink = [&](std::span<const std::byte> bytes) {
-            layout.header.insert(layout.header.end(), bytes.begin(), bytes.end());
-            return true;
-        };
-        check(out.begin(sink), "header");
-        layout.file_size = out.file_size();
+        layout.begin(out);
         const auto written = qlib::gguf_file::parse(layout.header, {.file_size = layout.file_size});  // it says where the data go
         if (!written) fail(written.error(), "header");
         for (const qlib::gguf_tensor& t : written->tensors())

@@ -24,7 +24,7 @@ public:
     [[nodiscard]] std::optional<outcome> find(const std::string& name, const std::vector<output_piece>& pieces) const {
         for (const json& line : lines_) {
             if (line["name"] != name) continue;
-            const auto sums = [&](const char* key) { return energy{line[key][0].get<double>(), line[key][1].get<double>()}; };
+            const auto sums = [&](const char* key) { return qlib::sqnr{line[key][0].get<double>(), line[key][1].get<double>()}; };
             outcome done{sums("sums"), sums("weighted"), line["sha256"]};
             sha256 hash;
             for (const output_piece& p : pieces)
@@ -35,8 +35,8 @@ public:
     }
     void add(const std::string& name, const outcome& done) {
         append({{"name", name},
-                {"sums", {done.sums.signal, done.sums.noise}},
-                {"weighted", {done.weighted.signal, done.weighted.noise}},
+                {"sums", {done.sums.signal(), done.sums.noise()}},
+                {"weighted", {done.weighted.signal(), done.weighted.noise()}},
                 {"sha256", done.sha256}});
     }
     void discard() const { std::filesystem::remove(path_); }

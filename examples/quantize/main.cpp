@@ -3,7 +3,7 @@
 //   presets.hpp, tensor_types.hpp, which_tensors.hpp, ggml_formats.hpp   which tensor becomes what: llama.cpp's rules
 //   codecs.hpp          formats by number, and qlib's calls
 //   gguf_model.hpp, gguf_plan.hpp, safetensors_model.hpp   the model's files
-//   tensor_encoder.hpp, weights.hpp, sqnr.hpp   one tensor, a strip of rows at a time
+//   tensor_encoder.hpp, sqnr.hpp   one tensor, a strip of rows at a time
 //   quantize_model.hpp  the way through a model
 //   journal.hpp, manifest.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true
 //   imatrix_input.hpp, files.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them

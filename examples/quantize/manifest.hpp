@@ -13,8 +13,8 @@ using json = nlohmann::ordered_json;
 inline constexpr int manifest_version = 1;
 
 /// An SQNR in dB, to hundredths; null where nothing was lost.
-inline json score_of(const energy& e) {
-    const double db = e.sqnr();
+inline json score_of(const qlib::sqnr& e) {
+    const double db = e.decibels();
     return std::isfinite(db) ? json(std::round(db * 100) / 100) : json(nullptr);
 }
 
@@ -60,7 +60,7 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
 
 /// The same with what came of it.
 inline json with_outcomes(json manifest, const std::vector<planned_tensor>& plan, const std::vector<outcome>& outcomes) {
-    energy all;
+    qlib::sqnr all;
     for (std::size_t i = 0; i < plan.size(); ++i) {
         json& t = manifest["tensors"][i];
         if (plan[i].format) t["sqnr"] = score_of(outcomes[i].sums);

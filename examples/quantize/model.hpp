@@ -1,5 +1,6 @@
 #pragma once
 // A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where that goes.
+#include "../common/failure.hpp"
 #include "files.hpp"
 #include "sqnr.hpp"
 #include "tensor_types.hpp"
@@ -53,11 +54,21 @@ struct output_layout {
     std::vector<std::byte> header;
     std::vector<std::vector<output_piece>> pieces;  ///< of each planned tensor
     std::uint64_t file_size = 0;
+
+    /// Takes the header of a writer to which all has been announced.
+    template <class Writer> void begin(Writer& out) {
+        const auto sink = [&](std::span<const std::byte> bytes) {
+            header.insert(header.end(), bytes.begin(), bytes.end());
+            return true;
+        };
+        check(out.begin(sink), "header");
+        file_size = out.file_size();
+    }
 };
 
 /// What became of one tensor.
 struct outcome {
-    energy sums, weighted;
+    qlib::sqnr sums, weighted;
     std::string sha256;  ///< of its pieces' bytes, one behind the other
 };
 

@@ -76,9 +76,9 @@ private:
     static bool is_replaced(const planned_tensor& p) { return p.format_name != p.wanted_name; }
     static std::string format_of(const planned_tensor& p) { return p.format_name + (is_replaced(p) ? " *" : ""); }
     [[nodiscard]] double bits(double bytes) const { return weights_ != 0 ? 8 * bytes / static_cast<double>(weights_) : 0; }
-    static std::string decibels(const energy& sums) {
+    static std::string decibels(const qlib::sqnr& sums) {
         char text[32];
-        std::snprintf(text, sizeof text, "%.2f", sums.sqnr());
+        std::snprintf(text, sizeof text, "%.2f", sums.decibels());
         return text;
     }
     /// Why a tensor gets its format, where that is not plain; and what a replacement costs.
@@ -96,7 +96,7 @@ private:
         std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, p.source->name.c_str(), shape_width_, p.source->shape_text().c_str(), format_width_,
                     format_of(p).c_str(), weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
     }
-    void count(const planned_tensor& p, const energy& sums) {
+    void count(const planned_tensor& p, const qlib::sqnr& sums) {
         weights_ += p.source->weights();
         bytes_ += p.bytes;
         quantized_ += p.format.has_value();
@@ -106,5 +106,5 @@ private:
     int name_width_ = 6, shape_width_ = 5, format_width_ = 6;
     std::size_t quantized_ = 0;
     std::uint64_t weights_ = 0, bytes_ = 0;
-    energy sums_;
+    qlib::sqnr sums_;
 };

@@ -53,12 +53,7 @@ public:
         for (const planned_tensor& p : plan) names.push_back(announce(p, out));
 
         output_layout layout;
-        const auto sink = [&](std::span<const std::byte> bytes) {
-            layout.header.insert(layout.header.end(), bytes.begin(), bytes.end());
-            return true;
-        };
-        check(out.begin(sink), "header");
-        layout.file_size = out.file_size();
+        layout.begin(out);
         std::map<std::string_view, output_piece> places;
         for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.header.size() + t.offset, t.bytes};
         for (const auto& of_one : names) {

@@ -3,7 +3,6 @@
 #include "../common/failure.hpp"
 #include "codecs.hpp"
 #include "model.hpp"
-#include "weights.hpp"
 
 #include <qlib/core/thread_pool.hpp>
 
@@ -60,7 +59,8 @@ private:
 
     /// use(rows as floats, which matrix of a stack, which row of the tensor is first)
     template <class Use> void for_each_strip(const source_tensor& t, bool by_rows, const Use& use) {
-        const std::size_t cols = t.cols(), row_bytes = cols * float_bytes(*t.type);
+        const codec& floats = *find_codec(static_cast<std::uint32_t>(*t.type));
+        const std::size_t cols = t.cols(), row_bytes = floats.bytes(1, cols);
         const std::uint64_t rows = t.ne[1];
         if (t.weights() == 0) return;
         const std::uint64_t step = by_rows ? std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols)) : rows;
@@ -68,7 +68,7 @@ private:
             const std::uint64_t count = std::min(step, rows - row % rows);  // a strip ends where its matrix does
             const auto part = t.data.subspan(row * row_bytes, count * row_bytes);
             weights_.resize(count * cols);
-            widen(*t.type, part, weights_.data(), threads_);
+            check(floats.decode(part, count, 0, {weights_.data(), count, cols}, {.run = threads_}), t.title());
             release(*t.file, part);
             use({weights_.data(), count, cols}, row / rows, row);
             told_(part.size());

@@ -152,6 +152,7 @@ public:
     [[nodiscard]] std::size_t worker_bytes() const noexcept {
         return saturating_add(workspace::piece<std::byte>(panel_.bytes()), workspace::piece<float>(conversions_.floats()));
     }
+    [[nodiscard]] std::size_t scratch(std::size_t workers) const noexcept { return saturating_add(activation_bytes(), saturating_multiply(worker_bytes(), workers)); }
     /// The workers' memory begins at `workers`, `apart` bytes from one to the next: products that run at once must agree on both.
     void take(workspace& activations, std::byte* workers, std::size_t apart) noexcept {
         way_.take(activations);
@@ -227,9 +228,8 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
         }
         return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
             workspace memory;
-            const std::size_t workers = saturating_multiply(stages.worker_bytes(), how.run.workers());
-            if (const status s = memory.open(how, saturating_add(workers, stages.activation_bytes())); !s) return s;
-            std::byte* const own = memory.take<std::byte>(workers);
+            if (const status s = memory.open(how, stages.scratch(how.run.workers())); !s) return s;
+            std::byte* const own = memory.take<std::byte>(saturating_multiply(stages.worker_bytes(), how.run.workers()));
             stages.take(memory, own, stages.worker_bytes());
             for (std::size_t stage = 0; stage < 2; ++stage) {
                 call part = how;
@@ -286,7 +286,7 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
     const std::size_t workers = how.run.workers();
     return detail::with_room(how.room, [&](auto room) {
         return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, workers, [workers](const auto& stages) {
-            return detail::workspace::asked(detail::saturating_add(stages.activation_bytes(), detail::saturating_multiply(stages.worker_bytes(), workers)));
+            return detail::workspace::asked(stages.scratch(workers));
         });
     });
 }

@@ -7,31 +7,11 @@ import os
 import random
 import shutil
 import struct
-import subprocess
-import sys
 
 import gguf_file
+from program import expect, run, succeed
 
-program, folder = map(os.path.abspath, sys.argv[1:3])
-shutil.rmtree(folder, ignore_errors=True)
-os.makedirs(folder)
-os.chdir(folder)
 rng = random.Random(3)
-
-
-def run(*arguments):
-    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def expect(condition, what):
-    if not condition:
-        raise SystemExit("not so: " + what)
-
-
-def succeed(*arguments):
-    done = run(*arguments)
-    expect(done.returncode == 0, f"{arguments}: {done.stdout}")
-    return done.stdout
 
 
 def content(path):

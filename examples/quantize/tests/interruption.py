@@ -3,24 +3,11 @@
 usage: interruption.py QUANTIZE FOLDER_TO_WRITE_IN
 """
 import os
-import shutil
 import subprocess
-import sys
 
-program, folder = map(os.path.abspath, sys.argv[1:3])
-shutil.rmtree(folder, ignore_errors=True)
-os.makedirs(folder)
-os.chdir(folder)
+from program import expect, program, run
+
 OPTIONS = ["--preset", "Q4_K_M", "--threads", "2"]
-
-
-def run(*arguments):
-    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def expect(condition, what):
-    if not condition:
-        raise SystemExit("not so: " + what)
 
 
 def content(path):

@@ -6,27 +6,13 @@ import json
 import math
 import os
 import random
-import shutil
 import struct
 import subprocess
-import sys
 
 import safetensors_file
+from program import expect, program, run
 
-program, folder = map(os.path.abspath, sys.argv[1:3])
-shutil.rmtree(folder, ignore_errors=True)
-os.makedirs(folder)
-os.chdir(folder)
 rng = random.Random(7)
-
-
-def run(*arguments):
-    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def expect(condition, what):
-    if not condition:
-        raise SystemExit("not so: " + what)
 
 
 def pack(dtype, values):

@@ -163,10 +163,14 @@ private:
 /// Signal-to-quantization-noise ratio: the energy of the original over that of what was lost.
 class sqnr {
 public:
-    QLIB_INLINE constexpr void add(float original, float decoded) noexcept {
-        const double x = static_cast<double>(original), lost = x - static_cast<double>(decoded);
-        signal_ += x * x;
-        noise_ += lost * lost;
+    QLIB_INLINE constexpr sqnr() noexcept = default;
+    /// From signal() and noise() of another.
+    QLIB_INLINE constexpr sqnr(double signal, double noise) noexcept : signal_(signal), noise_(noise) {}
+    /// A weight that counts `importance` times.
+    QLIB_INLINE constexpr void add(float original, float decoded, float importance = 1) noexcept {
+        const double x = static_cast<double>(original), lost = x - static_cast<double>(decoded), i = static_cast<double>(importance);
+        signal_ += i * x * x;
+        noise_ += i * lost * lost;
     }
     QLIB_INLINE constexpr void add(const sqnr& other) noexcept {
         signal_ += other.signal_;
