@@ -24,7 +24,7 @@ template <class F> sample::checkpoint exported(const qview<F>& q, type dtype = t
 }
 template <class F> qmatrix<F> quantized(std::size_t rows, std::size_t cols) {
     const auto x = sample::weights(rows * cols, rows + cols);
-    auto q = quantize<F>({x.data(), rows, cols}, {.fit = fit::plain});
+    auto q = quantize<F>({x.data(), rows, cols}, plain_fit{});
     REQUIRE(q);
     return std::move(*q);
 }
@@ -78,8 +78,8 @@ TEST_SUITE("bytes") {
     TEST_CASE("bitsandbytes: the tensors that bitsandbytes makes of a layer of 512 x 512") {
         const auto W = golden_recipe::weights(1001, 512, 512);
         REQUIRE(crc32(W) == 0xb4a2fe0a);
-        const auto once = quantize<nf4>({W.data(), 512, 512}, {.fit = fit::plain});
-        const auto twice = quantize<nf4_dq>({W.data(), 512, 512}, {.fit = fit::plain});
+        const auto once = quantize<nf4>({W.data(), 512, 512}, plain_fit{});
+        const auto twice = quantize<nf4_dq>({W.data(), 512, 512}, plain_fit{});
         REQUIRE(once);
         REQUIRE(twice);
         const auto single = exported(once->view(), type::f32), nested = exported(twice->view(), type::f32);
@@ -94,8 +94,8 @@ TEST_SUITE("bytes") {
             R"("nested_offset":0.127329931}    )");
         CHECK(static_cast<float>(*json_value{"0.127329931"}.as_float()) == 0.12732993066310883f);  // bitsandbytes' own mean
 
-        const auto fp4_once = quantize<fp4>({W.data(), 512, 512}, {.fit = fit::plain});
-        const auto fp4_twice = quantize<fp4_dq>({W.data(), 512, 512}, {.fit = fit::reference});
+        const auto fp4_once = quantize<fp4>({W.data(), 512, 512}, plain_fit{});
+        const auto fp4_twice = quantize<fp4_dq>({W.data(), 512, 512}, reference_fit{});
         const auto fp4_single = exported(fp4_once->view(), type::f16), fp4_nested = exported(fp4_twice->view(), type::f32);
         CHECK(crc(fp4_single, "weight") == 0x355f2127);
         CHECK(crc(fp4_single, "weight.absmax") == 0xf6eb2413);

@@ -40,22 +40,22 @@ TEST_CASE_TEMPLATE("dense: rounding is the number's own, for rows of any length"
 TEST_CASE("dense: the ends of the range") {
     std::vector<float> x(40, 0.5f);
     x[39] = 65504.0f;
-    CHECK(qlib::quantize<qlib::dense_f16>({x.data(), 1, 40}).has_value());
+    CHECK(qlib::quantize<qlib::dense_f16>({x.data(), 1, 40}, qlib::plain_fit{}).has_value());
     x[39] = -65520.0f;  // rounds to infinity
-    const auto q = qlib::quantize<qlib::dense_f16>({x.data(), 1, 40});
+    const auto q = qlib::quantize<qlib::dense_f16>({x.data(), 1, 40}, qlib::plain_fit{});
     CHECK(q.error().code == qlib::errc::overflow);
-    CHECK(qlib::quantize<qlib::dense_bf16>({x.data(), 1, 40}).has_value());
+    CHECK(qlib::quantize<qlib::dense_bf16>({x.data(), 1, 40}, qlib::plain_fit{}).has_value());
     x[39] = std::numeric_limits<float>::max();
-    CHECK(qlib::quantize<qlib::dense_f32>({x.data(), 1, 40}).has_value());
-    CHECK(qlib::quantize<qlib::dense_bf16>({x.data(), 1, 40}).error().code == qlib::errc::overflow);
+    CHECK(qlib::quantize<qlib::dense_f32>({x.data(), 1, 40}, qlib::plain_fit{}).has_value());
+    CHECK(qlib::quantize<qlib::dense_bf16>({x.data(), 1, 40}, qlib::plain_fit{}).error().code == qlib::errc::overflow);
     x[39] = std::numeric_limits<float>::quiet_NaN();
-    CHECK(qlib::quantize<qlib::dense_f32>({x.data(), 1, 40}).error().code == qlib::errc::non_finite);
+    CHECK(qlib::quantize<qlib::dense_f32>({x.data(), 1, 40}, qlib::plain_fit{}).error().code == qlib::errc::non_finite);
 }
 
 TEST_CASE_TEMPLATE("dense: a product is that of floats", F, qlib::dense_f32, qlib::dense_f16, qlib::dense_bf16) {
     const std::size_t n = 5, rows = 70, cols = 172;
     const auto w = sample::weights(rows * cols, 1), x = sample::weights(n * cols, 2, 1.0);
-    const auto q = qlib::quantize<F>({w.data(), rows, cols});
+    const auto q = qlib::quantize<F>({w.data(), rows, cols}, qlib::plain_fit{});
     const auto v = decoded<F>(*q);
     std::vector<float> y(n * rows);
     qlib::call_report report;
@@ -95,7 +95,7 @@ TEST_CASE("dense: GPTQ rounds to bf16 with less loss than rounding does") {
     for (std::size_t i = 1; i < x.size(); ++i) x[i] += 0.9f * x[i - 1];  // inputs that know of each other
     auto h = qlib::hessian::make(cols);
     REQUIRE(h->add({x.data(), tokens, cols}).ok());
-    const auto done = qlib::gptq<qlib::dense_bf16>({w.data(), rows, cols}, *h);
+    const auto done = qlib::gptq<qlib::dense_bf16>({w.data(), rows, cols}, *h, qlib::plain_fit{});
     REQUIRE(done.has_value());
     CHECK(done->report.loss < 0.7 * done->report.loss_rtn);
 }

@@ -97,14 +97,14 @@ TEST_CASE_TEMPLATE("non-finite weights are refused by row and column, or mended 
     const std::size_t cols = qlib::block_size<F>;
     auto x = sample::weights(4 * cols, 9);
     x[2 * cols + 5] = std::numeric_limits<float>::infinity();
-    const auto q = qlib::quantize<F>({x.data(), 4, cols}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{});
     REQUIRE(!q.has_value());
     CHECK(q.error().code == qlib::errc::non_finite);
     CHECK(q.error().sizes[0] == 2);
     CHECK(q.error().sizes[1] == 5);
-    const auto mended = qlib::quantize<F>({x.data(), 4, cols}, {.fit = qlib::fit::plain, .on_non_finite = qlib::non_finite::zero});
+    const auto mended = qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{}, {.on_non_finite = qlib::non_finite::zero});
     x[2 * cols + 5] = 0;
-    const auto zero = qlib::quantize<F>({x.data(), 4, cols}, {.fit = qlib::fit::plain});
+    const auto zero = qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{});
     REQUIRE(mended.has_value());
     CHECK(std::ranges::equal(mended->bytes(), zero->bytes()));
 }

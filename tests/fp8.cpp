@@ -13,7 +13,7 @@ TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest
     constexpr std::size_t rows = 150, cols = 300;
     auto x = sample::weights(rows * cols, 1);
     x[140 * cols + 299] = -7.0f;
-    const auto q = qlib::quantize<qlib::fp8_e4m3_tile128>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<qlib::fp8_e4m3_tile128>({x.data(), rows, cols}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     REQUIRE(q->bytes().size() == rows * cols + 2 * 3 * 4);
     for (std::size_t tr = 0; tr < 2; ++tr)
@@ -39,7 +39,7 @@ TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F
     for (unsigned c = 0; c < 256; ++c)
         if (const float v = F::grid::level(c); std::isfinite(v)) x.push_back(v);
     CHECK(x.size() == (std::same_as<F, qlib::fp8_e5m2_row> ? 248 : 254));
-    const auto q = qlib::quantize<F>({x.data(), 1, x.size()}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<F>({x.data(), 1, x.size()}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     std::vector<float> y(x.size());
     REQUIRE(qlib::dequantize(q->view(), {y.data(), 1, x.size()}).ok());
@@ -58,16 +58,16 @@ TEST_CASE("E5M2 in tiles, of tensors and of tokens: abs-max / 57344, ties to eve
         REQUIRE(qlib::dequantize(q->view(), {y.data(), rows, cols}).ok());
         return y[r * cols + c];
     };
-    const auto token = qlib::quantize<qlib::fp8_e5m2_row>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto token = qlib::quantize<qlib::fp8_e5m2_row>({x.data(), rows, cols}, qlib::plain_fit{});
     CHECK(token->bytes().size() == rows * cols + rows * 4);
     CHECK(value(token, 0, 1) == 1);
     CHECK(value(token, 0, 2) == -1.5f);
     CHECK(value(token, 1, 0) == doctest::Approx(1));
     CHECK(value(token, 2, 5) == 0);
-    const auto tile = qlib::quantize<qlib::fp8_e5m2_tile128>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto tile = qlib::quantize<qlib::fp8_e5m2_tile128>({x.data(), rows, cols}, qlib::plain_fit{});
     CHECK(tile->bytes().size() == rows * cols + 2 * 4);
     CHECK(value(tile, 0, 0) == 57344);
-    const auto tensor = qlib::quantize<qlib::fp8_e5m2>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto tensor = qlib::quantize<qlib::fp8_e5m2>({x.data(), rows, cols}, qlib::plain_fit{});
     CHECK(tensor->bytes().size() == rows * cols + 4);
     CHECK(value(tensor, 1, 0) == 1);
     CHECK(qlib::fp8_e5m2::nearest(std::array{1e9f}.data(), nullptr) == 0x7B);

@@ -25,7 +25,7 @@ TEST_CASE("NVFP4 in planes: the tensor's scale multiplies or divides the groups'
     const std::array<float, 6> tail{3, 1.5f, 0.25f, -0.05f, -0.0f, -2.5f};  // scale 1/2: 6, 3, 0.5, -0.1, 0, -5 (a tie, to -4)
     std::copy(tail.begin(), tail.end(), x.begin() + 16);
     const auto check = [&]<class F>(F*) {
-        const auto q = qlib::quantize<F>({x.data(), 1, 32}, {.fit = qlib::fit::reference});
+        const auto q = qlib::quantize<F>({x.data(), 1, 32}, qlib::reference_fit{});
         REQUIRE(q.has_value());
         const auto b = q->bytes();
         REQUIRE(b.size() == 16 + 2 + 4);

@@ -86,10 +86,10 @@ template <class F> void table_row(const char* name, double rtn_plain, double rtn
     const layer& p = problem_a();
     const std::vector<float> ones(512, 1.0f);  // plain least squares, as the figures were made
     double got[4];
-    got[0] = rtn_db(p, decoded(*qlib::quantize<F>(p.w(), {.fit = qlib::fit::plain})));
-    got[1] = rtn_db(p, decoded(*qlib::quantize<F>(p.w(), {.fit = qlib::fit::search, .importance = ones})));
-    got[2] = p.db(qlib::gptq<F>(p.w(), p.h, {.fit = qlib::fit::plain})->report.loss);
-    got[3] = p.db(qlib::gptq<F>(p.w(), p.h, {.fit = qlib::fit::search})->report.loss);
+    got[0] = rtn_db(p, decoded(*qlib::quantize<F>(p.w(), qlib::plain_fit{})));
+    got[1] = rtn_db(p, decoded(*qlib::quantize<F>(p.w(), qlib::search_fit{}, {.importance = ones})));
+    got[2] = p.db(qlib::gptq<F>(p.w(), p.h, qlib::plain_fit{})->report.loss);
+    got[3] = p.db(qlib::gptq<F>(p.w(), p.h, qlib::search_fit{})->report.loss);
     const double want[4]{rtn_plain, rtn_search, gptq_plain, gptq_search};
     char line[120];
     std::snprintf(line, sizeof line, "%-16s %8.2f %8.2f %8.2f %8.2f", name, got[0], got[1], got[2], got[3]);
@@ -118,11 +118,11 @@ TEST_CASE_TEMPLATE("never worse than rounding to nearest, row by row", F, QLIB_W
     const auto W = sample::weights(rows * cols, 11), X = sample::weights(tokens * cols, 12, 1.0);  // fewer tokens than columns: singular
     const matrix_view<const float> w{W.data(), rows, cols}, x{X.data(), tokens, cols};
     const auto h = hessian_of(x);
-    const auto done = qlib::gptq<F>(w, h, {.fit = qlib::fit::plain});
+    const auto done = qlib::gptq<F>(w, h, qlib::plain_fit{});
     REQUIRE(done.has_value());
     std::vector<float> importance(cols);
     for (std::size_t j = 0; j < cols; ++j) importance[j] = h.diagonal(j);
-    const auto rtn = qlib::quantize<F>(w, {.fit = qlib::fit::plain, .importance = importance});
+    const auto rtn = qlib::quantize<F>(w, qlib::plain_fit{}, {.importance = importance});
     REQUIRE(rtn.has_value());
     const auto q = decoded(done->weights), n = decoded(*rtn);
     const auto loss = row_losses(w, {q.data(), rows, cols}, x), base = row_losses(w, {n.data(), rows, cols}, x);
@@ -141,10 +141,10 @@ TEST_CASE_TEMPLATE("the same bytes for any number of threads, in every room", F,
     constexpr std::size_t rows = 21, cols = 256;
     const auto W = sample::weights(rows * cols, 21), X = sample::weights(200 * cols, 22, 1.0);
     const auto h = hessian_of({X.data(), 200, cols});
-    const auto one = qlib::gptq<F>({W.data(), rows, cols}, h);
+    const auto one = qlib::gptq<F>({W.data(), rows, cols}, h, qlib::search_fit{});
     test_threads pool(3);
-    const auto many = qlib::gptq<F>({W.data(), rows, cols}, h, {}, {.run = pool});
-    const auto plain = qlib::gptq<F>({W.data(), rows, cols}, h, {}, {.room = qlib::isa::portable});
+    const auto many = qlib::gptq<F>({W.data(), rows, cols}, h, qlib::search_fit{}, {}, {.run = pool});
+    const auto plain = qlib::gptq<F>({W.data(), rows, cols}, h, qlib::search_fit{}, {}, {.room = qlib::isa::portable});
     REQUIRE(one.has_value());
     REQUIRE(many.has_value());
     REQUIRE(plain.has_value());
@@ -159,9 +159,9 @@ TEST_CASE("an identity Hessian makes GPTQ the baseline") {
     std::vector<float> eye(cols * cols, 0.0f);
     for (std::size_t i = 0; i < cols; ++i) eye[i * cols + i] = 1;
     const auto h = hessian_of({eye.data(), cols, cols});
-    const auto done = qlib::gptq<qlib::int4_g32>({W.data(), rows, cols}, h);
+    const auto done = qlib::gptq<qlib::int4_g32>({W.data(), rows, cols}, h, qlib::search_fit{});
     const std::vector<float> ones(cols, 1.0f);
-    const auto rtn = qlib::quantize<qlib::int4_g32>({W.data(), rows, cols}, {.importance = ones});
+    const auto rtn = qlib::quantize<qlib::int4_g32>({W.data(), rows, cols}, qlib::search_fit{}, {.importance = ones});
     REQUIRE(done.has_value());
     CHECK(std::ranges::equal(done->weights.bytes(), rtn->bytes()));
 }

@@ -62,14 +62,14 @@ TEST_CASE_TEMPLATE("every combination keeps its weights, at any width, by any fi
     const auto x = sample::weights(9 * 200, 5), a = sample::weights(300 * 200, 6, 1.0);
     auto h = qlib::hessian::make(200);
     REQUIRE(h->add({a.data(), 300, 200}).ok());
-    const auto done = qlib::gptq<F>({x.data(), 9, 200}, *h);
+    const auto done = qlib::gptq<F>({x.data(), 9, 200}, *h, qlib::search_fit{});
     REQUIRE(done.has_value());
     CHECK(done->report.loss <= done->report.loss_rtn);
 }
 
 TEST_CASE_TEMPLATE("plain codes are the nearest levels under the stored scale", F, b2_g32, b3_g128_planar, b4_g32_mx, b5_g48_offset, b4_g128) {
     const auto x = sample::weights(4 * 240, 3);
-    const auto q = qlib::quantize<F>({x.data(), 4, 240}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<F>({x.data(), 4, 240}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     for (std::size_t r = 0; r < 4; ++r)
         for (std::size_t c = 0; c < 240; ++c) {
@@ -86,10 +86,10 @@ TEST_CASE_TEMPLATE("plain codes are the nearest levels under the stored scale", 
 
 TEST_CASE("one bit is {-s, +s} around the mean magnitude; a full range maps the signed extreme to its lowest level") {
     const std::array<float, 4> x{1.0f, -3.0f, 2.0f, -2.0f};
-    const auto q = qlib::quantize<b1_g32>({x.data(), 1, 4}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<b1_g32>({x.data(), 1, 4}, qlib::plain_fit{});
     CHECK(decoded<b1_g32>(*q) == std::vector<float>{2, -2, 2, -2});
     const std::array<float, 3> y{8.0f, -4.0f, 3.0f};
-    const auto p = qlib::quantize<qlib::int4_g32>({y.data(), 1, 3}, {.fit = qlib::fit::plain});
+    const auto p = qlib::quantize<qlib::int4_g32>({y.data(), 1, 3}, qlib::plain_fit{});
     CHECK(decoded<qlib::int4_g32>(*p) == std::vector<float>{8, -4, 3});  // scale -1: 8 is level -8
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("rounding to nearest with a zero point has the published error") {
         return sum;
     };
     const auto db = [&]<class F>() {
-        auto d = decoded<F>(*qlib::quantize<F>({p.W.data(), 512, 512}, {.fit = qlib::fit::plain}));
+        auto d = decoded<F>(*qlib::quantize<F>({p.W.data(), 512, 512}, qlib::plain_fit{}));
         for (std::size_t i = 0; i < d.size(); ++i) d[i] = p.W[i] - d[i];
         return 10 * std::log10(loss(d) / loss(p.W));
     };

@@ -53,12 +53,12 @@ TEST_CASE("a block of Q4_0 is encoded at compile time") {
 
 TEST_CASE("zeros, a flushed scale and an overflowing one are defined") {
     std::vector<float> x(32, 0.0f);
-    const auto zero = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, {.fit = qlib::fit::reference});
+    const auto zero = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, qlib::reference_fit{});
     REQUIRE(zero.has_value());
     CHECK(zero->bytes()[1] == std::byte{0x80});  // ggml's -0 and the code of 0
     CHECK(zero->bytes()[2] == std::byte{0x88});
     const std::vector<float> none(32, 0.0f);
-    const auto ignored = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, {.fit = qlib::fit::reference, .importance = none});
+    const auto ignored = qlib::quantize<qlib::q4_0>({x.data(), 1, 32}, qlib::reference_fit{}, {.importance = none});
     REQUIRE(ignored.has_value());
     for (const std::byte b : ignored->bytes()) CHECK(b == std::byte{0});
     for (float& v : x) v = 1e8f;

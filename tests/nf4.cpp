@@ -27,7 +27,7 @@ TEST_SUITE("bytes") {
         x[1] = -2.0f;   // level -1: code 0
         x[2] = 0.5f;    // .25: nearest is .2461, code 10
         x[127] = -4.0f;
-        const auto q = qlib::quantize<qlib::nf4>({x.data(), 1, 128}, {.fit = qlib::fit::plain});
+        const auto q = qlib::quantize<qlib::nf4>({x.data(), 1, 128}, qlib::plain_fit{});
         REQUIRE(q.has_value());
         CHECK(q->bytes()[0] == std::byte{0xF0});
         CHECK(q->bytes()[1] == std::byte{0xA7});
@@ -60,7 +60,7 @@ TEST_SUITE("bytes") {
             return crc32(same);
         };
         const auto bytes = [&]<class F>(F*) {
-            const auto q = qlib::quantize<F>({p.W.data(), 512, 512}, {.fit = qlib::fit::reference});
+            const auto q = qlib::quantize<F>({p.W.data(), 512, 512}, qlib::reference_fit{});
             return std::vector<std::byte>(q->bytes().begin(), q->bytes().end());
         };
         constexpr std::size_t codes = 512 * 256, blocks = 4096;
@@ -80,8 +80,8 @@ TEST_SUITE("bytes") {
 
 TEST_CASE("rows whose length is no multiple of 64 are one long run of blocks") {
     const auto x = sample::weights(7 * 33, 2);
-    const auto q = qlib::quantize<qlib::nf4>({x.data(), 7, 33}, {.fit = qlib::fit::plain});
-    const auto flat = qlib::quantize<qlib::nf4>({x.data(), 1, 7 * 33}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<qlib::nf4>({x.data(), 7, 33}, qlib::plain_fit{});
+    const auto flat = qlib::quantize<qlib::nf4>({x.data(), 1, 7 * 33}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     REQUIRE(flat.has_value());
     CHECK(std::ranges::equal(q->bytes(), flat->bytes()));
@@ -96,8 +96,8 @@ TEST_CASE("rows whose length is no multiple of 64 are one long run of blocks") {
 
 TEST_CASE("double quantization: 4.127 bits, abs-max within the map's step") {
     const auto x = sample::weights(512 * 256, 4);
-    const auto single = qlib::quantize<qlib::nf4>({x.data(), 512, 256}, {.fit = qlib::fit::plain});
-    const auto twice = qlib::quantize<qlib::nf4_dq>({x.data(), 512, 256}, {.fit = qlib::fit::plain});
+    const auto single = qlib::quantize<qlib::nf4>({x.data(), 512, 256}, qlib::plain_fit{});
+    const auto twice = qlib::quantize<qlib::nf4_dq>({x.data(), 512, 256}, qlib::plain_fit{});
     REQUIRE(twice.has_value());
     CHECK(qlib::bits_per_weight<qlib::nf4_dq>(512, 256) == doctest::Approx(4.127).epsilon(0.0005));
     std::vector<float> y(x.size()), z(x.size());

@@ -44,10 +44,10 @@ TEST_CASE("progress counts up to the end and is never told by two at once") {
 TEST_CASE("quantize and gptq stop when progress says so") {
     const auto x = sample::weights(200 * 256, 1);
     const auto stop = [](std::size_t done, std::size_t) { return done < 2; };
-    const auto q = qlib::quantize<qlib::q4_0>({x.data(), 200, 256}, {}, {.progress = stop});
+    const auto q = qlib::quantize<qlib::q4_0>({x.data(), 200, 256}, qlib::plain_fit{}, {}, {.progress = stop});
     REQUIRE(!q.has_value());
     CHECK(q.error().code == qlib::errc::cancelled);
-    const auto g = qlib::gptq<qlib::q4_0>({x.data(), 200, 256}, some_hessian(256), {}, {.progress = stop});
+    const auto g = qlib::gptq<qlib::q4_0>({x.data(), 200, 256}, some_hessian(256), qlib::plain_fit{}, {}, {.progress = stop});
     REQUIRE(!g.has_value());
     CHECK(g.error().code == qlib::errc::cancelled);
 }
@@ -57,16 +57,16 @@ TEST_CASE_TEMPLATE("gptq works in exactly the scratch that it asks for, at any a
     const auto x = sample::weights(rows * cols, 2);
     const auto factor = qlib::factorize(some_hessian(cols));
     REQUIRE(factor.has_value());
-    const auto want = qlib::gptq<F>({x.data(), rows, cols}, *factor, {.fit = qlib::fit::plain});
+    const auto want = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{});
     test_threads pool(2);
     const std::size_t bytes = qlib::gptq_scratch_bytes<F>(rows, cols, 2);
     for (const std::size_t shift : std::array<std::size_t, 3>{0, 1, 63}) {
         std::vector<std::byte> memory(bytes + shift);
         const auto scratch = std::span(memory).subspan(shift);
-        const auto got = qlib::gptq<F>({x.data(), rows, cols}, *factor, {.fit = qlib::fit::plain}, {.run = pool, .scratch = scratch});
+        const auto got = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {}, {.run = pool, .scratch = scratch});
         REQUIRE(got.has_value());
         CHECK(std::ranges::equal(got->weights.bytes(), want->weights.bytes()));
-        const auto less = qlib::gptq<F>({x.data(), rows, cols}, *factor, {.fit = qlib::fit::plain}, {.run = pool, .scratch = scratch.first(bytes - 1)});
+        const auto less = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {}, {.run = pool, .scratch = scratch.first(bytes - 1)});
         REQUIRE(!less.has_value());
         CHECK(less.error().code == qlib::errc::scratch);
         CHECK(less.error().sizes[1] == bytes);

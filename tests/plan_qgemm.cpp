@@ -21,7 +21,7 @@ TEST_CASE_TEMPLATE("a planned product is the called one's, run after run", F, ql
     constexpr std::size_t n = 9, rows = 200, cols = 512, workers = 3;
     const auto w = sample::weights(rows * cols, 1);
     auto x = sample::weights(n * cols, 2, 1.0);
-    const auto q = qlib::quantize<F>({w.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<F>({w.data(), rows, cols}, qlib::plain_fit{});
     std::vector<float> want(n * rows), y(n * rows);
     for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact}) {
         const team engine{workers};

@@ -18,10 +18,10 @@ struct layer {
     static constexpr std::size_t k = 512, n = 7, q_rows = 200, kv_rows = 48, expert_rows = 90;
     floats w_q = sample::weights(q_rows * k, 1), w_k = sample::weights(kv_rows * k, 2), w_v = sample::weights(kv_rows * k, 3), w_e = sample::weights(expert_rows * k, 4);
     floats x = sample::weights(n * k, 5, 1.0), x_e = sample::weights(3 * k, 6, 1.0);
-    qlib::result<qlib::qmatrix<qlib::q4_k>> q = qlib::quantize<qlib::q4_k>(view(w_q, q_rows, k), {.fit = qlib::fit::plain});
-    qlib::result<qlib::qmatrix<qlib::q4_k>> key = qlib::quantize<qlib::q4_k>(view(w_k, kv_rows, k), {.fit = qlib::fit::plain});
-    qlib::result<qlib::qmatrix<qlib::q6_k>> value = qlib::quantize<qlib::q6_k>(view(w_v, kv_rows, k), {.fit = qlib::fit::plain});
-    qlib::result<qlib::qmatrix<qlib::dense_bf16>> expert = qlib::quantize<qlib::dense_bf16>(view(w_e, expert_rows, k), {.fit = qlib::fit::plain});
+    qlib::result<qlib::qmatrix<qlib::q4_k>> q = qlib::quantize<qlib::q4_k>(view(w_q, q_rows, k), qlib::plain_fit{});
+    qlib::result<qlib::qmatrix<qlib::q4_k>> key = qlib::quantize<qlib::q4_k>(view(w_k, kv_rows, k), qlib::plain_fit{});
+    qlib::result<qlib::qmatrix<qlib::q6_k>> value = qlib::quantize<qlib::q6_k>(view(w_v, kv_rows, k), qlib::plain_fit{});
+    qlib::result<qlib::qmatrix<qlib::dense_bf16>> expert = qlib::quantize<qlib::dense_bf16>(view(w_e, expert_rows, k), qlib::plain_fit{});
 
     /// The jobs, with results in y[0], y[1], ...
     std::vector<qlib::gemm_job> jobs(std::vector<floats>& y) const {

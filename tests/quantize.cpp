@@ -99,7 +99,7 @@ TEST_CASE("the reported error is that of the lowest row, whatever the threads do
     x[190 * 64] = x[20 * 64 + 7] = std::numeric_limits<float>::infinity();
     test_threads pool(4);
     for (int i = 0; i < 20; ++i) {
-        const auto q = qlib::quantize<qlib::q4_0>({x.data(), 200, 64}, {.fit = qlib::fit::plain}, {.run = pool});
+        const auto q = qlib::quantize<qlib::q4_0>({x.data(), 200, 64}, qlib::plain_fit{}, {}, {.run = pool});
         REQUIRE(!q.has_value());
         CHECK(q.error().sizes[0] == 20);
         CHECK(q.error().sizes[1] == 7);

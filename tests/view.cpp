@@ -20,7 +20,7 @@ template <class F> std::vector<float> decoded(qlib::qview<F> q) {
 TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all", F, QLIB_WITNESSES) {
     const std::size_t rows = 140, cols = 2 * qlib::block_size<F>;
     const auto x = sample::weights(rows * cols, 1);
-    const auto q = qlib::quantize<F>({x.data(), rows, cols}, {.fit = qlib::fit::plain});
+    const auto q = qlib::quantize<F>({x.data(), rows, cols}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     const auto all = decoded<F>(*q);
     for (const auto& [first, count] : std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {1, 3}, {127, 2}, {128, 12}, {139, 1}, {140, 0}, {0, 140}}) {
@@ -41,7 +41,7 @@ TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all
 
 TEST_CASE("rows may lie apart") {
     const auto x = sample::weights(6 * 256, 2);
-    const auto q = qlib::quantize<qlib::q6_k>({x.data(), 6, 256});
+    const auto q = qlib::quantize<qlib::q6_k>({x.data(), 6, 256}, qlib::plain_fit{});
     std::vector<std::byte> wide(5 * 300 + 210);
     for (std::size_t r = 0; r < 6; ++r) std::memcpy(wide.data() + r * 300, q->bytes().data() + r * 210, 210);
     const auto v = qlib::qview<qlib::q6_k>::over(wide, 6, 256, {.row_bytes = 300});
@@ -73,7 +73,7 @@ TEST_CASE("planes may lie at addresses of their own, rows of each at their own d
     const std::size_t rows = 5, cols = 96;
     const auto x = sample::weights(rows * cols, 3);
     using split = qlib::int_format<qlib::int_spec{.bits = 4, .group = 32, .sym = qlib::asymmetric, .layout = qlib::placement::planar}>;  // codes, scales, zero points
-    const auto q = qlib::quantize<split>({x.data(), rows, cols});
+    const auto q = qlib::quantize<split>({x.data(), rows, cols}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     static_assert(split::planes.size() == 3);
     std::array<std::vector<std::byte>, 3> apart;
@@ -104,13 +104,13 @@ TEST_CASE("planes may lie at addresses of their own, rows of each at their own d
 TEST_CASE("planes with outer values, written through") {
     const std::size_t rows = 3, cols = 128;
     const auto x = sample::weights(rows * cols, 4);
-    const auto q = qlib::quantize<qlib::nf4_dq>({x.data(), rows, cols});
+    const auto q = qlib::quantize<qlib::nf4_dq>({x.data(), rows, cols}, qlib::plain_fit{});
     const auto all = q->bytes();
     std::vector<std::byte> codes(rows * cols / 2), scales(rows * cols / 64), outer(all.size() - codes.size() - scales.size());
     qlib::planes<qlib::nf4_dq, std::byte> where{.at = {codes, scales}, .outer = outer};
     const auto to = qlib::qspan<qlib::nf4_dq>::over(where, rows, cols);
     REQUIRE(to.has_value());
-    REQUIRE(qlib::quantize_into<qlib::nf4_dq>({x.data(), rows, cols}, *to).ok());
+    REQUIRE(qlib::quantize_into<qlib::nf4_dq>({x.data(), rows, cols}, *to, qlib::plain_fit{}).ok());
     codes.insert(codes.end(), scales.begin(), scales.end());
     codes.insert(codes.end(), outer.begin(), outer.end());
     CHECK(std::ranges::equal(codes, all));

@@ -63,7 +63,7 @@ template <qlib::block_format F> std::size_t quantize_rows(floats W, std::byte* o
     const std::size_t bytes = W.rows * (W.cols / qlib::block_size<F>) * qlib::block_bytes<F>;
     std::array<std::byte, 8> outer{};  // NVFP4's tensor scale, which is 1 under ggml's encoder and no part of its rows
     const auto to = qlib::qspan<F>::over({out, bytes}, W.rows, W.cols, {.row_bytes = 0, .outer = outer});
-    if (!to || !qlib::quantize_into<F>(W, *to, {.fit = qlib::fit::reference, .importance = importance})) return 0;
+    if (!to || !qlib::quantize_into<F>(W, *to, qlib::reference_fit{}, {.importance = importance})) return 0;
     return bytes;
 }
 template <class T> std::size_t convert_rows(floats W, std::byte* out) {

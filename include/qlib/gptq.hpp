@@ -140,11 +140,20 @@ private:
     /// Scales are fitted once per block, on what the feedback has made of its weights.
     void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
         const std::size_t n = weights_in(c / block);
+        const auto weigh = some_importance({importance + c, n});
+        const matrix_view<const float> x{work.weights.row(0) + c, count, n, work.weights.stride};
+        typename F::outer outer[gptq_strip_rows];
+        typename F::params params[gptq_strip_rows];
         for (std::size_t r = 0; r < count; ++r) {
-            const site<F> s{{work.weights.row(r) + c, n}, some_importance({importance + c, n}), 0, baseline.out.outer(first + r, c)};
-            encoded_block(r, c / block).params = baseline.fit.template block<F>(s);
-            outer_scale[r] = F::outer_scale(s.outer);
+            outer[r] = baseline.out.outer(first + r, c);
+            outer_scale[r] = F::outer_scale(outer[r]);
         }
+        if (n == block) {
+            with_room(room, [&](auto r) { decltype(r)::lanes::template fit_rows<F>(baseline.fit, x, weigh, outer, params); });
+        } else {
+            for (std::size_t r = 0; r < count; ++r) params[r] = baseline.fit.template block<F>(site<F>{{x.row(r), n}, weigh, 0, outer[r]});
+        }
+        for (std::size_t r = 0; r < count; ++r) encoded_block(r, c / block).params = params[r];
     }
     /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
     void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
@@ -179,6 +188,12 @@ private:
         }
     }
 };
+
+inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
+    auto copy = h.copy();
+    if (!copy) return copy.error();
+    return factorize(std::move(*copy), options, how);
+}
 
 template <block_format F, class Fit, weight_source T>
 result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
@@ -256,11 +271,15 @@ template <block_format F, class T>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
 }
 /// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, fit, options, how);
+}
 template <block_format F>
 [[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
-    auto copy = h.copy();
-    if (!copy) return copy.error();
-    const auto factor = factorize(std::move(*copy), {options.damping, options.strict}, how);
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
     if (!factor) return factor.error();
     return gptq<F>(W, *factor, options, how);
 }

@@ -13,7 +13,7 @@ template <class F> void check(std::uint64_t plain, std::uint64_t plain_floats, s
     const auto x = weights();
     const auto w = importance();
     for (const bool with : {false, true}) {
-        const auto q = qlib::quantize<F>(view(x), {.fit = qlib::fit::reference, .importance = with ? std::span<const float>(w) : std::span<const float>()});
+        const auto q = qlib::quantize<F>(view(x), qlib::reference_fit{}, {.importance = with ? std::span<const float>(w) : std::span<const float>()});
         REQUIRE(q.has_value());
         CHECK(fnv1a(q->bytes().first(8 * 1024 / qlib::block_size<F> * qlib::block_bytes<F>)) == (with ? weighted : plain));
         std::vector<float> y(x.size());

@@ -87,6 +87,35 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     return true;
 }
 
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<lanes, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
+            else fit.template blocks<lanes, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
 /// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
 template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     if constexpr (!encodes<F, Fit>) {
