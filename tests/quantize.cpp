@@ -75,20 +75,20 @@ TEST_CASE("quantize_into writes where it is told, at any address, and nowhere el
     std::vector<std::byte> bytes(1 + qlib::wire_size<qlib::q4_0>(5, 64) + 1, std::byte{0xAB});
     const auto to = qlib::qspan<qlib::q4_0>::over(std::span(bytes).subspan(1, bytes.size() - 2), 5, 64);
     REQUIRE(to.has_value());
-    REQUIRE(qlib::quantize_into({x.data(), 5, 64}, *to).ok());
-    const auto q = qlib::quantize<qlib::q4_0>({x.data(), 5, 64});
+    REQUIRE(qlib::quantize_into<qlib::q4_0>({x.data(), 5, 64}, *to, qlib::plain_fit{}).ok());
+    const auto q = qlib::quantize<qlib::q4_0>({x.data(), 5, 64}, qlib::plain_fit{});
     CHECK(std::equal(q->bytes().begin(), q->bytes().end(), bytes.begin() + 1));
     CHECK(bytes.front() == std::byte{0xAB});
     CHECK(bytes.back() == std::byte{0xAB});
-    CHECK(qlib::quantize_into({x.data(), 4, 64}, *to).error().code == qlib::errc::shape);
+    CHECK(qlib::quantize_into<qlib::q4_0>({x.data(), 4, 64}, *to, qlib::plain_fit{}).error().code == qlib::errc::shape);
 }
 
 TEST_CASE("nothing is a matrix too; what cannot exist is an error") {
-    CHECK(qlib::quantize<qlib::q4_k>({nullptr, 0, 256})->bytes().empty());
-    CHECK(qlib::quantize<qlib::nf4_dq>({nullptr, 3, 0})->bytes().empty());
-    CHECK(qlib::quantize<qlib::fp8_e4m3>({nullptr, 0, 0}).has_value());
-    CHECK(qlib::quantize<qlib::q8_0>({nullptr, std::size_t{1} << 40, std::size_t{1} << 40}).error().code == qlib::errc::shape);
-    const auto ragged = qlib::quantize<qlib::q8_0>({nullptr, 1, 33});
+    CHECK(qlib::quantize<qlib::q4_k>({nullptr, 0, 256}, qlib::plain_fit{})->bytes().empty());
+    CHECK(qlib::quantize<qlib::nf4_dq>({nullptr, 3, 0}, qlib::plain_fit{})->bytes().empty());
+    CHECK(qlib::quantize<qlib::fp8_e4m3>({nullptr, 0, 0}, qlib::plain_fit{}).has_value());
+    CHECK(qlib::quantize<qlib::q8_0>({nullptr, std::size_t{1} << 40, std::size_t{1} << 40}, qlib::plain_fit{}).error().code == qlib::errc::shape);
+    const auto ragged = qlib::quantize<qlib::q8_0>({nullptr, 1, 33}, qlib::plain_fit{});
     REQUIRE(!ragged.has_value());
     char text[120];
     CHECK(ragged.error().format(text, "blk.0.ffn_down.weight") == "blk.0.ffn_down.weight: qmatrix: rows of 33 weights are not whole blocks of 32");
@@ -118,15 +118,17 @@ TEST_CASE_TEMPLATE("f16 and bf16 weights count as the floats they are", F, qlib:
         }
         const qlib::matrix_view<T> writable{half.data(), rows, cols};
         const qlib::matrix_view<const T> view = writable;
-        for (const qlib::fit f : {qlib::fit::plain, qlib::fit::reference}) {
-            const auto want = qlib::quantize<F>({wide.data(), rows, cols}, {.fit = f});
-            const auto got = qlib::quantize<F>(view, {.fit = f});
+        const auto with = [&](const auto& fit) {
+            const auto want = qlib::quantize<F>({wide.data(), rows, cols}, fit);
+            const auto got = qlib::quantize<F>(view, fit);
             REQUIRE(got.has_value());
             CHECK(std::ranges::equal(want->bytes(), got->bytes()));
             auto into = qlib::qmatrix<F>::make(rows, cols);
-            REQUIRE(qlib::quantize_into(writable, into->span(), {.fit = f}).ok());
+            REQUIRE(qlib::quantize_into<F>(writable, into->span(), fit).ok());
             CHECK(std::ranges::equal(want->bytes(), into->bytes()));
-        }
+        };
+        with(qlib::plain_fit{});
+        with(qlib::reference_fit{});
     };
     same(qlib::f16{});
     same(qlib::bf16{});

@@ -58,13 +58,11 @@ qlib::compute mode_of(qlib_compute m) {
     return m == QLIB_INTEGER ? qlib::compute::integer : m == QLIB_EXACT ? qlib::compute::exact : qlib::compute::automatic;
 }
 
-/// A chunk of rows for ggml's shim: W into the rows at `out`. 0 on any error.
-template <qlib::block_format F> std::size_t quantize_rows(floats W, std::byte* out, std::span<const float> importance) {
-    const std::size_t bytes = W.rows * (W.cols / qlib::block_size<F>) * qlib::block_bytes<F>;
-    std::array<std::byte, 8> outer{};  // NVFP4's tensor scale, which is 1 under ggml's encoder and no part of its rows
-    const auto to = qlib::qspan<F>::over({out, bytes}, W.rows, W.cols, {.row_bytes = 0, .outer = outer});
-    if (!to || !qlib::quantize_into<F>(W, *to, qlib::reference_fit{}, {.importance = importance})) return 0;
-    return bytes;
+/// NVFP4's rows as ggml has them: its encoder knows no tensor scale, which then is 1 and no part of its rows.
+bool quantize_nvfp4_rows(floats W, std::span<std::byte> out, const qlib::quantize_options& options) {
+    std::array<std::byte, 8> outer{};
+    const auto to = qlib::qspan<qlib::nvfp4>::over(out, W.rows, W.cols, {.row_bytes = 0, .outer = outer});
+    return to && qlib::quantize_into<qlib::nvfp4>(W, *to, qlib::reference_fit{}, options);
 }
 template <class T> std::size_t convert_rows(floats W, std::byte* out) {
     for (std::size_t i = 0; i < W.rows * W.cols; ++i) {
@@ -169,10 +167,11 @@ size_t qlib_quantize_chunk(int type, const float* src, void* dst, int64_t start,
     if (type == 0) return convert_rows<qlib::f32>(W, to);
     if (type == 1) return convert_rows<qlib::f16>(W, to);
     if (type == 30) return convert_rows<qlib::bf16>(W, to);
-    const auto bytes = qlib::visit(static_cast<qlib::format_id>(type), [&]<qlib::block_format F>() -> qlib::result<std::size_t> {
-        return quantize_rows<F>(W, to, {imatrix, imatrix != nullptr ? cols : 0});
-    });
-    return bytes ? *bytes : 0;
+    const auto id = static_cast<qlib::format_id>(type);
+    const std::size_t bytes = rows * (cols / known->elements * known->bytes);
+    const qlib::quantize_options options{.fit = qlib::fit::reference, .importance = {imatrix, imatrix != nullptr ? cols : 0}};
+    const bool ok = id == qlib::format_id::nvfp4 ? quantize_nvfp4_rows(W, {to, bytes}, options) : bool{qlib::quantize_into(id, W, {to, bytes}, options)};
+    return ok ? bytes : 0;
 }
 
 }  // extern "C"

@@ -265,7 +265,7 @@ template <block_format F>
 }
 /// The same from f16 or bf16.
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });

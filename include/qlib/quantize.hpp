@@ -89,8 +89,13 @@ template <block_format F>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
 }
 /// The same from f16 or bf16; each weight counts as the float it is.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantize_with<F>(matrix_view<const T>(W), out, fit, options, how);
+}
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
@@ -107,8 +112,13 @@ template <block_format F>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
 }
 /// The same from f16 or bf16.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(matrix_view<const T>(W), fit, options, how);
+}
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });

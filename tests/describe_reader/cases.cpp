@@ -26,7 +26,6 @@ void print_hex(const char* name, std::span<const std::byte> bytes) {
 /// 3 rows that end inside a block where the format has such ends.
 template <qlib::block_format F> int print_case(std::string_view name) {
     constexpr qlib::description d = qlib::describe<F>();
-    if (!d.complete()) return 0;
     const std::size_t rows = 3, cols = F::tile.cols + 2 * d.block_weights() + (d.ragged_rows ? d.block_weights() / 2 + 3 : 0);
     sample::random r{cols};
     std::vector<std::byte> bytes(qlib::wire_size<F>(rows, cols));
@@ -55,7 +54,10 @@ int main() {
     int failed = print_case<own_format>("own_format") + print_case<offsets_apart>("offsets_apart") + print_case<codes_first>("codes_first") +
                  print_case<shifted_rows>("shifted_rows") + print_case<offset_tiles>("offset_tiles");
     for (const qlib::format_id id : qlib::all_format_ids) {
-        const auto one = qlib::visit(id, [&]<qlib::block_format F>() -> qlib::result<int> { return print_case<F>(qlib::format_name(id)); });
+        const auto one = qlib::visit(id, [&]<qlib::block_format F>() -> qlib::result<int> {
+            if constexpr (qlib::describe<F>().complete()) return print_case<F>(qlib::format_name(id));
+            else return 0;
+        });
         failed += one ? *one : 1;
     }
     return failed;

@@ -130,6 +130,8 @@ using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
 
 /// The element types of weights and activations: float, f16, bf16.
 template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
+/// Those of 16 bits, const or not.
+template <class T> concept half_source = weight_source<std::remove_const_t<T>> && !std::same_as<std::remove_const_t<T>, float>;
 
 }  // namespace qlib::inline v0
 
