@@ -1,24 +1,27 @@
 #pragma once
-// Formats by number: what a tensor can become. Their templates are compiled once, in codecs.cpp.
-#include <qlib/core/call.hpp>
-#include <qlib/core/matrix_view.hpp>
-#include <qlib/core/result.hpp>
+// Formats by number: what a tensor can become.
+#include <qlib/any.hpp>
 #include <qlib/file/checkpoint_part.hpp>
-#include <qlib/quantize.hpp>
 
-#include <cstdint>
-#include <span>
 #include <string>
 
 /// One format. Numbers are ggml's, and those of qlib::format_id for formats that ggml does not have.
 struct codec {
-    std::uint32_t number;
+    qlib::format_id id;
     bool by_rows;  ///< rows can be encoded apart from each other; if not, the matrix is encoded as a whole
-    std::size_t (*bytes)(std::size_t rows, std::size_t cols);
+
+    std::uint32_t number() const { return static_cast<std::uint32_t>(id); }
+    /// 0 for a shape that the format cannot have.
+    std::size_t bytes(std::size_t rows, std::size_t cols) const {
+        const auto size = qlib::wire_size(id, rows, cols);
+        return size ? *size : 0;
+    }
     /// W into `out`, bytes(W.rows, W.cols) of them.
-    qlib::status (*encode)(qlib::matrix_view<const float> W, const qlib::quantize_options& options, const qlib::call& how, std::span<std::byte> out);
+    qlib::status encode(qlib::matrix_view<const float> W, const qlib::quantize_options& options, const qlib::call& how, std::span<std::byte> out) const {
+        return qlib::quantize_into(id, W, out, options, how);
+    }
     /// out.rows rows, from row `first` on, of a matrix of `rows` rows.
-    qlib::status (*decode)(std::span<const std::byte> bytes, std::size_t rows, std::size_t first, qlib::matrix_view<float> out, const qlib::call& how);
+    qlib::status decode(std::span<const std::byte> bytes, std::size_t rows, std::size_t first, qlib::matrix_view<float> out, const qlib::call& how) const;
 };
 
 /// The format of a number, or null.

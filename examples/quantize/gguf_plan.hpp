@@ -56,7 +56,7 @@ inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& cho
     if (imatrix != nullptr) p.importance = imatrix->importance_of(t);
     if (p.importance.empty() && needs_imatrix(t, choice.type, request.recipe))
         throw std::runtime_error(t.title() + ": " + p.format_name + " is of no use without an imatrix that knows this tensor");
-    p.format = format->number;
+    p.format = format->number();
     p.bytes = format->bytes(t.rows(), t.cols());
     return p;
 }
