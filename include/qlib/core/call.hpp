@@ -29,7 +29,7 @@ public:
     template <class Progress>
         requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
     QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(progress)))),
           call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
     QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
     [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }

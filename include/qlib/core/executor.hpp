@@ -4,7 +4,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
 #include <type_traits>
 
 namespace qlib::inline v0 {
@@ -15,7 +14,7 @@ public:
     template <class Task>
         requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
     QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(task)))),
           call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
     QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
 
@@ -38,7 +37,7 @@ public:
     template <class E>
         requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
     QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(e)))),
           run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
           workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
 
