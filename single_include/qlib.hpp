@@ -299,6 +299,8 @@ using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
 
 /// The element types of weights and activations: float, f16, bf16.
 template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
+/// Those of 16 bits, const or not.
+template <class T> concept half_source = weight_source<std::remove_const_t<T>> && !std::same_as<std::remove_const_t<T>, float>;
 
 }  // namespace qlib::inline v0
 
@@ -2282,8 +2284,6 @@ QLIB_EXACT_END
 // call: how a long function is to be run. The last parameter of each.
 // executor_ref: how qlib borrows the caller's threads. It starts none of its own.
 
-#include <memory>
-
 namespace qlib::inline v0 {
 
 /// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
@@ -2292,7 +2292,7 @@ public:
     template <class Task>
         requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
     QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(task)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(task)))),
           call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
     QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
 
@@ -2315,7 +2315,7 @@ public:
     template <class E>
         requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
     QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(e)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(e)))),
           run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
           workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
 
@@ -2363,7 +2363,7 @@ public:
     template <class Progress>
         requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
     QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(std::addressof(progress)))),
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(progress)))),
           call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
     QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
     [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }
@@ -10271,6 +10271,35 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     return true;
 }
 
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<lanes, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
+            else fit.template blocks<lanes, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
 /// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
 template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     if constexpr (!encodes<F, Fit>) {
@@ -12729,6 +12758,35 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     return true;
 }
 
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<lanes, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
+            else fit.template blocks<lanes, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
 /// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
 template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     if constexpr (!encodes<F, Fit>) {
@@ -13619,6 +13677,34 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 /// Rows to one task: enough tasks that threads end together, whatever their speed.
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
+/// Rows of plain numbers, rounded many at once. Rows with one that has no number go block by block, for the policy and the error.
+template <class Room, block_format F, class Fit, class T>
+status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    using number = typename F::grid::number;
+    constexpr std::size_t piece = 1024;  // floats that stay in the fastest cache
+    float x[piece];
+    number rounded[piece];
+    for (std::size_t r = first; r < first + count; ++r) {
+        std::byte* to = encoder.out.block(r, 0)[0];
+        bool ok = true;
+        for (std::size_t c = 0; c < encoder.W.cols && ok; c += piece) {
+            const std::size_t n = smaller_size(piece, encoder.W.cols - c);
+            load_weights<F>(encoder.W, r, c, n, x);
+            const float largest = float_of(Room::largest_magnitude(x, n));
+            ok = is_finite(largest) && is_finite(number::from(largest).value());
+            if constexpr (sizeof(number) != sizeof(float)) Room::narrow(x, n, rounded);
+            std::memcpy(to + c * sizeof(number), sizeof(number) == sizeof(float) ? static_cast<const void*>(x) : rounded, n * sizeof(number));
+        }
+        if (ok) continue;
+        if (const status s = encode_rows_singly(encoder, r, 1); !s) return s;
+    }
+    return {};
+}
+template <class F> inline constexpr bool encodes_numbers = [] {
+    if constexpr (holds_numbers<F>) return sizeof(typename F::grid::number) > 1 && std::endian::native == std::endian::little;
+    else return false;
+}();
+
 template <block_format F, class Fit, weight_source T>
 status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
@@ -13633,11 +13719,13 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) {
-            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            *how.report = {Room::id, "", encodes_numbers<F> ? "rows" : Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
             if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
         }
         return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
-            return Room::lanes::template encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step));
+            const std::size_t first = i * step, count = smaller_size(step, rows - first);
+            if constexpr (encodes_numbers<F>) return encode_numbers<Room>(encoder, first, count);
+            else return Room::lanes::template encode_rows<F>(encoder, first, count);
         });
     });
 }
@@ -13677,8 +13765,13 @@ template <block_format F>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
 }
 /// The same from f16 or bf16; each weight counts as the float it is.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantize_with<F>(matrix_view<const T>(W), out, fit, options, how);
+}
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
@@ -13695,8 +13788,13 @@ template <block_format F>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
 }
 /// The same from f16 or bf16.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(matrix_view<const T>(W), fit, options, how);
+}
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
@@ -13886,11 +13984,20 @@ private:
     /// Scales are fitted once per block, on what the feedback has made of its weights.
     void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
         const std::size_t n = weights_in(c / block);
+        const auto weigh = some_importance({importance + c, n});
+        const matrix_view<const float> x{work.weights.row(0) + c, count, n, work.weights.stride};
+        typename F::outer outer[gptq_strip_rows];
+        typename F::params params[gptq_strip_rows];
         for (std::size_t r = 0; r < count; ++r) {
-            const site<F> s{{work.weights.row(r) + c, n}, some_importance({importance + c, n}), 0, baseline.out.outer(first + r, c)};
-            encoded_block(r, c / block).params = baseline.fit.template block<F>(s);
-            outer_scale[r] = F::outer_scale(s.outer);
+            outer[r] = baseline.out.outer(first + r, c);
+            outer_scale[r] = F::outer_scale(outer[r]);
         }
+        if (n == block) {
+            with_room(room, [&](auto r) { decltype(r)::lanes::template fit_rows<F>(baseline.fit, x, weigh, outer, params); });
+        } else {
+            for (std::size_t r = 0; r < count; ++r) params[r] = baseline.fit.template block<F>(site<F>{{x.row(r), n}, weigh, 0, outer[r]});
+        }
+        for (std::size_t r = 0; r < count; ++r) encoded_block(r, c / block).params = params[r];
     }
     /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
     void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
@@ -13925,6 +14032,12 @@ private:
         }
     }
 };
+
+inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
+    auto copy = h.copy();
+    if (!copy) return copy.error();
+    return factorize(std::move(*copy), options, how);
+}
 
 template <block_format F, class Fit, weight_source T>
 result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
@@ -13996,17 +14109,21 @@ template <block_format F>
 }
 /// The same from f16 or bf16.
 template <block_format F, class T>
-    requires weight_source<std::remove_const_t<T>> && (!std::same_as<std::remove_const_t<T>, float>)
+    requires half_source<T>
 [[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
     const matrix_view<const T> source = W;
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
 }
 /// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, fit, options, how);
+}
 template <block_format F>
 [[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
-    auto copy = h.copy();
-    if (!copy) return copy.error();
-    const auto factor = factorize(std::move(*copy), {options.damping, options.strict}, how);
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
     if (!factor) return factor.error();
     return gptq<F>(W, *factor, options, how);
 }
