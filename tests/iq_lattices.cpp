@@ -197,7 +197,7 @@ TEST_CASE_TEMPLATE("every room finds the same codes, on any number of threads", 
     const qlib::matrix_view<const float> W{x.data(), 8, 256};
     const auto q = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w});
     for (std::size_t r = 0; r < 8; ++r) {
-        const auto portable = qlib::detail::portable_lattice::search<F>({{W.row(r), 256}, w, 0, {}}).run();
+        const auto portable = qlib::detail::portable::lattice_search<F>({{W.row(r), 256}, w, 0, {}}).run();
         std::array<std::byte, qlib::block_bytes<F>> bytes{};
         F::store(portable.params, std::span<const typename F::code>(portable.code), std::array{bytes.data()});
         CHECK(std::equal(bytes.begin(), bytes.end(), q->bytes().begin() + static_cast<std::ptrdiff_t>(r * bytes.size())));

@@ -1,35 +1,35 @@
-// No #pragma once: each lattice room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
 // lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
 // halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
 
-template <class L> struct half_table { lanes of[half_size<L>]; };
+template <class L> struct half_table { floats of[half_size<L>]; };
 
 /// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
-template <class L, bool Smallest> QLIB_INLINE static void tabulate(const lanes (*digit)[L::base], half_table<L>& out) noexcept {
+template <class L, bool Smallest> QLIB_INLINE static void tabulate(const floats (*digit)[L::base], half_table<L>& out) noexcept {
     constexpr std::size_t B = L::base, pairs = L::dims / 4;
     if constexpr (pairs == 1) {
         join<Smallest>(digit[0], digit[1], B, out.of);
     } else {
-        lanes first[B * B], second[B * B];
+        floats first[B * B], second[B * B];
         join<Smallest>(digit[0], digit[1], B, first);
         join<Smallest>(digit[2], digit[3], B, second);
         join<Smallest>(first, second, B * B, out.of);
     }
 }
 /// out[a + n * b] from first[a] and second[b].
-template <bool Smallest> QLIB_INLINE static void join(const lanes* first, const lanes* second, std::size_t n, lanes* out) noexcept {
+template <bool Smallest> QLIB_INLINE static void join(const floats* first, const floats* second, std::size_t n, floats* out) noexcept {
     for (std::size_t b = 0; b < n; ++b)
         for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smallest(first[a], second[b]) : plus(first[a], second[b]);
 }
 
 /// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
 struct best_of_lanes {
-    lanes cost, low, high;
+    floats cost, low, high;
     QLIB_INLINE void reset() noexcept {
         cost = splat(unreachable);
-        low = high = splat(0);
+        low = high = splat(0.0f);
     }
-    QLIB_INLINE void consider(lanes new_cost, lanes new_low, lanes new_high) noexcept {
+    QLIB_INLINE void consider(floats new_cost, floats new_low, floats new_high) noexcept {
         const auto better = less(new_cost, cost);
         cost = pick(better, new_cost, cost);
         low = pick(better, new_low, low);
@@ -37,13 +37,13 @@ struct best_of_lanes {
     }
 };
 
-template <class Table> QLIB_INLINE static lanes smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+template <class Table> QLIB_INLINE static floats smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
     return smallest(smallest(t.of[k[0]], t.of[k[1]]), smallest(t.of[k[2]], t.of[k[3]]));
 }
 
 /// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
 template <class L, bool Plain, bool Flips>
-QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lanes (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+QLIB_INLINE static void cheapest_points(const floats (*cost)[L::base], const floats (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
     constexpr auto& halves = lattice_halves<L>;
     half_table<L> low, high, low_flipped, high_flipped;
     plain.reset();
@@ -62,13 +62,13 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 
     for (std::size_t list = 0, k = 0; list < halves.lists; ++list) {
         const std::size_t h = static_cast<std::size_t>(halves.of[list].high), end = halves.of[list].end;
-        lanes m = smallest_of(low, halves.low[k]), f = m;
+        floats m = smallest_of(low, halves.low[k]), f = m;
         if constexpr (Flips) f = smallest_of(low_flipped, halves.low[k]);
         while (++k < end) {
             m = smallest(m, smallest_of(low, halves.low[k]));
             if constexpr (Flips) f = smallest(f, smallest_of(low_flipped, halves.low[k]));
         }
-        const lanes number = splat(halves.of[list].high);
+        const floats number = splat(halves.of[list].high);
         if constexpr (Plain) plain.consider(plus(m, high.of[h]), m, number);
         if constexpr (Flips) {
             flipped.consider(plus(f, high.of[h]), f, number);
@@ -78,20 +78,20 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 }
 
 /// Writes point p of every octet: its number's halves and its levels.
-template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, lanes shift, std::size_t p, octet_points& out) noexcept {
-    const lanes low = stamped(best.low);
+template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, floats shift, std::size_t p, octet_points& out) noexcept {
+    const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
     put_levels<L>(low, shift, &out.level[p * L::dims]);
     put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
 }
 /// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift, float (*out)[16]) noexcept {
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
-        lanes level = plus(splat(level_of<L>(0)), shift), taken = splat(0);
+        floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
         for (std::size_t d = 1; d < L::base; ++d) {
-            const lanes bound = splat(static_cast<float>(d) * place);
+            const floats bound = splat(static_cast<float>(d) * place);
             const auto below = less(number, bound);
             level = pick(below, level, plus(splat(level_of<L>(d)), shift));
             taken = pick(below, taken, bound);
@@ -104,13 +104,13 @@ template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift,
 /// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
 template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
     constexpr std::size_t points = 8 / L::dims;
-    lanes cost[8][L::base], flip[8][L::base];
-    const lanes scale = load(in.scale), shift = load(in.shift);
+    floats cost[8][L::base], flip[8][L::base];
+    const floats scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
-        const lanes l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
-        const lanes wrong = EvenSigns ? times(times(splat(4), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const floats l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
+        const floats wrong = EvenSigns ? times(times(splat(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
+            const floats x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
             cost[i][d] = times(times(w, e), e);
             if constexpr (EvenSigns) flip[i][d] = times(times(w, x), wrong);
         }
@@ -123,7 +123,7 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
         store(out.cost, points == 1 ? plain[0].cost : plus(plain[0].cost, plain[points - 1].cost));
     } else {
         if constexpr (points == 2) {
-            const lanes in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
+            const floats in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
             const auto second = less(in_second, in_first);
             for (std::size_t p = 0; p < 2; ++p) {
                 const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
@@ -140,9 +140,9 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
 
 /// Of octets with `odd` set, turns the sign of the weight that it costs least at the levels chosen.
 QLIB_INLINE static void flip_cheapest(const octets& in, octet_points& out) noexcept {
-    lanes least = splat(unreachable), lane = splat(0);
+    floats least = splat(unreachable), lane = splat(0.0f);
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
+        const floats more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
         const auto better = less(more, least);
         least = pick(better, more, least);
         lane = pick(better, splat(static_cast<float>(i)), lane);
@@ -165,14 +165,14 @@ template <class G> static void choose_points(const octets& in, octet_points& out
 
 /// What octets would cost if every weight could have its nearest level.
 template <class L> static void bare_costs(const octets& in, float* out) noexcept {
-    const lanes scale = load(in.scale), shift = load(in.shift);
-    lanes level[L::base], sum = splat(0);
+    const floats scale = load(in.scale), shift = load(in.shift);
+    floats level[L::base], sum = splat(0.0f);
     for (std::size_t d = 0; d < L::base; ++d) level[d] = times(scale, plus(splat(level_of<L>(d)), shift));
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes x = load(in.x[i]);
-        lanes least = splat(unreachable);
+        const floats x = load(in.x[i]);
+        floats least = splat(unreachable);
         for (std::size_t d = 0; d < L::base; ++d) {
-            const lanes e = minus(x, level[d]);
+            const floats e = minus(x, level[d]);
             least = smallest(least, times(e, e));
         }
         sum = plus(sum, times(load(in.w[i]), least));

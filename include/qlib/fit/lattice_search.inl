@@ -1,4 +1,4 @@
-// No #pragma once: each lattice room includes this text inside its struct, behind lattice_nearest.inl.
+// No #pragma once: each room includes this text inside its struct, behind lattice_nearest.inl.
 
 /// Chooses points for all groups of a block at given scales, and sums up what comes of them.
 template <class F> static void try_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
@@ -11,9 +11,9 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
             if constexpr (F::map == form::shifted) in.shift[o] = at[(16 * h + o) / octets_of_group].shift;
         }
         choose_points<typename F::grid>(in, points);
-        lanes xl = splat(0), ll = splat(0);
+        floats xl = splat(0.0f), ll = splat(0.0f);
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes l = load(points.level[i]), wl = times(load(in.w[i]), l);
+            const floats l = load(points.level[i]), wl = times(load(in.w[i]), l);
             xl = plus(xl, times(wl, load(in.x[i])));
             ll = plus(ll, times(wl, l));
         }
@@ -33,7 +33,7 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
 }
 
 /// The search for one block.
-template <class F> class search {
+template <class F> class lattice_search {
     using G = typename F::grid;
     using L = typename G::points;
     static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
@@ -50,7 +50,7 @@ template <class F> class search {
     }();
 
 public:
-    explicit search(const site<F>& s) noexcept { open(s); }
+    explicit lattice_search(const site<F>& s) noexcept { open(s); }
 
     encoded<F> run() noexcept {
         scales wish{};

@@ -1,5 +1,6 @@
 #pragma once
 // The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+#include "../fit/lattice_octets.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "gemm_plan.hpp"
@@ -116,6 +117,30 @@ struct portable {
         });
     }
 
+    struct truths { signed_words part[4]; };
+    QLIB_INLINE static truths less(const floats& a, const floats& b) noexcept {
+        truths t;
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < 4; ++i) t.part[i] = a.part[i] < b.part[i];
+        return t;
+    }
+    QLIB_INLINE static floats pick(const truths& t, const floats& yes, const floats& no) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return t.part[i] ? yes.part[i] : no.part[i]; });
+    }
+    QLIB_INLINE static floats smallest(const floats& a, const floats& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] < b.part[i] ? a.part[i] : b.part[i]; });
+    }
+    /// v with its last 7 bits replaced by k.
+    QLIB_INLINE static floats stamp(const floats& v, std::size_t k) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return reinterpret_cast<quad>((reinterpret_cast<signed_words>(v.part[i]) & ~127) | static_cast<std::int32_t>(k));
+        });
+    }
+    /// Those bits as a number.
+    QLIB_INLINE static floats stamped(const floats& v) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return __builtin_convertvector(reinterpret_cast<signed_words>(v.part[i]) & 127, quad); });
+    }
+
     QLIB_INLINE static integers splat(std::int32_t x) noexcept { return splat(static_cast<float>(x)); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
         bytes r;
@@ -178,6 +203,8 @@ struct portable {
 
 #include "blocks.inl"
 #include "gemm.inl"
+#include "../fit/lattice_nearest.inl"
+#include "../fit/lattice_search.inl"
 
 private:
     template <class Part> QLIB_INLINE static floats each(const Part& part) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
+#include "../fit/lattice_octets.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
@@ -174,6 +175,15 @@ struct avx512 {
     QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
     QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_mask_mov_ps(v, _mm512_fpclass_ps_mask(v, 0x81), splat(float_of(0x7FC00000u))); }
 
+    QLIB_INLINE static __mmask16 less(floats a, floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+    QLIB_INLINE static floats pick(__mmask16 t, floats yes, floats no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
+    QLIB_INLINE static floats smallest(floats a, floats b) noexcept { return _mm512_min_ps(a, b); }
+    QLIB_INLINE static floats stamp(floats v, std::size_t k) noexcept {
+        const __m512i last = _mm512_set1_epi32(127), bits = _mm512_castps_si512(v);
+        return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(last, _mm512_set1_epi32(static_cast<int>(k)), bits, 0xCA));
+    }
+    QLIB_INLINE static floats stamped(floats v) noexcept { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127))); }
+
     QLIB_INLINE static integers splat(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
     QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
@@ -248,6 +258,8 @@ struct avx512 {
 
 #include "blocks.inl"
 #include "gemm.inl"
+#include "../fit/lattice_nearest.inl"
+#include "../fit/lattice_search.inl"
 
 private:
     QLIB_INLINE static __mmask16 first(std::size_t n) noexcept { return static_cast<__mmask16>((1u << n) - 1); }
