@@ -1,10 +1,10 @@
 // bitsandbytes' 4-bit tensors against what bitsandbytes itself made of a published problem, and against everything that a file can get wrong.
 #include "support/checkpoint.hpp"
+#include "support/decoded.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/file/bitsandbytes.hpp>
 #include <qlib/quantize.hpp>
 
@@ -40,11 +40,6 @@ template <class F> std::string refusal(sample::checkpoint c, errc code = errc::m
     CHECK(matrix.error().code == code);
     char text[300];
     return std::string(matrix.error().format(text));
-}
-template <class F> std::vector<float> decoded(const qview<F>& q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(dequantize(q, {y.data(), q.rows(), q.cols()}));
-    return y;
 }
 std::uint32_t crc(const sample::checkpoint& c, const std::string& name) {
     const auto& data = c.tensors.at("l." + name).data;

@@ -1,5 +1,6 @@
 // pack-quantized tensors against words that Python packed, and against everything that a file can get wrong.
 #include "support/checkpoint.hpp"
+#include "support/decoded.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/file/compressed_tensors.hpp>
@@ -46,14 +47,6 @@ template <class F> std::string refusal(sample::checkpoint c, errc code = errc::m
 }
 
 /// By the format's own definition, which every room gives the bits of.
-template <class F> std::vector<float> decoded(const qview<F>& q) {
-    std::vector<float> y(q.rows() * q.cols());
-    for (std::size_t r = 0; r < q.rows(); ++r)
-        for (std::size_t c = 0; c < q.cols(); c += F::group)
-            detail::decode_block<F>(q, r, c / F::group, std::min<std::size_t>(F::group, q.cols() - c), &y[r * q.cols() + c]);
-    return y;
-}
-
 /// Decoded weights are (q - zero) * scale, each operation rounded once.
 template <class F> void check_weights(const qmatrix<F>& m, std::size_t rows, std::size_t cols, int bits, bool asymmetric_ones) {
     REQUIRE(m.rows() == rows);

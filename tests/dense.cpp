@@ -1,4 +1,5 @@
 // Weights that are not quantized: plain numbers behind the functions that quantized ones have.
+#include "support/decoded.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
@@ -11,11 +12,6 @@
 #include <cstring>
 
 namespace {
-template <class F> std::vector<float> decoded(qlib::qview<F> q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(qlib::dequantize(q, {y.data(), q.rows(), q.cols()}).ok());
-    return y;
-}
 }  // namespace
 
 static_assert(qlib::wire_size<qlib::dense_f32>(3, 7) == 3 * 7 * 4 && qlib::wire_size<qlib::dense_bf16>(3, 33) == 3 * 33 * 2);

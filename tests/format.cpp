@@ -1,9 +1,9 @@
 // The seam: every witness encodes, stores, loads and decodes through the same code, and any bytes decode safely.
+#include "support/decoded.hpp"
 #include "support/matrix.hpp"
 #include "support/witnesses.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
@@ -11,11 +11,6 @@
 
 namespace {
 
-template <class F> std::vector<float> decoded(qlib::qview<F> q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(qlib::dequantize(q, {y.data(), q.rows(), q.cols()}).ok());
-    return y;
-}
 /// Decibels that an encoder must reach on these weights, outliers and all: 5 per bit of level, FP8 having 4 significant bits. Less where
 /// one scale serves a whole row, or the range is not searched.
 template <class F> double least_sqnr(qlib::fit f) {

@@ -1,23 +1,13 @@
 // Scales under a tensor's scale that multiplies or divides them: NVFP4 as TensorRT Model Optimizer and compressed-tensors store it.
+#include "support/decoded.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/mx.hpp>
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
 #include <cmath>
-
-namespace {
-
-template <class F> std::vector<float> decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols) {
-    std::vector<float> y(rows * cols);
-    REQUIRE(qlib::dequantize(*qlib::qview<F>::over(bytes, rows, cols), {y.data(), rows, cols}).ok());
-    return y;
-}
-
-}  // namespace
 
 TEST_CASE("NVFP4 in planes: the tensor's scale multiplies or divides the groups' scales") {
     std::vector<float> x(32, 0.0f);

@@ -1,11 +1,11 @@
 // GPTQ into any format: the published problem, the promise that it is never worse than rounding, dead and singular inputs.
+#include "support/decoded.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"
 #include "support/threads.hpp"
 #include "support/witnesses.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/gptq.hpp>
 
 #include <algorithm>
@@ -26,12 +26,6 @@ std::vector<double> row_losses(matrix_view<const float> W, matrix_view<const flo
         }
     }
     return loss;
-}
-
-template <class F> std::vector<float> decoded(const qlib::qmatrix<F>& q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(qlib::dequantize(q.view(), {y.data(), q.rows(), q.cols()}).ok());
-    return y;
 }
 
 qlib::hessian hessian_of(matrix_view<const float> X) {

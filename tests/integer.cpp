@@ -1,9 +1,9 @@
 // int_format: twelve combinations that reach every branch, against an independent rounding and the published errors.
+#include "support/decoded.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/gptq.hpp>
 #include <qlib/integer.hpp>
 
@@ -25,12 +25,6 @@ struct b4_row_asym : int_format<int_spec{.bits = 4, .sym = symmetry::zero_point,
 struct b5_g48_offset : int_format<int_spec{.bits = 5, .group = 48, .sym = symmetry::offset, .scale = scale_type::float16}> {};
 struct b5_tile_offset : int_format<int_spec{.bits = 5, .sym = symmetry::offset, .scale = scale_type::bfloat16, .granularity = granularity::tile_128}> {};
 struct b8_tensor : int_format<int_spec{.bits = 8, .scale = scale_type::float32, .granularity = granularity::tensor}> {};
-
-template <class F> std::vector<float> decoded(const qlib::qmatrix<F>& q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(qlib::dequantize(q.view(), {y.data(), q.rows(), q.cols()}).ok());
-    return y;
-}
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 // Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside. In planes: elements by hand.
+#include "support/decoded.hpp"
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"
 
@@ -7,16 +8,6 @@
 #include <qlib/mx.hpp>
 
 #include <cmath>
-
-namespace {
-
-template <class F> std::vector<float> decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols) {
-    std::vector<float> y(rows * cols);
-    REQUIRE(qlib::dequantize(*qlib::qview<F>::over(bytes, rows, cols), {y.data(), rows, cols}).ok());
-    return y;
-}
-
-}  // namespace
 
 // Levels that are integers after a power of two are multiplied as integers; the others are not.
 static_assert(qlib::detail::integer_levels_of<qlib::mxfp4_ocp>.mul == 2 && qlib::detail::integer_levels_of<qlib::mxfp6_e2m3>.mul == 8);

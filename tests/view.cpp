@@ -1,20 +1,15 @@
 // Views over foreign bytes: row pitch, row ranges, outer values kept elsewhere, and sizes that do not fit.
+#include "support/decoded.hpp"
 #include "support/matrix.hpp"
 #include "support/witnesses.hpp"
 
 #include <doctest/doctest.h>
-#include <qlib/dequantize.hpp>
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
 #include <cstring>
 
 namespace {
-template <class F> std::vector<float> decoded(qlib::qview<F> q) {
-    std::vector<float> y(q.rows() * q.cols());
-    REQUIRE(qlib::dequantize(q, {y.data(), q.rows(), q.cols()}).ok());
-    return y;
-}
 }  // namespace
 
 TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all", F, QLIB_WITNESSES) {
