@@ -9,54 +9,57 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// n floats to elements of T, each rounded once.
-template <class Room, weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
-    if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
-    else Room::narrow(x, n, out);
-}
+/// Bytes of output from which a call writes past the caches: more than they hold of anyone's, and reading every line before writing it costs half of memcpy's speed.
+inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
 template <class Room, block_format F, weight_source T>
-void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out) noexcept {
-    if constexpr (std::same_as<T, float>) {
-        Room::template decode_blocks<F>(q, r, first, end, cols, out);
-    } else {
-        constexpr std::size_t piece = divide_up(1024, block_size<F>);  // as floats they stay in the fastest cache
-        float x[piece * block_size<F>];
-        for (std::size_t b = first; b < end; b += piece, out += piece * block_size<F>) {
-            const std::size_t last = smaller_size(b + piece, end);
-            Room::template decode_blocks<F>(q, r, b, last, cols, x);
-            put_floats<Room>(x, smaller_size(last * block_size<F>, cols) - b * block_size<F>, out);
-        }
+void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out, bool streamed) noexcept {
+    if constexpr (std::same_as<T, float>)
+        if (!streamed) return Room::template decode_blocks<F>(q, r, first, end, cols, out);
+    constexpr std::size_t piece = divide_up(4096, block_size<F>), line = 64;  // as floats they stay in the fastest cache
+    alignas(line) float space[line + piece * block_size<F>];
+    float* const x = space + line;
+    for (std::size_t b = first, held = 0; b < end; b += piece) {
+        const std::size_t last = smaller_size(b + piece, end), fresh = smaller_size(last * block_size<F>, cols) - b * block_size<F>, n = held + fresh;
+        Room::template decode_blocks<F>(q, r, b, last, cols, x);
+        // A line of which only a part is written makes all later stores wait until it is read.
+        const std::size_t rest = streamed && last != end ? (reinterpret_cast<std::uintptr_t>(out + n) % line) / sizeof(T) : 0, now = n - smaller_size(rest, n);
+        Room::put(x - held, now, out, streamed);
+        std::memmove(x - (n - now), x + fresh - (n - now), (n - now) * sizeof(float));
+        held = n - now;
+        out += now;
     }
 }
 
 /// Decodes blocks [first, first + count) of a matrix whose blocks run over row ends.
 template <class Room, block_format F, weight_source T>
-void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::size_t count) noexcept {
+void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::size_t count, bool streamed) noexcept {
     const std::size_t total = q.rows() * q.cols();
     float x[block_size<F>];
     for (std::size_t b = first; b < first + count; ++b) {
         Room::template decode_blocks<F>(q, 0, b, b + 1, total, x);
         for (std::size_t e = b * block_size<F>, end = smaller_size(total, e + block_size<F>), done = 0; e < end;) {
             const std::size_t n = smaller_size(end - e, q.cols() - e % q.cols());
-            put_floats<Room>(x + done, n, out.row(e / q.cols()) + e % q.cols());
+            Room::put(x + done, n, out.row(e / q.cols()) + e % q.cols(), streamed);
             e += n;
             done += n;
         }
     }
 }
 
-/// Runs a decoder in the call's room: decode(room, first, count) for all pieces.
-template <block_format F, class Decode> status decode_in_room(std::size_t pieces, const call& how, const Decode& decode) noexcept {
+/// Runs a decoder of `bytes` bytes in the call's room: decode(room, first, count, streamed) for all pieces.
+template <block_format F, class Decode> status decode_in_room(std::size_t pieces, std::size_t bytes, const call& how, const Decode& decode) noexcept {
     if (const status s = check_room(how.room); !s) return s;
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) *how.report = {Room::id, "", path_of<Room, F>};
         if (pieces == 0) return {};
+        const bool streamed = bytes >= streamed_from;
         const std::size_t step = divide_up(pieces, saturating_multiply(how.run.workers(), 8));
         return for_each_task(how, divide_up(pieces, step), [&](std::size_t i, std::size_t) -> status {
-            decode(room, i * step, smaller_size(step, pieces - i * step));
+            decode(room, i * step, smaller_size(step, pieces - i * step), streamed);
+            if (streamed) Room::end_stream();
             return {};
         });
     });
@@ -67,10 +70,10 @@ template <block_format F, weight_source T> status dequantize_to(const qview<F>& 
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "out", {q.rows(), q.cols(), out.rows, out.cols}};
     const bool by_rows = q.sliceable();
     const std::size_t pieces = q.cols() == 0 ? 0 : by_rows ? q.rows() : divide_up(q.rows() * q.cols(), block_size<F>);
-    return decode_in_room<F>(pieces, how, [&](auto room, std::size_t first, std::size_t count) {
+    return decode_in_room<F>(pieces, out.rows * out.cols * sizeof(T), how, [&](auto room, std::size_t first, std::size_t count, bool streamed) {
         using Room = decltype(room);
-        if (!by_rows) return decode_flat<Room, F>(q, out, first, count);
-        for (std::size_t r = first; r < first + count; ++r) decode_row<Room, F>(q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(r));
+        if (!by_rows) return decode_flat<Room, F>(q, out, first, count, streamed);
+        for (std::size_t r = first; r < first + count; ++r) decode_row<Room, F>(q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(r), streamed);
     });
 }
 
@@ -81,9 +84,9 @@ status dequantize_rows_to(const qview<F>& q, std::span<const std::uint32_t> ids,
     if (!q.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "q", {block_size<F>, q.cols()}};
     for (std::size_t i = 0; i < ids.size(); ++i)
         if (ids[i] >= q.rows()) return error{errc::shape, "id {0} is {1}, of {2} rows", "ids", {i, ids[i], q.rows()}};
-    return decode_in_room<F>(q.cols() == 0 ? 0 : ids.size(), how, [&](auto room, std::size_t first, std::size_t count) {
+    return decode_in_room<F>(q.cols() == 0 ? 0 : ids.size(), out.rows * out.cols * sizeof(T), how, [&](auto room, std::size_t first, std::size_t count, bool streamed) {
         for (std::size_t i = first; i < first + count; ++i)
-            decode_row<decltype(room), F>(q, ids[i], 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(i));
+            decode_row<decltype(room), F>(q, ids[i], 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(i), streamed);
     });
 }
 

@@ -12,6 +12,7 @@ namespace qlib::inline v0 {
 template <std::size_t N, class Packing, class Super = f16> struct two_level {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = Packing::groups;
+        static constexpr bool two_levels = true;  ///< fit/plain.inl makes these params in lanes
         static constexpr bool has_mins = Packing::min_bits > 0, signed_scale = Packing::sub_signed, signed_offset = false;
         static constexpr form map = has_mins ? form::offset : form::scaled;
         static constexpr extent tile{};

@@ -27,7 +27,7 @@ static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::si
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
             maps[i].params = F::load(from, outer, {read, codes_here});
-            for (std::size_t c = 0; c < codes_here; ++c) {
+            for (std::size_t c = 0; c < codes<F>; ++c) {  // zeros beyond a ragged end
                 if constexpr (byte_codes<F>) out[c] = read[c];
                 else F::level(read[c], out + c * F::vec);
             }
@@ -35,24 +35,28 @@ static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::si
     }
 }
 
-/// The weights of a block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
-template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, std::size_t n, float* out) noexcept {
+/// The weights of a whole block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
+template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
     const floats outer = splat(maps.outer_scale);
-    for (std::size_t g = 0; g < F::groups && g * F::group < n; ++g) {
+    for (std::size_t g = 0; g < F::groups; ++g) {
         const affine a = F::at(maps.params, g);
         const floats s = splat(a.s), z = splat(a.z);
-        const std::size_t end = smaller_size(n, (g + 1) * F::group);
-        for (std::size_t i = g * F::group; i < end; i += 16) {
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < F::group; i += 16, weights += 16, out += 16) {
             floats v;
-            if constexpr (byte_codes<F>) v = levels<F>(weights + i);
-            else v = load(weights + i);
+            if constexpr (byte_codes<F>) v = levels<F>(weights);
+            else v = load(weights);
             if constexpr (F::map == form::scaled) v = times(s, v);
             else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
             else v = plus(times(s, v), z);
             if constexpr (outer_multiplies<F>) v = times(v, outer);
             v = quiet(v);
-            if (end - i >= 16) store(out + i, v);
-            else store(out + i, v, end - i);
+            if (F::group - i >= 16) store(out, v);
+            else store(out, v, F::group - i);
+        }
+        if constexpr (F::group % 16 != 0) {
+            weights -= 16 - F::group % 16;
+            out -= 16 - F::group % 16;
         }
     }
 }
@@ -78,9 +82,12 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
         const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
         open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t column = (b + i) * block_size<F>;
-            decode_block<F>(maps[i], weights + i * block_size<F>, smaller_size(block_size<F>, cols - column), out + (column - first * block_size<F>));
+        for (std::size_t i = 0; i < count; ++i, out += block_size<F>) {
+            const std::size_t n = cols - (b + i) * block_size<F>;
+            float whole[block_size<F>];
+            float* const to = n < block_size<F> ? whole : out;
+            decode_block<F>(maps[i], weights + i * block_size<F>, to);
+            if (n < block_size<F>) std::memcpy(out, whole, n * sizeof(float));
         }
     }
 }

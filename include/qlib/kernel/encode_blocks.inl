@@ -55,6 +55,43 @@ template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, co
     }
 }
 
+/// The range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    floats least[parts], most[parts];
+    ints largest[parts];
+    for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
+    T rest[16] = {};  // zeros widen nothing that holds 0
+    for (std::size_t i = 0; i < n; i += 16) {
+        const T* from = x + i;
+        if (n - i < 16) {
+            for (std::size_t j = 0; j < n - i; ++j) rest[j] = from[j];
+            from = rest;
+        }
+        floats v[parts];
+        if constexpr (std::same_as<T, float>) std::memcpy(v, from, sizeof v);
+        else widen_16<T>(reinterpret_cast<const std::byte*>(from), reinterpret_cast<float*>(v));
+        for (std::size_t p = 0; p < parts; ++p) {
+            least[p] = smaller(least[p], v[p]);
+            most[p] = larger(most[p], v[p]);
+            largest[p] = larger(largest[p], bits(magnitude(v[p])));
+        }
+    }
+    bool finite = true;
+    for (std::size_t p = 0; p < parts; ++p) finite = finite && !any(largest[p] >= 0x7F800000);
+    float lows[16], highs[16];
+    std::memcpy(lows, least, sizeof lows);
+    std::memcpy(highs, most, sizeof highs);
+    for (std::size_t half = 8; half != 0; half /= 2)
+        for (std::size_t l = 0; l < half; ++l) {
+            lows[l] = detail::smaller(lows[l], lows[l + half]);
+            highs[l] = detail::larger(highs[l], highs[l + half]);
+        }
+    low = lows[0];
+    high = highs[0];
+    return finite;
+}
+
 /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
 template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
     constexpr std::size_t n = block_size<F>;
@@ -63,7 +100,7 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
     gather<F>(b, encoder.W, wide, x);
     ints most = splat(0);
-    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
     const bool weighted = encoder.importance.data != nullptr;
     if (weighted) gather<F>(b, encoder.importance, wide, w);
@@ -77,12 +114,12 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     alignas(64) lane_blocks<lanes, F> e;
     if constexpr (encodes_whole<Fit, F>) {
         encoder.fit.template whole_blocks<lanes, F>(s, e);
+        for (std::size_t l = 0; l < width; ++l)
+            if (!all_finite<F>(e.params[l], n)) return false;
     } else {
         encoder.fit.template blocks<lanes, F>(s, e.params);
-        choose_codes<F>(s, e);
+        if (!choose_codes<F>(s, e)) return false;
     }
-    for (std::size_t l = 0; l < width; ++l)
-        if (!all_finite<F>(e.params[l], n)) return false;
     scatter<F>(b, encoder.out, e);
     return true;
 }
@@ -140,7 +177,17 @@ template <block_format F, class Fit, class T> static status encode_rows(const bl
         };
         for (std::size_t r = first; r < first + count; ++r) {
             const float mean_square = encoder.row_mean_square(r);
-            for (std::size_t i = 0; i < whole; ++i) {
+            std::size_t i = 0;
+            for (; b.count == 0 && whole - i >= width; i += width) {  // a batch from one row
+                for (std::size_t l = 0; l < width; ++l) {
+                    b.row[l] = r;
+                    b.block[l] = i + l;
+                    b.row_mean_square[l] = mean_square;
+                }
+                b.count = width;
+                if (const status s = flush(); !s) return s;
+            }
+            for (; i < whole; ++i) {
                 b.row[b.count] = r;
                 b.block[b.count] = i;
                 b.row_mean_square[b.count] = mean_square;

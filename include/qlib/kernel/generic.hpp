@@ -84,9 +84,12 @@ struct portable {
         for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
         return load(v);
     }
-    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
-        for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
+    /// n floats to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
+    template <class T> static void put(const float* x, std::size_t n, T* out, bool) noexcept {
+        if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
+        else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
     }
+    static void end_stream() noexcept {}
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
     QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {

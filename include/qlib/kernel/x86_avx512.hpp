@@ -149,20 +149,19 @@ struct avx512 {
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
     template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
-    /// n floats to numbers of a small type, each rounded to nearest even; the NaN 7FC00000 to theirs.
-    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
-        for (std::size_t i = 0; i < n; i += 16) {
-            const floats v = load(x + i, smaller_size(n - i, 16));
-            __m256i half;
-            if constexpr (std::same_as<T, f16>) {
-                half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
-            } else {
-                const __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-                half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7FFF)), 16));
-            }
-            _mm256_mask_storeu_epi16(out + i, first(smaller_size(n - i, 16)), half);
-        }
+    /// n floats to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`: whole lines go past the caches, and no other
+    /// thread may count on seeing them before end_stream().
+    template <class T> static void put(const float* x, std::size_t n, T* out, bool streamed) noexcept {
+        constexpr std::size_t line = 64 / sizeof(T);
+        const std::size_t beyond = reinterpret_cast<std::uintptr_t>(out) % 64;
+        streamed = streamed && beyond % sizeof(T) == 0;
+        std::size_t i = 0;
+        if (streamed && beyond != 0) put_some(x, i = smaller_size(n, (64 - beyond) / sizeof(T)), out);
+        if (streamed) for (; i + line <= n; i += line) _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), narrow<T>(x + i));
+        else for (; i + line <= n; i += line) _mm512_storeu_si512(out + i, narrow<T>(x + i));
+        put_some(x + i, n - i, out + i);
     }
+    static void end_stream() noexcept { _mm_sfence(); }
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats plus(floats a, floats b) noexcept { return a + b; }
@@ -173,7 +172,8 @@ struct avx512 {
         return p;
     }
     QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-    QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_mask_mov_ps(v, _mm512_fpclass_ps_mask(v, 0x81), splat(float_of(0x7FC00000u))); }
+    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling ones.
+    QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0); }
 
     QLIB_INLINE static __mmask16 less(floats a, floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
     QLIB_INLINE static floats pick(__mmask16 t, floats yes, floats no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
@@ -262,6 +262,36 @@ struct avx512 {
 #include "../fit/lattice_search.inl"
 
 private:
+    /// A line of T: 64 bytes. bf16 by integers, which flush no denormals.
+    template <class T> QLIB_INLINE static __m512i narrow(const float* x) noexcept {
+        if constexpr (std::same_as<T, float>) {
+            return _mm512_loadu_si512(x);
+        } else if constexpr (std::same_as<T, f16>) {
+            const __m256i low = _mm512_cvtps_ph(load(x), _MM_FROUND_TO_NEAREST_INT), high = _mm512_cvtps_ph(load(x + 16), _MM_FROUND_TO_NEAREST_INT);
+            return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+        } else {
+            alignas(64) static constexpr auto in_order = [] {
+                std::array<std::uint16_t, 32> w{};
+                for (std::size_t i = 0; i < 32; ++i) w[i] = static_cast<std::uint16_t>(i < 16 ? 2 * i : 2 * i - 31);
+                return w;
+            }();
+            const __m512i mixed = _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(rounded(x), 16), rounded(x + 16));
+            return _mm512_permutexvar_epi16(_mm512_load_si512(in_order.data()), mixed);
+        }
+    }
+    /// 16 floats rounded to bf16, in the upper halves.
+    QLIB_INLINE static __m512i rounded(const float* x) noexcept {
+        const __m512i u = _mm512_loadu_si512(x), up = _mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF));
+        return _mm512_mask_add_epi32(up, _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), up, _mm512_set1_epi32(1));
+    }
+    /// The first n numbers of a line.
+    template <class T> QLIB_INLINE static void put_some(const float* x, std::size_t n, T* out) noexcept {
+        if (n == 0) return;
+        float all[64 / sizeof(T)] = {};
+        std::memcpy(all, x, n * sizeof(float));
+        const __m512i line = narrow<T>(all);
+        std::memcpy(static_cast<void*>(out), &line, n * sizeof(T));
+    }
     QLIB_INLINE static __mmask16 first(std::size_t n) noexcept { return static_cast<__mmask16>((1u << n) - 1); }
 
     /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.

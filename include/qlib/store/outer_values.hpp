@@ -1,6 +1,7 @@
 #pragma once
 // Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
 #include "../core/parallel.hpp"
+#include "../kernel/rooms.hpp"
 #include "encode.hpp"
 
 QLIB_EXACT_BEGIN
@@ -25,42 +26,14 @@ status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const V
     return {};
 }
 
-/// The range of n floats, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
-inline bool widen_range(const float* x, std::size_t n, float& low, float& high) noexcept {
-    float least[16], most[16];
-    std::uint32_t largest[16] = {};
-    for (std::size_t l = 0; l < 16; ++l) { least[l] = low; most[l] = high; }
-    const std::size_t whole = n / 16 * 16;
-    for (std::size_t i = 0; i < whole; i += 16) {
-        for (std::size_t l = 0; l < 16; ++l) {  // compilers turn loops of 16 into vectors
-            const float v = x[i + l];
-            const std::uint32_t a = bits_of(v) & 0x7FFFFFFFu;
-            least[l] = smaller(least[l], v);
-            most[l] = larger(most[l], v);
-            largest[l] = a > largest[l] ? a : largest[l];
-        }
-    }
-    bool finite = true;
-    for (std::size_t l = 0; l < 16; ++l) {
-        low = smaller(low, least[l]);
-        high = larger(high, most[l]);
-        finite = finite && largest[l] < 0x7F800000u;
-    }
-    for (std::size_t i = whole; i < n; ++i) {
-        low = smaller(low, x[i]);
-        high = larger(high, x[i]);
-        finite = finite && is_finite(x[i]);
-    }
-    return finite;
-}
+/// A room's widen_range: the range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> using range_widener = bool (*)(const T* x, std::size_t n, float& low, float& high);
 
-/// The statistics of a tile of clean floats that lie as the tile wants them. False: look at it block by block.
+/// The statistics of a tile of clean numbers that lie as the tile wants them. False: look at it block by block.
 template <block_format F, class Fit, class T>
-bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [[maybe_unused]] std::size_t t, [[maybe_unused]] std::span<float> per_block,
-                     [[maybe_unused]] tile_stats& stats) noexcept {
-    if constexpr (!std::same_as<T, float>) {
-        return false;
-    } else if constexpr (F::tile.flat) {
+bool fast_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, [[maybe_unused]] std::span<float> per_block,
+                     tile_stats& stats, range_widener<T> widen_range) noexcept {
+    if constexpr (F::tile.flat) {
         const auto& W = encoder.W;
         if (W.stride != W.cols) return false;
         const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
@@ -89,19 +62,19 @@ bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [
 
 /// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
 template <block_format F, class Fit, class T>
-status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
-    if (fast_statistics(encoder, t, per_block, stats)) return {};
+status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats,
+                       range_widener<T> widen_range) noexcept {
+    if (fast_statistics(encoder, t, per_block, stats, widen_range)) return {};
     stats = {};
     std::size_t count = 0;
     const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
         float weights[block_size<F>], importances[block_size<F>];
         site<F> block{};
         if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
-        float low = 0, high = 0;
-        (void)widen_range(weights, n, low, high);
-        stats.low = smaller(stats.low, low);
-        stats.high = larger(stats.high, high);
-        if (count < per_block.size()) per_block[count++] = larger(-low, high);
+        const weight_range range = range_of({weights, n});
+        stats.low = smaller(stats.low, range.low);
+        stats.high = larger(stats.high, range.high);
+        if (count < per_block.size()) per_block[count++] = abs_max(weights, n);
         return {};
     });
     stats.block_abs_max = per_block.first(count);
@@ -139,6 +112,7 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
     if constexpr (has_outer<F>) {
         constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
         const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
+        const range_widener<T> widen_range = with_room(how.room, [](auto room) -> range_widener<T> { return &decltype(room)::lanes::template widen_range<T>; });
         how.progress = {};  // the caller counts the work that follows
         double total = 0;
         std::size_t blocks = 0;
@@ -146,7 +120,7 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
             for (std::size_t t = 0; t < tiles; ++t) {
                 std::array<float, blocks_per_tile> per_block{};
                 tile_stats stats;
-                if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+                if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
                 for (const float m : stats.block_abs_max) total += static_cast<double>(m);
                 blocks += stats.block_abs_max.size();
             }
@@ -154,7 +128,7 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
         return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
             std::array<float, blocks_per_tile> per_block{};
             tile_stats stats;
-            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+            if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
             stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
             const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
             const auto value = [&] {
