@@ -1,5 +1,6 @@
 // What the search fit gains over ggml's own encoder at the same bytes: for each format and data set the signal-to-noise ratio in dB under plain or
-// importance weights, ours less ggml's; the shrink factor <x, y> / <x, x> of both; and ours over ggml's time, one thread, run in turn.
+// importance weights, and under those that ggml minimizes under importance (times the root of the row's mean square + x^2), ours less ggml's; the
+// shrink factor <x, y> / <x, x> of both; and ours over ggml's time, one thread, run in turn. The first run of ggml's lattices sorts for seconds.
 //
 // usage: fits LIBRARIES [--models FOLDER] [--strong WEIGHTS] [FORMAT...]
 //   LIBRARIES  the folder of llama.cpp's shared libraries
@@ -132,19 +133,26 @@ quantize_chunk* ggml_encoder(const std::string& folder) {
     return nullptr;
 }
 
-struct quality { double decibels = 0, shrink = 0; };
+struct quality { double decibels = 0, own = 0, shrink = 0; };
 
-/// Of decoded weights y, under importance weights if they are not empty.
+/// Of decoded weights y, under importance weights if they are not empty, and then under ggml's own.
 quality quality_of(const data_set& d, std::size_t rows, const std::vector<float>& y, std::span<const float> importance) {
-    double signal = 0, noise = 0, xy = 0, xx = 0;
-    for (std::size_t i = 0; i < rows * d.cols; ++i) {
-        const double x = double{d.x[i]}, v = double{y[i]}, w = importance.empty() ? 1.0 : double{importance[i % d.cols]};
-        signal += w * x * x;
-        noise += w * (x - v) * (x - v);
-        xy += x * v;
-        xx += x * x;
+    double signal = 0, noise = 0, own_signal = 0, own_noise = 0, xy = 0, xx = 0;
+    for (std::size_t r = 0; r < rows; ++r) {
+        double square = 0;
+        for (std::size_t j = 0; j < d.cols; ++j) square += double{d.x[r * d.cols + j]} * double{d.x[r * d.cols + j]} / static_cast<double>(d.cols);
+        for (std::size_t j = 0; j < d.cols; ++j) {
+            const double x = double{d.x[r * d.cols + j]}, v = double{y[r * d.cols + j]}, w = importance.empty() ? 1.0 : double{importance[j]};
+            const double own = w * std::sqrt(square + x * x);
+            signal += w * x * x;
+            noise += w * (x - v) * (x - v);
+            own_signal += own * x * x;
+            own_noise += own * (x - v) * (x - v);
+            xy += x * v;
+            xx += x * x;
+        }
     }
-    return {10 * std::log10(signal / noise), xy / xx};
+    return {10 * std::log10(signal / noise), 10 * std::log10(own_signal / own_noise), xy / xx};
 }
 
 /// The first rows of a set in format F, once by ggml and once by a fit, in turn.
@@ -178,21 +186,27 @@ template <qlib::block_format F> struct contest {
 
 template <qlib::block_format F> void table(const std::vector<data_set>& sets, quantize_chunk* ggml, qlib::format_id id, std::size_t strong) {
     const int type = static_cast<int>(id);
+    constexpr bool lattice = F::vec != 1;
+    if (double time = 1e9; lattice) contest<F>{sets[0], sets[0].importance, 1}.theirs(ggml, type, time);  // its set-up does not count
     for (const bool weighted : {false, true}) {
-        double sum = 0;
+        if (!weighted && (id == qlib::format_id::iq2_xxs || id == qlib::format_id::iq2_xs || id == qlib::format_id::iq1_s)) continue;  // ggml refuses
+        double sum = 0, own_sum = 0;
         for (const data_set& d : sets) {
             const auto importance = weighted ? std::span<const float>(d.importance) : std::span<const float>();
             if (d.cols % qlib::block_size<F> != 0) continue;
             contest<F> c{d, importance, d.rows};
             double their_time = 1e9, our_time = 1e9;
             quality a, b;
-            for (int run = 0; run < 3; ++run) {
+            for (int run = 0; run < (lattice ? 1 : 3); ++run) {
                 a = c.theirs(ggml, type, their_time);
                 b = c.ours(qlib::search_fit{}, our_time);
             }
             sum += b.decibels - a.decibels;
-            std::printf("| %s | %s | %s | %.2f | %+.3f | %.4f / %.4f | %.2f |", std::string(qlib::format_name(id)).c_str(), weighted ? "importance" : "none",
-                        d.name.c_str(), b.decibels, b.decibels - a.decibels, b.shrink, a.shrink, our_time / their_time);
+            own_sum += b.own - a.own;
+            char own[16] = "";
+            if (weighted) std::snprintf(own, sizeof own, "%+.3f", b.own - a.own);
+            std::printf("| %s | %s | %s | %.2f | %+.3f | %s | %.4f / %.4f | %.2f |", std::string(qlib::format_name(id)).c_str(),
+                        weighted ? "importance" : "none", d.name.c_str(), b.decibels, b.decibels - a.decibels, own, b.shrink, a.shrink, our_time / their_time);
             if constexpr (strong_fit::serves<F>) {
                 if (const std::size_t rows = std::min((strong + d.cols - 1) / d.cols, d.rows); rows != 0) {
                     contest<F> few{d, importance, rows};
@@ -207,7 +221,10 @@ template <qlib::block_format F> void table(const std::vector<data_set>& sets, qu
             std::printf("\n");
             std::fflush(stdout);
         }
-        std::printf("| %s | %s | mean | | %+.3f | | |\n", std::string(qlib::format_name(id)).c_str(), weighted ? "importance" : "none", sum / static_cast<double>(sets.size()));
+        const auto mean_of = [&](double total) { return total / static_cast<double>(sets.size()); };
+        std::printf("| %s | %s | mean | | %+.3f |", std::string(qlib::format_name(id)).c_str(), weighted ? "importance" : "none", mean_of(sum));
+        if (weighted) std::printf(" %+.3f", mean_of(own_sum));
+        std::printf(" | | |\n");
     }
 }
 
@@ -230,14 +247,15 @@ int main(int argc, char** argv) {
         return 1;
     }
     const std::vector<data_set> sets = all_sets(models);
-    std::printf("| format | weights | data | dB | gain | shrink, ours / ggml's | time / ggml's |%s\n", strong != 0 ? " gain of strong's |" : "");
-    std::printf("|---|---|---|---|---|---|---|%s\n", strong != 0 ? "---|" : "");
+    std::printf("| format | weights | data | dB | gain | gain by ggml's | shrink, ours / ggml's | time / ggml's |%s\n", strong != 0 ? " gain of strong's |" : "");
+    std::printf("|---|---|---|---|---|---|---|---|%s\n", strong != 0 ? "---|" : "");
 #define QLIB_CONTEST(type) \
     if (wanted.empty() || std::find(wanted.begin(), wanted.end(), qlib::format_id::type) != wanted.end()) table<qlib::type>(sets, ggml, qlib::format_id::type, strong);
     QLIB_CONTEST(q4_0) QLIB_CONTEST(q4_1) QLIB_CONTEST(q5_0) QLIB_CONTEST(q5_1) QLIB_CONTEST(q8_0)
     QLIB_CONTEST(q2_k) QLIB_CONTEST(q3_k) QLIB_CONTEST(q4_k) QLIB_CONTEST(q5_k) QLIB_CONTEST(q6_k)
     QLIB_CONTEST(iq4_nl) QLIB_CONTEST(iq4_xs) QLIB_CONTEST(mxfp4) QLIB_CONTEST(nvfp4)
     QLIB_CONTEST(tq1_0) QLIB_CONTEST(tq2_0) QLIB_CONTEST(q1_0) QLIB_CONTEST(q2_0)
+    QLIB_CONTEST(iq2_xxs) QLIB_CONTEST(iq2_xs) QLIB_CONTEST(iq2_s) QLIB_CONTEST(iq3_xxs) QLIB_CONTEST(iq3_s) QLIB_CONTEST(iq1_s) QLIB_CONTEST(iq1_m)
 #undef QLIB_CONTEST
     return 0;
 }

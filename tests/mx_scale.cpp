@@ -103,7 +103,7 @@ TEST_CASE("scale rules are torchao's, bit by bit") {
     check(static_cast<qlib::mxfp4_ocp*>(nullptr), 2, 1);
 }
 
-TEST_CASE_TEMPLATE("a search finds the best of all 255 scales", F, qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2,
+TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2,
                    qlib::mxfp6_e2m3, qlib::mxfp4_ocp, qlib::mxint8) {
     const auto error = [](const std::vector<float>& x, const std::vector<float>& w, unsigned code) {
         typename F::params p;
@@ -122,11 +122,14 @@ TEST_CASE_TEMPLATE("a search finds the best of all 255 scales", F, qlib::mxfp4, 
         const double size = seed % 4 == 1 ? 1e30 : seed % 4 == 2 ? 1e-24 : 1.0;
         const std::vector<float> x = sample::weights(seed % 5 == 4 ? 7 : 32, seed, size);
         std::vector<float> w = sample::importance(x.size(), seed);
+        if (seed % 7 == 0)  // some count for next to nothing
+            for (std::size_t i = 0; i < x.size(); ++i) w[i] *= std::ldexp(1.0f, -static_cast<int>(seed + 3 * i) % 40);
         if (seed % 3 == 0)  // of the largest weights nothing is known: the others alone decide
             for (std::size_t i = 0; i < x.size(); ++i) if (std::abs(x[i]) > 0.3f * static_cast<float>(size)) w[i] = 0;
         double least = error(x, w, 1);
         for (unsigned c = 2; c < 255; ++c) least = std::min(least, error(x, w, c));
         CHECK(error(x, w, scale_code<F>(x, mx_rule::search, w)) <= least * 1.00001);
+        CHECK(error(x, w, qlib::search_fit{}.block<F>(qlib::site<F>{x, w, 0, {}}).scale[0].bits) <= least * 1.00001);
     }
 }
 

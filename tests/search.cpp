@@ -3,6 +3,7 @@
 #include "support/witnesses.hpp"
 
 #include <doctest/doctest.h>
+#include <qlib/dequantize.hpp>
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
@@ -113,6 +114,28 @@ TEST_CASE_TEMPLATE("the same bytes in every room and block by block; importance 
             CHECK(std::ranges::equal(bytes, best->bytes().subspan(b * bytes.size(), bytes.size())));
         }
     }
+}
+
+TEST_CASE_TEMPLATE("without importance part of what least squares shrinks weights by is given back, for little", F, qlib::q4_0, qlib::q2_k, qlib::q3_k) {
+    constexpr std::size_t rows = 8, cols = 512;
+    const auto x = sample::weights(rows * cols, 9);
+    const std::vector<float> ones(cols, 1.0f);
+    const auto measured = [&](std::span<const float> importance) {
+        const auto q = qlib::quantize<F>({x.data(), rows, cols}, qlib::search_fit{}, {.importance = importance});
+        std::vector<float> y(x.size());
+        REQUIRE(qlib::dequantize(q->view(), {y.data(), rows, cols}).ok());
+        double xy = 0, xx = 0;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            xy += double{x[i]} * double{y[i]};
+            xx += double{x[i]} * double{x[i]};
+        }
+        return std::pair(1 - xy / xx, sample::sqnr(x, y));
+    };
+    const auto [lost, best] = measured(ones);
+    const auto [rest, reached] = measured({});
+    CHECK(lost > 0);
+    CHECK(rest < 0.75 * lost);
+    CHECK(reached > best - 0.12);
 }
 
 TEST_CASE_TEMPLATE("nearer to normal weights than ggml's own scales", F, qlib::q4_0, qlib::q4_1, qlib::q2_k, qlib::q3_k, qlib::q6_k) {

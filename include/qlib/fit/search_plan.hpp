@@ -88,8 +88,19 @@ template <class T> struct byte_scale {
         return static_cast<int>(next - middle);
     }();
     /// How far from the plain scale's code the best one may lie: sparse types are searched further down, as most weights may be unimportant.
-    static constexpr int below = codes_per_octave == 1 ? 3 : codes_per_octave * 5 / 4, above = codes_per_octave * 11 / 8;
+    static constexpr int below = codes_per_octave * 5 / 4, above = codes_per_octave * 11 / 8;
 };
+
+/// Those of them that are the powers of two, so that a search may try them all.
+template <class F> concept has_power_of_two_scale = has_byte_scale<F> && !has_outer<F> && byte_scale<typename F::stored_scale>::codes_per_octave == 1;
+
+/// The exponent of the least power of two in a scale type, which may be below the normal numbers.
+template <class T> inline constexpr int lowest_power = [] {
+    int e = -126;
+    for (float v = 0x1p-126f; v > byte_scale<T>::value[0]; v = product(v, 0.5f)) --e;
+    for (float v = 0x1p-126f; v < byte_scale<T>::value[0]; v = product(v, 2.0f)) ++e;
+    return e;
+}();
 
 /// Whether maps are stored in a given type as they are wished.
 template <class F, class T> inline constexpr bool stores = [] {
@@ -127,16 +138,27 @@ constexpr range_starts range_starts_of(bool weighted) noexcept {
     return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
 }
 
-/// Two levels: super-scales that are tried with sub-scales next to the wished ones, then `sweeps` of looking `reach` sub-scales and `min_reach`
-/// mins around, each followed by the least-squares super-scales.
+/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for, so that under importance, where an
+/// extreme weight may not matter, much more of the range is cut. `alternations`: of looking around the best map.
+constexpr range_starts shifted_starts_of(bool weighted) noexcept {
+    return weighted ? range_starts{-0.6f, 0.5f, 12, 2} : range_starts{-0.6f, 0.4f, 4, 0};
+}
+
+/// How much of the shrinking by least squares is given back where nothing is known of the inputs.
+template <class F> inline constexpr float regained_part = grid_levels<typename F::grid>::count <= 4 ? 0.4f : 0.5f;
+
+/// Two levels: super-scales that are tried with sub-scales next to the wished ones, then from the best `starts` of them `sweeps` of looking `reach`
+/// sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
 struct super_steps {
     float from, step;
-    int count, reach, min_reach, sweeps;
+    int count, reach, min_reach, sweeps, starts;
 };
 template <class F> constexpr super_steps super_steps_of([[maybe_unused]] bool weighted) noexcept {
-    if constexpr (!F::has_mins) return {0.95f, 0.035f, 11, 1, 0, 3};
-    else if constexpr (F::sub_bits <= 4) return weighted ? super_steps{0.85f, 0.1f, 6, 4, 2, 4} : super_steps{0.9f, 0.1f, 5, 3, 2, 3};
-    else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2};
+    constexpr std::size_t levels = grid_levels<typename F::grid>::count;
+    if constexpr (!F::has_mins && levels > 8 && levels <= 16) return {0.95f, 0.038f, 18, 2, 0, 3, 1};  // IQ4_XS: levels far from even
+    else if constexpr (!F::has_mins) return {0.95f, 0.035f, 11, 1, 0, 3, 1};
+    else if constexpr (F::sub_bits <= 4) return weighted ? super_steps{0.85f, 0.06f, 8, 4, 2, 4, 4} : super_steps{0.9f, 0.07f, 7, 3, 2, 3, 1};
+    else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3, 1} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2, 1};
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE

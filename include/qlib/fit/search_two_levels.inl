@@ -160,8 +160,9 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+/// Gives that error.
 template <class F>
-static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+static constexpr floats fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
                                         floats& super_min, super_fit<F>& best) noexcept {
     constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
     constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
@@ -210,12 +211,31 @@ static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const 
     const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
     super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
     super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+    return f.error;
+}
+
+/// The best pairs of super-scales, best first.
+struct super_starts {
+    static constexpr std::size_t size = 4;
+    floats error[size], super[size], super_min[size];
+};
+QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super, floats super_min) noexcept {
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        const mask better = error < kept.error[k], same = error == kept.error[k];
+        const floats e = kept.error[k], s = kept.super[k], m = kept.super_min[k];
+        kept.error[k] = select(better, error, e);
+        kept.super[k] = select(better, super, s);
+        kept.super_min[k] = select(better, super_min, m);
+        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        super = select(better, s, super);
+        super_min = select(better, m, super_min);
+    }
 }
 
 /// Wishes, and the best of a grid of super-scales.
 template <class F>
 static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
-                                          super_fit<F>& best) noexcept {
+                                          super_starts& starts, super_fit<F>& best) noexcept {
     using T = typename F::stored_scale;
     const super_steps steps = super_steps_of<F>(weighted);
     wish_lines<F>(x, w, weighted, wish);
@@ -227,6 +247,7 @@ static constexpr void start_super_and_min(const floats* x, const floats* w, bool
     most = times(most, 1.0f / static_cast<float>(F::sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
     best.error = splat(std::numeric_limits<float>::max());
+    for (floats& e : starts.error) e = best.error;
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -234,7 +255,9 @@ static constexpr void start_super_and_min(const floats* x, const floats* w, bool
             for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
                 super = stored_super<T>(super, unit, inverse_unit);
                 super_min = stored_super<T>(super_min, unit, inverse_unit);
-                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+                const floats tried = super, tried_min = super_min;
+                const floats error = fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+                keep_start(starts, error, tried, tried_min);
             }
         }
 }
@@ -245,9 +268,10 @@ static constexpr void search_super_and_min(floats* x, const floats* w, bool weig
     using T = typename F::stored_scale;
     group_wishes<F> wish{}, mirrored{};
     super_fit<F> other{};
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
+    super_starts starts{}, mirrored_starts{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, starts, best);
     for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
     const mask m = other.error < best.error;
     const floats sign = select(m, splat(-1.0f), splat(1.0f));
     for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
@@ -258,11 +282,15 @@ static constexpr void search_super_and_min(floats* x, const floats* w, bool weig
         wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
     }
     const super_steps steps = super_steps_of<F>(weighted);
-    floats super = best.super, super_min = best.super_min;
-    for (int k = 0; k < steps.sweeps; ++k) {
-        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
-        super = stored_super<T>(super, unit, inverse_unit);
-        super_min = stored_super<T>(super_min, unit, inverse_unit);
+    for (int i = 0; i < steps.starts; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
+        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        for (int k = 0; k < steps.sweeps; ++k) {
+            fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            super = stored_super<T>(super, unit, inverse_unit);
+            super_min = stored_super<T>(super_min, unit, inverse_unit);
+        }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
@@ -276,7 +304,7 @@ static constexpr void search_super_blocks(floats* x, const floats* w, bool weigh
     best.error = splat(std::numeric_limits<float>::max());
     if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
     else search_super<F>(x, w, weighted, unit, inverse_unit, best);
-    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    const floats factor = weighted ? unit : times(unit, regained<F>(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
     for (std::size_t k = 0; k < width; ++k) {
