@@ -1,5 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
+#include "../fit/search_outer.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
@@ -126,6 +127,7 @@ public:
 #include "../fit/ggml_search.inl"
 #include "../fit/ggml_blocks.inl"
 #include "../fit/search.inl"
+#include "../fit/search_outer.inl"
 #include "pack_codes.inl"
 #include "encode_blocks.inl"
 };
