@@ -82,7 +82,7 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
         choose_codes<F>(s, e);
     }
     for (std::size_t l = 0; l < width; ++l)
-        if (!all_finite<F>(e.params[l], n)) return false;
+        if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
     scatter<F>(b, encoder.out, e);
     return true;
 }
