@@ -133,6 +133,21 @@ TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxf
     }
 }
 
+TEST_CASE_TEMPLATE("the plain fit of OCP's formats is the default rule, OCP's own; ggml's has the nearest power of two", F,
+                   qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2, qlib::mxfp6_e2m3, qlib::mxfp4_ocp, qlib::mxint8) {
+    int differing = 0;
+    for (std::uint64_t seed = 0; seed < 300; ++seed) {
+        const double size = std::exp2(static_cast<double>(seed) - 150);  // from subnormal weights to nearly the largest
+        std::vector<float> x = sample::weights(seed % 5 == 4 ? 7 : 32, seed, size);
+        if (seed % 7 == 0) x.assign(x.size(), seed == 0 ? 0.0f : static_cast<float>(-size));
+        for (float& v : x) v = std::clamp(v, -3e38f, 3e38f);
+        const auto plain = qlib::plain_fit{}.block<F>(qlib::site<F>{x, {}, 0, {}});
+        const mx_rule rule = std::same_as<F, qlib::mxfp4> ? mx_rule::nearest : qlib::mx_scale_fit{}.rule;
+        differing += plain.scale[0].bits != scale_code<F>(x, rule);
+    }
+    CHECK(differing == 0);
+}
+
 TEST_CASE("better rules and wider elements lose less") {
     const auto x = sample::weights(64 * 256, 21);
     const auto db = [&]<class F>(F*, mx_rule rule) {

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <set>
+#include <tuple>
 
 namespace {
 
@@ -209,6 +210,25 @@ TEST_CASE("presets of less than four bits, with lattices") {
     CHECK(by_type(one, "ffn_down") == map{{ggml::q2_k, {0, 1, 2, 3}}, {ggml::iq1_s, others(32, {0, 1, 2, 3})}});
     CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_output") == map{{ggml::q5_k, all(4)}});
     CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_k") == map{{ggml::q4_k, all(4)}});
+    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_v") == map{{ggml::q4_k, all(4)}});  // four experts or more
+    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_output") == map{{ggml::iq2_xs, all(4)}});
+    for (const auto& [p, embedding, more] : {std::tuple(preset::iq1_m, ggml::q2_k, ggml::q2_k), {preset::iq2_xxs, ggml::q2_k, ggml::q2_k},
+                                             {preset::iq2_xs, ggml::q2_k, ggml::q2_k}, {preset::iq2_s, ggml::iq3_s, ggml::iq3_s}}) {
+        CAPTURE(static_cast<int>(p));
+        const ggml base = info_of(p).base;
+        const auto t = model("llama", 32, 32, 32).dense().untied().types(p);
+        CHECK(t.at("output.weight") == ggml::q5_k);
+        CHECK(t.at("token_embd.weight") == embedding);
+        CHECK(by_type(t, "attn_v") == map{{more, all(32)}});
+        CHECK(by_type(t, "attn_output") == map{{p == preset::iq1_m ? ggml::iq2_xxs : p == preset::iq2_s ? ggml::iq3_s : base, all(32)}});
+        CHECK(by_type(t, "ffn_down") == map{{more, {0, 1, 2, 3}}, {base, others(32, {0, 1, 2, 3})}});
+        for (const char* part : {"attn_q", "attn_k", "ffn_gate", "ffn_up"}) CHECK(by_type(t, part) == map{{base, all(32)}});
+        CHECK(by_type(llama_8b().types(p), "attn_v") == map{{ggml::q4_k, all(32)}});
+    }
+    const auto s = llama_8b().types(preset::iq3_s);
+    CHECK(s.at("output.weight") == ggml::q6_k);
+    CHECK(by_type(s, "attn_v") == map{{ggml::q4_k, all(32)}});
+    for (const char* part : {"attn_q", "attn_output", "ffn_down", "ffn_up"}) CHECK(by_type(s, part) == map{{ggml::iq3_s, all(32)}});
 }
 
 TEST_CASE("a model of 70B weights gives its few value heads more") {
@@ -341,7 +361,10 @@ TEST_CASE("order and need") {
     const tensor_shape down{"blk.0.ffn_down.weight"}, out{"output.weight"};
     CHECK(needs_imatrix(down, ggml::q2_k, preset::q2_k_s));
     CHECK_FALSE(needs_imatrix(down, ggml::q2_k, preset::q2_k));
-    CHECK(needs_imatrix(down, ggml::iq2_xs, std::nullopt));
+    for (const ggml type : {ggml::iq1_s, ggml::iq1_m, ggml::iq2_xxs, ggml::iq2_xs, ggml::iq2_s, ggml::iq3_xxs}) {
+        CHECK(needs_imatrix(down, type, std::nullopt));
+        CHECK(type_that_fits(type, 288) == ggml::iq4_nl);
+    }
     CHECK_FALSE(needs_imatrix(out, ggml::iq2_xs, std::nullopt));
     CHECK_FALSE(needs_imatrix(down, ggml::iq3_s, preset::iq3_s));
 }

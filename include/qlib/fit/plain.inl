@@ -212,7 +212,8 @@ template <class F> struct lane_units {
     }
 };
 
-/// Codes for given params: each weight rounded to the nearest level under the map that will decode it. False: some map is not finite.
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it. False: some level may not decode to a finite
+/// weight, as all_finite says.
 template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
     floats outer_scale = splat(1.0f);
     for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
@@ -221,7 +222,11 @@ template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>
     ints most = splat(0);
     for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
         const lane_map m = maps[g];
-        most = larger(most, larger(bits(magnitude(m.s)), bits(magnitude(m.z))));
+        constexpr float last = largest_level<typename F::grid>;
+        floats reach = F::map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + last) : times(magnitude(m.s), last);
+        if constexpr (F::map == form::offset) reach = reach + magnitude(m.z);
+        if constexpr (outer_multiplies<F>) reach = times(reach, magnitude(outer_scale));
+        most = larger(most, bits(magnitude(reach)));
         const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
         const std::size_t end = group_end<F>(s.n, g);
         for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));

@@ -2,7 +2,7 @@
 // search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
 // is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
 #include "plain.hpp"
-#include "search_plan.hpp"
+#include "search_outer.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -177,19 +177,24 @@ struct search_fit {
         s.importance = detail::some_importance(s.importance);
         return F::search(s);
     }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk; error(outer) judges a tile.
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map solved for; error(outer) judges
+    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
     template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
-        typename F::outer best = F::fit_outer(stats);
-        if constexpr (requires { requires F::outer_is_map; }) {
-            float least = error(best);
-            for (int step = 1; step < 32; ++step) {
-                tile_stats shrunk = stats;
-                shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
-                const auto o = F::fit_outer(shrunk);
-                if (const float e = error(o); e < least) { least = e; best = o; }
+        if constexpr (requires { error.measure; }) {
+            return detail::outer_search<F, decltype(error.measure)>(stats, error.measure).best();
+        } else {
+            typename F::outer best = F::fit_outer(stats);
+            if constexpr (detail::has_map_in_outer<F>) {
+                float least = error(best);
+                for (int step = 1; step < 32; ++step) {
+                    tile_stats shrunk = stats;
+                    shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
+                    const auto o = F::fit_outer(shrunk);
+                    if (const float e = error(o); e < least) { least = e; best = o; }
+                }
             }
+            return best;
         }
-        return best;
     }
 };
 

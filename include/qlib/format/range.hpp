@@ -8,6 +8,14 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 
+/// The largest magnitude of a grid's levels, infinities aside.
+template <class Grid> inline constexpr float largest_level = [] {
+    float most = 0;
+    for (std::size_t i = 0; i < Grid::size; ++i)
+        if (const float l = Grid::level(i); is_finite(l)) most = larger(most, magnitude(l));
+    return most;
+}();
+
 /// Lowest and highest level that a fit of F should aim at: the grid's own word, else those of its table.
 template <class Grid> inline constexpr float lowest_level = [] {
     if constexpr (requires { Grid::lowest; }) {

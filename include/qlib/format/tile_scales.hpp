@@ -24,6 +24,10 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
 
         QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
             const auto a = detail::one_range::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
+            return outer_of({a.s, a.z});
+        }
+        /// What the wire can hold of a map.
+        static constexpr outer outer_of(affine a) noexcept {
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();

@@ -115,7 +115,7 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     if constexpr (encodes_whole<Fit, F>) {
         encoder.fit.template whole_blocks<lanes, F>(s, e);
         for (std::size_t l = 0; l < width; ++l)
-            if (!all_finite<F>(e.params[l], n)) return false;
+            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
     } else {
         encoder.fit.template blocks<lanes, F>(s, e.params);
         if (!choose_codes<F>(s, e)) return false;

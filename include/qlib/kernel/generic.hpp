@@ -1,6 +1,7 @@
 #pragma once
 // The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
 #include "../fit/lattice_octets.hpp"
+#include "../fit/search_outer.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "gemm_plan.hpp"
@@ -51,6 +52,7 @@ struct portable_lanes {
 #include "../fit/ggml_search.inl"
 #include "../fit/ggml_blocks.inl"
 #include "../fit/search.inl"
+#include "../fit/search_outer.inl"
 #include "pack_codes.inl"
 #include "encode_blocks.inl"
 };

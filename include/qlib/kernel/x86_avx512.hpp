@@ -1,6 +1,7 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
 #include "../fit/lattice_octets.hpp"
+#include "../fit/search_outer.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
@@ -127,6 +128,7 @@ public:
 #include "../fit/ggml_search.inl"
 #include "../fit/ggml_blocks.inl"
 #include "../fit/search.inl"
+#include "../fit/search_outer.inl"
 #include "pack_codes.inl"
 #include "encode_blocks.inl"
 };

@@ -3,7 +3,7 @@
 #include "../core/matrix_view.hpp"
 #include "../fit/plain.hpp"
 #include "../numeric/minifloat.hpp"
-#include "view.hpp"
+#include "decode.hpp"
 
 namespace qlib::inline v0 {
 
@@ -53,13 +53,28 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
     }
 }
 
-/// Whether every map that the decoder will use is finite: an f16 scale of weights beyond 65504 levels is not.
-template <class F> constexpr bool all_finite(const typename F::params& p, std::size_t weights) noexcept {
+/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a finite f32 scale may be too large
+/// for the levels at the grid's end. False of maps so close to overflow that only codes decide, see stays_finite.
+template <class F> constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale, std::size_t weights) noexcept {
     bool ok = true;
     for (std::size_t g = 0; g * F::group < weights; ++g) {
         const affine a = F::at(p, g);
-        ok = ok && is_finite(a.s) && is_finite(a.z);
+        constexpr float most = largest_level<typename F::grid>;
+        float reach = product(magnitude(a.s), F::map == form::shifted ? most + magnitude(a.z) : most);
+        if constexpr (F::map == form::offset) reach += magnitude(a.z);
+        if constexpr (outer_multiplies<F>) reach = product(reach, magnitude(outer_scale));
+        ok = ok && is_finite(reach);
     }
+    return ok;
+}
+
+/// Whether every weight of a block decodes to a finite one.
+template <class F> constexpr bool stays_finite(const encoded<F>& e, const typename F::outer& o, std::size_t weights) noexcept {
+    if (all_finite<F>(e.params, F::outer_scale(o), weights)) return true;
+    float y[block_size<F>];
+    decode_codes<F>(e.params, e.code.data(), o, weights, y);
+    bool ok = true;
+    for (std::size_t i = 0; i < weights; ++i) ok = ok && is_finite(y[i]);
     return ok;
 }
 
@@ -130,7 +145,7 @@ template <block_format F, class Fit, weight_source T> struct block_encoder {
         site<F> s{{}, {}, row_mean_square, out.outer(r, b * block)};
         if (const status failed = read(r, b * block, n, x, w, s); !failed) return failed;
         const encoded<F> e = encode_block<F>(s, fit);
-        if (!all_finite<F>(e.params, n)) return at(r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
+        if (!stays_finite<F>(e, s.outer, n)) return at(r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
         F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));
         return {};
     }

@@ -81,31 +81,94 @@ status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, s
     return s;
 }
 
-/// Weighted squared error of a tile under an outer value that is its whole map.
-template <block_format F, class Fit, class T>
-float tile_error(const block_encoder<F, Fit, T>& encoder, std::size_t t, const typename F::outer& o) noexcept {
-    double sum = 0;
-    const auto params = F::project({}, o);
-    const float outer_scale = F::outer_scale(o);
-    (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float weights[block_size<F>], importances[block_size<F>];
-        site<F> s{};
-        if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
-        const affine a = F::at(params, 0);
-        const to_levels<F> units(a, outer_scale);
-        for (std::size_t i = 0; i < n; i += F::vec) {
-            const std::size_t lanes = smaller_size(n - i, F::vec);
-            float decoded[F::vec];
-            choose_code<F>(a, outer_scale, units, weights + i, s.importance.empty() ? nullptr : importances + i, lanes, decoded);
-            for (std::size_t j = 0; j < lanes; ++j) {
-                const double e = static_cast<double>(weights[i + j]) - static_cast<double>(decoded[j]);
-                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : importances[i + j]);
+/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one weight.
+template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && byte_codes<F> && F::vec == 1 && !F::tile.flat && requires(affine a) {
+    { F::outer_of(a) } -> std::same_as<typename F::outer>;
+};
+
+/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
+template <block_format F, class Fit, class T> class tile_measure {
+public:
+    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : encoder_(encoder), room_(room) {
+        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
+        r0_ = t / tiles.across * tiles.rows;
+        c0_ = t % tiles.across * tiles.cols;
+        r1_ = smaller_size(r0_ + tiles.rows, encoder.W.rows);
+        c1_ = smaller_size(c0_ + tiles.cols, encoder.W.cols);
+        if (encoder.importance.data == nullptr) return;
+        for (std::size_t r = r0_; r < (encoder.importance.stride == 0 ? r0_ + 1 : r1_); ++r)
+            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + c0_, c1_ - c0_));
+    }
+
+    void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
+        constexpr std::size_t most = 2048;
+        alignas(64) float x[most], w[most];
+        std::size_t held = 0;
+        const auto flush = [&] {
+            for (; held % 16 != 0; ++held) x[held] = w[held] = 0;
+            with_room(room_, [&](auto room) { decltype(room)::lanes::template sum_errors<F>(x, w, held, maps, count, sums); });
+            held = 0;
+        };
+        for (std::size_t r = r0_; r < r1_; ++r) {
+            for (std::size_t c = c0_, n; c < c1_; c += n) {
+                n = smaller_size(c1_ - c, most - held);
+                read(r, c, n, x + held, w + held);
+                if ((held += n) == most) flush();
             }
         }
-        return {};
-    });
-    return static_cast<float>(sum);
-}
+        flush();
+    }
+
+private:
+    /// Importances relative to the largest, the least counts a little; ones where there are none.
+    void read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w) const noexcept {
+        site<F> s{};
+        (void)encoder_.read(r, c, n, x, w, s);  // what it has to report tile_statistics has reported
+        const float inverse = safe_reciprocal(heaviest_);
+        for (std::size_t i = 0; i < n; ++i) w[i] = inverse != 0 ? product(w[i], inverse) + 0x1p-30f : 1.0f;
+    }
+
+    const block_encoder<F, Fit, T>& encoder_;
+    isa room_;
+    std::size_t r0_, c0_, r1_, c1_;
+    float heaviest_ = 0;
+};
+
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the fit encodes them.
+template <block_format F, class Fit, class T> struct tile_judge {
+    const block_encoder<F, Fit, T>& encoder;
+    std::size_t t;
+    float operator()(const typename F::outer& o) const noexcept {
+        double sum = 0;
+        (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+            float weights[block_size<F>], importances[block_size<F>], decoded[block_size<F>];
+            site<F> s{};
+            s.outer = o;
+            if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
+            const encoded<F> e = encode_block<F>(s, encoder.fit);
+            decode_codes<F>(e.params, e.code.data(), o, n, decoded);
+            for (std::size_t i = 0; i < n; ++i) {
+                const double d = static_cast<double>(weights[i]) - static_cast<double>(decoded[i]);
+                sum += d * d * static_cast<double>(s.importance.empty() ? 1.0f : s.importance[i]);
+            }
+            return {};
+        });
+        return static_cast<float>(sum);
+    }
+};
+/// The same, and error.measure, where the outer value is the whole map.
+template <block_format F, class Fit, class T>
+    requires judges_tiles<F>
+struct tile_judge<F, Fit, T> {
+    tile_measure<F, Fit, T> measure;
+    tile_judge(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : measure(encoder, t, room) {}
+    float operator()(const typename F::outer& o) const noexcept {
+        const affine a = map_of_outer<F>(o);
+        error_sums sums{};
+        measure(&a, 1, &sums);
+        return static_cast<float>(judge_map<F>(a, sums).error);
+    }
+};
 
 /// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
 template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
@@ -130,8 +193,11 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
             tile_stats stats;
             if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
             stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-            const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
             const auto value = [&] {
+                const auto judge = [&] {
+                    if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder, t, how.room);
+                    else return tile_judge<F, Fit, T>{encoder, t};
+                }();
                 if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
                 else return F::fit_outer(stats);
             }();
