@@ -46,7 +46,7 @@ status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first
             load_weights<F>(encoder.W, r, c, n, x);
             const float largest = float_of(Room::largest_magnitude(x, n));
             ok = is_finite(largest) && is_finite(number::from(largest).value());
-            if constexpr (sizeof(number) != sizeof(float)) Room::narrow(x, n, rounded);
+            if constexpr (sizeof(number) != sizeof(float)) Room::put(x, n, rounded, false);
             std::memcpy(to + c * sizeof(number), sizeof(number) == sizeof(float) ? static_cast<const void*>(x) : rounded, n * sizeof(number));
         }
         if (ok) continue;

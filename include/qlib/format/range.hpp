@@ -12,7 +12,7 @@ namespace qlib::inline v0 {
 template <class Grid> inline constexpr float largest_level = [] {
     float most = 0;
     for (std::size_t i = 0; i < Grid::size; ++i)
-        if (const float l = Grid::level(i); is_finite(l)) most = larger(most, magnitude(l));
+        if (const float l = Grid::level(i); detail::is_finite(l)) most = detail::larger(most, detail::magnitude(l));
     return most;
 }();
 
