@@ -105,7 +105,7 @@ template <class Fit, class F> concept fit_for = requires(const Fit& fit, const s
 ///
 /// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
 /// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
-/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type), cancelled: `out`
+/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to an infinity), cancelled: `out`
 ///         is unspecified
 /// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
 /// scratch none

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-/// One block that the compiler has encoded and decoded, with every plane and outer value.
+/// One block that the compiler has encoded and decoded, with every plane and outer value. No weights: it has decoded only.
 struct constant_block {
     std::span<const float> weights, decoded;
     std::span<const std::byte> wire;
@@ -19,7 +19,7 @@ struct constant_block {
 struct subject {
     std::string name;
     qlib::description about;
-    constant_block constant;  ///< empty: the format's search is not for the compiler
+    constant_block constant;
     std::function<qlib::result<std::size_t>(std::size_t rows, std::size_t cols)> wire_size;
     std::function<qlib::status(qlib::matrix_view<const float>, std::span<std::byte>, const qlib::quantize_options&, const qlib::call&)> quantize;
     std::function<qlib::status(std::span<const std::byte>, qlib::matrix_view<float>, const qlib::call&)> dequantize;
@@ -55,6 +55,10 @@ template <class F> inline constexpr typename F::outer outer = [] {
 
 template <class F> inline constexpr auto wire = [] {
     std::array<std::byte, qlib::wire_size<F>(1, qlib::block_size<F>)> all{};
+    if constexpr (F::vec > 1) {
+        for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::byte>(i * 29 % 60);  // small enough for an f16 scale anywhere
+        return all;
+    }
     const auto block = qlib::encode<F>(weights<F>, qlib::plain_fit{}, outer<F>);
     for (std::size_t i = 0; i < block.size(); ++i) all[i] = block[i];
     if constexpr (qlib::has_outer<F>) F::store_outer(outer<F>, all.data() + block.size(), all.data() + block.size() + F::outer_bytes);
@@ -76,7 +80,7 @@ template <class F> inline constexpr auto decoded = [] {
 
 template <class F> constant_block block() {
     if constexpr (F::vec == 1) return {weights<F>, decoded<F>, wire<F>};
-    else return {};
+    else return {{}, decoded<F>, wire<F>};
 }
 
 }  // namespace constants
