@@ -27,6 +27,12 @@ struct portable_lanes {
         asm("" : "+m"(x));
 #endif
     }
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        put(p, a);
+        put(p + width, b);
+        put(p + 2 * width, c);
+        put(p + 3 * width, d);
+    }
     QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
     QLIB_INLINE static floats square_root(floats x) noexcept {
         return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};

@@ -59,6 +59,12 @@ struct avx512_lanes {
     QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
     QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
 
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        const __m512i ab = _mm512_packus_epi32(__m512i(a), __m512i(b)), cd = _mm512_packus_epi32(__m512i(c), __m512i(d));
+        const __m512i in_parts = _mm512_packus_epi16(ab, cd);  // part l: lanes 4l .. 4l+3 of a, b, c, d
+        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), in_parts));
+    }
+
     QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
     QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
     QLIB_INLINE static floats square_root(floats x) noexcept { return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x); }
