@@ -33,6 +33,16 @@ template <class F, class T> static void gather(const batch<F>& b, matrix_view<co
     gather_blocks(from, n, out);
 }
 
+/// Asks for quarter `part` of the weights that come some batches later: no hardware foresees so many streams. Quarters, as memory answers slowly.
+template <class F, class T> static void foresee(const batch<F>& b, matrix_view<const T> W, std::size_t part) noexcept {
+    constexpr std::size_t line = 64, bytes = block_size<F> * sizeof(T), ahead = round_up(std::size_t{4096}, width * bytes);
+    if (wire_shape_of<F>(W.rows, W.cols).cols != W.cols) return;
+    for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
+        const auto next = reinterpret_cast<std::uintptr_t>(W.row(b.row[l]) + b.block[l] * block_size<F>) + ahead;
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
+    }
+}
+
 /// Stores params and codes of a batch.
 template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
@@ -98,7 +108,9 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     alignas(64) floats x[n];
     alignas(64) floats w[n];
     alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    foresee<F>(b, encoder.W, 0);
     gather<F>(b, encoder.W, wide, x);
+    foresee<F>(b, encoder.W, 1);
     ints most = splat(0);
     for (std::size_t i = 0; i < n; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
@@ -118,8 +130,10 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
             if (!all_finite<F>(e.params[l], n)) return false;
     } else {
         encoder.fit.template blocks<lanes, F>(s, e.params);
+        foresee<F>(b, encoder.W, 2);
         if (!choose_codes<F>(s, e)) return false;
     }
+    foresee<F>(b, encoder.W, 3);
     scatter<F>(b, encoder.out, e);
     return true;
 }
