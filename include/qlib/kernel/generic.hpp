@@ -1,5 +1,6 @@
 #pragma once
 // The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+#include "../format/lattice_tables.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "gemm_plan.hpp"
@@ -88,6 +89,18 @@ struct portable {
         float v[16];
         for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
         return load(v);
+    }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return quad{static_cast<float>(p[4 * i]), static_cast<float>(p[4 * i + 1]), static_cast<float>(p[4 * i + 2]), static_cast<float>(p[4 * i + 3])};
+        });
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(const floats& a, unsigned lanes) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            const unsigned four = lanes >> 4 * i;
+            return reinterpret_cast<quad>(reinterpret_cast<words>(a.part[i]) ^ (words{four, four >> 1, four >> 2, four >> 3} << 31));
+        });
     }
     /// n floats to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
     template <class T> static void put(const float* x, std::size_t n, T* out, bool) noexcept {

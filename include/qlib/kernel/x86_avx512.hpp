@@ -1,5 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
+#include "../format/lattice_tables.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
@@ -154,6 +155,11 @@ struct avx512 {
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
     template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(floats a, unsigned lanes) noexcept { return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f)); }
     /// n floats to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`: whole lines go past the caches, and no other
     /// thread may count on seeing them before end_stream().
     template <class T> static void put(const float* x, std::size_t n, T* out, bool streamed) noexcept {
