@@ -231,12 +231,13 @@ template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>
         const lane_map m = maps[g];
         most = larger(most, larger(bits(magnitude(m.s)), bits(magnitude(m.z))));
         const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
-        const std::size_t end = group_end<F>(s.n, g);
-        std::size_t i = g * F::group;
-        if constexpr (F::group % 4 == 0)
-            for (; i + 4 <= end; i += 4)
+        const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
+        if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
+            for (std::size_t i = g * F::group; i < end; i += 4)
                 put_4(&out.code[i * width], nearest_code<F>(units(s.x[i])), nearest_code<F>(units(s.x[i + 1])), nearest_code<F>(units(s.x[i + 2])), nearest_code<F>(units(s.x[i + 3])));
-        for (; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        } else {
+            for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        }
     }
     return !any(most >= 0x7F800000);
 }

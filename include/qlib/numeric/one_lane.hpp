@@ -33,12 +33,6 @@ struct one_lane {
     QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t, float v) noexcept { x = v; }
     QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t, std::int32_t v) noexcept { x = v; }
     QLIB_INLINE static constexpr void put(std::uint8_t* p, ints v) noexcept { *p = static_cast<std::uint8_t>(v); }
-    QLIB_INLINE static constexpr void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
-        put(p, a);
-        put(p + width, b);
-        put(p + 2 * width, c);
-        put(p + 3 * width, d);
-    }
     QLIB_INLINE static constexpr ints get(const std::uint8_t* p) noexcept { return *p; }
 
 #include "lane_order.inl"
