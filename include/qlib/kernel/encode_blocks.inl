@@ -138,9 +138,44 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     return true;
 }
 
+/// Whether F is rows of numbers that the room can make itself.
+template <class F> static constexpr bool copies_numbers = [] {
+    if constexpr (holds_numbers<F>) return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
+    else return false;
+}();
+
+/// Plain numbers: rows whose weights all have one, a piece at a time; others singly, as they have an error or a policy to meet.
+template <block_format F, class Fit, class T, class Room = room>
+static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    using number = typename F::grid::number;
+    using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
+    constexpr std::size_t piece = 1024;
+    const std::size_t cols = encoder.W.cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        float low = 0, high = 0;
+        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
+            if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
+            continue;
+        }
+        for (std::size_t c = 0; c < cols; c += piece) {
+            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+            float x[piece];
+            stored made[piece];
+            if constexpr (!std::same_as<T, float>)
+                for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
+            load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
+            Room::put(x, n, made, false);
+            std::memcpy(encoder.out.block(r, 0)[0] + c * sizeof(stored), made, n * sizeof(stored));
+        }
+    }
+    return {};
+}
+
 /// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
 template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    if constexpr (!encodes<F, Fit>) {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
+        return encode_numbers<F>(encoder, first, count);
+    } else if constexpr (!encodes<F, Fit>) {
         return encode_rows_singly<F>(encoder, first, count);
     } else {
         constexpr std::size_t n = block_size<F>;

@@ -13,9 +13,12 @@ QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+struct portable;
+
 /// 4 blocks at once, one in each lane.
 struct portable_lanes {
     using lanes = portable_lanes;
+    using room = portable;
     static constexpr std::size_t width = 4;
     static constexpr bool looks_up_fast = false;
 #include "lanes.inl"

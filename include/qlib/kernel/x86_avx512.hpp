@@ -47,9 +47,12 @@ QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
     }
 }
 
+struct avx512;
+
 /// 16 blocks at once, one in each lane.
 struct avx512_lanes {
     using lanes = avx512_lanes;
+    using room = avx512;
     static constexpr std::size_t width = 16;
     static constexpr bool looks_up_fast = true;
 #include "lanes.inl"
