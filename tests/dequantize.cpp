@@ -186,6 +186,41 @@ TEST_CASE("dequantize: part of the rows, and rows far apart") {
     CHECK(same_bits(floats, by_definition<G>(*g)));
 }
 
+namespace {
+
+/// Decodes at once, past the caches, into memory that begins inside a line; then row by row as small calls do.
+template <class F, class T> void check_streamed(std::size_t rows, std::size_t cols, std::size_t shift) {
+    REQUIRE(rows * cols * sizeof(T) >= detail::streamed_from);
+    const auto bytes = random_bytes(wire_size<F>(rows, cols), 9);
+    const auto q = *qview<F>::over(bytes, rows, cols);
+    const T guard = T{};
+    std::vector<T> large(shift + rows * (cols + 1) + 64, guard), row(cols);
+    REQUIRE(dequantize<F>(q, matrix_view<T>{large.data() + shift, rows, cols, cols + 1}).ok());
+    std::size_t wrong = 0;
+    for (std::size_t r = 0; r < rows; r += 37) {
+        REQUIRE(dequantize<F>(*q.row_range(r, 1), matrix_view<T>{row.data(), 1, cols}).ok());
+        const T* const got = large.data() + shift + r * (cols + 1);
+        wrong += std::memcmp(got, row.data(), cols * sizeof(T)) != 0 || std::memcmp(got + cols, &guard, sizeof(T)) != 0;
+    }
+    CHECK(wrong == 0);
+}
+
+}  // namespace
+
+TEST_CASE("dequantize: what no cache holds, written by whole lines, is the same from wherever in a line it begins") {
+    check_streamed<kernel_formats::split4, float>(2050, 1056, 0);
+    check_streamed<kernel_formats::split4, float>(2050, 1056, 3);
+    check_streamed<kernel_formats::split4, bf16>(4100, 1056, 7);
+    check_streamed<kernel_formats::split4, f16>(140000, 32, 1);
+
+    constexpr std::size_t rows = 2050, cols = 1057;  // blocks that run over row ends
+    const auto bytes = random_bytes(wire_size<nf4_dq>(rows, cols), 9);
+    const auto q = *qview<nf4_dq>::over(bytes, rows, cols);
+    std::vector<float> out(rows * cols);
+    REQUIRE(dequantize<nf4_dq>(q, {out.data(), rows, cols}).ok());
+    CHECK(same_bits(out, by_definition<nf4_dq>(q)));
+}
+
 TEST_CASE("dequantize: which path served") {
     const auto path = []<class F>(F*, isa room) {
         const auto q = qmatrix<F>::make(2, block_size<F>);

@@ -9,7 +9,7 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Bytes of output from which a call writes past the caches: more than they hold of anyone's, and reading every line before writing it costs half of memcpy's speed.
+/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before it is written.
 inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.

@@ -31,34 +31,6 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 /// Rows to one task: enough tasks that threads end together, whatever their speed.
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
-/// Rows of plain numbers, rounded many at once. Rows with one that has no number go block by block, for the policy and the error.
-template <class Room, block_format F, class Fit, class T>
-status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    using number = typename F::grid::number;
-    constexpr std::size_t piece = 1024;  // floats that stay in the fastest cache
-    float x[piece];
-    number rounded[piece];
-    for (std::size_t r = first; r < first + count; ++r) {
-        std::byte* to = encoder.out.block(r, 0)[0];
-        bool ok = true;
-        for (std::size_t c = 0; c < encoder.W.cols && ok; c += piece) {
-            const std::size_t n = smaller_size(piece, encoder.W.cols - c);
-            load_weights<F>(encoder.W, r, c, n, x);
-            const float largest = float_of(Room::largest_magnitude(x, n));
-            ok = is_finite(largest) && is_finite(number::from(largest).value());
-            if constexpr (sizeof(number) != sizeof(float)) Room::put(x, n, rounded, false);
-            std::memcpy(to + c * sizeof(number), sizeof(number) == sizeof(float) ? static_cast<const void*>(x) : rounded, n * sizeof(number));
-        }
-        if (ok) continue;
-        if (const status s = encode_rows_singly(encoder, r, 1); !s) return s;
-    }
-    return {};
-}
-template <class F> inline constexpr bool encodes_numbers = [] {
-    if constexpr (holds_numbers<F>) return sizeof(typename F::grid::number) > 1 && std::endian::native == std::endian::little;
-    else return false;
-}();
-
 template <block_format F, class Fit, weight_source T>
 status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
@@ -73,13 +45,11 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) {
-            *how.report = {Room::id, "", encodes_numbers<F> ? "rows" : Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
             if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
         }
         return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
-            const std::size_t first = i * step, count = smaller_size(step, rows - first);
-            if constexpr (encodes_numbers<F>) return encode_numbers<Room>(encoder, first, count);
-            else return Room::lanes::template encode_rows<F>(encoder, first, count);
+            return Room::lanes::template encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step));
         });
     });
 }

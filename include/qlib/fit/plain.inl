@@ -147,11 +147,19 @@ template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats*
         for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
         return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
     } else {
-        floats low = x[first], high = x[first];
-        for (std::size_t i = first + 1; i < end; ++i) {
-            low = smaller(low, x[i]);
-            high = larger(high, x[i]);
+        // Four stretches side by side, for their latency; of equal ones still the first, as zeros have signs.
+        const std::size_t parts = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / parts;
+        floats lows[4], highs[4];
+        for (std::size_t p = 0; p < 4; ++p) lows[p] = highs[p] = x[first + (p < parts ? p * n : 0)];
+        for (std::size_t i = 1; i < n; ++i) {
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < 4; ++p) {
+                const floats v = x[first + (p < parts ? p * n : 0) + i];
+                lows[p] = smaller(lows[p], v);
+                highs[p] = larger(highs[p], v);
+            }
         }
+        const floats low = smaller(smaller(lows[0], lows[1]), smaller(lows[2], lows[3])), high = larger(larger(highs[0], highs[1]), larger(highs[2], highs[3]));
         if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
             lane_map m{low, splat(0.0f)};
             for (std::size_t l = 0; l < width; ++l) {
@@ -228,8 +236,13 @@ template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>
         if constexpr (outer_multiplies<F>) reach = times(reach, magnitude(outer_scale));
         most = larger(most, bits(magnitude(reach)));
         const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
-        const std::size_t end = group_end<F>(s.n, g);
-        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
+        if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
+            for (std::size_t i = g * F::group; i < end; i += 4)
+                put_4(&out.code[i * width], nearest_code<F>(units(s.x[i])), nearest_code<F>(units(s.x[i + 1])), nearest_code<F>(units(s.x[i + 2])), nearest_code<F>(units(s.x[i + 3])));
+        } else {
+            for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        }
     }
     return !any(most >= 0x7F800000);
 }

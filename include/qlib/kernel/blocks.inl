@@ -10,6 +10,32 @@ template <block_format F> struct block_maps {
     float outer_scale;
 };
 
+/// Whether F's codes name points of a lattice.
+template <class F> static constexpr bool is_lattice = requires { typename F::grid::points; requires 16 % F::vec == 0 && block_size<F> % 16 == 0; };
+
+/// F::level of all codes of a block, 16 weights at a time: the points' numbers as bytes first, and which lanes are negative or moved down.
+template <class F> QLIB_INLINE static void lattice_levels(const typename F::code* read, float* out) noexcept {
+    using grid = typename F::grid;
+    using points = typename grid::points;
+    constexpr std::size_t n = block_size<F>, dims = points::dims;
+    std::int8_t number[n];
+    std::uint16_t down[n / 16] = {};
+    for (std::size_t c = 0; c < codes<F>; ++c) {
+        for (std::size_t p = 0; p < grid::points_per_code; ++p)
+            std::memcpy(number + c * F::vec + p * dims, lattice_points<points>[read[c] >> p * grid::index_bits & (points::count - 1)].data(), dims);
+        unsigned lanes = 0;
+        if constexpr (requires { grid::even_signs; }) lanes = grid::signs(read[c]);
+        else lanes = (0u - (read[c] >> grid::index_bits & 1u)) & ((1u << F::vec) - 1);
+        down[c * F::vec / 16] = static_cast<std::uint16_t>(down[c * F::vec / 16] | lanes << c * F::vec % 16);
+    }
+    for (std::size_t i = 0; i < n; i += 16) {
+        floats v = times(from_bytes(number + i), splat(points::unit));
+        if constexpr (requires { grid::even_signs; }) v = negate(v, down[i / 16]);
+        else v = plus(v, negate(splat(grid::shift), down[i / 16]));
+        store(out + i, v);
+    }
+}
+
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
 /// block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
@@ -29,8 +55,9 @@ static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::si
             maps[i].params = F::load(from, outer, {read, codes_here});
             for (std::size_t c = 0; c < codes<F>; ++c) {  // zeros beyond a ragged end
                 if constexpr (byte_codes<F>) out[c] = read[c];
-                else F::level(read[c], out + c * F::vec);
+                else if constexpr (!is_lattice<F>) F::level(read[c], out + c * F::vec);
             }
+            if constexpr (is_lattice<F>) lattice_levels<F>(read, out);
         }
     }
 }

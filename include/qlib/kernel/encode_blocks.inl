@@ -33,6 +33,16 @@ template <class F, class T> static void gather(const batch<F>& b, matrix_view<co
     gather_blocks(from, n, out);
 }
 
+/// Asks for quarter `part` of the weights that come some batches later: no hardware foresees so many streams. Quarters, as memory answers slowly.
+template <class F, class T> static void foresee(const batch<F>& b, matrix_view<const T> W, std::size_t part) noexcept {
+    constexpr std::size_t line = 64, bytes = block_size<F> * sizeof(T), ahead = round_up(std::size_t{4096}, width * bytes);
+    if (wire_shape_of<F>(W.rows, W.cols).cols != W.cols) return;
+    for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
+        const auto next = reinterpret_cast<std::uintptr_t>(W.row(b.row[l]) + b.block[l] * block_size<F>) + ahead;
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
+    }
+}
+
 /// Stores params and codes of a batch.
 template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
@@ -98,7 +108,9 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
     alignas(64) floats x[n];
     alignas(64) floats w[n];
     alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    foresee<F>(b, encoder.W, 0);
     gather<F>(b, encoder.W, wide, x);
+    foresee<F>(b, encoder.W, 1);
     ints most = splat(0);
     for (std::size_t i = 0; i < n; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
@@ -118,8 +130,10 @@ template <block_format F, class Fit, class T> static bool encode_batch(const blo
             if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
     } else {
         encoder.fit.template blocks<lanes, F>(s, e.params);
+        foresee<F>(b, encoder.W, 2);
         if (!choose_codes<F>(s, e)) return false;
     }
+    foresee<F>(b, encoder.W, 3);
     scatter<F>(b, encoder.out, e);
     return true;
 }
@@ -153,9 +167,44 @@ static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const
     }
 }
 
+/// Whether F is rows of numbers that the room can make itself.
+template <class F> static constexpr bool copies_numbers = [] {
+    if constexpr (!holds_numbers<F> || std::endian::native != std::endian::little) return false;
+    else return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
+}();
+
+/// Plain numbers: rows whose weights all have one, a piece at a time; others singly, as they have an error or a policy to meet.
+template <block_format F, class Fit, class T, class Room = room>
+static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    using number = typename F::grid::number;
+    using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
+    constexpr std::size_t piece = 1024;
+    const std::size_t cols = encoder.W.cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        float low = 0, high = 0;
+        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
+            if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
+            continue;
+        }
+        for (std::size_t c = 0; c < cols; c += piece) {
+            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+            float x[piece];
+            stored made[piece];
+            if constexpr (!std::same_as<T, float>)
+                for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
+            load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
+            Room::put(x, n, made, false);
+            std::memcpy(encoder.out.block(r, 0)[0] + c * sizeof(stored), made, n * sizeof(stored));
+        }
+    }
+    return {};
+}
+
 /// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
 template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    if constexpr (!encodes<F, Fit>) {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
+        return encode_numbers<F>(encoder, first, count);
+    } else if constexpr (!encodes<F, Fit>) {
         return encode_rows_singly<F>(encoder, first, count);
     } else {
         constexpr std::size_t n = block_size<F>;

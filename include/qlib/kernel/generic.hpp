@@ -2,6 +2,7 @@
 // The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
 #include "../fit/lattice_octets.hpp"
 #include "../fit/search_outer.hpp"
+#include "../format/lattice_tables.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "gemm_plan.hpp"
@@ -14,9 +15,12 @@ QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+struct portable;
+
 /// 4 blocks at once, one in each lane.
 struct portable_lanes {
     using lanes = portable_lanes;
+    using room = portable;
     static constexpr std::size_t width = 4;
     static constexpr bool looks_up_fast = false;
 #include "lanes.inl"
@@ -28,6 +32,12 @@ struct portable_lanes {
 #else
         asm("" : "+m"(x));
 #endif
+    }
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        put(p, a);
+        put(p + width, b);
+        put(p + 2 * width, c);
+        put(p + 3 * width, d);
     }
     QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
     QLIB_INLINE static floats square_root(floats x) noexcept {
@@ -85,6 +95,18 @@ struct portable {
         float v[16];
         for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
         return load(v);
+    }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return quad{static_cast<float>(p[4 * i]), static_cast<float>(p[4 * i + 1]), static_cast<float>(p[4 * i + 2]), static_cast<float>(p[4 * i + 3])};
+        });
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(const floats& a, unsigned lanes) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            const unsigned four = lanes >> 4 * i;
+            return reinterpret_cast<quad>(reinterpret_cast<words>(a.part[i]) ^ (words{four, four >> 1, four >> 2, four >> 3} << 31));
+        });
     }
     /// n floats to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
     template <class T> static void put(const float* x, std::size_t n, T* out, bool) noexcept {

@@ -2,6 +2,7 @@
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
 #include "../fit/lattice_octets.hpp"
 #include "../fit/search_outer.hpp"
+#include "../format/lattice_tables.hpp"
 #include "../store/encode.hpp"
 #include "../store/view.hpp"
 #include "code_shuffles.hpp"
@@ -48,9 +49,12 @@ QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
     }
 }
 
+struct avx512;
+
 /// 16 blocks at once, one in each lane.
 struct avx512_lanes {
     using lanes = avx512_lanes;
+    using room = avx512;
     static constexpr std::size_t width = 16;
     static constexpr bool looks_up_fast = true;
 #include "lanes.inl"
@@ -60,6 +64,12 @@ struct avx512_lanes {
     QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a)); }
     QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
     QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
+
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        const __m512i ab = _mm512_packus_epi32(__m512i(a), __m512i(b)), cd = _mm512_packus_epi32(__m512i(c), __m512i(d));
+        const __m512i in_parts = _mm512_packus_epi16(ab, cd);  // part l: lanes 4l .. 4l+3 of a, b, c, d
+        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), in_parts));
+    }
 
     QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
     QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
@@ -151,6 +161,11 @@ struct avx512 {
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
     QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
     template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(floats a, unsigned lanes) noexcept { return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f)); }
     /// n floats to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`: whole lines go past the caches, and no other
     /// thread may count on seeing them before end_stream().
     template <class T> static void put(const float* x, std::size_t n, T* out, bool streamed) noexcept {
