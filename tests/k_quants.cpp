@@ -55,3 +55,16 @@ TEST_CASE("a search encodes a super-block with less error than the reference") {
         CHECK(error.operator()<qlib::q6_k>(qlib::fit::search) < error.operator()<qlib::q6_k>(qlib::fit::reference));
     }
 }
+
+TEST_CASE("a super-block beyond its f16 super-scales is an error of the search, too") {
+    auto x = sample::weights(17 * 256, 2);
+    x[16 * 256 + 100] = 3e38f;
+    const auto refuse = [&]<class F>(F*) {
+        const auto q = qlib::quantize<F>({x.data(), 17, 256}, qlib::search_fit{});
+        REQUIRE(!q.has_value());
+        CHECK(q.error().code == qlib::errc::overflow);
+        CHECK(q.error().sizes[0] == 16);
+    };
+    refuse(static_cast<qlib::q3_k*>(nullptr));
+    refuse(static_cast<qlib::q4_k*>(nullptr));
+}

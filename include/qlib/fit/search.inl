@@ -330,20 +330,41 @@ template <class F> static constexpr void search_opened(const lane_sites<lanes, F
     }
 }
 
-/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
+/// A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_known(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    search_opened<F>(s, params);
+    if (s.importance == nullptr) return;
+    const floats heaviest = largest_of(s.importance, s.n);
+    if (!any(no(heaviest > 0.0f))) return;
+    lane_sites<lanes, F> bare = s;
+    bare.importance = nullptr;
+    typename F::params other[width]{};
+    search_opened<F>(bare, other);
+    for (std::size_t k = 0; k < width; ++k)
+        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+}
+
+/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only knows scales that are.
+template <class F> static constexpr void keep_overflows(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
+    typename F::params plain[width]{};
+    plain_blocks<F>(s, plain);
+    for (std::size_t k = 0; k < width; ++k) {
+        bool finite = true;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const affine a = F::at(plain[k], g);
+            finite = finite && is_finite(a.s) && is_finite(a.z);
+        }
+        if (!finite) params[k] = plain[k];
+    }
+}
+
+/// search_fit for one block in each lane.
 template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_opened<F>(s, params);
-        if (s.importance == nullptr) return;
-        const floats heaviest = largest_of(s.importance, s.n);
-        if (!any(no(heaviest > 0.0f))) return;
-        lane_sites<lanes, F> bare = s;
-        bare.importance = nullptr;
-        typename F::params other[width]{};
-        search_opened<F>(bare, other);
-        for (std::size_t k = 0; k < width; ++k)
-            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+        search_known<F>(s, params);
+        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
     }
 }
