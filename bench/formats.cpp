@@ -45,13 +45,21 @@ struct data {
 /// ggml's encoder, if its library is there.
 struct ggml {
     using quantize_chunk = std::size_t(int type, const float* src, void* dst, std::int64_t start, std::int64_t rows, std::int64_t cols, const float* importance);
+    using needs_importance = bool(int type);
     quantize_chunk* quantize = nullptr;
+    needs_importance* needs = nullptr;
+
+    /// Whether its encoder takes the type; where it needs importance and gets none it would abort.
+    [[nodiscard]] bool takes(int type, bool weighted) const { return quantize != nullptr && (weighted || needs == nullptr || !needs(type)); }
 
     explicit ggml(const std::string& folder) {
         if (folder.empty()) return;
         for (const auto& entry : std::filesystem::directory_iterator(folder)) {
             if (!entry.path().filename().string().starts_with("libggml-base.")) continue;
-            if (void* const library = dlopen(entry.path().c_str(), RTLD_NOW)) quantize = reinterpret_cast<quantize_chunk*>(dlsym(library, "ggml_quantize_chunk"));
+            void* const library = dlopen(entry.path().c_str(), RTLD_NOW);
+            if (library == nullptr) continue;
+            quantize = reinterpret_cast<quantize_chunk*>(dlsym(library, "ggml_quantize_chunk"));
+            needs = reinterpret_cast<needs_importance*>(dlsym(library, "ggml_quantize_requires_imatrix"));
         }
         if (quantize == nullptr) std::printf("No ggml in %s: its encoders are left out.\n", folder.c_str());
     }
@@ -115,7 +123,7 @@ template <qlib::block_format F> void encode_line(data& d, const ggml& peer, qlib
     for (std::size_t i = 0; i < std::min(n, std::size_t{128}) * cols; ++i) quality.add(d.weights[i], d.decoded[i]);
     std::printf(" %7.2f dB", quality.decibels());
     const auto number = static_cast<int>(id);
-    if (peer.quantize != nullptr && number > 1 && number < 0x1000 && number != 30) {
+    if (peer.takes(number, weighted) && number > 1 && number < 0x1000 && number != 30) {
         const std::size_t m = std::min<std::size_t>(n, 512);
         const auto time = median_time([&] { peer.quantize(number, d.weights.data(), d.bytes.data(), 0, static_cast<std::int64_t>(m), cols, options.importance.empty() ? nullptr : d.importance.data()); });
         const double million = static_cast<double>(m * cols) / time / 1e6;

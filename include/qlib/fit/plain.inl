@@ -17,7 +17,8 @@ template <overflow Overflow, int E, int M, int Bias, specials S> QLIB_INLINE sta
 template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr floats minifloat_value(minifloat<E, M, Bias, S>*, ints code) noexcept {
     using number = minifloat<E, M, Bias, S>;
     constexpr float step = float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
-    const ints a = code & static_cast<std::int32_t>(number::sign_bit - 1), sign = select((code & static_cast<std::int32_t>(number::sign_bit)) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
+    constexpr auto sign_bit = static_cast<std::int32_t>(number::sign_bit);
+    const ints a = code & (sign_bit - 1), sign = select((code & sign_bit) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
     const ints normal = select(a > static_cast<std::int32_t>(number::max_code), splat(0x7F800000), (a << (23 - M)) + ((127 - Bias) << 23));
     return from_bits(select(a < (1 << M), bits(times(to_float(a), splat(step))), normal) | sign);
 }
@@ -25,7 +26,9 @@ template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr float
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
-static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept { return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none; }
+static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
+    return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 template <class F> static constexpr lane_params lane_params_of = [] {
     if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
@@ -68,7 +71,8 @@ template <class F> QLIB_INLINE static constexpr void maps_of(const typename F::p
                 if constexpr (F::has_mins) m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; })));
             } else {
                 m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
-                if constexpr (F::map == form::offset) m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                if constexpr (F::map == form::offset)
+                    m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted)
                     for (std::size_t l = 0; l < width; ++l) set_lane(m.z, l, F::grid::level(params[l].zeros[g]));
             }
@@ -92,7 +96,8 @@ template <class F> QLIB_INLINE static constexpr void project_two_levels(const la
         extreme = select(magnitude(wishes[g].s) > magnitude(extreme), wishes[g].s, extreme);
         deepest = larger(deepest, -wishes[g].z);
     }
-    const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high)), super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
+    const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high));
+    const lane_scale<f16> super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
     const floats inverse = safe_reciprocal(super.value()), inverse_min = safe_reciprocal(super_min.value());
     for (std::size_t l = 0; l < width; ++l) {
         params[l].super = super.of(l);
@@ -238,8 +243,8 @@ template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>
         const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
         const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
         if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
-            for (std::size_t i = g * F::group; i < end; i += 4)
-                put_4(&out.code[i * width], nearest_code<F>(units(s.x[i])), nearest_code<F>(units(s.x[i + 1])), nearest_code<F>(units(s.x[i + 2])), nearest_code<F>(units(s.x[i + 3])));
+            const auto code = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<F>(units(s.x[i])); };
+            for (std::size_t i = g * F::group; i < end; i += 4) put_4(&out.code[i * width], code(i), code(i + 1), code(i + 2), code(i + 3));
         } else {
             for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
         }
