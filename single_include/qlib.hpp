@@ -904,6 +904,14 @@ QLIB_EXACT_END
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 
+/// The largest magnitude of a grid's levels, infinities aside.
+template <class Grid> inline constexpr float largest_level = [] {
+    float most = 0;
+    for (std::size_t i = 0; i < Grid::size; ++i)
+        if (const float l = Grid::level(i); detail::is_finite(l)) most = detail::larger(most, detail::magnitude(l));
+    return most;
+}();
+
 /// Lowest and highest level that a fit of F should aim at: the grid's own word, else those of its table.
 template <class Grid> inline constexpr float lowest_level = [] {
     if constexpr (requires { Grid::lowest; }) {
@@ -1151,6 +1159,10 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
 
         QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
             const auto a = detail::one_range::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
+            return outer_of({a.s, a.z});
+        }
+        /// What the wire can hold of a map.
+        static constexpr outer outer_of(affine a) noexcept {
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();
@@ -1203,6 +1215,7 @@ namespace qlib::inline v0 {
 template <std::size_t N, class Packing, class Super = f16> struct two_level {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = Packing::groups;
+        static constexpr bool two_levels = true;  ///< fit/plain.inl makes these params in lanes
         static constexpr bool has_mins = Packing::min_bits > 0, signed_scale = Packing::sub_signed, signed_offset = false;
         static constexpr form map = has_mins ? form::offset : form::scaled;
         static constexpr extent tile{};
@@ -2279,7 +2292,7 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
 QLIB_EXACT_END
 // A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales as they are stored, signs
 // and points together where the number of negative weights must be even.
-// The searches of lattices, compiled for the baseline and for AVX-512: the same text over other vectors, so the same bits.
+// Every room that this compiler can build, and the choice between them, once per call.
 // Which rooms this machine can enter, found once by CPUID and remembered.
 // call: how a long function is to be run. The last parameter of each.
 // executor_ref: how qlib borrows the caller's threads. It starts none of its own.
@@ -2555,44 +2568,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
-// QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program need
-// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
-//   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
-//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an intrinsic;
-//   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
-//   `features` is a list of features, never arch=.
-
-#define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
-#define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
-/// How far g++ optimizes rooms. O3 vectorises plain loops also for users of -O2; tests that are compiled often define QLIB_QUICK_ROOMS, for half the time.
-#if defined(QLIB_QUICK_ROOMS)
-#define QLIB_ROOM_LEVEL "O1"
-#else
-#define QLIB_ROOM_LEVEL "O3"
-#endif
-#if defined(__clang__)
-#define QLIB_ROOM(features)                                                                          \
-    QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))        \
-    QLIB_EXACT_BEGIN
-#define QLIB_ROOM_END QLIB_EXACT_END _Pragma("clang attribute pop")
-#else
-// g++ 12 warns of uninitialised variables inside its own intrinsics.
-#define QLIB_ROOM(features)                                                                          \
-    _Pragma("GCC push_options") QLIB_PRAGMA(GCC target(features))                                    \
-    QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL, "no-fast-math", "fp-contract=off"))                        \
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")             \
-    _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
-#define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")
-#endif
-
-/// What the AVX-512 room needs of the machine; dispatch.hpp looks for exactly these.
-#define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
-
-#include <cstring>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+// Octets of weights and of lattice points, 16 side by side: what the searches for points, lattice_nearest.inl, read and write.
 
 namespace qlib::inline v0::detail {
 
@@ -2670,34 +2647,5165 @@ QLIB_INLINE constexpr typename G::code code_of(const octets& in, const octet_poi
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
+// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps around the best, each judged by the
+// least-squares map for its codes, then that map itself. All weights are read four times, and judged under some 23 or 30 maps.
+// What a search derives from a format at compile time: the levels to round to, the codes of a small scale type, how far and how finely to look.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Params of two levels, whose groups are stored in steps of the block's super-scales.
+template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
+
+/// Whether one scale of a row, tensor or tile is the whole map, so that blocks have none.
+template <class F> inline constexpr bool has_map_in_outer = [] {
+    if constexpr (requires { F::outer_is_map; }) return bool{F::outer_is_map};
+    else return false;
+}();
+
+/// The levels of a grid between those that a fit should aim at, ascending, without doubles.
+template <class Grid> struct grid_levels {
+    static constexpr float low = lowest_level<Grid>, high = highest_level<Grid>;
+    static constexpr bool listed = Grid::size <= 256;
+
+private:
+    struct list {
+        std::array<float, listed ? Grid::size : 1> level{};
+        std::size_t count = 0;
+    };
+    static constexpr list ascending() {
+        list t{};
+        for (std::size_t i = 0; listed && i < Grid::size; ++i) {  // insertion sort: at most 256, at compile time
+            const float v = Grid::level(i);
+            if (!(v >= low && v <= high)) continue;
+            std::size_t j = t.count;
+            while (j > 0 && t.level[j - 1] > v) --j;
+            if (j > 0 && t.level[j - 1] == v) continue;
+            for (std::size_t k = t.count++; k > j; --k) t.level[k] = t.level[k - 1];
+            t.level[j] = v;
+        }
+        return t;
+    }
+    static constexpr list sorted = ascending();
+    static constexpr bool are_integers() {
+        for (std::size_t i = 0; i < sorted.count; ++i)
+            if (sorted.level[i] != static_cast<float>(static_cast<int>(low)) + static_cast<float>(i)) return false;
+        return sorted.count > 1;
+    }
+
+public:
+    static constexpr std::size_t count = sorted.count;
+    static constexpr bool integers = are_integers();       ///< every integer from low to high
+    static constexpr bool few = count > 1 && count <= 16;  ///< so that a table of 16 holds them
+    static constexpr std::array<float, 16> level = [] {
+        std::array<float, 16> t{};
+        for (std::size_t i = 0; few && i < 16; ++i) t[i] = sorted.level[i < count ? i : count - 1];
+        return t;
+    }();
+    /// Between level i and the next one.
+    static constexpr std::array<float, 16> midpoint = [] {
+        std::array<float, 16> t{};
+        for (std::size_t i = 0; few && i < 16; ++i)
+            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1]) : std::numeric_limits<float>::max();
+        return t;
+    }();
+};
+
+/// Formats whose scales have 8 bits, so that a search may try code after code.
+template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
+    requires std::same_as<std::remove_cvref_t<decltype(p.scale[0])>, typename F::stored_scale>;
+    requires sizeof(p.scale[0].bits) == 1;
+};
+
+/// The values of a scale type of 8 bits, ascending from code 0 to the code of the largest.
+template <class T> struct byte_scale {
+    static constexpr int last = T::from(T::max(), overflow::saturate, rounding::nearest_even).bits;
+    static constexpr std::array<float, 256> value = [] {
+        std::array<float, 256> v{};
+        for (std::size_t i = 0; i < v.size(); ++i) {
+            T code{};
+            code.bits = static_cast<typename T::storage>(i);
+            v[i] = code.value();
+        }
+        return v;
+    }();
+    static constexpr int codes_per_octave = [] {
+        constexpr auto middle = static_cast<std::size_t>(last / 2);
+        std::size_t next = middle;
+        while (next < static_cast<std::size_t>(last) && value[next] < 2 * value[middle]) ++next;
+        return static_cast<int>(next - middle);
+    }();
+    /// How far from the plain scale's code the best one may lie: sparse types are searched further down, as most weights may be unimportant.
+    static constexpr int below = codes_per_octave * 5 / 4, above = codes_per_octave * 11 / 8;
+};
+
+/// Those of them that are the powers of two, so that a search may try them all.
+template <class F> concept has_power_of_two_scale = has_byte_scale<F> && !has_outer<F> && byte_scale<typename F::stored_scale>::codes_per_octave == 1;
+
+/// The exponent of the least power of two in a scale type, which may be below the normal numbers.
+template <class T> inline constexpr int lowest_power = [] {
+    int e = -126;
+    for (float v = 0x1p-126f; v > byte_scale<T>::value[0]; v = product(v, 0.5f)) --e;
+    for (float v = 0x1p-126f; v < byte_scale<T>::value[0]; v = product(v, 2.0f)) ++e;
+    return e;
+}();
+
+/// Whether maps are stored in a given type as they are wished.
+template <class F, class T> inline constexpr bool stores = [] {
+    if constexpr (requires { typename F::stored_scale; } && (F::map == form::scaled || !has_outer<F>)) return std::same_as<typename F::stored_scale, T>;
+    else return false;
+}();
+
+/// Candidates for the inverse of a scale: from, from * ratio + step, ... times the plain one.
+struct scale_steps {
+    float from, ratio, step;
+    int count;
+};
+
+/// The fewer levels, the further the best scale may lie from that of the extreme weight; the more levels, the finer the steps that matter.
+/// Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
+template <class F> constexpr scale_steps scale_steps_of([[maybe_unused]] bool weighted) noexcept {
+    constexpr std::size_t levels = grid_levels<typename F::grid>::count;
+    if constexpr (levels > 0 && levels <= 4) return {1.0f, 1.12f, 0, 16};
+    if constexpr (levels > 0 && levels <= 8) return {0.65f, 1, 0.075f, 11};
+    if constexpr (levels > 0 && levels <= 16) {
+        constexpr int count = F::group > 64 ? 12 : 8;
+        return weighted ? scale_steps{0.7f, 1, 0.05f, 13} : scale_steps{0.75f, 1, 0.055f, count};
+    }
+    if constexpr (levels > 0 && levels <= 64) return weighted ? scale_steps{0.75f, 1, 0.025f, 16} : scale_steps{0.75f, 1, 0.03f, 12};
+    return {0.82f, 1, 0.005f, 39};
+}
+
+/// Maps of two numbers: starts whose range is that of the weights less `from` + i * `step` levels at its low end and as many others at its high end.
+struct range_starts {
+    float from, step;
+    int count;          ///< at each end
+    int alternations;   ///< of choosing codes and solving for the map, from each start
+};
+constexpr range_starts range_starts_of(bool weighted) noexcept {
+    return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
+}
+
+/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for, so that under importance, where an
+/// extreme weight may not matter, much more of the range is cut. `alternations`: of looking around the best map.
+constexpr range_starts shifted_starts_of(bool weighted) noexcept {
+    return weighted ? range_starts{-0.6f, 0.5f, 12, 2} : range_starts{-0.6f, 0.4f, 4, 0};
+}
+
+/// How much of the shrinking by least squares is given back where nothing is known of the inputs.
+template <class F> inline constexpr float regained_part = grid_levels<typename F::grid>::count <= 4 ? 0.4f : 0.5f;
+
+/// Two levels: super-scales that are tried with sub-scales next to the wished ones, then from the best `starts` of them `sweeps` of looking `reach`
+/// sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
+struct super_steps {
+    float from, step;
+    int count, reach, min_reach, sweeps, starts;
+};
+template <class F> constexpr super_steps super_steps_of([[maybe_unused]] bool weighted) noexcept {
+    constexpr std::size_t levels = grid_levels<typename F::grid>::count;
+    if constexpr (!F::has_mins && levels > 8 && levels <= 16) return {0.95f, 0.038f, 18, 2, 0, 3, 1};  // IQ4_XS: levels far from even
+    else if constexpr (!F::has_mins) return {0.95f, 0.035f, 11, 1, 0, 3, 1};
+    else if constexpr (F::sub_bits <= 4) return weighted ? super_steps{0.85f, 0.06f, 8, 4, 2, 4, 4} : super_steps{0.9f, 0.07f, 7, 3, 2, 3, 1};
+    else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3, 1} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2, 1};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels l (less the zero point of a
+/// shifted map) and importances w, each as 16 parts. The last three are for maps with offsets.
+struct error_sums {
+    double part[6][16] = {};
+    double operator[](std::size_t k) const noexcept {
+        double sum = 0;
+        for (const double p : part[k]) sum += p;
+        return sum;
+    }
+};
+
+/// A map, its weighted squared error, and the least-squares map for its codes with its own.
+struct judged_map {
+    affine map;
+    double error, solved_error;
+    affine solved;
+};
+
+/// a * b, rounded once: see product.
+QLIB_INLINE inline double double_product(double a, double b) noexcept {
+    double p = a * b;
+#if defined(__clang__) && defined(__x86_64__)
+    asm("" : "+x"(p));
+#elif defined(__clang__)
+    asm("" : "+m"(p));
+#endif
+    return p;
+}
+
+template <class F> judged_map judge_map(affine a, const error_sums& sums) noexcept {
+    constexpr auto times = [](double x, double y) QLIB_INLINE_LAMBDA { return double_product(x, y); };
+    const double ee = sums[0], el = sums[1], ll = sums[2], s = static_cast<double>(a.s), unit = s * s;
+    double more = ll > 0 ? el / ll : 0, shift = 0, explained = times(more, el);  // s grows by more * s, z by shift * s
+    if constexpr (F::map == form::offset) {
+        const double e = sums[3], l = sums[4], w = sums[5], det = times(w, ll) - times(l, l);
+        more = det > 0 ? (times(w, el) - times(l, e)) / det : 0;
+        shift = det > 0 ? (times(ll, e) - times(l, el)) / det : 0;
+        explained = times(more, el) + times(shift, e);
+    }
+    const affine solved{static_cast<float>(s + times(s, more)), F::map == form::offset ? static_cast<float>(static_cast<double>(a.z) + times(s, shift)) : a.z};
+    return {a, times(ee, unit), times(ee - explained, unit), solved};
+}
+
+/// The map of an outer value, its scale included.
+template <class F> affine map_of_outer(const typename F::outer& o) noexcept {
+    const affine a = F::at(F::project({}, o), 0);
+    return {outer_multiplies<F> ? product(a.s, F::outer_scale(o)) : a.s, a.z};
+}
+
+/// Keeps the outer values with the least error, and with the least error once solved. `Measure`: (maps, count, sums) -> adds the sums of all weights.
+template <class F, class Measure> class outer_search {
+public:
+    outer_search(const tile_stats& stats, const Measure& measure) noexcept : stats_(stats), measure_(measure) {}
+
+    typename F::outer best() noexcept {
+        const auto plain = F::fit_outer(stats_);
+        if (!usable(map_of_outer<F>(plain))) return plain;
+        add(plain, 1);
+        for (int k = 1; k < coarse; ++k) add_shrunk(power(step, k));
+        measure();
+        if (!found_) return plain;
+        const float around = shrink_;
+        for (int k = -fine + 1; k < fine; ++k)
+            if (k != 0) add_shrunk(product(around, 1 + product(static_cast<float>(k), (1 - step) / fine)));
+        measure();
+        for (int k = 0; k < 2; ++k) {
+            add(F::outer_of(solved_), shrink_);
+            measure();
+        }
+        return best_;
+    }
+
+private:
+    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a half, which for small floats is the next binade.
+    static constexpr std::size_t levels = grid_levels<typename F::grid>::count;
+    static constexpr int coarse = levels == 0 || levels > 64 ? 11 : 18, fine = 6;
+    static constexpr float step = 0.93f;
+    static constexpr bool both_signs = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
+
+    static float power(float x, int n) noexcept {
+        float p = 1;
+        while (n-- > 0) p = product(p, x);
+        return p;
+    }
+    /// Scales that count as zero would leave no error in level units; those whose levels overflow are of no use.
+    static bool usable(affine a) noexcept {
+        const float reach = product(a.s, larger(-lowest_level<typename F::grid>, highest_level<typename F::grid>));
+        return safe_reciprocal(a.s) != 0 && is_finite(reach) && is_finite(a.z);
+    }
+    void add(const typename F::outer& o, float shrink) noexcept {
+        const affine a = map_of_outer<F>(o);
+        if (!usable(a)) return;
+        outers_[count_] = o;
+        maps_[count_] = a;
+        shrinks_[count_++] = shrink;
+    }
+    void add_shrunk(float shrink) noexcept {
+        tile_stats s = stats_;
+        s.shrink = shrink;
+        const auto o = F::fit_outer(s);
+        add(o, shrink);
+        if constexpr (both_signs) {
+            const affine a = map_of_outer<F>(o);
+            add(F::outer_of({-a.s, a.z}), shrink);
+        }
+    }
+    void measure() noexcept {
+        error_sums sums[most] = {};
+        measure_(maps_, count_, sums);
+        for (std::size_t c = 0; c < count_; ++c) {
+            const judged_map j = judge_map<F>(maps_[c], sums[c]);
+            if (!found_ || j.error < error_) { error_ = j.error; best_ = outers_[c]; }
+            if (!found_ || j.solved_error < solved_error_) { solved_error_ = j.solved_error; solved_ = j.solved; shrink_ = shrinks_[c]; }
+            found_ = true;
+        }
+        count_ = 0;
+    }
+
+    static constexpr std::size_t most = 2 * (coarse > 2 * fine ? coarse : 2 * fine);
+    tile_stats stats_;
+    const Measure& measure_;
+    typename F::outer outers_[most] = {}, best_{};
+    affine maps_[most] = {}, solved_{};
+    float shrinks_[most] = {}, shrink_ = 1;
+    std::size_t count_ = 0;
+    double error_ = 0, solved_error_ = 0;
+    bool found_ = false;
+};
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
+// matrix_view<T>: rows of contiguous elements that somebody else owns.
+
+namespace qlib::inline v0 {
+
+/// A row-major matrix in foreign memory. `stride` counts elements from one row's start to the next's.
+template <class T> struct matrix_view {
+    T* data = nullptr;
+    std::size_t rows = 0, cols = 0;
+    std::size_t stride = cols;
+
+    [[nodiscard]] QLIB_INLINE constexpr T* row(std::size_t r) const noexcept { return data + r * stride; }
+    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept { return data[r * stride + c]; }
+    [[nodiscard]] QLIB_INLINE constexpr matrix_view row_range(std::size_t first, std::size_t count) const noexcept {
+        return {row(first), count, cols, stride};
+    }
+    QLIB_INLINE constexpr operator matrix_view<const T>() const noexcept requires(!std::is_const_v<T>) {
+        return {data, rows, cols, stride};
+    }
+};
+template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
+template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
+
+}  // namespace qlib::inline v0
+// plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
+//
+// A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
+// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
+// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params), whole_blocks.
+// one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that choose codes themselves.
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
+// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
+
+namespace qlib::inline v0::detail {
+
+/// One block of F in each lane. All lanes have `n` weights; whole blocks unless L is one_block.
+template <class L, class F> struct lane_sites {
+    const typename L::floats* x;           ///< [n] weights
+    const typename L::floats* importance;  ///< [n], >= 0; null: none was given
+    std::size_t n;
+    typename L::floats row_mean_square;    ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    const typename F::outer* outer;        ///< [lane]
+};
+
+/// Encoded blocks, one in each lane.
+template <class L, class F> struct lane_blocks {
+    typename F::params params[L::width];
+    std::uint8_t code[block_size<F> * L::width];  ///< [weight][lane]; L::put and L::get access all lanes of a weight
+};
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct one_block : one_range {
+    using lanes = one_block;
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// A small float's bits, rounded to nearest even; too large ones as Overflow says. Not for floats with f32's exponents.
+template <overflow Overflow, int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    constexpr auto most = static_cast<std::int32_t>(number::max_code), beyond = most + (Overflow == overflow::special && S == specials::ieee ? 1 : 0);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(normal > most, splat(beyond), normal));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+/// The value of a small float's bits; infinity for all that are no number.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr floats minifloat_value(minifloat<E, M, Bias, S>*, ints code) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float step = float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
+    constexpr auto sign_bit = static_cast<std::int32_t>(number::sign_bit);
+    const ints a = code & (sign_bit - 1), sign = select((code & sign_bit) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
+    const ints normal = select(a > static_cast<std::int32_t>(number::max_code), splat(0x7F800000), (a << (23 - M)) + ((127 - Bias) << 23));
+    return from_bits(select(a < (1 << M), bits(times(to_float(a), splat(step))), normal) | sign);
+}
+
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.
+enum class lane_params { none, one_level, two_levels };
+template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
+    return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
+}
+static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+template <class F> static constexpr lane_params lane_params_of = [] {
+    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
+    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    else if constexpr (requires { F::part::two_levels; }) return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
+    else return params_of(static_cast<typename F::part*>(nullptr));
+}();
+
+/// One number of each lane's params: of(params) -> integer.
+template <class P, class Of> QLIB_INLINE static constexpr ints of_each(const P* params, const Of& of) noexcept {
+    ints v = splat(0);
+    for (std::size_t l = 0; l < width; ++l) set_lane(v, l, static_cast<std::int32_t>(of(params[l])));
+    return v;
+}
+
+/// F's maps of all groups as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr void maps_of(const typename F::params* params, lane_map* maps) noexcept {
+    using params_t = typename F::params;
+    if constexpr (lane_params_of<F> == lane_params::none) {
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            maps[g] = {splat(0.0f), splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::at(params[l], g);
+                set_lane(maps[g].s, l, a.s);
+                set_lane(maps[g].z, l, a.z);
+            }
+        }
+    } else {
+        constexpr typename F::stored_scale* number = nullptr;
+        floats super = splat(0.0f), super_min = splat(0.0f);
+        if constexpr (lane_params_of<F> == lane_params::two_levels) {
+            super = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            if constexpr (F::has_mins) super_min = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+        }
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            lane_map& m = maps[g];
+            m.z = splat(0.0f);
+            if constexpr (lane_params_of<F> == lane_params::two_levels) {
+                m.s = times(super, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
+                if constexpr (F::has_mins) m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; })));
+            } else {
+                m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                if constexpr (F::map == form::offset)
+                    m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                if constexpr (F::map == form::shifted)
+                    for (std::size_t l = 0; l < width; ++l) set_lane(m.z, l, F::grid::level(params[l].zeros[g]));
+            }
+        }
+    }
+}
+
+/// storable_scale of each lane: its bits, and its value.
+template <class T> struct lane_scale {
+    ints bits;
+    QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
+        : bits(minifloat_code<overflow::special>(static_cast<T*>(nullptr), select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(static_cast<T*>(nullptr), bits); }
+    QLIB_INLINE constexpr T of(std::size_t l) const noexcept { return {static_cast<typename T::storage>(lane(bits, l))}; }
+};
+
+/// two_level's project.
+template <class F> QLIB_INLINE static constexpr void project_two_levels(const lane_map* wishes, typename F::params* params) noexcept {
+    floats extreme = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        extreme = select(magnitude(wishes[g].s) > magnitude(extreme), wishes[g].s, extreme);
+        deepest = larger(deepest, -wishes[g].z);
+    }
+    const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high));
+    const lane_scale<f16> super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
+    const floats inverse = safe_reciprocal(super.value()), inverse_min = safe_reciprocal(super_min.value());
+    for (std::size_t l = 0; l < width; ++l) {
+        params[l].super = super.of(l);
+        params[l].super_min = super_min.of(l);
+    }
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ints sub = round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high);
+        const ints min = F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            params[l].sub[g] = static_cast<std::int8_t>(lane(sub, l));
+            params[l].min[g] = static_cast<std::uint8_t>(lane(min, l));
+        }
+    }
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    if constexpr (lane_params_of<F> == lane_params::two_levels) {
+        project_two_levels<F>(wishes, params);
+    } else if constexpr (lane_params_of<F> == lane_params::one_level) {
+        using number = typename F::stored_scale;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const lane_scale<number> s(wishes[g].s);
+            for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = s.of(l);
+            if constexpr (F::map == form::offset) {
+                const ints z = minifloat_code<overflow::special>(static_cast<number*>(nullptr), wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(lane(z, l))};
+            } else if constexpr (F::map == form::shifted) {
+                const ints z = nearest_code<F>(wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = static_cast<typename F::code>(lane(z, l));
+            }
+        }
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            std::array<affine, F::groups> wish{};
+            for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+            params[l] = F::project(wish, outer[l]);
+        }
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        // Four stretches side by side, for their latency; of equal ones still the first, as zeros have signs.
+        const std::size_t parts = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / parts;
+        floats lows[4], highs[4];
+        for (std::size_t p = 0; p < 4; ++p) lows[p] = highs[p] = x[first + (p < parts ? p * n : 0)];
+        for (std::size_t i = 1; i < n; ++i) {
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < 4; ++p) {
+                const floats v = x[first + (p < parts ? p * n : 0) + i];
+                lows[p] = smaller(lows[p], v);
+                highs[p] = larger(highs[p], v);
+            }
+        }
+        const floats low = smaller(smaller(lows[0], lows[1]), smaller(lows[2], lows[3])), high = larger(larger(highs[0], highs[1]), larger(highs[2], highs[3]));
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it. False: some level may not decode to a finite
+/// weight, as all_finite says.
+template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    lane_map maps[F::groups] = {};
+    maps_of<F>(out.params, maps);
+    ints most = splat(0);
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = maps[g];
+        constexpr float last = largest_level<typename F::grid>;
+        floats reach = F::map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + last) : times(magnitude(m.s), last);
+        if constexpr (F::map == form::offset) reach = reach + magnitude(m.z);
+        if constexpr (outer_multiplies<F>) reach = times(reach, magnitude(outer_scale));
+        most = larger(most, bits(magnitude(reach)));
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
+        if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
+            const auto code = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<F>(units(s.x[i])); };
+            for (std::size_t i = g * F::group; i < end; i += 4) put_4(&out.code[i * width], code(i), code(i + 1), code(i + 2), code(i + 3));
+        } else {
+            for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        }
+    }
+    return !any(most >= 0x7F800000);
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 = explained / all below 1: all weights
+/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what giving back all would cost
+/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+template <class F> QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, regained_part<F>);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained<F>(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best map are tried, too.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = shifted_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    for (int round = 0; round < starts.alternations; ++round) {
+        const floats z = best.z, inverse = safe_reciprocal(best.xl / best.rest);
+        for (int up = -1; up <= 1; ++up)
+            for (int k = -2; k <= 2; ++k)
+                try_scale<F>(g, times(inverse, 1.0f + product(0.03f, static_cast<float>(k))), clamp(z + static_cast<float>(up), G::low, G::high), best);
+    }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+// No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
+
+/// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so all of its levels that the
+/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until saturation alone costs more than the
+/// best. `unit` is a power of two.
+template <class F> static constexpr lane_map search_power_of_two(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr int least_power = lowest_power<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    floats ratio = larger(times(r.high, 1.0f / G::high), splat(0.0f));
+    if constexpr (G::low < 0) ratio = larger(ratio, times(r.low, 1.0f / G::low));
+    const ints up = select((bits(ratio) & 0x007FFFFF) != 0, splat(1 << 23), splat(0));
+    floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat(std::numeric_limits<float>::max());
+    ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
+    for (;;) {
+        const floats inverse = safe_reciprocal(s);
+        floats error = splat(0.0f), saturated = splat(0.0f);
+        for (std::size_t i = 0; i < g.n; ++i) {
+            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<F>(u)), beyond = g.x[i] - times(s, clamp(u, G::low, G::high));
+            error = error + times(times(g.w[i], e), e);
+            saturated = saturated + times(times(g.w[i], beyond), beyond);
+        }
+        const mask m = (error < least) & (power >= least_power);
+        best = select(m, s, best);
+        least = select(m, error, least);
+        power = power - 1;
+        s = times(s, 0.5f);
+        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+    }
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_power_of_two_scale<F>) {
+        return search_power_of_two<F>(g, unit);
+    } else if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
+/// on stories15M a half of |x| / rms added cost 3 %.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance == nullptr) {
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = splat(1.0f);
+        return;
+    }
+    const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+    constexpr float least = has_power_of_two_scale<F> ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
+    for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + least;
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+/// Gives that error.
+template <class F>
+static constexpr floats fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+    return f.error;
+}
+
+/// The best pairs of super-scales, best first.
+struct super_starts {
+    static constexpr std::size_t size = 4;
+    floats error[size], super[size], super_min[size];
+};
+QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super, floats super_min) noexcept {
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        const mask better = error < kept.error[k], same = error == kept.error[k];
+        const floats e = kept.error[k], s = kept.super[k], m = kept.super_min[k];
+        kept.error[k] = select(better, error, e);
+        kept.super[k] = select(better, super, s);
+        kept.super_min[k] = select(better, super_min, m);
+        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        super = select(better, s, super);
+        super_min = select(better, m, super_min);
+    }
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_starts& starts, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (floats& e : starts.error) e = best.error;
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                const floats tried = super, tried_min = super_min;
+                const floats error = fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+                keep_start(starts, error, tried, tried_min);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    super_starts starts{}, mirrored_starts{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, starts, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    for (int i = 0; i < steps.starts; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
+        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        for (int k = 0; k < steps.sweeps; ++k) {
+            fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            super = stored_super<T>(super, unit, inverse_unit);
+            super_min = stored_super<T>(super_min, unit, inverse_unit);
+        }
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained<F>(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_known(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    search_opened<F>(s, params);
+    if (s.importance == nullptr) return;
+    const floats heaviest = largest_of(s.importance, s.n);
+    if (!any(no(heaviest > 0.0f))) return;
+    lane_sites<lanes, F> bare = s;
+    bare.importance = nullptr;
+    typename F::params other[width]{};
+    search_opened<F>(bare, other);
+    for (std::size_t k = 0; k < width; ++k)
+        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+}
+
+/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only knows scales that are.
+template <class F> static constexpr void keep_overflows(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
+    typename F::params plain[width]{};
+    plain_blocks<F>(s, plain);
+    for (std::size_t k = 0; k < width; ++k) {
+        bool finite = true;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const affine a = F::at(plain[k], g);
+            finite = finite && is_finite(a.s) && is_finite(a.z);
+        }
+        if (!finite) params[k] = plain[k];
+    }
+}
+
+/// search_fit for one block in each lane.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_known<F>(s, params);
+        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+    }
+}
+};
+
+/// A site as the texts see it.
+template <class F> QLIB_INLINE constexpr lane_sites<one_block, F> lanes_of(const site<F>& s) noexcept {
+    return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square, &s.outer};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+struct weight_range { float low = 0, high = 0; };
+
+constexpr weight_range range_of(std::span<const float> x) noexcept {
+    if (x.empty()) return {};
+    weight_range r{x[0], x[0]};
+    for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
+    return r;
+}
+
+template <class F> constexpr affine map_of_range(weight_range r) noexcept {
+    const auto m = one_block::map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
+    return {m.s, m.z};
+}
+
+/// The plain map of one group.
+template <class F> constexpr affine plain_map(std::span<const float> x) noexcept {
+    const auto m = one_block::plain_map<F>(x.data(), 0, x.size());
+    return {m.s, m.z};
+}
+
+/// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
+constexpr std::span<const float> some_importance(std::span<const float> w) noexcept {
+    for (const float v : w)
+        if (v > 0) return w;
+    return {};
+}
+
+/// The part of a site that group g covers; empty for a group beyond a ragged end.
+template <class F> QLIB_INLINE constexpr std::span<const float> group_of(std::span<const float> x, std::size_t g) noexcept {
+    const std::size_t first = g * F::group;
+    if (first >= x.size()) return {};
+    return x.subspan(first, x.size() - first < F::group ? x.size() - first : F::group);
+}
+
+/// One wish per group, wish(x, w) -> affine, rounded together to what the wire can hold.
+template <class F, class Wish> constexpr typename F::params project_wishes(const site<F>& s, const Wish& wish) noexcept {
+    std::array<affine, F::groups> wishes{};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const auto x = group_of<F>(s.x, g);
+        if (!x.empty()) wishes[g] = wish(x, group_of<F>(s.importance, g));
+    }
+    return F::project(wishes, s.outer);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// Abs-max or min-max of each group: every weight lies in range, nothing is searched.
+struct plain_fit {
+    static constexpr const char* name = "plain";
+    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        typename F::params p;
+        detail::one_block::plain_blocks<F>(detail::lanes_of(s), &p);
+        return p;
+    }
+    template <class L, class F> QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template plain_blocks<F>(s, params);
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
+// qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
+// Owned bytes, 64-byte aligned, and sizes that cannot wrap.
+
+#include <cstring>
+
+namespace qlib::inline v0::detail {
+
+inline constexpr std::size_t alignment = 64;
+
+/// a * b, or the largest size_t when that does not fit: an allocation of it fails cleanly.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_multiply(std::size_t a, std::size_t b) noexcept {
+    std::size_t c = 0;
+    return __builtin_mul_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
+}
+[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_add(std::size_t a, std::size_t b) noexcept {
+    std::size_t c = 0;
+    return __builtin_add_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
+}
+[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
+
+[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
+    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
+}
+
+/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
+template <class T> class buffer {
+    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+
+public:
+    QLIB_INLINE buffer() noexcept = default;
+    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    QLIB_INLINE ~buffer() { release(); }
+
+    [[nodiscard]] QLIB_TAGGED bool allocate(std::size_t count) noexcept {
+        release();
+        data_ = nullptr;
+        size_ = 0;
+        const std::size_t bytes = saturating_multiply(count, sizeof(T));
+        if (count == 0) return true;
+        if (bytes > std::numeric_limits<std::size_t>::max() / 2) return false;
+        data_ = static_cast<T*>(::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
+        size_ = data_ != nullptr ? count : 0;
+        return data_ != nullptr;
+    }
+    [[nodiscard]] QLIB_INLINE T* data() noexcept { return data_; }
+    [[nodiscard]] QLIB_INLINE const T* data() const noexcept { return data_; }
+    [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] QLIB_INLINE T& operator[](std::size_t i) noexcept { return data_[i]; }
+    [[nodiscard]] QLIB_INLINE const T& operator[](std::size_t i) const noexcept { return data_[i]; }
+
+private:
+    QLIB_INLINE void release() const noexcept {
+        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
+    }
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
+class workspace {
+public:
+    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
+    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
+    /// Bytes that a piece of `count` elements takes.
+    template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
+        const std::size_t bytes = saturating_multiply(count, sizeof(T));
+        return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
+    }
+
+    QLIB_INLINE workspace() noexcept = default;
+    /// Memory that somebody else made sure of, aligned.
+    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
+    /// error: scratch, memory.
+    [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
+        if (how.scratch.empty()) {
+            if (!own_.allocate(bytes)) return out_of_memory(bytes);
+            at_ = own_.data();
+            return {};
+        }
+        if (how.scratch.size() < asked(bytes))
+            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
+        const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
+        at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
+        return {};
+    }
+    template <class T> [[nodiscard]] QLIB_INLINE T* take(std::size_t count) noexcept {
+        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+        T* const p = reinterpret_cast<T*>(at_);
+        at_ += piece<T>(count);
+        return p;
+    }
+
+private:
+    buffer<std::byte> own_;
+    std::byte* at_ = nullptr;
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0 {
+
+/// Where the rows of a quantized matrix lie when they are not one tight piece.
+template <class Byte> struct view_options {
+    std::size_t row_bytes = 0;       ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
+    std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
+};
+
+/// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
+template <block_format F, class Byte = const std::byte> struct planes {
+    std::array<std::span<Byte>, F::planes.size()> at = {};
+    std::array<std::size_t, F::planes.size()> row_bytes = {};  ///< distance between rows in each; 0: rows follow each other
+    std::span<Byte> outer = {};                                ///< outer values, then the tensor's bytes; empty where F has none
+};
+
+namespace detail {
+
+/// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
+struct wire_shape { std::size_t rows = 0, cols = 0; };
+template <block_format F> QLIB_INLINE constexpr wire_shape wire_shape_of(std::size_t rows, std::size_t cols) noexcept {
+    if (has_flat_blocks<F> && cols % block_size<F> != 0) return {rows * cols != 0, rows * cols};
+    return {rows, cols};
+}
+
+/// Bytes of plane p in one row of `cols` weights.
+template <block_format F> QLIB_INLINE constexpr std::size_t row_bytes(std::size_t p, std::size_t cols) noexcept {
+    const std::size_t whole = saturating_multiply(cols / block_size<F>, F::planes[p]);
+    if constexpr (has_ragged_rows<F>) {
+        if (const std::size_t rest = cols % block_size<F>; rest != 0) return saturating_add(whole, F::planes_of(rest)[p]);
+    }
+    return whole;
+}
+
+/// Bytes that plane p reaches over, with rows `pitch` apart; 0: tight.
+template <block_format F> QLIB_INLINE constexpr std::size_t plane_bytes(std::size_t p, wire_shape shape, std::size_t pitch) noexcept {
+    const std::size_t tight = row_bytes<F>(p, shape.cols);
+    return shape.rows == 0 ? 0 : saturating_add(saturating_multiply(shape.rows - 1, pitch != 0 ? pitch : tight), tight);
+}
+
+/// The size of a tile and how many of them a matrix has.
+template <block_format F> struct tiling {
+    std::size_t rows, cols, across, down;
+    QLIB_INLINE constexpr tiling(std::size_t matrix_rows, std::size_t matrix_cols) noexcept {
+        constexpr extent t = F::tile;
+        const bool any = matrix_rows != 0 && matrix_cols != 0;
+        if (t.flat) {
+            rows = 1;
+            cols = t.cols;
+            across = any ? divide_up(saturating_multiply(matrix_rows, matrix_cols), cols) : 0;
+            down = any ? 1 : 0;
+        } else {
+            rows = t.rows != 0 ? t.rows : matrix_rows;
+            cols = t.cols != 0 ? t.cols : matrix_cols;
+            across = any ? divide_up(matrix_cols, cols) : 0;
+            down = any ? divide_up(matrix_rows, rows) : 0;
+        }
+    }
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return saturating_multiply(across, down); }
+};
+
+/// Bytes of the outer plane and of the tensor plane.
+template <block_format F> QLIB_INLINE constexpr std::size_t outer_plane_bytes(std::size_t rows, std::size_t cols) noexcept {
+    if constexpr (has_outer<F>) return saturating_multiply(tiling<F>(rows, cols).count(), F::outer_bytes);
+    else return 0;
+}
+template <block_format F> inline constexpr std::size_t tensor_plane_bytes = [] {
+    if constexpr (has_outer<F>) return std::size_t{F::tensor_bytes};
+    else return std::size_t{0};
+}();
+
+/// What every function asks of a shape first.
+template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t rows, std::size_t cols, const char* operand) noexcept {
+    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > std::numeric_limits<std::size_t>::max() / 4)
+        return error{errc::shape, "{0} x {1} weights do not fit in memory", operand, {rows, cols}};
+    if (!has_ragged_rows<F> && cols % block_size<F> != 0)
+        return error{errc::ragged, "rows of {0} weights are not whole blocks of {1}", operand, {cols, block_size<F>}};
+    return {};
+}
+
+}  // namespace detail
+
+/// Bytes of a rows x cols matrix in format F: its planes in order, the outer plane, the tensor plane. The largest size_t when that overflows.
+template <block_format F> QLIB_INLINE constexpr std::size_t wire_size(std::size_t rows, std::size_t cols) noexcept {
+    const auto shape = detail::wire_shape_of<F>(rows, cols);
+    std::size_t sum = detail::outer_plane_bytes<F>(rows, cols);
+    if (rows != 0 && cols != 0) sum = detail::saturating_add(sum, detail::tensor_plane_bytes<F>);
+    for (std::size_t p = 0; p < F::planes.size(); ++p)
+        sum = detail::saturating_add(sum, detail::saturating_multiply(shape.rows, detail::row_bytes<F>(p, shape.cols)));
+    return sum;
+}
+
+/// Bits per weight of a rows x cols matrix, all scales counted.
+template <block_format F> [[nodiscard]] QLIB_INLINE constexpr double bits_per_weight(std::size_t rows, std::size_t cols) noexcept {
+    return rows * cols != 0 ? 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / (static_cast<double>(rows) * static_cast<double>(cols)) : 0.0;
+}
+
+/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address will do.
+template <block_format F, class Byte> class basic_view {
+public:
+    using format_type = F;
+    using pointers = plane_pointers<F, Byte>;
+
+    QLIB_INLINE basic_view() noexcept = default;
+    /// A writable view is a readable one.
+    QLIB_INLINE operator basic_view<F, const std::byte>() const noexcept
+        requires std::same_as<Byte, std::byte>
+    {
+        basic_view<F, const std::byte> v;
+        for (std::size_t p = 0; p < planes_.size(); ++p) v.planes_[p] = planes_[p];
+        v.pitch_ = pitch_;
+        v.outer_ = outer_;
+        v.tensor_ = tensor_;
+        v.rows_ = rows_;
+        v.cols_ = cols_;
+        v.first_row_ = first_row_;
+        v.tiles_across_ = tiles_across_;
+        return v;
+    }
+    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
+    /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
+    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
+        if (options.row_bytes != 0 && F::planes.size() != 1)
+            return error{errc::shape, "one distance of {0} bytes between the rows of {1} planes", "view", {options.row_bytes, F::planes.size()}};
+        const auto shape = detail::wire_shape_of<F>(rows, cols);
+        planes<F, Byte> where;
+        where.row_bytes[0] = options.row_bytes;
+        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
+            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
+            bytes = bytes.subspan(part.size());
+            return part;
+        };
+        for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
+        where.outer = options.outer.empty() ? bytes : options.outer;
+        return over(where, rows, cols);
+    }
+    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than that; ragged.
+    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows, std::size_t cols) noexcept {
+        if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
+        const auto shape = detail::wire_shape_of<F>(rows, cols);
+        basic_view v;
+        v.rows_ = rows;
+        v.cols_ = cols;
+        v.tiles_across_ = detail::tiling<F>(rows, cols).across;
+        for (std::size_t p = 0; p < F::planes.size(); ++p) {
+            const std::size_t tight = detail::row_bytes<F>(p, shape.cols), pitch = where.row_bytes[p] != 0 ? where.row_bytes[p] : tight;
+            if (pitch < tight) return error{errc::shape, "rows of {1} bytes do not lie {0} apart, plane {2}", "view", {pitch, tight, p}};
+            if (const std::size_t wanted = detail::plane_bytes<F>(p, shape, pitch); where.at[p].size() < wanted)
+                return error{errc::shape, "{2} x {3} weights need {1} bytes, there are {0}", "view", {where.at[p].size(), wanted, rows, cols}};
+            v.pitch_[p] = pitch;
+            v.planes_[p] = where.at[p].data();
+        }
+        const std::size_t tiles = detail::outer_plane_bytes<F>(rows, cols), wanted = tiles + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
+        if (where.outer.size() < wanted)
+            return error{errc::shape, "{2} x {3} weights need {1} bytes of outer values, there are {0}", "view", {where.outer.size(), wanted, rows, cols}};
+        v.outer_ = where.outer.data();
+        v.tensor_ = wanted != 0 ? v.outer_ + tiles : v.outer_;
+        return v;
+    }
+
+    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
+    /// Whether blocks stay inside rows; if not, the matrix can only be encoded and decoded as a whole.
+    [[nodiscard]] QLIB_INLINE bool sliceable() const noexcept { return !has_flat_blocks<F> || cols_ % block_size<F> == 0; }
+
+    /// `count` rows from row `first` on. error: shape, unsliceable.
+    [[nodiscard]] QLIB_TAGGED result<basic_view> row_range(std::size_t first, std::size_t count) const noexcept {
+        if (first > rows_ || count > rows_ - first) return error{errc::shape, "rows {0} to {1} of {2}", "row_range", {first, first + count, rows_}};
+        if (!sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "row_range", {block_size<F>, cols_}};
+        basic_view v = *this;
+        for (std::size_t p = 0; p < F::planes.size(); ++p) v.planes_[p] = planes_[p] + first * pitch_[p];
+        v.rows_ = count;
+        v.first_row_ = first_row_ + first;
+        return v;
+    }
+
+    /// The planes of block b of wire row r.
+    [[nodiscard]] QLIB_INLINE pointers block(std::size_t r, std::size_t b) const noexcept {
+        pointers at{};
+        for (std::size_t p = 0; p < F::planes.size(); ++p) at[p] = planes_[p] + r * pitch_[p] + b * F::planes[p];
+        return at;
+    }
+    /// The outer value that covers column c of row r.
+    [[nodiscard]] QLIB_INLINE typename F::outer outer(std::size_t r, std::size_t c) const noexcept {
+        if constexpr (has_outer<F>) return F::load_outer(outer_ + tile_index(r, c) * F::outer_bytes, tensor_);
+        else return {};
+    }
+    QLIB_INLINE void set_outer(std::size_t tile, const typename F::outer& o) const noexcept {
+        if constexpr (has_outer<F>) F::store_outer(o, outer_ + tile * F::outer_bytes, tensor_);
+    }
+
+private:
+    template <block_format, class> friend class basic_view;
+    QLIB_INLINE std::size_t tile_index(std::size_t r, std::size_t c) const noexcept {
+        constexpr extent t = F::tile;
+        r += first_row_;
+        if constexpr (t.flat) {
+            return (r * cols_ + c) / t.cols;
+        } else {
+            std::size_t index = 0;
+            if constexpr (t.rows != 0) index += r / t.rows * tiles_across_;
+            if constexpr (t.cols != 0) index += c / t.cols;
+            return index;
+        }
+    }
+
+    pointers planes_{};
+    std::array<std::size_t, F::planes.size()> pitch_{};
+    Byte* outer_ = nullptr;
+    Byte* tensor_ = nullptr;
+    std::size_t rows_ = 0, cols_ = 0, first_row_ = 0, tiles_across_ = 0;
+};
+
+template <block_format F> using qview = basic_view<F, const std::byte>;
+template <block_format F> using qspan = basic_view<F, std::byte>;
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Weights of params and codes: n of them, the first of a block.
+template <class F>
+constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o, std::size_t n, float* out) noexcept {
+    const float outer_scale = F::outer_scale(o);
+    for (std::size_t i = 0; i < n; i += F::vec) {
+        const affine a = F::at(p, i / F::group);
+        float l[F::vec];
+        F::level(code[i / F::vec], l);
+        for (std::size_t j = 0; j < F::vec && i + j < n; ++j) {
+            const float y = mapped<F::map>(a, l[j]);
+            out[i + j] = outer_multiplies<F> ? product(y, outer_scale) : y;
+        }
+    }
+}
+
+/// The n weights of block b of wire row r.
+template <block_format F> void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
+    std::array<typename F::code, codes<F>> code{};
+    const auto o = q.outer(r, b * block_size<F>);
+    const auto p = F::load(q.block(r, b), o, std::span(code).first(divide_up(n, F::vec)));
+    decode_codes<F>(p, code.data(), o, n, out);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// What an encoder does with a NaN or an infinity among the weights.
+enum class non_finite : std::uint8_t {
+    error,  ///< refuses, naming row and column
+    zero,   ///< counts it as 0
+    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Codes for given params: each group's weights rounded to the nearest code under the map that will decode them.
+template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) noexcept {
+    const float outer_scale = F::outer_scale(s.outer);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const auto x = group_of<F>(s.x, g), w = group_of<F>(s.importance, g);
+        const affine a = F::at(e.params, g);
+        const to_levels<F> units(a, outer_scale);
+        float y[F::vec];
+        for (std::size_t i = 0; i < x.size(); i += F::vec)
+            e.code[(g * F::group + i) / F::vec] = choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], smaller_size(x.size() - i, F::vec), y);
+    }
+}
+
+/// Whether a fit encodes whole blocks of F itself, as an original does.
+template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
+
+/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own, reference(site).
+template <class F> inline constexpr bool weighs_by_row = [] {
+    if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
+    else return requires(const site<F>& s) { F::reference(s); };
+}();
+
+/// A block by any fit.
+template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s, const Fit& fit) noexcept {
+    if constexpr (encodes_whole<Fit, F>) {
+        return fit.template whole<F>(s);
+    } else {
+        encoded<F> e;
+        e.params = fit.template block<F>(s);
+        choose_codes<F>(s, e);
+        return e;
+    }
+}
+
+/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a finite f32 scale may be too large
+/// for the levels at the grid's end. False of maps so close to overflow that only codes decide, see stays_finite.
+template <class F> constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale, std::size_t weights) noexcept {
+    bool ok = true;
+    for (std::size_t g = 0; g * F::group < weights; ++g) {
+        const affine a = F::at(p, g);
+        constexpr float most = largest_level<typename F::grid>;
+        float reach = product(magnitude(a.s), F::map == form::shifted ? most + magnitude(a.z) : most);
+        if constexpr (F::map == form::offset) reach += magnitude(a.z);
+        if constexpr (outer_multiplies<F>) reach = product(reach, magnitude(outer_scale));
+        ok = ok && is_finite(reach);
+    }
+    return ok;
+}
+
+/// Whether every weight of a block decodes to a finite one.
+template <class F> constexpr bool stays_finite(const encoded<F>& e, const typename F::outer& o, std::size_t weights) noexcept {
+    if (all_finite<F>(e.params, F::outer_scale(o), weights)) return true;
+    float y[block_size<F>];
+    decode_codes<F>(e.params, e.code.data(), o, weights, y);
+    bool ok = true;
+    for (std::size_t i = 0; i < weights; ++i) ok = ok && is_finite(y[i]);
+    return ok;
+}
+
+/// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.
+template <block_format F, weight_source T>
+void load_weights(matrix_view<const T> W, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
+    std::size_t at = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
+    while (n != 0) {
+        const std::size_t row = at / W.cols, col = at % W.cols, m = smaller_size(n, W.cols - col);
+        const T* const from = W.row(row) + col;
+        if constexpr (std::same_as<T, float>) std::memcpy(out, from, m * sizeof(float));
+        else for (std::size_t i = 0; i < m; ++i) out[i] = as_float(from[i]);
+        out += m;
+        at += m;
+        n -= m;
+    }
+}
+
+/// Applies the policy to n weights. False: there is a non-finite one and the policy is to refuse; `bad` is its index.
+inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& bad) noexcept {
+    std::uint32_t worst = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+        worst = a > worst ? a : worst;
+    }
+    if (worst < 0x7F800000u) return true;
+    for (std::size_t i = 0; i < n; ++i) {
+        if (is_finite(x[i])) continue;
+        bad = i;
+        if (policy == non_finite::error) return false;
+        const float largest = bits_of(x[i]) >> 31 != 0 ? -std::numeric_limits<float>::max() : std::numeric_limits<float>::max();
+        x[i] = policy == non_finite::zero || is_nan(x[i]) ? 0.0f : largest;
+    }
+    return true;
+}
+
+/// The mean square of a row, summed in order without FMA: ggml's sigma^2.
+template <weight_source T> float mean_square(matrix_view<const T> W, std::size_t r) noexcept {
+    float sum = 0;
+    for (std::size_t j = 0; j < W.cols; ++j)
+        if (const float x = as_float(W(r, j)); is_finite(x)) sum += product(x, x);
+    return sum / static_cast<float>(W.cols);
+}
+
+/// One block of the encoder's work: reads, checks, encodes, stores.
+template <block_format F, class Fit, weight_source T> struct block_encoder {
+    matrix_view<const T> W;                    // (rows, cols) row-major
+    matrix_view<const float> importance;       // (rows, cols) with stride 0: one row for all; or no data
+    const Fit& fit;
+    non_finite policy;
+    qspan<F> out;
+
+    /// Reads n weights from wire row r, column c on, with their importances.
+    status read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w, site<F>& s) const noexcept {
+        std::size_t bad = 0;
+        load_weights<F>(W, r, c, n, x);
+        if (!sanitize(x, n, policy, bad)) return at(r, c + bad, errc::non_finite, "the weight in row {0}, column {1} is not finite");
+        if (importance.data != nullptr) load_weights<F>(importance, r, c, n, w);
+        s.x = {x, n};
+        s.importance = {w, importance.data != nullptr ? n : 0};
+        if constexpr (!encodes_whole<Fit, F>) s.importance = some_importance(s.importance);  // originals make of zeros what they make
+        return {};
+    }
+    /// Encodes block b of wire row r, n weights long.
+    status operator()(std::size_t r, std::size_t b, std::size_t n, float row_mean_square) const noexcept {
+        constexpr std::size_t block = block_size<F>;
+        float x[block], w[block];
+        site<F> s{{}, {}, row_mean_square, out.outer(r, b * block)};
+        if (const status failed = read(r, b * block, n, x, w, s); !failed) return failed;
+        const encoded<F> e = encode_block<F>(s, fit);
+        if (!stays_finite<F>(e, s.outer, n)) return at(r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
+        F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));
+        return {};
+    }
+
+    /// The mean square of a row for a fit that asks for it: only some originals under importance do.
+    float row_mean_square(std::size_t r) const noexcept { return encodes_whole<Fit, F> && weighs_by_row<F> && importance.data != nullptr ? mean_square(W, r) : 0.0f; }
+
+private:
+    /// An error at a wire position, in the matrix's own rows and columns.
+    status at(std::size_t r, std::size_t c, errc code, const char* rule) const noexcept {
+        const std::size_t flat = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
+        return error{code, rule, "W", {flat / W.cols, flat % W.cols}};
+    }
+};
+
+/// Encodes wire rows [first, first + count) block by block.
+template <block_format F, class Fit, class T>
+status encode_rows_singly(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    constexpr std::size_t block = block_size<F>;
+    const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        const float mean_square = encoder.row_mean_square(r);
+        for (std::size_t b = 0; b * block < cols; ++b)
+            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), mean_square); !s) return s;
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
+// What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to write.
+
+namespace qlib::inline v0::detail {
+
+/// Products that may be summed in an int32 before the sum goes to float, and the largest activation.
+inline constexpr std::size_t most_summed = 32768;
+inline constexpr int largest_activation = 127;
+
+/// All levels times `mul` are integers in [lo, hi]; mul == 0: they have no such form in 8 bits.
+struct integer_levels {
+    int mul = 0, lo = 0, hi = 0;
+    [[nodiscard]] constexpr explicit operator bool() const noexcept { return mul != 0; }
+};
+
+/// The smallest power of two that makes all levels of a grid integers that fit a byte after a constant is subtracted.
+template <class Grid> consteval integer_levels integers_of() {
+    constexpr int limit = 255;
+    for (int mul = 1; mul <= 64; mul *= 2) {
+        integer_levels r{mul, limit, -limit};
+        bool all = true;
+        for (std::size_t i = 0; all && i < Grid::size; ++i) {
+            const float level = Grid::level(i);
+            all = magnitude(level) <= static_cast<float>(limit) / static_cast<float>(mul);
+            if (!all) break;
+            const float scaled = level * static_cast<float>(mul);
+            const int v = static_cast<int>(scaled);
+            all = static_cast<float>(v) == scaled;
+            r.lo = v < r.lo ? v : r.lo;
+            r.hi = v > r.hi ? v : r.hi;
+        }
+        if (all && r.hi - r.lo <= limit) return r;
+    }
+    return {};
+}
+
+/// How the 8-bit operands of a dot product are made from levels and activations in -127..127.
+enum class operand : std::uint8_t {
+    weights_unsigned,  ///< (level - bias) in 0..255 times the activation: vpdpbusd, vpmaddubsw, USDOT
+    both_signed,       ///< (level - bias) in -128..127 times the activation: SDOT, SMMLA, vpdpbssd
+    sign_transfer,     ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
+};
+
+/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring products saturate beyond it; 0: they do not.
+struct dot_instruction {
+    bool both_signed = false;
+    int pair_limit = 0;
+};
+inline constexpr dot_instruction dot_in_int32{}, dot_in_int16_pairs{false, 32767};
+
+/// The form of the operands and the constant that is subtracted from levels; bias * (sum of activations) is where the int32 sum starts.
+struct operand_form {
+    operand how = operand::weights_unsigned;
+    int bias = 0;
+};
+
+consteval operand_form choose(integer_levels l, dot_instruction d) {
+    const int centred = l.lo < -128 || l.hi > 127 ? l.lo + 128 : 0;
+    if (d.both_signed) return {operand::both_signed, centred};
+    const int lifted = l.lo < 0 ? l.lo : 0;
+    if (d.pair_limit == 0 || 2 * (l.hi - lifted) * largest_activation <= d.pair_limit) return {operand::weights_unsigned, lifted};
+    return {operand::sign_transfer, centred};
+}
+
+/// The proof that nothing saturates or overflows: operands fit their byte, pairs their int16, most_summed products and the bias int32.
+consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
+    const int lo = l.lo - f.bias, hi = l.hi - f.bias, largest = -lo > hi ? -lo : hi;
+    const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
+    const bool pairs = d.pair_limit == 0 || 2 * largest * largest_activation <= d.pair_limit;
+    const long long sum = static_cast<long long>(largest + (f.bias < 0 ? -f.bias : f.bias)) * largest_activation * static_cast<long long>(most_summed);
+    return byte && pairs && sum <= std::numeric_limits<std::int32_t>::max();
+}
+
+/// The integer levels of a format, if it has them.
+template <class F> inline constexpr integer_levels integer_levels_of = F::group <= most_summed ? integers_of<typename F::grid>() : integer_levels{};
+
+/// The operand form of a format under an instruction, proven.
+template <class F, dot_instruction D> inline constexpr operand_form form_of = [] {
+    constexpr operand_form f = choose(integer_levels_of<F>, D);
+    static_assert(exact(integer_levels_of<F>, f, D), "the dot product of this format could saturate");
+    return f;
+}();
+
+/// Formats of one byte-sized code per weight: tables of all codes can be made.
+template <class F> concept byte_codes = F::vec == 1 && sizeof(typename F::code) == 1 && requires {
+    requires F::grid::bits >= 1 && F::grid::bits <= 8;
+};
+template <byte_codes F> inline constexpr std::size_t code_count = std::size_t{1} << F::grid::bits;
+
+/// Byte formats that say where the bits of their codes lie, one block's codes in one piece at the head of plane 0 or behind a fixed offset.
+template <class F> concept has_bit_layout = byte_codes<F> && requires(const std::byte* in, std::span<typename F::code> codes) {
+    F::bits::template unpack<F::grid::bits, typename F::code>(in, codes);
+    { F::offset_of(field::codes) } -> std::convertible_to<std::size_t>;
+    requires !F::layout::planes_apart || F::layout::order[0] == field::codes;
+};
+
+/// Formats whose codes are numbers of a type, one after another, and nothing else.
+template <class F> concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
+
+/// The level of every code.
+template <byte_codes F> inline constexpr auto level_table = [] {
+    std::array<float, code_count<F>> t{};
+    for (std::size_t i = 0; i < t.size(); ++i) F::level(static_cast<typename F::code>(i), &t[i]);
+    return t;
+}();
+
+/// Every level is (code ^ flip) + base.
+struct linear_levels {
+    bool linear = false;
+    unsigned flip = 0;
+    int base = 0;
+};
+template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
+    constexpr auto& t = level_table<F>;
+    for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
+        if (!(magnitude(t[flip]) <= 65536.0f)) continue;
+        const linear_levels r{true, flip, static_cast<int>(t[flip])};
+        bool all = true;
+        for (unsigned i = 0; i < t.size(); ++i) all = all && bits_of(static_cast<float>(static_cast<int>(i ^ flip) + r.base)) == bits_of(t[i]);
+        if (all) return r;
+    }
+    return linear_levels{};
+}();
+
+/// The operand byte of every code, level * mul - bias: two's complement where the form is signed.
+template <byte_codes F, dot_instruction D> inline constexpr auto operand_table = [] {
+    std::array<std::uint8_t, code_count<F>> t{};
+    for (std::size_t i = 0; i < t.size(); ++i)
+        t[i] = static_cast<std::uint8_t>(static_cast<int>(level_table<F>[i] * static_cast<float>(integer_levels_of<F>.mul)) - form_of<F, D>.bias);
+    return t;
+}();
+
+/// Whether one map covers whole rows: then sums stay integers over many groups.
+template <class F> inline constexpr bool row_maps = [] {
+    if constexpr (requires { requires F::outer_is_map; }) return F::tile.cols == 0 && !F::tile.flat;
+    else return false;
+}();
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail {
+
+inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
+inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
+inline constexpr std::size_t panel_columns = 4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
+inline constexpr std::size_t chunk_columns = 256;   // of W that are unpacked before they are transposed, about
+
+/// Sizes in groups of the format, but for the first four.
+struct gemm_plan {
+    std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
+    std::size_t padded = 0;              // weights in a group, made a multiple of 4
+    std::size_t groups = 0;              // of a row
+    std::size_t flush = 1;               // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
+    std::size_t span = 0;                // that share an activation scale
+    std::size_t stretch = 0;             // unpacked at a time: whole blocks
+    [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
+    [[nodiscard]] QLIB_INLINE std::size_t flushes() const noexcept { return divide_up(groups, flush); }
+};
+
+/// Activations as bytes: for each tile of w rows of X, cut by the room's widths,
+/// codes  [groups * padded / 4][w][4]  round_even(x * (127 / abs-max)), zero in the padding
+/// scale  [spans][w]                   abs-max / 127; NaN where an activation is not finite
+/// start  [flushes][w]                 bias * sum of codes: where the int32 sums begin
+/// sum    [flushes][w]                 sum of codes, for maps with an offset
+struct integer_activations {
+    std::int8_t* codes;
+    float* scale;
+    std::int32_t* start;
+    float* sum;
+    [[nodiscard]] QLIB_INLINE integer_activations tile(const gemm_plan& p, std::size_t column) const noexcept {
+        return {codes + column * p.groups * p.padded, scale + column * p.spans(), start + column * p.flushes(), sum + column * p.flushes()};
+    }
+};
+
+/// Weights of one tile of 16 rows as operands of the dot product, for a stretch:
+/// codes   [stretch * padded / 4][16][4]
+/// scale   [flushes][16]  of the map, the outer scale and the levels' multiplier in it
+/// offset  [flushes][16]  that multiplies the sum of activations
+struct integer_panel {
+    std::uint8_t* codes;
+    float* scale;
+    float* offset;
+};
+
+/// What one worker needs, carved from one piece of memory; 64-byte aligned.
+struct panel_memory {
+    std::byte* panel;  // tiles of 16 rows, one after another
+    std::byte* stage;  // 16 rows of a chunk
+    std::size_t tile_bytes, codes_bytes, scale_bytes, stage_stride;
+    [[nodiscard]] QLIB_INLINE std::size_t stage_bytes() const noexcept { return 16 * stage_stride + 64; }
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Weights to a chunk: whole blocks.
+template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
+/// Weights of a group, padded to whole dot products.
+template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
+/// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
+constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
+
+constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
+    while (b != 0) a = std::exchange(b, a % b);
+    return a;
+}
+
+/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in the room.
+template <class F> gemm_plan plan_integer(std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
+    gemm_plan p{n, rows, k, padded_group<F>, divide_up(k, F::group)};
+    constexpr std::size_t wanted = F::group < panel_columns ? panel_columns / F::group : 1;
+    p.stretch = wanted < F::groups ? F::groups : wanted / F::groups * F::groups;
+    p.span = span >= k ? round_up(p.groups, p.stretch) : span / F::group;
+    if (row_maps<F> && F::group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / F::group));
+    return p;
+}
+/// The plan of a product of decoded weights: groups are single weights.
+template <class F> gemm_plan plan_exact(std::size_t n, std::size_t rows, std::size_t k) noexcept {
+    constexpr std::size_t most = panel_columns / 4;
+    return {n, rows, k, 1, k, 1, k, block_size<F> < most ? most / block_size<F> * block_size<F> : block_size<F>};
+}
+
+/// Bytes of one worker's memory for `tiles` tiles, and where its parts lie. Transposition writes 16 words at a time: up to 15 too many.
+template <class F> panel_memory integer_memory(const gemm_plan& p) noexcept {
+    panel_memory m{};
+    const std::size_t held = smaller_size(p.stretch, round_up(p.groups, F::groups));
+    m.codes_bytes = (held * p.padded / 4 + 15) * 64;
+    m.scale_bytes = divide_up(held, p.flush) * tile_rows * sizeof(float);
+    m.tile_bytes = m.codes_bytes + 2 * m.scale_bytes;
+    m.stage_stride = stage_stride(chunk_blocks<F> * F::groups * p.padded);
+    return m;
+}
+template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
+    panel_memory m{};
+    m.tile_bytes = (smaller_size(p.stretch, round_up(p.k, block_size<F>)) + 15) * 64;
+    m.stage_stride = stage_stride(chunk_blocks<F> * block_size<F> * sizeof(float));
+    return m;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program need
+// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
+//   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
+//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an intrinsic;
+//   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
+//   `features` is a list of features, never arch=.
+
+#define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
+#define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
+/// How far g++ optimizes rooms. O3 vectorises plain loops also for users of -O2; tests that are compiled often define QLIB_QUICK_ROOMS, for half the time.
+#if defined(QLIB_QUICK_ROOMS)
+#define QLIB_ROOM_LEVEL "O1"
+#else
+#define QLIB_ROOM_LEVEL "O3"
+#endif
+#if defined(__clang__)
+#define QLIB_ROOM(features)                                                                          \
+    QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))        \
+    QLIB_EXACT_BEGIN
+#define QLIB_ROOM_END QLIB_EXACT_END _Pragma("clang attribute pop")
+#else
+// g++ 12 warns of uninitialised variables inside its own intrinsics.
+#define QLIB_ROOM(features)                                                                          \
+    _Pragma("GCC push_options") QLIB_PRAGMA(GCC target(features))                                    \
+    QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL, "no-fast-math", "fp-contract=off"))                        \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wuninitialized\"")             \
+    _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
+#define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")
+#endif
+
+/// What the AVX-512 room needs of the machine; dispatch.hpp looks for exactly these.
+#define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
-_Pragma("GCC optimize(\"O3\")")  // g++ -O2 leaves most loops scalar
+QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Four of the 16-byte vectors that every machine has.
-struct portable_lattice {
-    using quad = float __attribute__((vector_size(16)));
-    using words = std::int32_t __attribute__((vector_size(16)));
-    struct lanes { quad part[4]; };
-    struct truths { words part[4]; };
+struct portable;
 
-    QLIB_INLINE static lanes splat(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return quad{x, x, x, x}; }); }
-    QLIB_INLINE static lanes load(const float* p) noexcept {
-        lanes v;
-        std::memcpy(&v, p, sizeof v);
+/// 4 blocks at once, one in each lane.
+struct portable_lanes {
+    using lanes = portable_lanes;
+    using room = portable;
+    static constexpr std::size_t width = 4;
+    static constexpr bool looks_up_fast = false;
+// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
+// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
+// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
+// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; put_4, which puts four weights' codes in a row;
+// gather_blocks(from[lane], n, out), where out[i] gets from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets
+// from[i * width + lane]; and widen_16<T>(bytes, out).
+
+#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Winvalid-constexpr"
+#endif
+using floats = float __attribute__((vector_size(4 * width)));
+using ints = std::int32_t __attribute__((vector_size(4 * width)));
+using mask = ints;  // 0 or -1
+
+QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
+QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
+/// a * b, rounded once: never fused into a following addition.
+QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
+    floats p = a * b;
+#if defined(__clang__)
+    if (!std::is_constant_evaluated()) barrier(p);
+#endif
+    return p;
+}
+QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
+QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
+QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
+QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
+QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
+QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
+QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
+QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
+QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
+QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
+/// Codes as bytes, one for each lane.
+QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    const small c = __builtin_convertvector(v, small);
+    std::memcpy(p, &c, width);
+}
+QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    small c;
+    std::memcpy(&c, p, width);
+    return __builtin_convertvector(c, ints);
+}
+
+// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+
+/// The map of a group in each lane.
+struct lane_map {
+    floats s, z;
+};
+QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
+    return smaller(splat(high), larger(splat(low), x));
+}
+/// See numeric/exact.hpp: the same functions of one float.
+QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
+QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
+    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
+}
+QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
+    const mask m = magnitude(s) >= 0x1p-126f;
+    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
+}
+// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a NaN, the first.
+
+QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
+QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
+QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
+
+    QLIB_INLINE static void barrier(floats& x) noexcept {
+#if defined(__x86_64__)
+        asm("" : "+x"(x));
+#else
+        asm("" : "+m"(x));
+#endif
+    }
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        put(p, a);
+        put(p + width, b);
+        put(p + 2 * width, c);
+        put(p + 3 * width, d);
+    }
+    QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+    QLIB_INLINE static floats square_root(floats x) noexcept {
+        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
+    }
+    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        const auto at = [&](std::size_t l) QLIB_INLINE_LAMBDA { return table[static_cast<std::size_t>(i[l] & 15)]; };
+        return floats{at(0), at(1), at(2), at(3)};
+    }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
+        for (std::size_t i = 0; i < 16; ++i) out[i] = load_little_endian<T>(from + i * sizeof(T)).value();
+    }
+    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
+        for (std::size_t i = 0; i < n; ++i) out[i] = floats{from[0][i], from[1][i], from[2][i], from[3][i]};
+    }
+    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
+        for (std::size_t l = 0; l < width; ++l)
+            for (std::size_t i = 0; i < n; ++i) to[l][i] = static_cast<std::byte>(from[i * width + l]);
+    }
+// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
+
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
+/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
+    if constexpr (bottom == top) return larger(-low, high) / top;
+    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
+    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
+    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
+}
+
+/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
+/// No overflow for any finite range: both ends are divided before they are subtracted.
+template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
+    const floats zero = splat(0.0f);
+    if constexpr (Map == form::scaled) {
+        return {scale_of_range<Grid, SignedScale>(low, high), zero};
+    } else if constexpr (Map == form::shifted) {
+        low = smaller(low, zero);
+        const floats s = larger(high, zero) / steps - low / steps;
+        const mask usable = magnitude(s) >= 0x1p-126f;
+        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
+    } else {
+        if constexpr (!SignedOffset) low = smaller(low, zero);
+        high = larger(high, low);
+        const floats s = high / steps - low / steps;
+        return {s, low - times(s, splat(bottom))};
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// A small float's bits, rounded to nearest even; too large ones as Overflow says. Not for floats with f32's exponents.
+template <overflow Overflow, int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    constexpr auto most = static_cast<std::int32_t>(number::max_code), beyond = most + (Overflow == overflow::special && S == specials::ieee ? 1 : 0);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(normal > most, splat(beyond), normal));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+/// The value of a small float's bits; infinity for all that are no number.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr floats minifloat_value(minifloat<E, M, Bias, S>*, ints code) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float step = float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
+    constexpr auto sign_bit = static_cast<std::int32_t>(number::sign_bit);
+    const ints a = code & (sign_bit - 1), sign = select((code & sign_bit) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
+    const ints normal = select(a > static_cast<std::int32_t>(number::max_code), splat(0x7F800000), (a << (23 - M)) + ((127 - Bias) << 23));
+    return from_bits(select(a < (1 << M), bits(times(to_float(a), splat(step))), normal) | sign);
+}
+
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.
+enum class lane_params { none, one_level, two_levels };
+template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
+    return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
+}
+static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+template <class F> static constexpr lane_params lane_params_of = [] {
+    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
+    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    else if constexpr (requires { F::part::two_levels; }) return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
+    else return params_of(static_cast<typename F::part*>(nullptr));
+}();
+
+/// One number of each lane's params: of(params) -> integer.
+template <class P, class Of> QLIB_INLINE static constexpr ints of_each(const P* params, const Of& of) noexcept {
+    ints v = splat(0);
+    for (std::size_t l = 0; l < width; ++l) set_lane(v, l, static_cast<std::int32_t>(of(params[l])));
+    return v;
+}
+
+/// F's maps of all groups as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr void maps_of(const typename F::params* params, lane_map* maps) noexcept {
+    using params_t = typename F::params;
+    if constexpr (lane_params_of<F> == lane_params::none) {
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            maps[g] = {splat(0.0f), splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::at(params[l], g);
+                set_lane(maps[g].s, l, a.s);
+                set_lane(maps[g].z, l, a.z);
+            }
+        }
+    } else {
+        constexpr typename F::stored_scale* number = nullptr;
+        floats super = splat(0.0f), super_min = splat(0.0f);
+        if constexpr (lane_params_of<F> == lane_params::two_levels) {
+            super = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            if constexpr (F::has_mins) super_min = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+        }
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            lane_map& m = maps[g];
+            m.z = splat(0.0f);
+            if constexpr (lane_params_of<F> == lane_params::two_levels) {
+                m.s = times(super, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
+                if constexpr (F::has_mins) m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; })));
+            } else {
+                m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                if constexpr (F::map == form::offset)
+                    m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                if constexpr (F::map == form::shifted)
+                    for (std::size_t l = 0; l < width; ++l) set_lane(m.z, l, F::grid::level(params[l].zeros[g]));
+            }
+        }
+    }
+}
+
+/// storable_scale of each lane: its bits, and its value.
+template <class T> struct lane_scale {
+    ints bits;
+    QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
+        : bits(minifloat_code<overflow::special>(static_cast<T*>(nullptr), select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(static_cast<T*>(nullptr), bits); }
+    QLIB_INLINE constexpr T of(std::size_t l) const noexcept { return {static_cast<typename T::storage>(lane(bits, l))}; }
+};
+
+/// two_level's project.
+template <class F> QLIB_INLINE static constexpr void project_two_levels(const lane_map* wishes, typename F::params* params) noexcept {
+    floats extreme = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        extreme = select(magnitude(wishes[g].s) > magnitude(extreme), wishes[g].s, extreme);
+        deepest = larger(deepest, -wishes[g].z);
+    }
+    const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high));
+    const lane_scale<f16> super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
+    const floats inverse = safe_reciprocal(super.value()), inverse_min = safe_reciprocal(super_min.value());
+    for (std::size_t l = 0; l < width; ++l) {
+        params[l].super = super.of(l);
+        params[l].super_min = super_min.of(l);
+    }
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ints sub = round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high);
+        const ints min = F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            params[l].sub[g] = static_cast<std::int8_t>(lane(sub, l));
+            params[l].min[g] = static_cast<std::uint8_t>(lane(min, l));
+        }
+    }
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    if constexpr (lane_params_of<F> == lane_params::two_levels) {
+        project_two_levels<F>(wishes, params);
+    } else if constexpr (lane_params_of<F> == lane_params::one_level) {
+        using number = typename F::stored_scale;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const lane_scale<number> s(wishes[g].s);
+            for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = s.of(l);
+            if constexpr (F::map == form::offset) {
+                const ints z = minifloat_code<overflow::special>(static_cast<number*>(nullptr), wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(lane(z, l))};
+            } else if constexpr (F::map == form::shifted) {
+                const ints z = nearest_code<F>(wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = static_cast<typename F::code>(lane(z, l));
+            }
+        }
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            std::array<affine, F::groups> wish{};
+            for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+            params[l] = F::project(wish, outer[l]);
+        }
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        // Four stretches side by side, for their latency; of equal ones still the first, as zeros have signs.
+        const std::size_t parts = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / parts;
+        floats lows[4], highs[4];
+        for (std::size_t p = 0; p < 4; ++p) lows[p] = highs[p] = x[first + (p < parts ? p * n : 0)];
+        for (std::size_t i = 1; i < n; ++i) {
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < 4; ++p) {
+                const floats v = x[first + (p < parts ? p * n : 0) + i];
+                lows[p] = smaller(lows[p], v);
+                highs[p] = larger(highs[p], v);
+            }
+        }
+        const floats low = smaller(smaller(lows[0], lows[1]), smaller(lows[2], lows[3])), high = larger(larger(highs[0], highs[1]), larger(highs[2], highs[3]));
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it. False: some level may not decode to a finite
+/// weight, as all_finite says.
+template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    lane_map maps[F::groups] = {};
+    maps_of<F>(out.params, maps);
+    ints most = splat(0);
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = maps[g];
+        constexpr float last = largest_level<typename F::grid>;
+        floats reach = F::map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + last) : times(magnitude(m.s), last);
+        if constexpr (F::map == form::offset) reach = reach + magnitude(m.z);
+        if constexpr (outer_multiplies<F>) reach = times(reach, magnitude(outer_scale));
+        most = larger(most, bits(magnitude(reach)));
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
+        if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
+            const auto code = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<F>(units(s.x[i])); };
+            for (std::size_t i = g * F::group; i < end; i += 4) put_4(&out.code[i * width], code(i), code(i + 1), code(i + 2), code(i + 3));
+        } else {
+            for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        }
+    }
+    return !any(most >= 0x7F800000);
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 = explained / all below 1: all weights
+/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what giving back all would cost
+/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+template <class F> QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, regained_part<F>);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained<F>(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best map are tried, too.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = shifted_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    for (int round = 0; round < starts.alternations; ++round) {
+        const floats z = best.z, inverse = safe_reciprocal(best.xl / best.rest);
+        for (int up = -1; up <= 1; ++up)
+            for (int k = -2; k <= 2; ++k)
+                try_scale<F>(g, times(inverse, 1.0f + product(0.03f, static_cast<float>(k))), clamp(z + static_cast<float>(up), G::low, G::high), best);
+    }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+// No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
+
+/// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so all of its levels that the
+/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until saturation alone costs more than the
+/// best. `unit` is a power of two.
+template <class F> static constexpr lane_map search_power_of_two(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr int least_power = lowest_power<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    floats ratio = larger(times(r.high, 1.0f / G::high), splat(0.0f));
+    if constexpr (G::low < 0) ratio = larger(ratio, times(r.low, 1.0f / G::low));
+    const ints up = select((bits(ratio) & 0x007FFFFF) != 0, splat(1 << 23), splat(0));
+    floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat(std::numeric_limits<float>::max());
+    ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
+    for (;;) {
+        const floats inverse = safe_reciprocal(s);
+        floats error = splat(0.0f), saturated = splat(0.0f);
+        for (std::size_t i = 0; i < g.n; ++i) {
+            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<F>(u)), beyond = g.x[i] - times(s, clamp(u, G::low, G::high));
+            error = error + times(times(g.w[i], e), e);
+            saturated = saturated + times(times(g.w[i], beyond), beyond);
+        }
+        const mask m = (error < least) & (power >= least_power);
+        best = select(m, s, best);
+        least = select(m, error, least);
+        power = power - 1;
+        s = times(s, 0.5f);
+        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+    }
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_power_of_two_scale<F>) {
+        return search_power_of_two<F>(g, unit);
+    } else if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
+/// on stories15M a half of |x| / rms added cost 3 %.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance == nullptr) {
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = splat(1.0f);
+        return;
+    }
+    const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+    constexpr float least = has_power_of_two_scale<F> ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
+    for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + least;
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+/// Gives that error.
+template <class F>
+static constexpr floats fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+    return f.error;
+}
+
+/// The best pairs of super-scales, best first.
+struct super_starts {
+    static constexpr std::size_t size = 4;
+    floats error[size], super[size], super_min[size];
+};
+QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super, floats super_min) noexcept {
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        const mask better = error < kept.error[k], same = error == kept.error[k];
+        const floats e = kept.error[k], s = kept.super[k], m = kept.super_min[k];
+        kept.error[k] = select(better, error, e);
+        kept.super[k] = select(better, super, s);
+        kept.super_min[k] = select(better, super_min, m);
+        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        super = select(better, s, super);
+        super_min = select(better, m, super_min);
+    }
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_starts& starts, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (floats& e : starts.error) e = best.error;
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                const floats tried = super, tried_min = super_min;
+                const floats error = fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+                keep_start(starts, error, tried, tried_min);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    super_starts starts{}, mirrored_starts{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, starts, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    for (int i = 0; i < steps.starts; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
+        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        for (int k = 0; k < steps.sweeps; ++k) {
+            fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            super = stored_super<T>(super, unit, inverse_unit);
+            super_min = stored_super<T>(super_min, unit, inverse_unit);
+        }
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained<F>(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_known(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    search_opened<F>(s, params);
+    if (s.importance == nullptr) return;
+    const floats heaviest = largest_of(s.importance, s.n);
+    if (!any(no(heaviest > 0.0f))) return;
+    lane_sites<lanes, F> bare = s;
+    bare.importance = nullptr;
+    typename F::params other[width]{};
+    search_opened<F>(bare, other);
+    for (std::size_t k = 0; k < width; ++k)
+        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+}
+
+/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only knows scales that are.
+template <class F> static constexpr void keep_overflows(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
+    typename F::params plain[width]{};
+    plain_blocks<F>(s, plain);
+    for (std::size_t k = 0; k < width; ++k) {
+        bool finite = true;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const affine a = F::at(plain[k], g);
+            finite = finite && is_finite(a.s) && is_finite(a.z);
+        }
+        if (!finite) params[k] = plain[k];
+    }
+}
+
+/// search_fit for one block in each lane.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_known<F>(s, params);
+        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+    }
+}
+// No #pragma once: included in each room's lanes. What maps of a whole tile make of a run of its weights, summed up in 16 sums side by side
+// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+
+/// The level nearest to u of a small float's grid: nearest_code's, without the code.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static floats minifloat_level(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    constexpr float most = minifloat<E, M, Bias, S>::max();
+    const floats v = clamp(u, -most, most);
+    const ints binade = larger(bits(v) & 0x7F800000, splat((128 - Bias) << 23));
+    const floats magic = from_bits((binade + ((23 - M) << 23)) | 0x400000);  // 1.5 times what has steps as wide as v's binade
+    return (v + magic) - magic;
+}
+template <class F> QLIB_INLINE static floats tile_level(floats u) noexcept {
+    if constexpr (requires { typename F::grid::element; }) return minifloat_level(static_cast<typename F::grid::element*>(nullptr), u);
+    else return nearest_level<F>(u);
+}
+
+/// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
+template <class F>
+static void sum_errors(const float* x, const float* w, std::size_t n, const affine* maps, std::size_t count, error_sums* sums) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    constexpr bool has_offset = F::map == form::offset;
+    for (std::size_t c = 0; c < count; ++c) {
+        const floats inverse = safe_reciprocal(splat(maps[c].s)), z = splat(maps[c].z);
+        floats acc[6][parts];
+        for (auto& a : acc)
+            for (floats& part : a) part = splat(0.0f);
+        for (std::size_t i = 0; i < n; i += 16) {
+#pragma GCC unroll 16
+            for (std::size_t p = 0; p < parts; ++p) {
+                floats u, weight;
+                std::memcpy(&u, x + i + p * width, sizeof u);
+                std::memcpy(&weight, w + i + p * width, sizeof weight);
+                if constexpr (has_offset) u = times(u - z, inverse);
+                else if constexpr (F::map == form::shifted) u = times(u, inverse) + z;
+                else u = times(u, inverse);
+                floats l = tile_level<F>(u);
+                const floats e = u - l, we = times(weight, e);
+                if constexpr (F::map == form::shifted) l = l - z;
+                const floats wl = times(weight, l);
+                acc[0][p] = acc[0][p] + times(we, e);
+                acc[1][p] = acc[1][p] + times(we, l);
+                acc[2][p] = acc[2][p] + times(wl, l);
+                if constexpr (has_offset) {
+                    acc[3][p] = acc[3][p] + we;
+                    acc[4][p] = acc[4][p] + wl;
+                    acc[5][p] = acc[5][p] + weight;
+                }
+            }
+        }
+        float run[6][16];
+        std::memcpy(run, acc, sizeof run);
+        for (std::size_t k = 0; k < (has_offset ? 6 : 3); ++k)
+            for (std::size_t i = 0; i < 16; ++i) sums[c].part[k][i] += static_cast<double>(run[k][i]);
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
+    const word every = static_cast<word>(0x0101010101010101u) * mask;
+    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+        word a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> shift & every) << place;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+}
+
+template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
+    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < places; ++i)
+            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
+    }
+}
+template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
+}
+
+/// Whether F's codes are packed here; others go through F::store, block by block.
+template <class F> static constexpr bool packs = [] {
+    if constexpr (!has_bit_layout<F>) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
+}();
+template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
+
+/// The codes of whole blocks to packed_size<F> bytes each.
+template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
+    std::memset(out, 0, packed_size<F> * width);
+    if constexpr (requires { bits::list; }) {
+        pack_planes(static_cast<bits*>(nullptr), code, n, out);
+    } else if constexpr (std::same_as<bits, sequential>) {
+        for (std::size_t e = 0; e < n; ++e) {
+            const std::size_t at = e * b / 8, place = e * b % 8;
+            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
+            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
+        }
+    } else {
+        for (std::size_t first = 0; first < n; first += 5)
+            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
+                for (std::size_t l = 0; l < width; ++l) {
+                    std::uint8_t& v = out[first / 5 * width + l];
+                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
+                }
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
+}();
+
+/// Some blocks of a matrix, whole ones.
+template <class F> struct batch {
+    std::size_t count = 0;
+    std::size_t row[width] = {}, block[width] = {};
+    float row_mean_square[width] = {};
+};
+
+/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
+template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l, wide += n) {
+        from[l] = wide;
+        if constexpr (std::same_as<T, float>) {
+            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
+            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
+        } else {
+            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
+            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
+            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
+        }
+    }
+    gather_blocks(from, n, out);
+}
+
+/// Asks for quarter `part` of the weights that come some batches later: no hardware foresees so many streams. Quarters, as memory answers slowly.
+template <class F, class T> static void foresee(const batch<F>& b, matrix_view<const T> W, std::size_t part) noexcept {
+    constexpr std::size_t line = 64, bytes = block_size<F> * sizeof(T), ahead = round_up(std::size_t{4096}, width * bytes);
+    if (wire_shape_of<F>(W.rows, W.cols).cols != W.cols) return;
+    for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
+        const auto next = reinterpret_cast<std::uintptr_t>(W.row(b.row[l]) + b.block[l] * block_size<F>) + ahead;
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
+    }
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes<F>(e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+/// The range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    floats least[parts], most[parts];
+    ints largest[parts];
+    for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
+    T rest[16] = {};  // zeros widen nothing that holds 0
+    for (std::size_t i = 0; i < n; i += 16) {
+        const T* from = x + i;
+        if (n - i < 16) {
+            for (std::size_t j = 0; j < n - i; ++j) rest[j] = from[j];
+            from = rest;
+        }
+        floats v[parts];
+        if constexpr (std::same_as<T, float>) std::memcpy(v, from, sizeof v);
+        else widen_16<T>(reinterpret_cast<const std::byte*>(from), reinterpret_cast<float*>(v));
+        for (std::size_t p = 0; p < parts; ++p) {
+            least[p] = smaller(least[p], v[p]);
+            most[p] = larger(most[p], v[p]);
+            largest[p] = larger(largest[p], bits(magnitude(v[p])));
+        }
+    }
+    bool finite = true;
+    for (std::size_t p = 0; p < parts; ++p) finite = finite && !any(largest[p] >= 0x7F800000);
+    float lows[16], highs[16];
+    std::memcpy(lows, least, sizeof lows);
+    std::memcpy(highs, most, sizeof highs);
+    for (std::size_t half = 8; half != 0; half /= 2)
+        for (std::size_t l = 0; l < half; ++l) {
+            lows[l] = detail::smaller(lows[l], lows[l + half]);
+            highs[l] = detail::larger(highs[l], highs[l + half]);
+        }
+    low = lows[0];
+    high = highs[0];
+    return finite;
+}
+
+/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
+template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    foresee<F>(b, encoder.W, 0);
+    gather<F>(b, encoder.W, wide, x);
+    foresee<F>(b, encoder.W, 1);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, bits(magnitude(x[i])));
+    if (any(most >= 0x7F800000)) return false;
+    const bool weighted = encoder.importance.data != nullptr;
+    if (weighted) gather<F>(b, encoder.importance, wide, w);
+
+    typename F::outer outer[width];
+    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<lanes, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        encoder.fit.template whole_blocks<lanes, F>(s, e);
+        for (std::size_t l = 0; l < width; ++l)
+            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
+    } else {
+        encoder.fit.template blocks<lanes, F>(s, e.params);
+        foresee<F>(b, encoder.W, 2);
+        if (!choose_codes<F>(s, e)) return false;
+    }
+    foresee<F>(b, encoder.W, 3);
+    scatter<F>(b, encoder.out, e);
+    return true;
+}
+
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<lanes, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
+            else fit.template blocks<lanes, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
+/// Whether F is rows of numbers that the room can make itself.
+template <class F> static constexpr bool copies_numbers = [] {
+    if constexpr (!holds_numbers<F> || std::endian::native != std::endian::little) return false;
+    else return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
+}();
+
+/// Plain numbers: rows whose weights all have one, a piece at a time; others singly, as they have an error or a policy to meet.
+template <block_format F, class Fit, class T, class Room = room>
+static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    using number = typename F::grid::number;
+    using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
+    constexpr std::size_t piece = 1024;
+    const std::size_t cols = encoder.W.cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        float low = 0, high = 0;
+        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
+            if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
+            continue;
+        }
+        for (std::size_t c = 0; c < cols; c += piece) {
+            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+            float x[piece];
+            stored made[piece];
+            if constexpr (!std::same_as<T, float>)
+                for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
+            load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
+            Room::put(x, n, made, false);
+            std::memcpy(encoder.out.block(r, 0)[0] + c * sizeof(stored), made, n * sizeof(stored));
+        }
+    }
+    return {};
+}
+
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
+template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
+        return encode_numbers<F>(encoder, first, count);
+    } else if constexpr (!encodes<F, Fit>) {
+        return encode_rows_singly<F>(encoder, first, count);
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
+        batch<F> b;
+        const auto flush = [&]() -> status {
+            if (b.count == 0) return {};
+            const std::size_t used = b.count;
+            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
+                b.row[l] = b.row[used - 1];
+                b.block[l] = b.block[used - 1];
+                b.row_mean_square[l] = b.row_mean_square[used - 1];
+            }
+            b.count = 0;
+            if (encode_batch<F>(encoder, b)) return {};
+            for (std::size_t l = 0; l < used; ++l)
+                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
+            return {};
+        };
+        for (std::size_t r = first; r < first + count; ++r) {
+            const float mean_square = encoder.row_mean_square(r);
+            std::size_t i = 0;
+            for (; b.count == 0 && whole - i >= width; i += width) {  // a batch from one row
+                for (std::size_t l = 0; l < width; ++l) {
+                    b.row[l] = r;
+                    b.block[l] = i + l;
+                    b.row_mean_square[l] = mean_square;
+                }
+                b.count = width;
+                if (const status s = flush(); !s) return s;
+            }
+            for (; i < whole; ++i) {
+                b.row[b.count] = r;
+                b.block[b.count] = i;
+                b.row_mean_square[b.count] = mean_square;
+                if (++b.count == width)
+                    if (const status s = flush(); !s) return s;
+            }
+            if (whole * n == cols) continue;
+            if (const status s = flush(); !s) return s;  // errors come in order
+            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
+        }
+        return flush();
+    }
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+};
+
+struct portable {
+    using lanes = portable_lanes;
+    static constexpr isa id = isa::portable;
+    static constexpr dot_instruction dot_form = dot_in_int32;
+    static constexpr std::array<std::size_t, 3> widths{4, 2, 1};  // columns of Y in one tile, the widest first
+    static constexpr std::size_t columns = widths[0];
+    static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
+
+    using quad = float __attribute__((vector_size(16)));
+    using words = std::uint32_t __attribute__((vector_size(16)));
+    using signed_words = std::int32_t __attribute__((vector_size(16)));
+    struct floats { quad part[4]; };
+    /// Baseline vectors multiply floats well and integers badly, so the integers of a dot product are floats here.
+    using integers = floats;
+    struct bytes { floats of_lane[4]; };  // the four bytes of each lane, converted once for all columns
+
+    QLIB_INLINE static floats splat(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return quad{x, x, x, x}; }); }
+    QLIB_INLINE static floats load(const float* p) noexcept { return load(p, 16); }
+    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept {
+        floats v{};
+        std::memcpy(&v, p, n * sizeof(float));
         return v;
     }
-    QLIB_INLINE static void store(float* p, const lanes& v) noexcept { std::memcpy(p, &v, sizeof v); }
-    QLIB_INLINE static lanes plus(const lanes& a, const lanes& b) noexcept {
+    /// 16 numbers of a small type, at any address.
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
+        float v[16];
+        for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
+        return load(v);
+    }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            return quad{static_cast<float>(p[4 * i]), static_cast<float>(p[4 * i + 1]), static_cast<float>(p[4 * i + 2]), static_cast<float>(p[4 * i + 3])};
+        });
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(const floats& a, unsigned lanes) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            const unsigned four = lanes >> 4 * i;
+            return reinterpret_cast<quad>(reinterpret_cast<words>(a.part[i]) ^ (words{four, four >> 1, four >> 2, four >> 3} << 31));
+        });
+    }
+    /// n floats to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
+    template <class T> static void put(const float* x, std::size_t n, T* out, bool) noexcept {
+        if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
+        else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
+    }
+    static void end_stream() noexcept {}
+    QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
+    QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
+    QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] + b.part[i]; });
     }
-    QLIB_INLINE static lanes minus(const lanes& a, const lanes& b) noexcept {
+    QLIB_INLINE static floats minus(const floats& a, const floats& b) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] - b.part[i]; });
     }
-    QLIB_INLINE static lanes times(const lanes& a, const lanes& b) noexcept {
+    QLIB_INLINE static floats times(const floats& a, const floats& b) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
             quad p = a.part[i] * b.part[i];
 #if defined(__clang__) && defined(__x86_64__)
@@ -2708,71 +7816,499 @@ struct portable_lattice {
             return p;
         });
     }
-    QLIB_INLINE static truths less(const lanes& a, const lanes& b) noexcept {
+    /// Rounded once or twice: fmaf() is a slow call where the baseline has no FMA.
+    QLIB_INLINE static floats multiply_add(const floats& a, const floats& b, const floats& c) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] * b.part[i] + c.part[i]; });
+    }
+    QLIB_INLINE static floats quiet(const floats& a) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            const words bits = reinterpret_cast<words>(a.part[i]), nan = reinterpret_cast<words>((bits & 0x7FFFFFFFu) > 0x7F800000u);
+            return reinterpret_cast<quad>((bits & ~nan) | (nan & 0x7FC00000u));
+        });
+    }
+
+    struct truths { signed_words part[4]; };
+    QLIB_INLINE static truths less(const floats& a, const floats& b) noexcept {
         truths t;
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < 4; ++i) t.part[i] = a.part[i] < b.part[i];
         return t;
     }
-    QLIB_INLINE static lanes pick(const truths& t, const lanes& yes, const lanes& no) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-            return reinterpret_cast<quad>((reinterpret_cast<words>(yes.part[i]) & t.part[i]) | (reinterpret_cast<words>(no.part[i]) & ~t.part[i]));
-        });
+    QLIB_INLINE static floats pick(const truths& t, const floats& yes, const floats& no) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return t.part[i] ? yes.part[i] : no.part[i]; });
     }
-    QLIB_INLINE static lanes smallest(const lanes& a, const lanes& b) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-#if defined(__x86_64__)
-            return quad(_mm_min_ps(a.part[i], b.part[i]));
-#else
-            const words t = a.part[i] < b.part[i];
-            return reinterpret_cast<quad>((reinterpret_cast<words>(a.part[i]) & t) | (reinterpret_cast<words>(b.part[i]) & ~t));
-#endif
-        });
+    QLIB_INLINE static floats smallest(const floats& a, const floats& b) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] < b.part[i] ? a.part[i] : b.part[i]; });
     }
     /// v with its last 7 bits replaced by k.
-    QLIB_INLINE static lanes stamp(const lanes& v, std::size_t k) noexcept {
+    QLIB_INLINE static floats stamp(const floats& v, std::size_t k) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-            return reinterpret_cast<quad>((reinterpret_cast<words>(v.part[i]) & ~127) | static_cast<std::int32_t>(k));
+            return reinterpret_cast<quad>((reinterpret_cast<signed_words>(v.part[i]) & ~127) | static_cast<std::int32_t>(k));
         });
     }
-
     /// Those bits as a number.
-    QLIB_INLINE static lanes stamped(const lanes& v) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return __builtin_convertvector(reinterpret_cast<words>(v.part[i]) & 127, quad); });
+    QLIB_INLINE static floats stamped(const floats& v) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return __builtin_convertvector(reinterpret_cast<signed_words>(v.part[i]) & 127, quad); });
     }
 
-// No #pragma once: each lattice room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
+    QLIB_INLINE static integers splat(std::int32_t x) noexcept { return splat(static_cast<float>(x)); }
+    QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
+        bytes r;
+#pragma GCC unroll 4
+        for (std::size_t b = 0; b < 4; ++b) {
+            const auto shift = static_cast<std::uint32_t>(std::endian::native == std::endian::little ? 8 * b : 24 - 8 * b);
+            r.of_lane[b] = each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+                words all;
+                std::memcpy(&all, p + 16 * i, sizeof all);
+                return __builtin_convertvector(reinterpret_cast<signed_words>(all >> shift & 255u), quad);
+            });
+        }
+        return r;
+    }
+    QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
+        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+            quad r = sum.part[i];
+#pragma GCC unroll 4
+            for (std::size_t b = 0; b < 4; ++b) r += w.of_lane[b].part[i] * static_cast<float>(x[b]);
+            return r;
+        });
+    }
+    QLIB_INLINE static floats to_float(const integers& a) noexcept { return a; }
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        typename F::code c[block_size<F>];
+        F::bits::template unpack<F::grid::bits, typename F::code>(in, std::span<typename F::code>(c));
+        for (std::size_t i = 0; i < block_size<F>; ++i) out[i] = c[i];
+    }
+    template <class F> QLIB_INLINE static floats levels(const std::uint8_t* codes) noexcept {
+        float v[16];
+        for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
+        return load(v);
+    }
+    template <class F> QLIB_INLINE static void to_operands(std::uint8_t* codes, std::size_t n) noexcept {
+        for (std::size_t i = 0; i < n; ++i) codes[i] = operand_table<F, dot_form>[codes[i] % code_count<F>];
+    }
+    QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
+        for (std::size_t c = 0; c < 16; ++c)
+            for (std::size_t r = 0; r < 16; ++r) std::memcpy(out + 64 * c + 4 * r, rows + r * stride + 4 * c, 4);
+    }
+    static std::uint32_t largest_magnitude(const float* x, std::size_t n) noexcept {
+        std::uint32_t most = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
+            most = a > most ? a : most;
+        }
+        return most;
+    }
+    static std::int32_t quantize(const float* x, std::size_t n, float inverse, std::int8_t* out) noexcept {
+        std::int32_t sum = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::int32_t q = round_clamped(product(x[i], inverse), -largest_activation, largest_activation);
+            out[i] = static_cast<std::int8_t>(q);
+            sum += q;
+        }
+        return sum;
+    }
+
+// No #pragma once: each room includes this text inside its struct. Single blocks, from the wire to floats, over the room's vectors.
+
+/// What weights are before they are mapped: their codes where codes are bytes, else their levels.
+template <block_format F> using raw = std::conditional_t<byte_codes<F>, std::uint8_t, float>;
+/// What must follow them in memory: unpacking writes whole vectors of 64, decoding reads vectors of 16.
+static constexpr std::size_t raw_margin = 64;
+
+template <block_format F> struct block_maps {
+    typename F::params params;
+    float outer_scale;
+};
+
+/// Whether F's codes name points of a lattice.
+template <class F> static constexpr bool is_lattice = requires { typename F::grid::points; requires 16 % F::vec == 0 && block_size<F> % 16 == 0; };
+
+/// F::level of all codes of a block, 16 weights at a time: the points' numbers as bytes first, and which lanes are negative or moved down.
+template <class F> QLIB_INLINE static void lattice_levels(const typename F::code* read, float* out) noexcept {
+    using grid = typename F::grid;
+    using points = typename grid::points;
+    constexpr std::size_t n = block_size<F>, dims = points::dims;
+    std::int8_t number[n];
+    std::uint16_t down[n / 16] = {};
+    for (std::size_t c = 0; c < codes<F>; ++c) {
+        for (std::size_t p = 0; p < grid::points_per_code; ++p)
+            std::memcpy(number + c * F::vec + p * dims, lattice_points<points>[read[c] >> p * grid::index_bits & (points::count - 1)].data(), dims);
+        unsigned lanes = 0;
+        if constexpr (requires { grid::even_signs; }) lanes = grid::signs(read[c]);
+        else lanes = (0u - (read[c] >> grid::index_bits & 1u)) & ((1u << F::vec) - 1);
+        down[c * F::vec / 16] = static_cast<std::uint16_t>(down[c * F::vec / 16] | lanes << c * F::vec % 16);
+    }
+    for (std::size_t i = 0; i < n; i += 16) {
+        floats v = times(from_bytes(number + i), splat(points::unit));
+        if constexpr (requires { grid::even_signs; }) v = negate(v, down[i / 16]);
+        else v = plus(v, negate(splat(grid::shift), down[i / 16]));
+        store(out + i, v);
+    }
+}
+
+/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
+/// block, and their maps. Touches no byte of the wire beyond them.
+template <block_format F>
+static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
+                        block_maps<F>* maps) noexcept {
+    for (std::size_t i = 0; i < count; ++i, out += apart) {
+        const auto from = W.block(r, b + i);
+        const auto outer = W.outer(r, (b + i) * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
+        maps[i].outer_scale = F::outer_scale(outer);
+        if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
+            maps[i].params = F::load(from, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
+        } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
+            typename F::code read[codes<F>] = {};
+            const std::size_t codes_here = divide_up(n, F::vec);
+            maps[i].params = F::load(from, outer, {read, codes_here});
+            for (std::size_t c = 0; c < codes<F>; ++c) {  // zeros beyond a ragged end
+                if constexpr (byte_codes<F>) out[c] = read[c];
+                else if constexpr (!is_lattice<F>) F::level(read[c], out + c * F::vec);
+            }
+            if constexpr (is_lattice<F>) lattice_levels<F>(read, out);
+        }
+    }
+}
+
+/// The weights of a whole block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
+template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
+    const floats outer = splat(maps.outer_scale);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const affine a = F::at(maps.params, g);
+        const floats s = splat(a.s), z = splat(a.z);
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < F::group; i += 16, weights += 16, out += 16) {
+            floats v;
+            if constexpr (byte_codes<F>) v = levels<F>(weights);
+            else v = load(weights);
+            if constexpr (F::map == form::scaled) v = times(s, v);
+            else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
+            else v = plus(times(s, v), z);
+            if constexpr (outer_multiplies<F>) v = times(v, outer);
+            v = quiet(v);
+            if (F::group - i >= 16) store(out, v);
+            else store(out, v, F::group - i);
+        }
+        if constexpr (F::group % 16 != 0) {
+            weights -= 16 - F::group % 16;
+            out -= 16 - F::group % 16;
+        }
+    }
+}
+
+/// The same for plain numbers, which have no maps.
+template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
+    using T = typename F::grid::number;
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
+    if (i == n) return;
+    std::byte rest[16 * sizeof(T)] = {};
+    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
+    store(out + i, quiet(widen<T>(rest)), n - i);
+}
+
+/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
+template <block_format F>
+static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+    if constexpr (holds_numbers<F>)
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
+    alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
+    block_maps<F> maps[chunk_blocks<F>] = {};
+    for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
+        for (std::size_t i = 0; i < count; ++i, out += block_size<F>) {
+            const std::size_t n = cols - (b + i) * block_size<F>;
+            float whole[block_size<F>];
+            float* const to = n < block_size<F> ? whole : out;
+            decode_block<F>(maps[i], weights + i * block_size<F>, to);
+            if (n < block_size<F>) std::memcpy(out, whole, n * sizeof(float));
+        }
+    }
+}
+// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
+// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
+
+/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
+template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
+    std::size_t first = 0;
+    const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
+        for (; n - first >= width(); first += width()) use(first, width);
+    };
+    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
+    }(std::make_index_sequence<widths.size()>{});
+}
+
+/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
+static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
+                             const integer_activations& all) noexcept {
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
+    });
+}
+
+/// One tile of packed activations, from X.rows of them.
+static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+    const std::size_t w = X.rows;
+    for (std::size_t j = 0; j < w; ++j) {
+        const float* x = X.row(j);
+        for (std::size_t s = 0; s < p.spans(); ++s) {
+            const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
+            const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
+            const std::uint32_t most = largest_magnitude(x + from, count);
+            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
+            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
+            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            for (std::size_t g = first; g < end; g += p.flush) {
+                std::int32_t sum = 0;
+                for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
+                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                }
+                t.start[g / p.flush * w + j] = bias * sum;
+                t.sum[g / p.flush * w + j] = static_cast<float>(sum);
+            }
+        }
+    }
+}
+
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
+static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
+    constexpr std::size_t step = 256;
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < padded; i += step) {
+        alignas(64) std::int8_t stage[step] = {};
+        const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
+        sum += quantize(x + i, here, inverse, stage);
+        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
+    }
+    return sum;
+}
+
+/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
+template <block_format F>
+static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                       const panel_memory& m, const integer_panel& out) noexcept {
+    constexpr std::size_t padded = F::groups * padded_group<F>;
+    std::memset(m.stage, 0, m.stage_bytes());
+    std::memset(out.scale, 0, 2 * m.scale_bytes);
+    for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
+        const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
+        for (std::size_t r = 0; r < rows; ++r) {
+            block_maps<F> maps[chunk_blocks<F>] = {};
+            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
+            for (std::size_t i = 0; i < blocks; ++i) {
+                const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
+                put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
+            }
+        }
+        auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
+        for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
+    }
+}
+
+/// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
+template <block_format F>
+QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
+                                     block_maps<F>* maps) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
+        open_blocks<F>(W, r, b, count, cols, out, n, maps);
+        to_operands<F>(out, count * n);
+    } else {
+        alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
+        std::uint8_t made[chunk_blocks<F> * n];
+        open_blocks<F>(W, r, b, count, cols, weights, n, maps);
+        if constexpr (byte_codes<F>) {
+            to_operands<F>(weights, count * n);
+            std::memcpy(made, weights, count * n);
+        } else {
+            constexpr integer_levels l = integer_levels_of<F>;
+            for (std::size_t i = 0; i < count * n; ++i)
+                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
+        }
+        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
+    }
+}
+
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
+template <block_format F>
+QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
+                                 const integer_panel& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const std::size_t flush = row_maps<F> ? p.flush : 1;
+    for (std::size_t i = 0; i < n; ++i) {
+        if ((g + i) % flush != 0) continue;
+        const affine a = F::at(maps.params, i);
+        const std::size_t at = (g + i) / flush * 16 + lane;
+        out.scale[at] = a.s * outer * unit;
+        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
+        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
+    }
+}
+
+/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
+template <std::size_t N, bool Offset>
+static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
+    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
+    for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
+        floats sum[N];
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
+        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
+            integers dots[N];
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
+            std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
+            do {
+                const bytes v = load_bytes(w.codes);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                w.codes += 64;
+                x.codes += 4 * N;
+            } while (--words != 0);
+            const floats s = load(w.scale);
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
+            if constexpr (Offset) {
+                const floats z = load(w.offset);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
+            }
+        }
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
+template <std::size_t N>
+static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
+    for (; depth != 0; --depth, w += 16, x += N) {
+        const floats v = load(w);
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// All rows of X against the tiles of a panel, groups [first, end).
+template <bool Offset>
+static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
+                           const integer_activations& x, matrix_view<float> Y) noexcept {
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
+}
+
+QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
+    std::byte* tile = m.panel + t * m.tile_bytes;
+    auto* scale = reinterpret_cast<float*>(tile + m.codes_bytes);
+    return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
+}
+
+/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
+template <block_format F>
+static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
+                          matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.groups);
+        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
+        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
+    }
+}
+
+/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
+static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        float* const to = all + (column + first) * k;
+        for (std::size_t j = 0; j < width; ++j)
+            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    });
+}
+
+/// 16 rows of decoded weights [first, end) as [end - first][16].
+template <block_format F>
+static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                             const panel_memory& m, std::byte* out) noexcept {
+    std::memset(m.stage, 0, m.stage_bytes());
+    constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
+    for (std::size_t c = first; c < end; c += chunk) {
+        const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
+        for (std::size_t r = 0; r < rows; ++r)
+            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
+        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
+    }
+}
+
+/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
+template <block_format F>
+static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.k; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.k);
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
+        multiply_exact_panel(p, m, rows, first, end, x, Y);
+    }
+}
+
+static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
+                                 const float* x, matrix_view<float> Y) noexcept {
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
+                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
+}
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
 // lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
 // halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
 
-template <class L> struct half_table { lanes of[half_size<L>]; };
+template <class L> struct half_table { floats of[half_size<L>]; };
 
 /// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
-template <class L, bool Smallest> QLIB_INLINE static void tabulate(const lanes (*digit)[L::base], half_table<L>& out) noexcept {
+template <class L, bool Smallest> QLIB_INLINE static void tabulate(const floats (*digit)[L::base], half_table<L>& out) noexcept {
     constexpr std::size_t B = L::base, pairs = L::dims / 4;
     if constexpr (pairs == 1) {
         join<Smallest>(digit[0], digit[1], B, out.of);
     } else {
-        lanes first[B * B], second[B * B];
+        floats first[B * B], second[B * B];
         join<Smallest>(digit[0], digit[1], B, first);
         join<Smallest>(digit[2], digit[3], B, second);
         join<Smallest>(first, second, B * B, out.of);
     }
 }
 /// out[a + n * b] from first[a] and second[b].
-template <bool Smallest> QLIB_INLINE static void join(const lanes* first, const lanes* second, std::size_t n, lanes* out) noexcept {
+template <bool Smallest> QLIB_INLINE static void join(const floats* first, const floats* second, std::size_t n, floats* out) noexcept {
     for (std::size_t b = 0; b < n; ++b)
         for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smallest(first[a], second[b]) : plus(first[a], second[b]);
 }
 
 /// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
 struct best_of_lanes {
-    lanes cost, low, high;
+    floats cost, low, high;
     QLIB_INLINE void reset() noexcept {
         cost = splat(unreachable);
-        low = high = splat(0);
+        low = high = splat(0.0f);
     }
-    QLIB_INLINE void consider(lanes new_cost, lanes new_low, lanes new_high) noexcept {
+    QLIB_INLINE void consider(floats new_cost, floats new_low, floats new_high) noexcept {
         const auto better = less(new_cost, cost);
         cost = pick(better, new_cost, cost);
         low = pick(better, new_low, low);
@@ -2780,13 +8316,13 @@ struct best_of_lanes {
     }
 };
 
-template <class Table> QLIB_INLINE static lanes smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+template <class Table> QLIB_INLINE static floats smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
     return smallest(smallest(t.of[k[0]], t.of[k[1]]), smallest(t.of[k[2]], t.of[k[3]]));
 }
 
 /// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
 template <class L, bool Plain, bool Flips>
-QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lanes (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+QLIB_INLINE static void cheapest_points(const floats (*cost)[L::base], const floats (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
     constexpr auto& halves = lattice_halves<L>;
     half_table<L> low, high, low_flipped, high_flipped;
     plain.reset();
@@ -2805,13 +8341,13 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 
     for (std::size_t list = 0, k = 0; list < halves.lists; ++list) {
         const std::size_t h = static_cast<std::size_t>(halves.of[list].high), end = halves.of[list].end;
-        lanes m = smallest_of(low, halves.low[k]), f = m;
+        floats m = smallest_of(low, halves.low[k]), f = m;
         if constexpr (Flips) f = smallest_of(low_flipped, halves.low[k]);
         while (++k < end) {
             m = smallest(m, smallest_of(low, halves.low[k]));
             if constexpr (Flips) f = smallest(f, smallest_of(low_flipped, halves.low[k]));
         }
-        const lanes number = splat(halves.of[list].high);
+        const floats number = splat(halves.of[list].high);
         if constexpr (Plain) plain.consider(plus(m, high.of[h]), m, number);
         if constexpr (Flips) {
             flipped.consider(plus(f, high.of[h]), f, number);
@@ -2821,20 +8357,20 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 }
 
 /// Writes point p of every octet: its number's halves and its levels.
-template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, lanes shift, std::size_t p, octet_points& out) noexcept {
-    const lanes low = stamped(best.low);
+template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, floats shift, std::size_t p, octet_points& out) noexcept {
+    const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
     put_levels<L>(low, shift, &out.level[p * L::dims]);
     put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
 }
 /// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift, float (*out)[16]) noexcept {
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
-        lanes level = plus(splat(level_of<L>(0)), shift), taken = splat(0);
+        floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
         for (std::size_t d = 1; d < L::base; ++d) {
-            const lanes bound = splat(static_cast<float>(d) * place);
+            const floats bound = splat(static_cast<float>(d) * place);
             const auto below = less(number, bound);
             level = pick(below, level, plus(splat(level_of<L>(d)), shift));
             taken = pick(below, taken, bound);
@@ -2847,13 +8383,13 @@ template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift,
 /// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
 template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
     constexpr std::size_t points = 8 / L::dims;
-    lanes cost[8][L::base], flip[8][L::base];
-    const lanes scale = load(in.scale), shift = load(in.shift);
+    floats cost[8][L::base], flip[8][L::base];
+    const floats scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
-        const lanes l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
-        const lanes wrong = EvenSigns ? times(times(splat(4), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const floats l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
+        const floats wrong = EvenSigns ? times(times(splat(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
+            const floats x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
             cost[i][d] = times(times(w, e), e);
             if constexpr (EvenSigns) flip[i][d] = times(times(w, x), wrong);
         }
@@ -2866,7 +8402,7 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
         store(out.cost, points == 1 ? plain[0].cost : plus(plain[0].cost, plain[points - 1].cost));
     } else {
         if constexpr (points == 2) {
-            const lanes in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
+            const floats in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
             const auto second = less(in_second, in_first);
             for (std::size_t p = 0; p < 2; ++p) {
                 const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
@@ -2883,9 +8419,9 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
 
 /// Of octets with `odd` set, turns the sign of the weight that it costs least at the levels chosen.
 QLIB_INLINE static void flip_cheapest(const octets& in, octet_points& out) noexcept {
-    lanes least = splat(unreachable), lane = splat(0);
+    floats least = splat(unreachable), lane = splat(0.0f);
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
+        const floats more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
         const auto better = less(more, least);
         least = pick(better, more, least);
         lane = pick(better, splat(static_cast<float>(i)), lane);
@@ -2908,21 +8444,21 @@ template <class G> static void choose_points(const octets& in, octet_points& out
 
 /// What octets would cost if every weight could have its nearest level.
 template <class L> static void bare_costs(const octets& in, float* out) noexcept {
-    const lanes scale = load(in.scale), shift = load(in.shift);
-    lanes level[L::base], sum = splat(0);
+    const floats scale = load(in.scale), shift = load(in.shift);
+    floats level[L::base], sum = splat(0.0f);
     for (std::size_t d = 0; d < L::base; ++d) level[d] = times(scale, plus(splat(level_of<L>(d)), shift));
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes x = load(in.x[i]);
-        lanes least = splat(unreachable);
+        const floats x = load(in.x[i]);
+        floats least = splat(unreachable);
         for (std::size_t d = 0; d < L::base; ++d) {
-            const lanes e = minus(x, level[d]);
+            const floats e = minus(x, level[d]);
             least = smallest(least, times(e, e));
         }
         sum = plus(sum, times(load(in.w[i]), least));
     }
     store(out, sum);
 }
-// No #pragma once: each lattice room includes this text inside its struct, behind lattice_nearest.inl.
+// No #pragma once: each room includes this text inside its struct, behind lattice_nearest.inl.
 
 /// Chooses points for all groups of a block at given scales, and sums up what comes of them.
 template <class F> static void try_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
@@ -2935,9 +8471,9 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
             if constexpr (F::map == form::shifted) in.shift[o] = at[(16 * h + o) / octets_of_group].shift;
         }
         choose_points<typename F::grid>(in, points);
-        lanes xl = splat(0), ll = splat(0);
+        floats xl = splat(0.0f), ll = splat(0.0f);
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes l = load(points.level[i]), wl = times(load(in.w[i]), l);
+            const floats l = load(points.level[i]), wl = times(load(in.w[i]), l);
             xl = plus(xl, times(wl, load(in.x[i])));
             ll = plus(ll, times(wl, l));
         }
@@ -2957,7 +8493,7 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
 }
 
 /// The search for one block.
-template <class F> class search {
+template <class F> class lattice_search {
     using G = typename F::grid;
     using L = typename G::points;
     static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
@@ -2974,7 +8510,7 @@ template <class F> class search {
     }();
 
 public:
-    explicit search(const site<F>& s) noexcept { open(s); }
+    explicit lattice_search(const site<F>& s) noexcept { open(s); }
 
     encoded<F> run() noexcept {
         scales wish{};
@@ -3154,8 +8690,8 @@ private:
 };
 
 private:
-    template <class Part> QLIB_INLINE static lanes each(const Part& part) noexcept {
-        lanes r;
+    template <class Part> QLIB_INLINE static floats each(const Part& part) noexcept {
+        floats r;
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < 4; ++i) r.part[i] = part(i);
         return r;
@@ -3164,66 +8700,2929 @@ private:
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
+// The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
+// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
+/// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
+struct code_slice {
+    std::size_t width = 0, shift = 0, period = 0;
+    bool base3 = false;
+};
+
+/// How many slices a bit layout has; 0 for layouts that this file does not know.
+template <class Bits> inline constexpr std::size_t slice_count = [] {
+    if constexpr (requires { Bits::list.size(); }) return Bits::list.size();
+    else return std::size_t{std::same_as<Bits, sequential> || std::same_as<Bits, trits>};
+}();
+
+template <class Bits, std::size_t B> constexpr code_slice slice_of(std::size_t p) {
+    if constexpr (std::same_as<Bits, sequential>) return {B, 0, 8, false};
+    else if constexpr (std::same_as<Bits, trits>) return {8, 0, 5, true};
+    else if constexpr (slice_count<Bits> == 0) return {};
+    else return {Bits::list[p].width, Bits::list[p].shift, 8 / Bits::list[p].width * Bits::list[p].run, false};
+}
+
+/// The first bit of code e in slice p, from the slice's own start; in base 3 the byte's first bit.
+template <class Bits, std::size_t B> constexpr std::size_t first_bit(std::size_t p, std::size_t e) {
+    if constexpr (std::same_as<Bits, sequential>) return e * B;
+    else if constexpr (std::same_as<Bits, trits>) return e / 5 * 8;
+    else if constexpr (slice_count<Bits> == 0) return e;
+    else return Bits::byte_of(Bits::list[p], e) * 8 + Bits::bit_of(Bits::list[p], e);
+}
+
+/// Bytes that a slice of n codes fills.
+template <class Bits, std::size_t B> constexpr std::size_t slice_bytes(std::size_t p, std::size_t n) {
+    if constexpr (std::same_as<Bits, trits>) return Bits::template bytes<B>(n);
+    else return packed_bytes(n, slice_of<Bits, B>(p).width);
+}
+
+/// Codes after which all shuffles of a layout repeat.
+template <class Bits, std::size_t B> inline constexpr std::size_t shuffle_period = [] {
+    std::size_t n = 64;
+    for (std::size_t p = 0; p < slice_count<Bits>; ++p) {
+        const std::size_t step = slice_of<Bits, B>(p).period;
+        std::size_t m = n;
+        while (m % step != 0) m += n;
+        n = m;
+    }
+    return n;
+}();
+
+/// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes inside each lane,
+/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies in the next byte at the same
+/// bit (`direct`), one shuffle serves both: byte i holds code i.
+struct code_shuffle {
+    static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
+    bool possible = true, direct = true, moves_words = false, moves_bytes = false, shifts = false;
+    std::size_t first = 0, bytes = 0;
+    alignas(64) std::array<std::uint32_t, 16> words{};
+    alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
+    alignas(64) std::array<std::uint16_t, 32> right{}, left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
+};
+
+/// Codes [begin, begin + n), n <= 64, of slice p.
+template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
+    const std::size_t width = slice_of<Bits, B>(p).width;
+    const auto bit = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
+    const auto last_byte = [&](std::size_t i) { return (bit(i) + width - 1) / 8; };
+    code_shuffle s;
+    std::size_t end = 0;
+    s.first = bit(0) / 8;
+    for (std::size_t i = 0; i < n; ++i) {
+        s.first = bit(i) / 8 < s.first ? bit(i) / 8 : s.first;
+        end = last_byte(i) + 1 > end ? last_byte(i) + 1 : end;
+    }
+    s.bytes = end - s.first;
+    s.possible = s.bytes <= 64;
+    std::size_t lane_start[4] = {};
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+        std::size_t low = end - s.first, high = 0;
+        for (std::size_t i = 16 * lane; i < 16 * lane + 16 && i < n; ++i) {
+            low = bit(i) / 8 - s.first < low ? bit(i) / 8 - s.first : low;
+            high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
+        }
+        lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
+        s.possible = s.possible && high < lane_start[lane] + 16;
+        for (std::size_t w = 0; w < 4; ++w) {
+            s.words[4 * lane + w] = static_cast<std::uint32_t>((lane_start[lane] / 4 + w) % 16);
+            s.moves_words = s.moves_words || lane_start[lane] != 16 * lane;
+        }
+    }
+    for (auto& b : s.even) b = code_shuffle::nothing;
+    for (auto& b : s.odd) b = code_shuffle::nothing;
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto from = static_cast<std::uint8_t>(bit(i) / 8 - s.first - lane_start[i / 16]);
+        const bool crosses = last_byte(i) != bit(i) / 8;
+        auto& bytes = i % 2 == 0 ? s.even : s.odd;
+        bytes[i / 2 * 2] = from;
+        if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
+        (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(i % 2 == 0 ? bit(i) % 8 : 8 - bit(i) % 8);
+        s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && (i % 2 == 0 || bit(i) % 8 == bit(i - 1) % 8);
+        s.shifts = s.shifts || bit(i) % 8 != 0;
+    }
+    for (std::size_t i = 0; s.direct && i < n; ++i) {
+        if (i % 2 == 1) s.even[i] = s.odd[i - 1];
+        s.moves_bytes = s.moves_bytes || s.even[i] != i % 16;
+    }
+    return s;
+}
+
+/// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
+template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_shuffle = [] {
+    bool all = slice_count<Bits> != 0;
+    for (std::size_t p = 0; p < slice_count<Bits>; ++p)
+        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
+            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < 64 ? N - e : 64);
+            all = s.possible && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
+        }
+    return all && (N <= shuffle_period<Bits, B> || shuffle_period<Bits, B> <= 512);
+}();
+
+/// The shuffles as constants that a room can load.
+template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 QLIB_ROOM(QLIB_AVX512_FEATURES)
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-struct avx512_lattice {
-    using lanes = __m512;
+/// 16 numbers of a small type, at any address.
+template <class T> QLIB_INLINE inline __m512 avx512_widen(const std::byte* p) noexcept {
+    if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
+    else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
 
-    QLIB_INLINE static lanes splat(float x) noexcept { return _mm512_set1_ps(x); }
-    QLIB_INLINE static lanes load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-    QLIB_INLINE static void store(float* p, lanes v) noexcept { _mm512_storeu_ps(p, v); }
-    QLIB_INLINE static lanes plus(lanes a, lanes b) noexcept { return a + b; }
-    QLIB_INLINE static lanes minus(lanes a, lanes b) noexcept { return a - b; }
-    QLIB_INLINE static lanes times(lanes a, lanes b) noexcept {
-        lanes p = a * b;
+/// 16 rows of 16 four-byte words to 16 columns.
+QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
+    __m512i b[16];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < 16; r += 2) {
+        b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
+        b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < 16; r += 4) {  // a[4i + j]: column 4q + j of rows 4i.. in lane q
+        a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
+        a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
+        a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
+        a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
+    }
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < 4; ++j) {
+        const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44), q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
+        const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE), v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
+        _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(p, q, 0x88));
+        _mm512_storeu_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(p, q, 0xDD));
+        _mm512_storeu_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(u, v, 0x88));
+        _mm512_storeu_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(u, v, 0xDD));
+    }
+}
+
+struct avx512;
+
+/// 16 blocks at once, one in each lane.
+struct avx512_lanes {
+    using lanes = avx512_lanes;
+    using room = avx512;
+    static constexpr std::size_t width = 16;
+    static constexpr bool looks_up_fast = true;
+// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
+// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
+// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
+// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; put_4, which puts four weights' codes in a row;
+// gather_blocks(from[lane], n, out), where out[i] gets from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets
+// from[i * width + lane]; and widen_16<T>(bytes, out).
+
+#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Winvalid-constexpr"
+#endif
+using floats = float __attribute__((vector_size(4 * width)));
+using ints = std::int32_t __attribute__((vector_size(4 * width)));
+using mask = ints;  // 0 or -1
+
+QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
+QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
+/// a * b, rounded once: never fused into a following addition.
+QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
+    floats p = a * b;
+#if defined(__clang__)
+    if (!std::is_constant_evaluated()) barrier(p);
+#endif
+    return p;
+}
+QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
+QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
+QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
+QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
+QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
+QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
+QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
+QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
+QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
+QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
+QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
+QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
+/// Codes as bytes, one for each lane.
+QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    const small c = __builtin_convertvector(v, small);
+    std::memcpy(p, &c, width);
+}
+QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
+    using small = std::uint8_t __attribute__((vector_size(width)));
+    small c;
+    std::memcpy(&c, p, width);
+    return __builtin_convertvector(c, ints);
+}
+
+// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+
+/// The map of a group in each lane.
+struct lane_map {
+    floats s, z;
+};
+QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
+    return smaller(splat(high), larger(splat(low), x));
+}
+/// See numeric/exact.hpp: the same functions of one float.
+QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
+QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
+    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
+}
+QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
+    const mask m = magnitude(s) >= 0x1p-126f;
+    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
+}
+
+    // g++ 12 makes a comparison and a blend of the plain text.
+    QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_min_ps(b, a)); }
+    QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a)); }
+    QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
+    QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
+
+    QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
+        const __m512i ab = _mm512_packus_epi32(__m512i(a), __m512i(b)), cd = _mm512_packus_epi32(__m512i(c), __m512i(d));
+        const __m512i in_parts = _mm512_packus_epi16(ab, cd);  // part l: lanes 4l .. 4l+3 of a, b, c, d
+        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), in_parts));
+    }
+
+    QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
+    QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
+    QLIB_INLINE static floats square_root(floats x) noexcept { return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x); }
+    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(i), _mm512_loadu_ps(table.data()));
+    }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept { _mm512_storeu_ps(out, avx512_widen<T>(from)); }
+
+    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
+        const std::size_t whole = n / 16 * 16;
+        for (std::size_t i = 0; i < whole; i += 16) {
+            __m512i rows[16];
+#pragma GCC unroll 16
+            for (std::size_t l = 0; l < 16; ++l) rows[l] = _mm512_loadu_si512(from[l] + i);
+            avx512_transpose(rows, reinterpret_cast<std::byte*>(out + i));
+        }
+        for (std::size_t l = 0; l < 16; ++l)
+            for (std::size_t i = whole; i < n; ++i) set_lane(out[i], l, from[l][i]);
+    }
+    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
+        const std::size_t whole = n / 16 * 16;
+        for (std::size_t i = 0; i < whole; i += 16) {
+            __m512i rows[4];  // of four lanes each
+            transpose_bytes(from + 16 * i, rows);
+#pragma GCC unroll 4
+            for (std::size_t q = 0; q < 4; ++q) {
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q] + i), _mm512_extracti32x4_epi32(rows[q], 0));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 1] + i), _mm512_extracti32x4_epi32(rows[q], 1));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 2] + i), _mm512_extracti32x4_epi32(rows[q], 2));
+                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 3] + i), _mm512_extracti32x4_epi32(rows[q], 3));
+            }
+        }
+        for (std::size_t l = 0; l < 16; ++l)
+            for (std::size_t i = whole; i < n; ++i) to[l][i] = static_cast<std::byte>(from[16 * i + l]);
+    }
+
+private:
+    /// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
+    QLIB_INLINE static void transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
+        // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
+        const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        __m512i quad[4];
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < 4; ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
+            quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
+            quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
+        }
+        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]), ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
+        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]), cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
+        const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
+        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high), column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
+        // part c of column_j is column 4c + j
+        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44), q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
+        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44), s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
+        out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
+        out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
+        out[2] = _mm512_shuffle_i32x4(q, s, 0x88);
+        out[3] = _mm512_shuffle_i32x4(q, s, 0xDD);
+    }
+
+public:
+// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
+
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
+/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
+    if constexpr (bottom == top) return larger(-low, high) / top;
+    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
+    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
+    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
+}
+
+/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
+/// No overflow for any finite range: both ends are divided before they are subtracted.
+template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
+    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
+    const floats zero = splat(0.0f);
+    if constexpr (Map == form::scaled) {
+        return {scale_of_range<Grid, SignedScale>(low, high), zero};
+    } else if constexpr (Map == form::shifted) {
+        low = smaller(low, zero);
+        const floats s = larger(high, zero) / steps - low / steps;
+        const mask usable = magnitude(s) >= 0x1p-126f;
+        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
+    } else {
+        if constexpr (!SignedOffset) low = smaller(low, zero);
+        high = larger(high, low);
+        const floats s = high / steps - low / steps;
+        return {s, low - times(s, splat(bottom))};
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
+
+/// A small float's bits, rounded to nearest even; too large ones as Overflow says. Not for floats with f32's exponents.
+template <overflow Overflow, int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
+    constexpr auto most = static_cast<std::int32_t>(number::max_code), beyond = most + (Overflow == overflow::special && S == specials::ieee ? 1 : 0);
+    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
+    const floats a = magnitude(u);
+    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
+    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
+    const ints code = select(a < smallest_normal, subnormal, select(normal > most, splat(beyond), normal));
+    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
+    else return code | sign;
+}
+/// The value of a small float's bits; infinity for all that are no number.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr floats minifloat_value(minifloat<E, M, Bias, S>*, ints code) noexcept {
+    using number = minifloat<E, M, Bias, S>;
+    constexpr float step = float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
+    constexpr auto sign_bit = static_cast<std::int32_t>(number::sign_bit);
+    const ints a = code & (sign_bit - 1), sign = select((code & sign_bit) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
+    const ints normal = select(a > static_cast<std::int32_t>(number::max_code), splat(0x7F800000), (a << (23 - M)) + ((127 - Bias) << 23));
+    return from_bits(select(a < (1 << M), bits(times(to_float(a), splat(step))), normal) | sign);
+}
+
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.
+enum class lane_params { none, one_level, two_levels };
+template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
+    return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
+}
+static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+template <class F> static constexpr lane_params lane_params_of = [] {
+    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
+    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    else if constexpr (requires { F::part::two_levels; }) return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
+    else return params_of(static_cast<typename F::part*>(nullptr));
+}();
+
+/// One number of each lane's params: of(params) -> integer.
+template <class P, class Of> QLIB_INLINE static constexpr ints of_each(const P* params, const Of& of) noexcept {
+    ints v = splat(0);
+    for (std::size_t l = 0; l < width; ++l) set_lane(v, l, static_cast<std::int32_t>(of(params[l])));
+    return v;
+}
+
+/// F's maps of all groups as the decoder will use them.
+template <class F> QLIB_INLINE static constexpr void maps_of(const typename F::params* params, lane_map* maps) noexcept {
+    using params_t = typename F::params;
+    if constexpr (lane_params_of<F> == lane_params::none) {
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            maps[g] = {splat(0.0f), splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::at(params[l], g);
+                set_lane(maps[g].s, l, a.s);
+                set_lane(maps[g].z, l, a.z);
+            }
+        }
+    } else {
+        constexpr typename F::stored_scale* number = nullptr;
+        floats super = splat(0.0f), super_min = splat(0.0f);
+        if constexpr (lane_params_of<F> == lane_params::two_levels) {
+            super = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            if constexpr (F::has_mins) super_min = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+        }
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            lane_map& m = maps[g];
+            m.z = splat(0.0f);
+            if constexpr (lane_params_of<F> == lane_params::two_levels) {
+                m.s = times(super, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
+                if constexpr (F::has_mins) m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; })));
+            } else {
+                m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                if constexpr (F::map == form::offset)
+                    m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                if constexpr (F::map == form::shifted)
+                    for (std::size_t l = 0; l < width; ++l) set_lane(m.z, l, F::grid::level(params[l].zeros[g]));
+            }
+        }
+    }
+}
+
+/// storable_scale of each lane: its bits, and its value.
+template <class T> struct lane_scale {
+    ints bits;
+    QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
+        : bits(minifloat_code<overflow::special>(static_cast<T*>(nullptr), select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(static_cast<T*>(nullptr), bits); }
+    QLIB_INLINE constexpr T of(std::size_t l) const noexcept { return {static_cast<typename T::storage>(lane(bits, l))}; }
+};
+
+/// two_level's project.
+template <class F> QLIB_INLINE static constexpr void project_two_levels(const lane_map* wishes, typename F::params* params) noexcept {
+    floats extreme = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        extreme = select(magnitude(wishes[g].s) > magnitude(extreme), wishes[g].s, extreme);
+        deepest = larger(deepest, -wishes[g].z);
+    }
+    const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high));
+    const lane_scale<f16> super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
+    const floats inverse = safe_reciprocal(super.value()), inverse_min = safe_reciprocal(super_min.value());
+    for (std::size_t l = 0; l < width; ++l) {
+        params[l].super = super.of(l);
+        params[l].super_min = super_min.of(l);
+    }
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ints sub = round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high);
+        const ints min = F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            params[l].sub[g] = static_cast<std::int8_t>(lane(sub, l));
+            params[l].min[g] = static_cast<std::uint8_t>(lane(min, l));
+        }
+    }
+}
+
+/// Params of the maps that each lane wishes.
+template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+    if constexpr (lane_params_of<F> == lane_params::two_levels) {
+        project_two_levels<F>(wishes, params);
+    } else if constexpr (lane_params_of<F> == lane_params::one_level) {
+        using number = typename F::stored_scale;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const lane_scale<number> s(wishes[g].s);
+            for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = s.of(l);
+            if constexpr (F::map == form::offset) {
+                const ints z = minifloat_code<overflow::special>(static_cast<number*>(nullptr), wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(lane(z, l))};
+            } else if constexpr (F::map == form::shifted) {
+                const ints z = nearest_code<F>(wishes[g].z);
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = static_cast<typename F::code>(lane(z, l));
+            }
+        }
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            std::array<affine, F::groups> wish{};
+            for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
+            params[l] = F::project(wish, outer[l]);
+        }
+    }
+}
+
+/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
+template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
+    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
+}
+
+/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
+template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
+    if (first >= end) return {splat(0.0f), splat(0.0f)};
+    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
+        floats sum = splat(0.0f);
+        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
+        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
+    } else {
+        // Four stretches side by side, for their latency; of equal ones still the first, as zeros have signs.
+        const std::size_t parts = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / parts;
+        floats lows[4], highs[4];
+        for (std::size_t p = 0; p < 4; ++p) lows[p] = highs[p] = x[first + (p < parts ? p * n : 0)];
+        for (std::size_t i = 1; i < n; ++i) {
+#pragma GCC unroll 4
+            for (std::size_t p = 0; p < 4; ++p) {
+                const floats v = x[first + (p < parts ? p * n : 0) + i];
+                lows[p] = smaller(lows[p], v);
+                highs[p] = larger(highs[p], v);
+            }
+        }
+        const floats low = smaller(smaller(lows[0], lows[1]), smaller(lows[2], lows[3])), high = larger(larger(highs[0], highs[1]), larger(highs[2], highs[3]));
+        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
+            lane_map m{low, splat(0.0f)};
+            for (std::size_t l = 0; l < width; ++l) {
+                const affine a = F::plain_map(lane(low, l), lane(high, l));
+                set_lane(m.s, l, a.s);
+                set_lane(m.z, l, a.z);
+            }
+            return m;
+        } else {
+            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
+        }
+    }
+}
+
+template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    lane_map wishes[F::groups] = {};
+    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
+    project<F>(wishes, s.outer, params);
+}
+
+/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    using grid = typename F::grid;
+    if constexpr (requires { grid::flip; }) {
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
+        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
+        ints rank = splat(0);
+        if constexpr (looks_up_fast) {
+#pragma GCC unroll 4
+            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
+        }
+        if constexpr (grid::sorted.ascending) return rank;
+        else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { typename grid::element; }) {
+        return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
+    } else {
+        ints code = splat(0);
+        for (std::size_t l = 0; l < width; ++l) {
+            const float one = lane(u, l);
+            set_lane(code, l, F::nearest(&one, nullptr));
+        }
+        return code;
+    }
+}
+
+/// The way from weights to level units, for one group: to_levels in lanes.
+template <class F> struct lane_units {
+    floats reciprocal, z, outer_reciprocal;
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
+        if constexpr (F::map == form::scaled) return times(x, reciprocal);
+        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// Codes for given params: each weight rounded to the nearest level under the map that will decode it. False: some level may not decode to a finite
+/// weight, as all_finite says.
+template <class F> static constexpr bool choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats outer_scale = splat(1.0f);
+    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
+    lane_map maps[F::groups] = {};
+    maps_of<F>(out.params, maps);
+    ints most = splat(0);
+    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+        const lane_map m = maps[g];
+        constexpr float last = largest_level<typename F::grid>;
+        floats reach = F::map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + last) : times(magnitude(m.s), last);
+        if constexpr (F::map == form::offset) reach = reach + magnitude(m.z);
+        if constexpr (outer_multiplies<F>) reach = times(reach, magnitude(outer_scale));
+        most = larger(most, bits(magnitude(reach)));
+        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        const std::size_t end = width != 1 ? (g + 1) * F::group : group_end<F>(s.n, g);
+        if constexpr (width != 1 && F::group % 4 == 0) {  // whole blocks
+            const auto code = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<F>(units(s.x[i])); };
+            for (std::size_t i = g * F::group; i < end; i += 4) put_4(&out.code[i * width], code(i), code(i + 1), code(i + 2), code(i + 3));
+        } else {
+            for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
+        }
+    }
+    return !any(most >= 0x7F800000);
+}
+// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+
+static constexpr float ggml_group_max_eps = 1e-15f;
+
+/// a / b where ok; 0 elsewhere, without a division by zero.
+QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
+    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The value of largest magnitude, the first of equals.
+template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
+    floats largest = splat(0.0f), extreme = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const floats a = magnitude(x[i]);
+        extreme = select(a > largest, x[i], extreme);
+        largest = larger(largest, a);
+    }
+    return extreme;
+}
+
+/// The sum of squares, in order.
+template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
+    return sum;
+}
+
+/// x + 1.5 * 2^23, whose lower bits are round_even(x).
+static constexpr float ggml_zero_sum = 12582912.0f;
+QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+/// The level that such a sum means, kept between low and high: as a float and as an integer.
+QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+}
+QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+}
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+
+/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    floats finite[N], weight[N], weighted[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
+        weighted[i] = times(weight[i], x[i]);
+    }
+    const auto steps = static_cast<float>(nmax);
+    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
+    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
+        floats inverse[T], lx[T], ll[T];
+        for (std::size_t t = 0; t < T; ++t) {
+            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
+            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
+            lx[t] = ll[t] = splat(0.0f);
+        }
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t t = 0; t < T; ++t) {
+                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
+                lx[t] += times(weighted[i], l);
+                ll[t] += times(times(weight[i], l), l);
+            }
+        for (std::size_t t = 0; t < T; ++t) {
+            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
+            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
+            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
+            found = select(better, inverse[t], found);
+            scale = select(better, tried, scale);
+            best = select(better, times(tried, lx[t]), best);
+        }
+    }
+    for (std::size_t i = 0; i < N; ++i)
+        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+    return select(dead, splat(0.0f), scale);
+}
+
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// further out as far as nearest_int can tell.
+struct ggml_slack {
+    floats down, up;
+};
+QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
+    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+}
+
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+                                                     floats& ll) noexcept {
+    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
+    floats share_x[N], share_l[N];
+    ggml_slack slack[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        share_x[i] = times(times(w[i], x[i]), level[i]);
+        share_l[i] = times(times(w[i], level[i]), level[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+    }
+    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
+        const std::size_t i = step % N;
+        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
+        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
+        ++quiet;
+        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
+        mask open = rest_lx > 0.0f;
+        if (convex) open = open & (rest_ll > 0.0f);
+        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
+        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
+        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        if (!any(better)) continue;
+        quiet = 0;
+        level[i] = select(better, tried, l);
+        share_x[i] = select(better, try_x, share_x[i]);
+        share_l[i] = select(better, try_l, share_l[i]);
+        slack[i] = ggml_slack_of(level[i], bottom, top);
+        lx = select(better, new_lx, lx);
+        ll = select(better, new_ll, ll);
+    }
+}
+
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+    const floats extreme = extreme_of<N>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
+    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(x[i], x[i]);
+        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
+        lx += times(times(w[i], x[i]), level[i]);
+        ll += times(times(w[i], level[i]), level[i]);
+    }
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
+struct ggml_min_steps {
+    float first, delta;
+    int count;
+    bool absolute_error = false;
+};
+
+/// Value = scale * l - min.
+struct ggml_scale_and_min {
+    floats scale, min;
+};
+
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+struct ggml_min_state {
+    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
+    mask dead;
+};
+
+template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+    ggml_min_state g{};
+    g.low = g.high = x[0];
+    g.sum_w = w[0];
+    g.sum_x = times(w[0], x[0]);
+    for (std::size_t i = 1; i < N; ++i) {
+        g.low = smaller(g.low, x[i]);
+        g.high = larger(g.high, x[i]);
+        g.sum_w += w[i];
+        g.sum_x += times(w[i], x[i]);
+    }
+    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
+    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
+    return g;
+}
+
+/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
+QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
+    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
+    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
+    return inverse;
+}
+
+/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
+template <std::size_t N, std::size_t P> struct ggml_min_trial {
+    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
+
+    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                level[p * N + i] = l;
+                l1[p] += wl;
+                l2[p] += times(wl, l);
+                xl[p] += times(wl, v);
+            }
+    }
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
+        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
+        solvable = det > 0.0f;
+        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
+                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
+        const mask above = m.z > 0.0f;
+        if (any(above)) {
+            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
+            m.z = select(above, splat(0.0f), m.z);
+        }
+        return m;
+    }
+    /// The errors under the maps s * level + z.
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
+        for (std::size_t i = 0; i < N; ++i)
+            for (std::size_t p = 0; p < P; ++p) {
+                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
+                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
+            }
+    }
+};
+
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// chains of sums.
+template <std::size_t N, std::size_t P>
+[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+                                                        ggml_scale_and_min* out) noexcept {
+    ggml_min_state g[P] = {};
+    ggml_min_trial<N, P> trial;
+    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
+    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
+        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        bool wild = false;
+        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
+        if (wild) trial.template run<true>(nmax, x, w, g);
+        else trial.template run<false>(nmax, x, w, g);
+        lane_map m[P];
+        mask solvable[P];
+        for (std::size_t p = 0; p < P; ++p) {
+            m[p] = trial.solve(p, g[p], solvable[p]);
+            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
+        }
+        floats error[P];
+        trial.errors(x, w, m, steps.absolute_error, error);
+        for (std::size_t p = 0; p < P; ++p) {
+            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
+            g[p].best = select(better, error[p], g[p].best);
+            g[p].scale = select(better, m[p].s, g[p].scale);
+            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
+            g[p].base = select(better, g[p].low, g[p].base);
+            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+        }
+    }
+    for (std::size_t p = 0; p < P; ++p) {
+        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
+            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
+            put(codes + i * width, select(g[p].dead, splat(0), code));
+        }
+        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
+    }
+}
+
+/// The error of make_qp_quants' levels under an inverse scale.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+    const floats scale = 1.0f / inverse;
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
+        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
+        const floats e = x[i] - times(scale, l);
+        sum += times(times(w[i], e), e);
+    }
+    return sum;
+}
+
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
+    const mask dead = high < ggml_group_max_eps;
+    high = select(dead, splat(1.0f), high);
+    const auto top = static_cast<float>(nmax);
+    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
+        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
+        inverse = select(e < best, tried, inverse);
+        best = select(e < best, e, best);
+    }
+    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
+        lx += times(times(w[i], x[i]), to_float(l));
+        ll += times(times(w[i], to_float(l)), to_float(l));
+        level[i] = to_float(l & 255);  // the original keeps bytes
+    }
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
+    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    return quotient((ll > 0.0f) & no(dead), lx, ll);
+}
+
+/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
+template <std::size_t N>
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < N; ++i) {
+        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
+        sum += w[i];
+    }
+    return sum;
+}
+// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+
+/// The bits of f16::from, NaN excepted.
+QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
+    const floats a = magnitude(x);
+    const mask small = a < 0x1p-14f;
+    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
+    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
+    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+}
+/// Their value, where it is finite.
+QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
+    const ints a = h & 0x7FFF;
+    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
+    return from_bits(bits(value) | ((h & 0x8000) << 16));
+}
+/// Rounds to f16, stores that where member(params) says, and gives its value.
+template <class F, class Member>
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
+    const ints h = half_bits(x);
+    std::uint8_t low[width], high[width];
+    put(low, h);
+    put(high, h >> 8);
+    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    return half_value(h);
+}
+template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
+    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
+}
+template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
+    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
+}
+
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+template <std::size_t N>
+[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+    const mask kept = scale == 0.0f;
+    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
+    floats farthest = splat(0.0f), worst = splat(0.0f);
+    const bool keeps = any(kept);
+    if (!keeps)
+        for (std::size_t i = 0; i < N; ++i) {
+            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
+            farthest = larger(farthest, magnitude(units));
+            worst = larger(worst, magnitude(rest));
+            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
+        }
+    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
+#pragma GCC unroll 1
+    for (std::size_t i = 0; i < N; ++i) {
+        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
+        if (keeps) code = select(kept, get(codes + i * width), code);
+        put(codes + i * width, code);
+    }
+}
+
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+template <class F>
+static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
+                                      lane_blocks<lanes, F>& out) noexcept {
+    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats scale = times(super, to_float(subs[g]));
+        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
+        std::uint8_t sub[width], min_sub[width] = {};
+        put(sub, subs[g]);
+        if (mins != nullptr) put(min_sub, mins[g]);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            out.params[l].min[g] = min_sub[l];
+        }
+    }
+}
+
+/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
+template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+    floats high = splat(0.0f);
+    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
+    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
+    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    return high / static_cast<float>(nmax);
+}
+
+/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
+struct ggml_mins_recipe {
+    ggml_min_steps plain;     ///< without importance
+    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+};
+
+/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
+template <class F>
+static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group, P = 2;
+    constexpr int nmax = static_cast<int>(F::grid::highest);
+    const bool weighted = s.importance != nullptr;
+    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    floats scale[G], min[G], weight_sum[G];
+    for (std::size_t g = 0; g < G; g += P) {
+        const floats* const x = s.x + g * N;
+        floats w[N * P];
+        for (std::size_t p = 0; p < P; ++p) {
+            if (weighted) {
+                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
+            } else {
+                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
+            }
+        }
+        ggml_scale_and_min found[P];
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        for (std::size_t p = 0; p < P; ++p) {
+            scale[g + p] = found[p].scale;
+            min[g + p] = found[p].min;
+        }
+    }
+    ints subs[G], mins[G];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats stored = ggml_store_super<F>(super, out);
+    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
+}
+
+/// quantize_row_q3_K_ref.
+template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
+    floats scale[G], super = splat(0.0f);
+    ints subs[G];
+    if (s.importance != nullptr) {
+        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
+        floats weight_sum[G];
+        for (std::size_t g = 0; g < G; ++g) {
+            floats w[N];
+            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
+            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
+        }
+        std::uint8_t codes[G * width];
+        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
+#pragma GCC unroll 1
+        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+    } else {
+        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        const floats extreme = extreme_of<G>(scale);
+        const mask live = extreme != 0.0f;
+        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
+        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        super = quotient(live, splat(1.0f), inverse);
+    }
+    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
+}
+
+/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
+template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr std::size_t G = F::groups, N = F::group;
+    floats scale[G];
+    for (std::size_t g = 0; g < G; ++g)
+        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
+                                         &out.code[g * N * width]);
+    const floats extreme = extreme_of<G>(scale);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
+    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
+    ints subs[G];
+    for (std::size_t g = 0; g < G; ++g) {
+        const ints l = ggml_nearest_int(times(inverse, scale[g]));
+        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+    }
+    if (any(dead))
+#pragma GCC unroll 1
+        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+}
+
+/// F's 16 ascending levels, and what lies in the middle between two of them.
+template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
+    return t;
+}();
+template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
+    return t;
+}();
+
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
+    constexpr auto& middle = ggml_middles<F>;
+    ints i = select(x >= middle[7], splat(8), splat(0));
+    i = select(x >= look_up(middle, i + 3), i + 4, i);
+    i = select(x >= look_up(middle, i + 1), i + 2, i);
+    return select(x >= look_up(middle, i), i + 1, i);
+}
+
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
+template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+    const floats extreme = extreme_of<32>(x);
+    const mask dead = magnitude(extreme) < ggml_group_max_eps;
+    const floats divisor = select(dead, splat(1.0f), extreme);
+    constexpr float lowest = ggml_levels<F>[0];
+    floats w[32];
+    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
+    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    floats scale = splat(0.0f), best = splat(0.0f);
+    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
+        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        floats qx = splat(0.0f), qq = splat(0.0f);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
+            qx += times(wq, x[i]);
+            qq += times(wq, q);
+        }
+        mask better = qq > 0.0f;
+        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
+        const floats tried = quotient(better, qx, qq);
+        scale = select(better, tried, scale);
+        best = select(better, times(tried, qx), best);
+    }
+    return select(dead, splat(0.0f), scale);
+}
+
+/// quantize_iq4_nl.
+template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
+    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
+}
+
+/// quantize_iq4_xs.
+template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
+    floats scale[8];
+    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_super<F>(d, out);
+    for (std::size_t g = 0; g < 8; ++g) {
+        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
+        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
+        std::uint8_t stored[width];
+        put(stored, l);
+        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+    }
+}
+
+/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
+QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
+    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
+    const ints t = truncate(inside);
+    const floats rest = inside - to_float(t);
+    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
+}
+
+/// quantize_row_q4_0_ref and q5_0_ref.
+template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int half = 1 << (F::grid::bits - 1);
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
+    }
+    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
+        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
+    }
+}
+
+/// quantize_row_q4_1_ref and q5_1_ref.
+template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    constexpr int top = (1 << F::grid::bits) - 1;
+    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
+        ggml_store_scale(scale, out);
+        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
+    };
+    if (s.importance != nullptr) {
+        floats w[32];
+        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
+        ggml_scale_and_min found{};
+        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
+        return store(found.scale, -found.min);
+    }
+    floats low = s.x[0], high = s.x[0];
+    for (std::size_t i = 1; i < 32; ++i) {
+        low = smaller(low, s.x[i]);
+        high = larger(high, s.x[i]);
+    }
+    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    store(d, low);
+    for (std::size_t i = 0; i < 32; ++i) {
+        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
+        put(&out.code[i * width], select(q > top, splat(top), q));
+    }
+}
+
+/// quantize_row_q8_0_ref.
+template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
+}
+
+/// quantize_row_q1_0_ref: signs under the mean magnitude.
+template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
+    ggml_store_scale(sum / static_cast<float>(F::group), out);
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
+}
+
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// where the inverse of a subnormal abs-max is infinite.
+template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
+    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
+    ggml_store_scale(d, out);
+    const mask finite = bits(inverse) < 0x7F800000;
+    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+}
+
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
+    const floats a = magnitude(x);
+    floats least = magnitude(times(d, F::grid::level(0)) - a);
+    ints best = splat(0);
+    for (std::int32_t c = 1; c < 8; ++c) {
+        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
+        best = select(e < least, splat(c), best);
+        least = smaller(least, e);
+    }
+    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
+}
+
+/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
+template <class F, class ScaleOf>
+static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
+        floats d = splat(0.0f);
+        for (std::size_t l = 0; l < width; ++l) {
+            out.params[l].scale[g] = scale_of(lane(high, l));
+            set_lane(d, l, out.params[l].scale[g].value());
+        }
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+    }
+}
+// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+
+/// A group of weights near 1, and what each of them counts.
+struct search_group {
+    const floats* x;
+    const floats* w;
+    std::size_t n;
+};
+
+/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
+struct level_sums {
+    floats l, ll, xl;
+};
+
+/// a / b, or 0 where b is not positive.
+QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
+    const mask m = b > 0.0f;
+    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
+}
+
+/// The level nearest to u, in level units.
+template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
+    using G = grid_levels<typename F::grid>;
+    if constexpr (G::integers) {
+        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
+    } else if constexpr (G::few) {
+        ints i = select(u > G::midpoint[7], splat(8), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
+        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
+        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
+        return look_up(G::level, i);
+    } else {
+        for (std::size_t k = 0; k < width; ++k) {
+            const float one = lane(u, k);
+            float level = 0;
+            F::level(F::nearest(&one, nullptr), &level);
+            set_lane(u, k, level);
+        }
+        return u;
+    }
+}
+
+/// One pass: the levels that a map chooses, and their sums.
+template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
+    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        floats l;
+        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
+        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
+        else l = nearest_level<F>(times(g.x[i], inverse));
+        const floats wl = times(g.w[i], l);
+        if constexpr (F::map == form::offset) t.l = t.l + wl;
+        t.ll = t.ll + times(l, wl);
+        t.xl = t.xl + times(g.x[i], wl);
+    }
+    return t;
+}
+
+struct search_range {
+    floats low, high, extreme;
+};
+QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
+    floats low = g.x[0], high = g.x[0];
+    for (std::size_t i = 1; i < g.n; ++i) {
+        low = smaller(low, g.x[i]);
+        high = larger(high, g.x[i]);
+    }
+    return {low, high, select(high < -low, low, high)};
+}
+
+/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
+struct best_levels {
+    floats square, rest, xl, z;
+};
+QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
+    const floats square = times(xl, xl);
+    const mask m = times(square, best.rest) > times(best.square, rest);
+    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
+}
+QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+
+template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    keep_better(best, t.xl, t.ll, z);
+}
+
+/// Scales that send the extreme weight to about level `end`.
+template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+    const floats plain = times(end, safe_reciprocal(extreme));
+    try_scale<F>(g, plain, splat(0.0f), best);
+    const scale_steps steps = scale_steps_of<F>(weighted);
+    float factor = steps.from;
+    for (int k = 0; k < steps.count; ++k) {
+        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
+        factor = product(factor, steps.ratio) + steps.step;
+    }
+}
+
+/// Chooses codes under the best scale and solves for the scale again.
+template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
+    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
+    return best.xl / best.rest;
+}
+
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 = explained / all below 1: all weights
+/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what giving back all would cost
+/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+template <class F> QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
+    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, regained_part<F>);
+}
+QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
+    floats sum = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
+    return sum;
+}
+
+template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    const search_range r = range_of(g);
+    best_levels best = no_levels();
+    if constexpr (-G::low == G::high) {
+        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
+    } else if constexpr (scale_has_sign<F>) {
+        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
+        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
+    } else {
+        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
+    }
+    floats s = settled_scale<F>(g, best, 2);
+    if (!weighted) s = times(s, regained<F>(quotient(best.square, best.rest), sum_of_squares(g)));
+    return {s, splat(0.0f)};
+}
+
+/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best map are tried, too.
+template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const search_range r = range_of(g);
+    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
+    const range_starts starts = shifted_starts_of(weighted);
+    best_levels best = no_levels();
+    for (int a = -1; a < starts.count; ++a)
+        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
+            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
+            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
+            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
+        }
+    for (int round = 0; round < starts.alternations; ++round) {
+        const floats z = best.z, inverse = safe_reciprocal(best.xl / best.rest);
+        for (int up = -1; up <= 1; ++up)
+            for (int k = -2; k <= 2; ++k)
+                try_scale<F>(g, times(inverse, 1.0f + product(0.03f, static_cast<float>(k))), clamp(z + static_cast<float>(up), G::low, G::high), best);
+    }
+    const floats s = settled_scale<F>(g, best, 2);
+    return {s, best.z};
+}
+
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// for the codes that it chose.
+template <class F>
+static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
+                                     best_levels& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
+    keep_better(best, t.xl, rest, mean);
+    const floats s = quotient(t.xl, rest);
+    return {s, times(times(s, mean), -1.0f)};
+}
+
+template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
+    for (std::size_t i = 0; i < given.n; ++i) {
+        weight = weight + given.w[i];
+        sum = sum + times(given.w[i], given.x[i]);
+    }
+    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
+    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
+    const search_group g{x, given.w, given.n};
+    const search_range r = range_of(g);
+    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
+    const range_starts starts = range_starts_of(weighted);
+    best_levels best = no_levels();
+    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
+    for (int a = 0; a < starts.count; ++a)
+        for (int b = 0; b < starts.count; ++b) {
+            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+            const float steps = span - cut_low - cut_high;
+            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
+            for (int k = 1;; ++k) {
+                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
+                if (k >= starts.alternations) break;
+                inverse = safe_reciprocal(m.s);
+                z = m.z;
+            }
+        }
+    floats s = best.xl / best.rest;
+    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
+    s = best.xl / best.rest;
+    return {s, center - times(s, best.z)};
+}
+
+// No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
+
+/// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so all of its levels that the
+/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until saturation alone costs more than the
+/// best. `unit` is a power of two.
+template <class F> static constexpr lane_map search_power_of_two(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr int least_power = lowest_power<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    floats ratio = larger(times(r.high, 1.0f / G::high), splat(0.0f));
+    if constexpr (G::low < 0) ratio = larger(ratio, times(r.low, 1.0f / G::low));
+    const ints up = select((bits(ratio) & 0x007FFFFF) != 0, splat(1 << 23), splat(0));
+    floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat(std::numeric_limits<float>::max());
+    ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
+    for (;;) {
+        const floats inverse = safe_reciprocal(s);
+        floats error = splat(0.0f), saturated = splat(0.0f);
+        for (std::size_t i = 0; i < g.n; ++i) {
+            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<F>(u)), beyond = g.x[i] - times(s, clamp(u, G::low, G::high));
+            error = error + times(times(g.w[i], e), e);
+            saturated = saturated + times(times(g.w[i], beyond), beyond);
+        }
+        const mask m = (error < least) & (power >= least_power);
+        best = select(m, s, best);
+        least = select(m, error, least);
+        power = power - 1;
+        s = times(s, 0.5f);
+        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+    }
+}
+
+/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
+template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
+    using G = grid_levels<typename F::grid>;
+    using T = byte_scale<typename F::stored_scale>;
+    const search_range r = range_of(g);
+    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
+    std::int32_t code[width]{};
+    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
+    floats best = splat(0.0f), explained = splat(0.0f);
+    for (int step = -T::below; step <= T::above; ++step) {
+        floats s = splat(0.0f);
+        for (std::size_t k = 0; k < width; ++k) {
+            const int c = code[k] + step;
+            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
+        }
+        s = times(s, unit);
+        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
+        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
+        const mask m = e > explained;
+        best = select(m, s, best);
+        explained = select(m, e, explained);
+    }
+    return {best, splat(0.0f)};
+}
+
+/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
+template <class F>
+static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
+                                     floats inverse_unit) noexcept {
+    floats s = splat(0.0f), z = splat(0.0f);
+    for (std::size_t k = 0; k < width; ++k) {
+        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
+        affine at{};
+        if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, group, a, outer[k]);
+            at = F::at(p, group);
+        } else {
+            std::array<affine, F::groups> all{};
+            for (affine& each : all) each = a;
+            at = F::at(F::project(all, outer[k]), group);
+        }
+        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
+        set_lane(s, k, product(at.s, outer_scale));
+        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
+    }
+    s = times(s, inverse_unit);
+    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
+    const floats inverse = safe_reciprocal(s);
+    floats error = splat(0.0f);
+    for (std::size_t i = 0; i < w.n; ++i) {
+        floats y;
+        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
+        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
+        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
+        const floats e = w.x[i] - y;
+        error = error + times(times(w.w[i], e), e);
+    }
+    return error;
+}
+
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+template <class F>
+static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
+                                      floats inverse_unit) noexcept {
+    lane_map best = plain_map<F>(g.x, 0, g.n);
+    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
+    constexpr int around = stores<F, f32> ? 0 : 4;
+    for (int k = -around; k <= around; ++k) {
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
+        const mask better = e < least;
+        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
+        least = select(better, e, least);
+    }
+    return best;
+}
+
+/// The map of one group where a block's groups do not depend on each other, as a wish.
+template <class F>
+static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
+                                     floats inverse_unit) noexcept {
+    const bool weighted = s.importance != nullptr;
+    if constexpr (has_power_of_two_scale<F>) {
+        return search_power_of_two<F>(g, unit);
+    } else if constexpr (has_byte_scale<F>) {
+        floats outer = splat(1.0f);
+        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
+        return search_byte_scale<F>(g, times(outer, inverse_unit));
+    } else {
+        lane_map found = plain_map<F>(g.x, 0, g.n);
+        const lane_map plain = found;
+        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
+        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
+        else found = search_offset<F>(g, weighted);
+        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
+        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
+        const floats size = magnitude(times(found.s, unit));
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        if (stores<F, f16> && !any(no(fine))) return found;
+        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
+        if constexpr (!stores<F, f16>) return coarse;
+        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
+    }
+}
+
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
+/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
+/// on stories15M a half of |x| / rms added cost 3 %.
+template <class F>
+static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
+    const floats most = largest_of(s.x, s.n);
+    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
+    unit = from_bits(power);
+    inverse_unit = from_bits((254 << 23) - power);
+    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
+    if (s.importance == nullptr) {
+        for (std::size_t i = 0; i < s.n; ++i) w[i] = splat(1.0f);
+        return;
+    }
+    const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
+    constexpr float least = has_power_of_two_scale<F> ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
+    for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + least;
+}
+
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+
+/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+template <class F> struct super_fit {
+    floats super, super_min, error;
+    floats sub[F::groups], min[F::groups];
+};
+template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
+    const mask m = tried.error < best.error;
+    best.super = select(m, tried.super, best.super);
+    best.super_min = select(m, tried.super_min, best.super_min);
+    best.error = select(m, tried.error, best.error);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
+        best.min[g] = select(m, tried.min[g], best.min[g]);
+    }
+}
+
+/// A super-scale as the wire holds it, in units of `unit`.
+template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
+    v = times(v, unit);
+    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
+    return times(v, inverse_unit);
+}
+
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+template <class F> struct group_wishes {
+    using G = grid_levels<typename F::grid>;
+    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
+    floats scale[sides][F::groups], offset[F::groups];
+    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
+};
+
+template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
+    return {x + g * F::group, w + g * F::group, F::group};
+}
+
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+template <class F>
+static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
+                                 super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
+    const floats inverse = safe_reciprocal(super);
+    super_fit<F> f{};
+    f.super = super;
+    f.error = splat(0.0f);
+    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
+            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
+            for (int step = -reach; step <= reach; ++step) {
+                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                xl = select(m, t.xl, xl);
+                ll = select(m, t.ll, ll);
+            }
+        }
+        f.sub[g] = sub;
+        f.error = f.error + least;
+        sum_xl = sum_xl + times(sub, xl);
+        sum_ll = sum_ll + times(times(sub, sub), ll);
+    }
+    keep_better(best, f);
+    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
+}
+
+template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        const search_range r = range_of(group);
+        best_levels a = no_levels();
+        if constexpr (group_wishes<F>::sides == 2) {
+            best_levels b = no_levels();
+            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
+            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
+            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
+            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
+            wish.scale[0][g] = select(m, other, s);
+            wish.scale[1][g] = select(m, s, other);
+        } else {
+            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
+            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
+            wish.scale[0][g] = settled_scale<F>(group, a, 1);
+        }
+    }
+}
+
+template <class F>
+static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    group_wishes<F> wish{};
+    wish_scales<F>(x, w, weighted, wish);
+    floats most = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
+    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
+    for (int k = 0; k < steps.count; ++k)
+        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+    floats super = best.super;
+    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
+}
+
+/// The best scale and offset of a group alone; offsets are never above zero.
+struct group_line {
+    floats s, z, explained;
+};
+template <class F>
+static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
+                               group_line& best) noexcept {
+    const level_sums t = sums_of<F>(g, inverse, z);
+    const floats det = times(weight, t.ll) - times(t.l, t.l);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
+    s = select(scale_alone, quotient(t.xl, t.ll), s);
+    offset = select(scale_alone, splat(0.0f), offset);
+    const floats explained = times(s, t.xl) + times(offset, sum);
+    const mask m = (explained > best.explained) & (s > 0.0f);
+    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
+}
+
+template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
+    using G = grid_levels<typename F::grid>;
+    constexpr float span = G::high - G::low;
+    const range_starts starts = range_starts_of(weighted);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const search_group group = group_at<F>(x, w, g);
+        floats weight = splat(0.0f), sum = splat(0.0f);
+        for (std::size_t i = 0; i < F::group; ++i) {
+            weight = weight + group.w[i];
+            sum = sum + times(group.w[i], group.x[i]);
+        }
+        const search_range r = range_of(group);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
+        for (int a = 0; a < starts.count; ++a)
+            for (int b = 0; b < starts.count; ++b) {
+                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
+            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
+                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+            }
+        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
+        wish.scale[0][g] = best.s;
+        wish.offset[g] = best.z;
+        wish.weight[g] = weight;
+        wish.sum[g] = sum;
+    }
+}
+
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+struct super_sums {
+    floats ss, sm, mm, xs, xm;
+};
+
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+/// Gives that error.
+template <class F>
+static constexpr floats fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
+                                        floats& super_min, super_fit<F>& best) noexcept {
+    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
+    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
+    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
+    super_fit<F> f{};
+    f.super = super;
+    f.super_min = super_min;
+    f.error = splat(0.0f);
+    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
+        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int step = -reach; step <= reach; ++step) {
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            // the middle of the range stays where it is
+            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
+            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
+                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
+                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
+                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
+                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
+                const mask m = error < least;
+                least = select(m, error, least);
+                sub = select(m, tried, sub);
+                min = select(m, tried_min, min);
+                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
+            }
+        }
+        f.sub[g] = sub;
+        f.min[g] = min;
+        f.error = f.error + least;
+        sums.ss = sums.ss + times(times(sub, sub), of.ll);
+        sums.sm = sums.sm + times(times(sub, min), of.l);
+        sums.mm = sums.mm + times(times(min, min), weight);
+        sums.xs = sums.xs + times(sub, of.xl);
+        sums.xm = sums.xm + times(min, sum);
+    }
+    keep_better(best, f);
+    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
+    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
+    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
+    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
+    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+    return f.error;
+}
+
+/// The best pairs of super-scales, best first.
+struct super_starts {
+    static constexpr std::size_t size = 4;
+    floats error[size], super[size], super_min[size];
+};
+QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super, floats super_min) noexcept {
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        const mask better = error < kept.error[k], same = error == kept.error[k];
+        const floats e = kept.error[k], s = kept.super[k], m = kept.super_min[k];
+        kept.error[k] = select(better, error, e);
+        kept.super[k] = select(better, super, s);
+        kept.super_min[k] = select(better, super_min, m);
+        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        super = select(better, s, super);
+        super_min = select(better, m, super_min);
+    }
+}
+
+/// Wishes, and the best of a grid of super-scales.
+template <class F>
+static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
+                                          super_starts& starts, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    const super_steps steps = super_steps_of<F>(weighted);
+    wish_lines<F>(x, w, weighted, wish);
+    floats most = splat(0.0f), deepest = splat(0.0f);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        most = larger(most, wish.scale[0][g]);
+        deepest = smaller(deepest, wish.offset[g]);
+    }
+    most = times(most, 1.0f / static_cast<float>(F::sub_high));
+    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
+    best.error = splat(std::numeric_limits<float>::max());
+    for (floats& e : starts.error) e = best.error;
+    for (int a = 0; a < steps.count; ++a)
+        for (int b = 0; b < steps.count; ++b) {
+            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
+            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
+            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
+                super = stored_super<T>(super, unit, inverse_unit);
+                super_min = stored_super<T>(super_min, unit, inverse_unit);
+                const floats tried = super, tried_min = super_min;
+                const floats error = fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
+                keep_start(starts, error, tried, tried_min);
+            }
+        }
+}
+
+/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
+template <class F>
+static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
+    using T = typename F::stored_scale;
+    group_wishes<F> wish{}, mirrored{};
+    super_fit<F> other{};
+    super_starts starts{}, mirrored_starts{};
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, starts, best);
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
+    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
+    const mask m = other.error < best.error;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f));
+    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
+    keep_better(best, other);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
+        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
+        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+    }
+    const super_steps steps = super_steps_of<F>(weighted);
+    for (int i = 0; i < steps.starts; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
+        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        for (int k = 0; k < steps.sweeps; ++k) {
+            fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            super = stored_super<T>(super, unit, inverse_unit);
+            super_min = stored_super<T>(super_min, unit, inverse_unit);
+        }
+    }
+    best.super = times(best.super, sign);
+    best.super_min = times(best.super_min, sign);
+}
+
+template <class F>
+static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
+                                          typename F::params* params) noexcept {
+    using T = typename F::stored_scale;
+    super_fit<F> best{};
+    best.error = splat(std::numeric_limits<float>::max());
+    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
+    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
+    const floats factor = weighted ? unit : times(unit, regained<F>(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
+    best.super = times(best.super, factor);
+    best.super_min = times(best.super_min, factor);
+    for (std::size_t k = 0; k < width; ++k) {
+        typename F::params p{};
+        p.super = storable_scale<T>(lane(best.super, k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
+        if constexpr (F::has_mins) {
+            p.super_min = storable_scale<T>(lane(best.super_min, k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
+        }
+        params[k] = p;
+    }
+}
+
+template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
+    open_block<F>(s, x, w, unit, inverse_unit);
+    if constexpr (has_sub_scales<F>) {
+        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
+    } else {
+        lane_map wishes[F::groups]{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
+            const std::size_t first = g * F::group;
+            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
+            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
+        }
+        project<F>(wishes, s.outer, params);
+    }
+}
+
+/// A block whose importances are all zero is searched as one without.
+template <class F> static constexpr void search_known(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    search_opened<F>(s, params);
+    if (s.importance == nullptr) return;
+    const floats heaviest = largest_of(s.importance, s.n);
+    if (!any(no(heaviest > 0.0f))) return;
+    lane_sites<lanes, F> bare = s;
+    bare.importance = nullptr;
+    typename F::params other[width]{};
+    search_opened<F>(bare, other);
+    for (std::size_t k = 0; k < width; ++k)
+        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
+}
+
+/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only knows scales that are.
+template <class F> static constexpr void keep_overflows(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
+    typename F::params plain[width]{};
+    plain_blocks<F>(s, plain);
+    for (std::size_t k = 0; k < width; ++k) {
+        bool finite = true;
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const affine a = F::at(plain[k], g);
+            finite = finite && is_finite(a.s) && is_finite(a.z);
+        }
+        if (!finite) params[k] = plain[k];
+    }
+}
+
+/// search_fit for one block in each lane.
+template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
+    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
+        plain_blocks<F>(s, params);
+    } else {
+        search_known<F>(s, params);
+        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+    }
+}
+// No #pragma once: included in each room's lanes. What maps of a whole tile make of a run of its weights, summed up in 16 sums side by side
+// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+
+/// The level nearest to u of a small float's grid: nearest_code's, without the code.
+template <int E, int M, int Bias, specials S> QLIB_INLINE static floats minifloat_level(minifloat<E, M, Bias, S>*, floats u) noexcept {
+    constexpr float most = minifloat<E, M, Bias, S>::max();
+    const floats v = clamp(u, -most, most);
+    const ints binade = larger(bits(v) & 0x7F800000, splat((128 - Bias) << 23));
+    const floats magic = from_bits((binade + ((23 - M) << 23)) | 0x400000);  // 1.5 times what has steps as wide as v's binade
+    return (v + magic) - magic;
+}
+template <class F> QLIB_INLINE static floats tile_level(floats u) noexcept {
+    if constexpr (requires { typename F::grid::element; }) return minifloat_level(static_cast<typename F::grid::element*>(nullptr), u);
+    else return nearest_level<F>(u);
+}
+
+/// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
+template <class F>
+static void sum_errors(const float* x, const float* w, std::size_t n, const affine* maps, std::size_t count, error_sums* sums) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    constexpr bool has_offset = F::map == form::offset;
+    for (std::size_t c = 0; c < count; ++c) {
+        const floats inverse = safe_reciprocal(splat(maps[c].s)), z = splat(maps[c].z);
+        floats acc[6][parts];
+        for (auto& a : acc)
+            for (floats& part : a) part = splat(0.0f);
+        for (std::size_t i = 0; i < n; i += 16) {
+#pragma GCC unroll 16
+            for (std::size_t p = 0; p < parts; ++p) {
+                floats u, weight;
+                std::memcpy(&u, x + i + p * width, sizeof u);
+                std::memcpy(&weight, w + i + p * width, sizeof weight);
+                if constexpr (has_offset) u = times(u - z, inverse);
+                else if constexpr (F::map == form::shifted) u = times(u, inverse) + z;
+                else u = times(u, inverse);
+                floats l = tile_level<F>(u);
+                const floats e = u - l, we = times(weight, e);
+                if constexpr (F::map == form::shifted) l = l - z;
+                const floats wl = times(weight, l);
+                acc[0][p] = acc[0][p] + times(we, e);
+                acc[1][p] = acc[1][p] + times(we, l);
+                acc[2][p] = acc[2][p] + times(wl, l);
+                if constexpr (has_offset) {
+                    acc[3][p] = acc[3][p] + we;
+                    acc[4][p] = acc[4][p] + wl;
+                    acc[5][p] = acc[5][p] + weight;
+                }
+            }
+        }
+        float run[6][16];
+        std::memcpy(run, acc, sizeof run);
+        for (std::size_t k = 0; k < (has_offset ? 6 : 3); ++k)
+            for (std::size_t i = 0; i < 16; ++i) sums[c].part[k][i] += static_cast<double>(run[k][i]);
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
+    const word every = static_cast<word>(0x0101010101010101u) * mask;
+    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+        word a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> shift & every) << place;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+}
+
+template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
+    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < places; ++i)
+            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
+    }
+}
+template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
+}
+
+/// Whether F's codes are packed here; others go through F::store, block by block.
+template <class F> static constexpr bool packs = [] {
+    if constexpr (!has_bit_layout<F>) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
+}();
+template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
+
+/// The codes of whole blocks to packed_size<F> bytes each.
+template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
+    std::memset(out, 0, packed_size<F> * width);
+    if constexpr (requires { bits::list; }) {
+        pack_planes(static_cast<bits*>(nullptr), code, n, out);
+    } else if constexpr (std::same_as<bits, sequential>) {
+        for (std::size_t e = 0; e < n; ++e) {
+            const std::size_t at = e * b / 8, place = e * b % 8;
+            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
+            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
+        }
+    } else {
+        for (std::size_t first = 0; first < n; first += 5)
+            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
+                for (std::size_t l = 0; l < width; ++l) {
+                    std::uint8_t& v = out[first / 5 * width + l];
+                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
+                }
+    }
+}
+// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
+}();
+
+/// Some blocks of a matrix, whole ones.
+template <class F> struct batch {
+    std::size_t count = 0;
+    std::size_t row[width] = {}, block[width] = {};
+    float row_mean_square[width] = {};
+};
+
+/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
+template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l, wide += n) {
+        from[l] = wide;
+        if constexpr (std::same_as<T, float>) {
+            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
+            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
+        } else {
+            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
+            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
+            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
+        }
+    }
+    gather_blocks(from, n, out);
+}
+
+/// Asks for quarter `part` of the weights that come some batches later: no hardware foresees so many streams. Quarters, as memory answers slowly.
+template <class F, class T> static void foresee(const batch<F>& b, matrix_view<const T> W, std::size_t part) noexcept {
+    constexpr std::size_t line = 64, bytes = block_size<F> * sizeof(T), ahead = round_up(std::size_t{4096}, width * bytes);
+    if (wire_shape_of<F>(W.rows, W.cols).cols != W.cols) return;
+    for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
+        const auto next = reinterpret_cast<std::uintptr_t>(W.row(b.row[l]) + b.block[l] * block_size<F>) + ahead;
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
+    }
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes<F>(e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+/// The range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    floats least[parts], most[parts];
+    ints largest[parts];
+    for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
+    T rest[16] = {};  // zeros widen nothing that holds 0
+    for (std::size_t i = 0; i < n; i += 16) {
+        const T* from = x + i;
+        if (n - i < 16) {
+            for (std::size_t j = 0; j < n - i; ++j) rest[j] = from[j];
+            from = rest;
+        }
+        floats v[parts];
+        if constexpr (std::same_as<T, float>) std::memcpy(v, from, sizeof v);
+        else widen_16<T>(reinterpret_cast<const std::byte*>(from), reinterpret_cast<float*>(v));
+        for (std::size_t p = 0; p < parts; ++p) {
+            least[p] = smaller(least[p], v[p]);
+            most[p] = larger(most[p], v[p]);
+            largest[p] = larger(largest[p], bits(magnitude(v[p])));
+        }
+    }
+    bool finite = true;
+    for (std::size_t p = 0; p < parts; ++p) finite = finite && !any(largest[p] >= 0x7F800000);
+    float lows[16], highs[16];
+    std::memcpy(lows, least, sizeof lows);
+    std::memcpy(highs, most, sizeof highs);
+    for (std::size_t half = 8; half != 0; half /= 2)
+        for (std::size_t l = 0; l < half; ++l) {
+            lows[l] = detail::smaller(lows[l], lows[l + half]);
+            highs[l] = detail::larger(highs[l], highs[l + half]);
+        }
+    low = lows[0];
+    high = highs[0];
+    return finite;
+}
+
+/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
+template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
+    foresee<F>(b, encoder.W, 0);
+    gather<F>(b, encoder.W, wide, x);
+    foresee<F>(b, encoder.W, 1);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, bits(magnitude(x[i])));
+    if (any(most >= 0x7F800000)) return false;
+    const bool weighted = encoder.importance.data != nullptr;
+    if (weighted) gather<F>(b, encoder.importance, wide, w);
+
+    typename F::outer outer[width];
+    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<lanes, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        encoder.fit.template whole_blocks<lanes, F>(s, e);
+        for (std::size_t l = 0; l < width; ++l)
+            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
+    } else {
+        encoder.fit.template blocks<lanes, F>(s, e.params);
+        foresee<F>(b, encoder.W, 2);
+        if (!choose_codes<F>(s, e)) return false;
+    }
+    foresee<F>(b, encoder.W, 3);
+    scatter<F>(b, encoder.out, e);
+    return true;
+}
+
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<lanes, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
+            else fit.template blocks<lanes, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
+/// Whether F is rows of numbers that the room can make itself.
+template <class F> static constexpr bool copies_numbers = [] {
+    if constexpr (!holds_numbers<F> || std::endian::native != std::endian::little) return false;
+    else return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
+}();
+
+/// Plain numbers: rows whose weights all have one, a piece at a time; others singly, as they have an error or a policy to meet.
+template <block_format F, class Fit, class T, class Room = room>
+static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    using number = typename F::grid::number;
+    using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
+    constexpr std::size_t piece = 1024;
+    const std::size_t cols = encoder.W.cols;
+    for (std::size_t r = first; r < first + count; ++r) {
+        float low = 0, high = 0;
+        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
+            if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
+            continue;
+        }
+        for (std::size_t c = 0; c < cols; c += piece) {
+            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+            float x[piece];
+            stored made[piece];
+            if constexpr (!std::same_as<T, float>)
+                for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
+            load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
+            Room::put(x, n, made, false);
+            std::memcpy(encoder.out.block(r, 0)[0] + c * sizeof(stored), made, n * sizeof(stored));
+        }
+    }
+    return {};
+}
+
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
+template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
+        return encode_numbers<F>(encoder, first, count);
+    } else if constexpr (!encodes<F, Fit>) {
+        return encode_rows_singly<F>(encoder, first, count);
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
+        batch<F> b;
+        const auto flush = [&]() -> status {
+            if (b.count == 0) return {};
+            const std::size_t used = b.count;
+            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
+                b.row[l] = b.row[used - 1];
+                b.block[l] = b.block[used - 1];
+                b.row_mean_square[l] = b.row_mean_square[used - 1];
+            }
+            b.count = 0;
+            if (encode_batch<F>(encoder, b)) return {};
+            for (std::size_t l = 0; l < used; ++l)
+                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
+            return {};
+        };
+        for (std::size_t r = first; r < first + count; ++r) {
+            const float mean_square = encoder.row_mean_square(r);
+            std::size_t i = 0;
+            for (; b.count == 0 && whole - i >= width; i += width) {  // a batch from one row
+                for (std::size_t l = 0; l < width; ++l) {
+                    b.row[l] = r;
+                    b.block[l] = i + l;
+                    b.row_mean_square[l] = mean_square;
+                }
+                b.count = width;
+                if (const status s = flush(); !s) return s;
+            }
+            for (; i < whole; ++i) {
+                b.row[b.count] = r;
+                b.block[b.count] = i;
+                b.row_mean_square[b.count] = mean_square;
+                if (++b.count == width)
+                    if (const status s = flush(); !s) return s;
+            }
+            if (whole * n == cols) continue;
+            if (const status s = flush(); !s) return s;  // errors come in order
+            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
+        }
+        return flush();
+    }
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+};
+
+struct avx512 {
+    static constexpr isa id = isa::avx512;
+    using lanes = avx512_lanes;
+    static constexpr dot_instruction dot_form = dot_in_int32;
+    /// Columns of Y in one tile, the widest first. 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
+    static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
+    static constexpr std::size_t columns = widths[0];
+    static constexpr std::size_t most_summed = detail::most_summed;
+
+    using floats = __m512;    // 16 of each
+    using integers = __m512i;
+    using bytes = __m512i;    // 4 to a lane
+
+    // Floats by the compilers' own operators: unlike the intrinsics they obey the room's pragmas against -ffast-math.
+    QLIB_INLINE static floats splat(float x) noexcept { return _mm512_set1_ps(x); }
+    QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
+    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
+    QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
+    /// The lanes whose bit is set, negated.
+    QLIB_INLINE static floats negate(floats a, unsigned lanes) noexcept { return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f)); }
+    /// n floats to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`: whole lines go past the caches, and no other
+    /// thread may count on seeing them before end_stream().
+    template <class T> static void put(const float* x, std::size_t n, T* out, bool streamed) noexcept {
+        constexpr std::size_t line = 64 / sizeof(T);
+        const std::size_t beyond = reinterpret_cast<std::uintptr_t>(out) % 64;
+        streamed = streamed && beyond % sizeof(T) == 0;
+        std::size_t i = 0;
+        if (streamed && beyond != 0) put_some(x, i = smaller_size(n, (64 - beyond) / sizeof(T)), out);
+        if (streamed) for (; i + line <= n; i += line) _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), narrow<T>(x + i));
+        else for (; i + line <= n; i += line) _mm512_storeu_si512(out + i, narrow<T>(x + i));
+        put_some(x + i, n - i, out + i);
+    }
+    static void end_stream() noexcept { _mm_sfence(); }
+    QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
+    QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
+    QLIB_INLINE static floats plus(floats a, floats b) noexcept { return a + b; }
+    QLIB_INLINE static floats minus(floats a, floats b) noexcept { return a - b; }
+    QLIB_INLINE static floats times(floats a, floats b) noexcept {
+        floats p = a * b;
         asm("" : "+v"(p));  // no pragma keeps clang 14 from fusing it into a following addition
         return p;
     }
-    QLIB_INLINE static __mmask16 less(lanes a, lanes b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
-    QLIB_INLINE static lanes pick(__mmask16 t, lanes yes, lanes no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
-    QLIB_INLINE static lanes smallest(lanes a, lanes b) noexcept { return _mm512_min_ps(a, b); }
-    QLIB_INLINE static lanes stamp(lanes v, std::size_t k) noexcept {
+    QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling ones.
+    QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0); }
+
+    QLIB_INLINE static __mmask16 less(floats a, floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+    QLIB_INLINE static floats pick(__mmask16 t, floats yes, floats no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
+    QLIB_INLINE static floats smallest(floats a, floats b) noexcept { return _mm512_min_ps(a, b); }
+    QLIB_INLINE static floats stamp(floats v, std::size_t k) noexcept {
         const __m512i last = _mm512_set1_epi32(127), bits = _mm512_castps_si512(v);
         return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(last, _mm512_set1_epi32(static_cast<int>(k)), bits, 0xCA));
     }
+    QLIB_INLINE static floats stamped(floats v) noexcept { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127))); }
 
-    QLIB_INLINE static lanes stamped(lanes v) noexcept { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127))); }
+    QLIB_INLINE static integers splat(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
+    QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
+    QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
+        std::int32_t four;
+        std::memcpy(&four, x, sizeof four);
+        sum = _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
+        asm("" : "+v"(sum));  // keeps g++ from copying each sum twice a step
+        return sum;
+    }
+    QLIB_INLINE static floats to_float(integers v) noexcept { return _mm512_cvtepi32_ps(v); }
 
-// No #pragma once: each lattice room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
+    /// Whether codes of F are brought into bytes here.
+    template <class F> static constexpr bool unpacks = [] {
+        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>>;
+        else return false;
+    }();
+    /// The codes of one block, in order. Writes whole vectors of 64: `out` holds round_up(block_size<F>, 64) bytes. Reads the codes' bytes only.
+    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        using bits = typename F::bits;
+        constexpr std::size_t n = block_size<F>, period = shuffle_period<bits, F::grid::bits>, whole = n / period * period;
+        for (std::size_t e = 0; e < whole; e += period) chunks<F, period>(in, e, out + e);
+        if constexpr (whole != n) chunks<F, n - whole>(in, whole, out + whole);
+    }
+
+    /// The level of 16 codes.
+    template <class F> QLIB_INLINE static floats levels(const std::uint8_t* codes) noexcept {
+        const __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+        constexpr linear_levels line = linear_levels_of<F>;
+        constexpr auto& table = level_table<F>;
+        if constexpr (line.linear) {
+            const __m512i flipped = line.flip != 0 ? _mm512_xor_si512(c, _mm512_set1_epi32(static_cast<int>(line.flip))) : c;
+            return _mm512_cvtepi32_ps(_mm512_add_epi32(flipped, _mm512_set1_epi32(line.base)));
+        } else if constexpr (table.size() <= 16) {
+            return _mm512_permutexvar_ps(c, load(table.data(), table.size()));
+        } else {
+            return _mm512_i32gather_ps(_mm512_and_si512(c, _mm512_set1_epi32(static_cast<int>(table.size() - 1))), table.data(), 4);
+        }
+    }
+
+    /// Codes to operands of the dot product, in place, by whole vectors of 64.
+    template <class F> QLIB_INLINE static void to_operands(std::uint8_t* codes, std::size_t n) noexcept {
+        for (std::size_t i = 0; i < n; i += 64) _mm512_storeu_si512(codes + i, operands<F>(_mm512_loadu_si512(codes + i)));
+    }
+
+    /// 16 rows of 16 four-byte words, `stride` bytes apart, to 16 columns.
+    QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
+        __m512i a[16];
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < 16; ++r) a[r] = _mm512_loadu_si512(rows + r * stride);
+        avx512_transpose(a, out);
+    }
+
+    /// The bits of the largest magnitude: 0x7F800000 or more when one is not finite.
+    static std::uint32_t largest_magnitude(const float* x, std::size_t n) noexcept {
+        __m512i most = _mm512_setzero_si512();
+        const __m512i no_sign = _mm512_set1_epi32(0x7FFFFFFF);
+        for (std::size_t i = 0; i < n; i += 16)
+            most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(load(x + i, smaller_size(n - i, 16))), no_sign));
+        return _mm512_reduce_max_epu32(most);
+    }
+    /// round_even(x * inverse), clamped to +-127; returns their sum. Writes whole vectors of 16.
+    static std::int32_t quantize(const float* x, std::size_t n, float inverse, std::int8_t* out) noexcept {
+        __m512i sum = _mm512_setzero_si512();
+        for (std::size_t i = 0; i < n; i += 16) {
+            __m512i q = _mm512_cvtps_epi32(times(load(x + i, smaller_size(n - i, 16)), splat(inverse)));
+            q = _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(largest_activation)), _mm512_set1_epi32(-largest_activation));
+            sum = _mm512_add_epi32(sum, q);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(q));
+        }
+        return _mm512_reduce_add_epi32(sum);
+    }
+
+// No #pragma once: each room includes this text inside its struct. Single blocks, from the wire to floats, over the room's vectors.
+
+/// What weights are before they are mapped: their codes where codes are bytes, else their levels.
+template <block_format F> using raw = std::conditional_t<byte_codes<F>, std::uint8_t, float>;
+/// What must follow them in memory: unpacking writes whole vectors of 64, decoding reads vectors of 16.
+static constexpr std::size_t raw_margin = 64;
+
+template <block_format F> struct block_maps {
+    typename F::params params;
+    float outer_scale;
+};
+
+/// Whether F's codes name points of a lattice.
+template <class F> static constexpr bool is_lattice = requires { typename F::grid::points; requires 16 % F::vec == 0 && block_size<F> % 16 == 0; };
+
+/// F::level of all codes of a block, 16 weights at a time: the points' numbers as bytes first, and which lanes are negative or moved down.
+template <class F> QLIB_INLINE static void lattice_levels(const typename F::code* read, float* out) noexcept {
+    using grid = typename F::grid;
+    using points = typename grid::points;
+    constexpr std::size_t n = block_size<F>, dims = points::dims;
+    std::int8_t number[n];
+    std::uint16_t down[n / 16] = {};
+    for (std::size_t c = 0; c < codes<F>; ++c) {
+        for (std::size_t p = 0; p < grid::points_per_code; ++p)
+            std::memcpy(number + c * F::vec + p * dims, lattice_points<points>[read[c] >> p * grid::index_bits & (points::count - 1)].data(), dims);
+        unsigned lanes = 0;
+        if constexpr (requires { grid::even_signs; }) lanes = grid::signs(read[c]);
+        else lanes = (0u - (read[c] >> grid::index_bits & 1u)) & ((1u << F::vec) - 1);
+        down[c * F::vec / 16] = static_cast<std::uint16_t>(down[c * F::vec / 16] | lanes << c * F::vec % 16);
+    }
+    for (std::size_t i = 0; i < n; i += 16) {
+        floats v = times(from_bytes(number + i), splat(points::unit));
+        if constexpr (requires { grid::even_signs; }) v = negate(v, down[i / 16]);
+        else v = plus(v, negate(splat(grid::shift), down[i / 16]));
+        store(out + i, v);
+    }
+}
+
+/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
+/// block, and their maps. Touches no byte of the wire beyond them.
+template <block_format F>
+static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
+                        block_maps<F>* maps) noexcept {
+    for (std::size_t i = 0; i < count; ++i, out += apart) {
+        const auto from = W.block(r, b + i);
+        const auto outer = W.outer(r, (b + i) * block_size<F>);
+        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
+        maps[i].outer_scale = F::outer_scale(outer);
+        if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
+            maps[i].params = F::load(from, outer, {});
+            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
+        } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
+            typename F::code read[codes<F>] = {};
+            const std::size_t codes_here = divide_up(n, F::vec);
+            maps[i].params = F::load(from, outer, {read, codes_here});
+            for (std::size_t c = 0; c < codes<F>; ++c) {  // zeros beyond a ragged end
+                if constexpr (byte_codes<F>) out[c] = read[c];
+                else if constexpr (!is_lattice<F>) F::level(read[c], out + c * F::vec);
+            }
+            if constexpr (is_lattice<F>) lattice_levels<F>(read, out);
+        }
+    }
+}
+
+/// The weights of a whole block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
+template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
+    const floats outer = splat(maps.outer_scale);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const affine a = F::at(maps.params, g);
+        const floats s = splat(a.s), z = splat(a.z);
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < F::group; i += 16, weights += 16, out += 16) {
+            floats v;
+            if constexpr (byte_codes<F>) v = levels<F>(weights);
+            else v = load(weights);
+            if constexpr (F::map == form::scaled) v = times(s, v);
+            else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
+            else v = plus(times(s, v), z);
+            if constexpr (outer_multiplies<F>) v = times(v, outer);
+            v = quiet(v);
+            if (F::group - i >= 16) store(out, v);
+            else store(out, v, F::group - i);
+        }
+        if constexpr (F::group % 16 != 0) {
+            weights -= 16 - F::group % 16;
+            out -= 16 - F::group % 16;
+        }
+    }
+}
+
+/// The same for plain numbers, which have no maps.
+template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
+    using T = typename F::grid::number;
+    std::size_t i = 0;
+    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
+    if (i == n) return;
+    std::byte rest[16 * sizeof(T)] = {};
+    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
+    store(out + i, quiet(widen<T>(rest)), n - i);
+}
+
+/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
+template <block_format F>
+static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+    if constexpr (holds_numbers<F>)
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
+    alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
+    block_maps<F> maps[chunk_blocks<F>] = {};
+    for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
+        for (std::size_t i = 0; i < count; ++i, out += block_size<F>) {
+            const std::size_t n = cols - (b + i) * block_size<F>;
+            float whole[block_size<F>];
+            float* const to = n < block_size<F> ? whole : out;
+            decode_block<F>(maps[i], weights + i * block_size<F>, to);
+            if (n < block_size<F>) std::memcpy(out, whole, n * sizeof(float));
+        }
+    }
+}
+// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
+// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
+
+/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
+template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
+    std::size_t first = 0;
+    const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
+        for (; n - first >= width(); first += width()) use(first, width);
+    };
+    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
+    }(std::make_index_sequence<widths.size()>{});
+}
+
+/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
+static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
+                             const integer_activations& all) noexcept {
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
+    });
+}
+
+/// One tile of packed activations, from X.rows of them.
+static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+    const std::size_t w = X.rows;
+    for (std::size_t j = 0; j < w; ++j) {
+        const float* x = X.row(j);
+        for (std::size_t s = 0; s < p.spans(); ++s) {
+            const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
+            const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
+            const std::uint32_t most = largest_magnitude(x + from, count);
+            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
+            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
+            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            for (std::size_t g = first; g < end; g += p.flush) {
+                std::int32_t sum = 0;
+                for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
+                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                }
+                t.start[g / p.flush * w + j] = bias * sum;
+                t.sum[g / p.flush * w + j] = static_cast<float>(sum);
+            }
+        }
+    }
+}
+
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
+static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
+    constexpr std::size_t step = 256;
+    std::int32_t sum = 0;
+    for (std::size_t i = 0; i < padded; i += step) {
+        alignas(64) std::int8_t stage[step] = {};
+        const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
+        sum += quantize(x + i, here, inverse, stage);
+        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
+    }
+    return sum;
+}
+
+/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
+template <block_format F>
+static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                       const panel_memory& m, const integer_panel& out) noexcept {
+    constexpr std::size_t padded = F::groups * padded_group<F>;
+    std::memset(m.stage, 0, m.stage_bytes());
+    std::memset(out.scale, 0, 2 * m.scale_bytes);
+    for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
+        const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
+        for (std::size_t r = 0; r < rows; ++r) {
+            block_maps<F> maps[chunk_blocks<F>] = {};
+            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
+            for (std::size_t i = 0; i < blocks; ++i) {
+                const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
+                put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
+            }
+        }
+        auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
+        for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
+    }
+}
+
+/// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
+template <block_format F>
+QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
+                                     block_maps<F>* maps) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
+        open_blocks<F>(W, r, b, count, cols, out, n, maps);
+        to_operands<F>(out, count * n);
+    } else {
+        alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
+        std::uint8_t made[chunk_blocks<F> * n];
+        open_blocks<F>(W, r, b, count, cols, weights, n, maps);
+        if constexpr (byte_codes<F>) {
+            to_operands<F>(weights, count * n);
+            std::memcpy(made, weights, count * n);
+        } else {
+            constexpr integer_levels l = integer_levels_of<F>;
+            for (std::size_t i = 0; i < count * n; ++i)
+                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
+        }
+        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
+    }
+}
+
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
+template <block_format F>
+QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
+                                 const integer_panel& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const std::size_t flush = row_maps<F> ? p.flush : 1;
+    for (std::size_t i = 0; i < n; ++i) {
+        if ((g + i) % flush != 0) continue;
+        const affine a = F::at(maps.params, i);
+        const std::size_t at = (g + i) / flush * 16 + lane;
+        out.scale[at] = a.s * outer * unit;
+        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
+        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
+    }
+}
+
+/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
+template <std::size_t N, bool Offset>
+static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
+    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
+    for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
+        floats sum[N];
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
+        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
+            integers dots[N];
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
+            std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
+            do {
+                const bytes v = load_bytes(w.codes);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                w.codes += 64;
+                x.codes += 4 * N;
+            } while (--words != 0);
+            const floats s = load(w.scale);
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
+            if constexpr (Offset) {
+                const floats z = load(w.offset);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
+            }
+        }
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
+template <std::size_t N>
+static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
+    floats total[N];
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
+    for (; depth != 0; --depth, w += 16, x += N) {
+        const floats v = load(w);
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
+}
+
+/// All rows of X against the tiles of a panel, groups [first, end).
+template <bool Offset>
+static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
+                           const integer_activations& x, matrix_view<float> Y) noexcept {
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
+}
+
+QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
+    std::byte* tile = m.panel + t * m.tile_bytes;
+    auto* scale = reinterpret_cast<float*>(tile + m.codes_bytes);
+    return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
+}
+
+/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
+template <block_format F>
+static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
+                          matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.groups);
+        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
+        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
+    }
+}
+
+/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
+static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
+    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+        float* const to = all + (column + first) * k;
+        for (std::size_t j = 0; j < width; ++j)
+            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    });
+}
+
+/// 16 rows of decoded weights [first, end) as [end - first][16].
+template <block_format F>
+static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                             const panel_memory& m, std::byte* out) noexcept {
+    std::memset(m.stage, 0, m.stage_bytes());
+    constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
+    for (std::size_t c = first; c < end; c += chunk) {
+        const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
+        for (std::size_t r = 0; r < rows; ++r)
+            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
+        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
+    }
+}
+
+/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
+template <block_format F>
+static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
+    for (std::size_t first = 0; first < p.k; first += p.stretch) {
+        const std::size_t end = smaller_size(first + p.stretch, p.k);
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
+        multiply_exact_panel(p, m, rows, first, end, x, Y);
+    }
+}
+
+static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
+                                 const float* x, matrix_view<float> Y) noexcept {
+    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
+        for (std::size_t t = 0; t * 16 < rows; ++t)
+            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
+                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+    });
+}
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
 // lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
 // halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
 
-template <class L> struct half_table { lanes of[half_size<L>]; };
+template <class L> struct half_table { floats of[half_size<L>]; };
 
 /// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
-template <class L, bool Smallest> QLIB_INLINE static void tabulate(const lanes (*digit)[L::base], half_table<L>& out) noexcept {
+template <class L, bool Smallest> QLIB_INLINE static void tabulate(const floats (*digit)[L::base], half_table<L>& out) noexcept {
     constexpr std::size_t B = L::base, pairs = L::dims / 4;
     if constexpr (pairs == 1) {
         join<Smallest>(digit[0], digit[1], B, out.of);
     } else {
-        lanes first[B * B], second[B * B];
+        floats first[B * B], second[B * B];
         join<Smallest>(digit[0], digit[1], B, first);
         join<Smallest>(digit[2], digit[3], B, second);
         join<Smallest>(first, second, B * B, out.of);
     }
 }
 /// out[a + n * b] from first[a] and second[b].
-template <bool Smallest> QLIB_INLINE static void join(const lanes* first, const lanes* second, std::size_t n, lanes* out) noexcept {
+template <bool Smallest> QLIB_INLINE static void join(const floats* first, const floats* second, std::size_t n, floats* out) noexcept {
     for (std::size_t b = 0; b < n; ++b)
         for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smallest(first[a], second[b]) : plus(first[a], second[b]);
 }
 
 /// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
 struct best_of_lanes {
-    lanes cost, low, high;
+    floats cost, low, high;
     QLIB_INLINE void reset() noexcept {
         cost = splat(unreachable);
-        low = high = splat(0);
+        low = high = splat(0.0f);
     }
-    QLIB_INLINE void consider(lanes new_cost, lanes new_low, lanes new_high) noexcept {
+    QLIB_INLINE void consider(floats new_cost, floats new_low, floats new_high) noexcept {
         const auto better = less(new_cost, cost);
         cost = pick(better, new_cost, cost);
         low = pick(better, new_low, low);
@@ -3231,13 +11630,13 @@ struct best_of_lanes {
     }
 };
 
-template <class Table> QLIB_INLINE static lanes smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+template <class Table> QLIB_INLINE static floats smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
     return smallest(smallest(t.of[k[0]], t.of[k[1]]), smallest(t.of[k[2]], t.of[k[3]]));
 }
 
 /// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
 template <class L, bool Plain, bool Flips>
-QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lanes (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+QLIB_INLINE static void cheapest_points(const floats (*cost)[L::base], const floats (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
     constexpr auto& halves = lattice_halves<L>;
     half_table<L> low, high, low_flipped, high_flipped;
     plain.reset();
@@ -3256,13 +11655,13 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 
     for (std::size_t list = 0, k = 0; list < halves.lists; ++list) {
         const std::size_t h = static_cast<std::size_t>(halves.of[list].high), end = halves.of[list].end;
-        lanes m = smallest_of(low, halves.low[k]), f = m;
+        floats m = smallest_of(low, halves.low[k]), f = m;
         if constexpr (Flips) f = smallest_of(low_flipped, halves.low[k]);
         while (++k < end) {
             m = smallest(m, smallest_of(low, halves.low[k]));
             if constexpr (Flips) f = smallest(f, smallest_of(low_flipped, halves.low[k]));
         }
-        const lanes number = splat(halves.of[list].high);
+        const floats number = splat(halves.of[list].high);
         if constexpr (Plain) plain.consider(plus(m, high.of[h]), m, number);
         if constexpr (Flips) {
             flipped.consider(plus(f, high.of[h]), f, number);
@@ -3272,20 +11671,20 @@ QLIB_INLINE static void cheapest_points(const lanes (*cost)[L::base], const lane
 }
 
 /// Writes point p of every octet: its number's halves and its levels.
-template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, lanes shift, std::size_t p, octet_points& out) noexcept {
-    const lanes low = stamped(best.low);
+template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, floats shift, std::size_t p, octet_points& out) noexcept {
+    const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
     put_levels<L>(low, shift, &out.level[p * L::dims]);
     put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
 }
 /// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift, float (*out)[16]) noexcept {
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
-        lanes level = plus(splat(level_of<L>(0)), shift), taken = splat(0);
+        floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
         for (std::size_t d = 1; d < L::base; ++d) {
-            const lanes bound = splat(static_cast<float>(d) * place);
+            const floats bound = splat(static_cast<float>(d) * place);
             const auto below = less(number, bound);
             level = pick(below, level, plus(splat(level_of<L>(d)), shift));
             taken = pick(below, taken, bound);
@@ -3298,13 +11697,13 @@ template <class L> QLIB_INLINE static void put_levels(lanes number, lanes shift,
 /// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
 template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
     constexpr std::size_t points = 8 / L::dims;
-    lanes cost[8][L::base], flip[8][L::base];
-    const lanes scale = load(in.scale), shift = load(in.shift);
+    floats cost[8][L::base], flip[8][L::base];
+    const floats scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
-        const lanes l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
-        const lanes wrong = EvenSigns ? times(times(splat(4), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const floats l = plus(splat(level_of<L>(d)), shift), y = times(scale, l);
+        const floats wrong = EvenSigns ? times(times(splat(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
+            const floats x = load(in.x[i]), w = load(in.w[i]), e = minus(x, y);
             cost[i][d] = times(times(w, e), e);
             if constexpr (EvenSigns) flip[i][d] = times(times(w, x), wrong);
         }
@@ -3317,7 +11716,7 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
         store(out.cost, points == 1 ? plain[0].cost : plus(plain[0].cost, plain[points - 1].cost));
     } else {
         if constexpr (points == 2) {
-            const lanes in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
+            const floats in_first = plus(flipped[0].cost, plain[1].cost), in_second = plus(plain[0].cost, flipped[1].cost);
             const auto second = less(in_second, in_first);
             for (std::size_t p = 0; p < 2; ++p) {
                 const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
@@ -3334,9 +11733,9 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
 
 /// Of octets with `odd` set, turns the sign of the weight that it costs least at the levels chosen.
 QLIB_INLINE static void flip_cheapest(const octets& in, octet_points& out) noexcept {
-    lanes least = splat(unreachable), lane = splat(0);
+    floats least = splat(unreachable), lane = splat(0.0f);
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
+        const floats more = times(times(load(in.w[i]), load(in.x[i])), load(out.level[i]));
         const auto better = less(more, least);
         least = pick(better, more, least);
         lane = pick(better, splat(static_cast<float>(i)), lane);
@@ -3359,21 +11758,21 @@ template <class G> static void choose_points(const octets& in, octet_points& out
 
 /// What octets would cost if every weight could have its nearest level.
 template <class L> static void bare_costs(const octets& in, float* out) noexcept {
-    const lanes scale = load(in.scale), shift = load(in.shift);
-    lanes level[L::base], sum = splat(0);
+    const floats scale = load(in.scale), shift = load(in.shift);
+    floats level[L::base], sum = splat(0.0f);
     for (std::size_t d = 0; d < L::base; ++d) level[d] = times(scale, plus(splat(level_of<L>(d)), shift));
     for (std::size_t i = 0; i < 8; ++i) {
-        const lanes x = load(in.x[i]);
-        lanes least = splat(unreachable);
+        const floats x = load(in.x[i]);
+        floats least = splat(unreachable);
         for (std::size_t d = 0; d < L::base; ++d) {
-            const lanes e = minus(x, level[d]);
+            const floats e = minus(x, level[d]);
             least = smallest(least, times(e, e));
         }
         sum = plus(sum, times(load(in.w[i]), least));
     }
     store(out, sum);
 }
-// No #pragma once: each lattice room includes this text inside its struct, behind lattice_nearest.inl.
+// No #pragma once: each room includes this text inside its struct, behind lattice_nearest.inl.
 
 /// Chooses points for all groups of a block at given scales, and sums up what comes of them.
 template <class F> static void try_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
@@ -3386,9 +11785,9 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
             if constexpr (F::map == form::shifted) in.shift[o] = at[(16 * h + o) / octets_of_group].shift;
         }
         choose_points<typename F::grid>(in, points);
-        lanes xl = splat(0), ll = splat(0);
+        floats xl = splat(0.0f), ll = splat(0.0f);
         for (std::size_t i = 0; i < 8; ++i) {
-            const lanes l = load(points.level[i]), wl = times(load(in.w[i]), l);
+            const floats l = load(points.level[i]), wl = times(load(in.w[i]), l);
             xl = plus(xl, times(wl, load(in.x[i])));
             ll = plus(ll, times(wl, l));
         }
@@ -3408,7 +11807,7 @@ template <class F> static void try_scales(lattice_block<F>& b, const std::array<
 }
 
 /// The search for one block.
-template <class F> class search {
+template <class F> class lattice_search {
     using G = typename F::grid;
     using L = typename G::points;
     static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
@@ -3425,7 +11824,7 @@ template <class F> class search {
     }();
 
 public:
-    explicit search(const site<F>& s) noexcept { open(s); }
+    explicit lattice_search(const site<F>& s) noexcept { open(s); }
 
     encoded<F> run() noexcept {
         scales wish{};
@@ -3603,6 +12002,121 @@ private:
     std::array<float, groups> fitted_ll_{};
     double unit_ = 1;
 };
+
+private:
+    /// A line of T: 64 bytes. bf16 by integers, which flush no denormals.
+    template <class T> QLIB_INLINE static __m512i narrow(const float* x) noexcept {
+        if constexpr (std::same_as<T, float>) {
+            return _mm512_loadu_si512(x);
+        } else if constexpr (std::same_as<T, f16>) {
+            const __m256i low = _mm512_cvtps_ph(load(x), _MM_FROUND_TO_NEAREST_INT), high = _mm512_cvtps_ph(load(x + 16), _MM_FROUND_TO_NEAREST_INT);
+            return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+        } else {
+            alignas(64) static constexpr auto in_order = [] {
+                std::array<std::uint16_t, 32> w{};
+                for (std::size_t i = 0; i < 32; ++i) w[i] = static_cast<std::uint16_t>(i < 16 ? 2 * i : 2 * i - 31);
+                return w;
+            }();
+            const __m512i mixed = _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(rounded(x), 16), rounded(x + 16));
+            return _mm512_permutexvar_epi16(_mm512_load_si512(in_order.data()), mixed);
+        }
+    }
+    /// 16 floats rounded to bf16, in the upper halves.
+    QLIB_INLINE static __m512i rounded(const float* x) noexcept {
+        const __m512i u = _mm512_loadu_si512(x), up = _mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF));
+        return _mm512_mask_add_epi32(up, _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)), up, _mm512_set1_epi32(1));
+    }
+    /// The first n numbers of a line.
+    template <class T> QLIB_INLINE static void put_some(const float* x, std::size_t n, T* out) noexcept {
+        if (n == 0) return;
+        float all[64 / sizeof(T)] = {};
+        std::memcpy(all, x, n * sizeof(float));
+        const __m512i line = narrow<T>(all);
+        std::memcpy(static_cast<void*>(out), &line, n * sizeof(T));
+    }
+    QLIB_INLINE static __mmask16 first(std::size_t n) noexcept { return static_cast<__mmask16>((1u << n) - 1); }
+
+    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
+    template <class F, std::size_t N> QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
+        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
+            (_mm512_storeu_si512(out + 64 * C, bring_codes<F, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)), ...);
+        }(std::make_index_sequence<(N + 63) / 64>{});
+    }
+    /// M codes from begin + E on, all slices put together.
+    template <class F, std::size_t E, std::size_t M> QLIB_INLINE static __m512i bring_codes(const std::byte* in, std::size_t begin) noexcept {
+        using bits = typename F::bits;
+        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+            __m512i c = _mm512_setzero_si512();
+            ((c = _mm512_or_si512(c, slice<bits, F::grid::bits, P, E, M>(in, begin)),
+              in += slice_bytes<bits, F::grid::bits>(P, block_size<F>)), ...);
+            return c;
+        }(std::make_index_sequence<slice_count<bits>>{});
+    }
+    /// The part of M codes that lies in slice P, which starts at `in`.
+    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+    QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
+        constexpr code_slice what = slice_of<Bits, B>(P);
+        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+        constexpr __mmask64 window = s.bytes < 64 ? (std::uint64_t{1} << s.bytes % 64) - 1 : ~std::uint64_t{0};
+        const std::byte* from = in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>) + s.first;
+        __m512i v = _mm512_maskz_loadu_epi8(window, from);
+        if constexpr (s.moves_words) v = _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v);
+        __m512i c;
+        if constexpr (what.base3) {
+            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
+            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
+            c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
+        } else if constexpr (s.direct) {
+            if constexpr (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
+            if constexpr (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
+            c = what.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else {
+            constexpr int mask = (1 << what.width) - 1;
+            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())), _mm512_load_si512(s.right.data()));
+            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())), _mm512_load_si512(s.left.data()));
+            c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)), _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
+        }
+        return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
+    }
+    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v / 3^(j+1)), by multiplication with
+    /// 2^15 / 3^j rounded up, which is exact for v < 256.
+    template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
+        alignas(64) static constexpr auto factors = [] {
+            constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
+            std::array<std::array<std::uint16_t, 32>, 2> f{};
+            for (std::size_t i = 0; i < 32; ++i)
+                for (std::size_t next = 0; next < 2; ++next) {
+                    const unsigned p = power[(First + 2 * i + Odd) % 5 + next];
+                    f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
+                }
+            return f;
+        }();
+        const __m512i twice = _mm512_add_epi16(v, v);
+        const __m512i here = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[0].data()));
+        const __m512i above = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[1].data()));
+        return _mm512_sub_epi16(here, _mm512_add_epi16(above, _mm512_add_epi16(above, above)));
+    }
+
+    template <class F> QLIB_INLINE static __m512i operands(__m512i c) noexcept {
+        constexpr auto& table = operand_table<F, dot_form>;
+        constexpr unsigned flip = table[0];  // codes with some bits flipped: the operands of all linear grids
+        constexpr bool flips = [] {
+            for (unsigned i = 0; i < table.size(); ++i)
+                if (table[i] != (i ^ flip)) return false;
+            return true;
+        }();
+        if constexpr (flips) {
+            return flip != 0 ? _mm512_xor_si512(c, _mm512_set1_epi8(static_cast<char>(flip))) : c;
+        } else {
+            __m512i r = _mm512_setzero_si512();
+            const __m512i low = _mm512_and_si512(c, _mm512_set1_epi8(15)), high = _mm512_and_si512(c, _mm512_set1_epi8(static_cast<char>(0xF0)));
+            for (std::size_t i = 0; i < table.size(); i += 16) {  // 16 entries at a time
+                const __m128i part = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << smaller_size(table.size() - i, 16)) - 1), table.data() + i);
+                r = _mm512_mask_shuffle_epi8(r, _mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8(static_cast<char>(i))), _mm512_broadcast_i32x4(part), low);
+            }
+            return r;
+        }
+    }
 };
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
@@ -3611,12 +12125,26 @@ QLIB_ROOM_END
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// use(room) for the best room of this machine.
-template <class Use> auto with_lattice_room(const Use& use) noexcept {
+/// use(room) for the room of a call that check_room let pass. Room::name<F>(...) are its kernels.
+template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 #if defined(__x86_64__)
-    if (best_isa() == isa::avx512) return use(avx512_lattice{});
+    if (resolve_room(wanted) == isa::avx512) return use(avx512{});
 #endif
-    return use(portable_lattice{});
+    (void)wanted;
+    return use(portable{});
+}
+
+/// What a call's report says of the way that codes of F take in a room.
+template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A block as the search of lattice_search.inl encodes it.
+template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
+    return with_room(isa::best, [&](auto room) { return typename decltype(room)::template lattice_search<F>(s).run(); });
 }
 
 /// The code of least weighted error for a code's weights in level units.
@@ -3630,18 +12158,8 @@ template <class G> typename G::code nearest_in_lattice(const float* u, const flo
         in.shift[0] = G::shift;
         in.shift[1] = -G::shift;
     }
-    with_lattice_room([&](auto room) { decltype(room)::template choose_points<G>(in, out); });
+    with_room(isa::best, [&](auto room) { decltype(room)::template choose_points<G>(in, out); });
     return code_of<G>(in, out, negative, !holds_signs<G> && out.cost[1] < out.cost[0] ? 1 : 0, 0);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// A block as the search of lattice_search.inl encodes it.
-template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
-    return with_lattice_room([&](auto room) { return typename decltype(room)::template search<F>(s).run(); });
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
@@ -4009,27 +12527,6 @@ static_assert(block_bytes<iq2_xxs> == 66 && block_bytes<iq2_xs> == 74 && block_b
 
 }  // namespace qlib::inline v0
 // ggml's 4-bit "IQ" formats: a fixed codebook of 16 integers in place of equal steps. IQ4_NL, IQ4_XS. Source: ggml-common.h, ggml-quants.c.
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
-// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
-
-namespace qlib::inline v0::detail {
-
-/// One block of F in each lane. All lanes have `n` weights; whole blocks unless L is one_block.
-template <class L, class F> struct lane_sites {
-    const typename L::floats* x;           ///< [n] weights
-    const typename L::floats* importance;  ///< [n], >= 0; null: none was given
-    std::size_t n;
-    typename L::floats row_mean_square;    ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
-    const typename F::outer* outer;        ///< [lane]
-};
-
-/// Encoded blocks, one in each lane.
-template <class L, class F> struct lane_blocks {
-    typename F::params params[L::width];
-    std::uint8_t code[block_size<F> * L::width];  ///< [weight][lane]; L::put and L::get access all lanes of a weight
-};
-
-}  // namespace qlib::inline v0::detail
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -4927,132 +13424,8 @@ template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&
 // hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
 // A = M M^T with M upper triangular: the Cholesky factorization that runs from the last column to the first.
 // Its inverse is the factor that GPTQ wants: U = M^-1 is upper and U^T U = A^-1.
-// Owned bytes, 64-byte aligned, and sizes that cannot wrap.
-
-namespace qlib::inline v0::detail {
-
-inline constexpr std::size_t alignment = 64;
-
-/// a * b, or the largest size_t when that does not fit: an allocation of it fails cleanly.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_multiply(std::size_t a, std::size_t b) noexcept {
-    std::size_t c = 0;
-    return __builtin_mul_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
-}
-[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_add(std::size_t a, std::size_t b) noexcept {
-    std::size_t c = 0;
-    return __builtin_add_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
-}
-[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
-[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
-
-[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
-    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
-}
-
-/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
-template <class T> class buffer {
-    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
-
-public:
-    QLIB_INLINE buffer() noexcept = default;
-    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
-        return *this;
-    }
-    QLIB_INLINE ~buffer() { release(); }
-
-    [[nodiscard]] QLIB_TAGGED bool allocate(std::size_t count) noexcept {
-        release();
-        data_ = nullptr;
-        size_ = 0;
-        const std::size_t bytes = saturating_multiply(count, sizeof(T));
-        if (count == 0) return true;
-        if (bytes > std::numeric_limits<std::size_t>::max() / 2) return false;
-        data_ = static_cast<T*>(::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
-        size_ = data_ != nullptr ? count : 0;
-        return data_ != nullptr;
-    }
-    [[nodiscard]] QLIB_INLINE T* data() noexcept { return data_; }
-    [[nodiscard]] QLIB_INLINE const T* data() const noexcept { return data_; }
-    [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] QLIB_INLINE T& operator[](std::size_t i) noexcept { return data_[i]; }
-    [[nodiscard]] QLIB_INLINE const T& operator[](std::size_t i) const noexcept { return data_[i]; }
-
-private:
-    QLIB_INLINE void release() const noexcept {
-        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
-    }
-    T* data_ = nullptr;
-    std::size_t size_ = 0;
-};
-
-/// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
-class workspace {
-public:
-    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
-    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
-    /// Bytes that a piece of `count` elements takes.
-    template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
-        const std::size_t bytes = saturating_multiply(count, sizeof(T));
-        return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
-    }
-
-    QLIB_INLINE workspace() noexcept = default;
-    /// Memory that somebody else made sure of, aligned.
-    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
-    /// error: scratch, memory.
-    [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
-        if (how.scratch.empty()) {
-            if (!own_.allocate(bytes)) return out_of_memory(bytes);
-            at_ = own_.data();
-            return {};
-        }
-        if (how.scratch.size() < asked(bytes))
-            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
-        const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
-        at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
-        return {};
-    }
-    template <class T> [[nodiscard]] QLIB_INLINE T* take(std::size_t count) noexcept {
-        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
-        T* const p = reinterpret_cast<T*>(at_);
-        at_ += piece<T>(count);
-        return p;
-    }
-
-private:
-    buffer<std::byte> own_;
-    std::byte* at_ = nullptr;
-};
-
-}  // namespace qlib::inline v0::detail
 // The one hot loop of linalg, in every room: y += c * x, where every element is one chain of FMAs in one order. Blocking,
 // vector width and threads only choose which chains run side by side, so all results are the same bits everywhere.
-// matrix_view<T>: rows of contiguous elements that somebody else owns.
-
-namespace qlib::inline v0 {
-
-/// A row-major matrix in foreign memory. `stride` counts elements from one row's start to the next's.
-template <class T> struct matrix_view {
-    T* data = nullptr;
-    std::size_t rows = 0, cols = 0;
-    std::size_t stride = cols;
-
-    [[nodiscard]] QLIB_INLINE constexpr T* row(std::size_t r) const noexcept { return data + r * stride; }
-    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept { return data[r * stride + c]; }
-    [[nodiscard]] QLIB_INLINE constexpr matrix_view row_range(std::size_t first, std::size_t count) const noexcept {
-        return {row(first), count, cols, stride};
-    }
-    QLIB_INLINE constexpr operator matrix_view<const T>() const noexcept requires(!std::is_const_v<T>) {
-        return {data, rows, cols, stride};
-    }
-};
-template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
-template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
-
-}  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail {
 
@@ -5937,1697 +14310,6 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
 QLIB_EXACT_END
 // quantize: floats into any format.
 // The ready-made fits, and the choice between them at run time.
-// plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
-//
-// A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
-// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
-// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params), whole_blocks.
-// one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that choose codes themselves.
-// What a search derives from a format at compile time: the levels to round to, the codes of a small scale type, how far and how finely to look.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Params of two levels, whose groups are stored in steps of the block's super-scales.
-template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
-
-/// Whether one scale of a row, tensor or tile is the whole map, so that blocks have none.
-template <class F> inline constexpr bool has_map_in_outer = [] {
-    if constexpr (requires { F::outer_is_map; }) return bool{F::outer_is_map};
-    else return false;
-}();
-
-/// The levels of a grid between those that a fit should aim at, ascending, without doubles.
-template <class Grid> struct grid_levels {
-    static constexpr float low = lowest_level<Grid>, high = highest_level<Grid>;
-    static constexpr bool listed = Grid::size <= 256;
-
-private:
-    struct list {
-        std::array<float, listed ? Grid::size : 1> level{};
-        std::size_t count = 0;
-    };
-    static constexpr list ascending() {
-        list t{};
-        for (std::size_t i = 0; listed && i < Grid::size; ++i) {  // insertion sort: at most 256, at compile time
-            const float v = Grid::level(i);
-            if (!(v >= low && v <= high)) continue;
-            std::size_t j = t.count;
-            while (j > 0 && t.level[j - 1] > v) --j;
-            if (j > 0 && t.level[j - 1] == v) continue;
-            for (std::size_t k = t.count++; k > j; --k) t.level[k] = t.level[k - 1];
-            t.level[j] = v;
-        }
-        return t;
-    }
-    static constexpr list sorted = ascending();
-    static constexpr bool are_integers() {
-        for (std::size_t i = 0; i < sorted.count; ++i)
-            if (sorted.level[i] != static_cast<float>(static_cast<int>(low)) + static_cast<float>(i)) return false;
-        return sorted.count > 1;
-    }
-
-public:
-    static constexpr std::size_t count = sorted.count;
-    static constexpr bool integers = are_integers();       ///< every integer from low to high
-    static constexpr bool few = count > 1 && count <= 16;  ///< so that a table of 16 holds them
-    static constexpr std::array<float, 16> level = [] {
-        std::array<float, 16> t{};
-        for (std::size_t i = 0; few && i < 16; ++i) t[i] = sorted.level[i < count ? i : count - 1];
-        return t;
-    }();
-    /// Between level i and the next one.
-    static constexpr std::array<float, 16> midpoint = [] {
-        std::array<float, 16> t{};
-        for (std::size_t i = 0; few && i < 16; ++i)
-            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1]) : std::numeric_limits<float>::max();
-        return t;
-    }();
-};
-
-/// Formats whose scales have 8 bits, so that a search may try code after code.
-template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
-    requires std::same_as<std::remove_cvref_t<decltype(p.scale[0])>, typename F::stored_scale>;
-    requires sizeof(p.scale[0].bits) == 1;
-};
-
-/// The values of a scale type of 8 bits, ascending from code 0 to the code of the largest.
-template <class T> struct byte_scale {
-    static constexpr int last = T::from(T::max(), overflow::saturate, rounding::nearest_even).bits;
-    static constexpr std::array<float, 256> value = [] {
-        std::array<float, 256> v{};
-        for (std::size_t i = 0; i < v.size(); ++i) {
-            T code{};
-            code.bits = static_cast<typename T::storage>(i);
-            v[i] = code.value();
-        }
-        return v;
-    }();
-    static constexpr int codes_per_octave = [] {
-        constexpr auto middle = static_cast<std::size_t>(last / 2);
-        std::size_t next = middle;
-        while (next < static_cast<std::size_t>(last) && value[next] < 2 * value[middle]) ++next;
-        return static_cast<int>(next - middle);
-    }();
-    /// How far from the plain scale's code the best one may lie: sparse types are searched further down, as most weights may be unimportant.
-    static constexpr int below = codes_per_octave == 1 ? 3 : codes_per_octave * 5 / 4, above = codes_per_octave * 11 / 8;
-};
-
-/// Whether maps are stored in a given type as they are wished.
-template <class F, class T> inline constexpr bool stores = [] {
-    if constexpr (requires { typename F::stored_scale; } && (F::map == form::scaled || !has_outer<F>)) return std::same_as<typename F::stored_scale, T>;
-    else return false;
-}();
-
-/// Candidates for the inverse of a scale: from, from * ratio + step, ... times the plain one.
-struct scale_steps {
-    float from, ratio, step;
-    int count;
-};
-
-/// The fewer levels, the further the best scale may lie from that of the extreme weight; the more levels, the finer the steps that matter.
-/// Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
-template <class F> constexpr scale_steps scale_steps_of([[maybe_unused]] bool weighted) noexcept {
-    constexpr std::size_t levels = grid_levels<typename F::grid>::count;
-    if constexpr (levels > 0 && levels <= 4) return {1.0f, 1.12f, 0, 16};
-    if constexpr (levels > 0 && levels <= 8) return {0.65f, 1, 0.075f, 11};
-    if constexpr (levels > 0 && levels <= 16) {
-        constexpr int count = F::group > 64 ? 12 : 8;
-        return weighted ? scale_steps{0.7f, 1, 0.05f, 13} : scale_steps{0.75f, 1, 0.055f, count};
-    }
-    if constexpr (levels > 0 && levels <= 64) return weighted ? scale_steps{0.75f, 1, 0.025f, 16} : scale_steps{0.75f, 1, 0.03f, 12};
-    return {0.82f, 1, 0.005f, 39};
-}
-
-/// Maps of two numbers: starts whose range is that of the weights less `from` + i * `step` levels at its low end and as many others at its high end.
-struct range_starts {
-    float from, step;
-    int count;          ///< at each end
-    int alternations;   ///< of choosing codes and solving for the map, from each start
-};
-constexpr range_starts range_starts_of(bool weighted) noexcept {
-    return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
-}
-
-/// Two levels: super-scales that are tried with sub-scales next to the wished ones, then `sweeps` of looking `reach` sub-scales and `min_reach`
-/// mins around, each followed by the least-squares super-scales.
-struct super_steps {
-    float from, step;
-    int count, reach, min_reach, sweeps;
-};
-template <class F> constexpr super_steps super_steps_of([[maybe_unused]] bool weighted) noexcept {
-    if constexpr (!F::has_mins) return {0.95f, 0.035f, 11, 1, 0, 3};
-    else if constexpr (F::sub_bits <= 4) return weighted ? super_steps{0.85f, 0.1f, 6, 4, 2, 4} : super_steps{0.9f, 0.1f, 5, 3, 2, 3};
-    else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-struct one_block : one_range {
-    using lanes = one_block;
-// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
-
-/// F's maps of group g as the decoder will use them.
-template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
-    lane_map m{splat(0.0f), splat(0.0f)};
-    for (std::size_t l = 0; l < width; ++l) {
-        const affine a = F::at(params[l], g);
-        set_lane(m.s, l, a.s);
-        set_lane(m.z, l, a.z);
-    }
-    return m;
-}
-
-/// Params of the maps that each lane wishes.
-template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
-    for (std::size_t l = 0; l < width; ++l) {
-        std::array<affine, F::groups> wish{};
-        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
-        params[l] = F::project(wish, outer[l]);
-    }
-}
-
-/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
-template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
-    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
-}
-
-/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
-template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
-    if (first >= end) return {splat(0.0f), splat(0.0f)};
-    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
-        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
-    } else {
-        floats low = x[first], high = x[first];
-        for (std::size_t i = first + 1; i < end; ++i) {
-            low = smaller(low, x[i]);
-            high = larger(high, x[i]);
-        }
-        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
-            lane_map m{low, splat(0.0f)};
-            for (std::size_t l = 0; l < width; ++l) {
-                const affine a = F::plain_map(lane(low, l), lane(high, l));
-                set_lane(m.s, l, a.s);
-                set_lane(m.z, l, a.z);
-            }
-            return m;
-        } else {
-            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
-        }
-    }
-}
-
-template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    lane_map wishes[F::groups] = {};
-    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
-    project<F>(wishes, s.outer, params);
-}
-
-/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
-template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
-    using number = minifloat<E, M, Bias, S>;
-    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
-    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
-    const floats a = magnitude(u);
-    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
-    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
-    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
-    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
-    else return code | sign;
-}
-
-/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
-template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
-    using grid = typename F::grid;
-    if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
-    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
-        ints rank = splat(0);
-        if constexpr (looks_up_fast) {
-#pragma GCC unroll 4
-            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
-        } else {
-#pragma GCC unroll 16
-            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
-        }
-        if constexpr (grid::sorted.ascending) return rank;
-        else return truncate(look_up(grid::sorted.code_table, rank));
-    } else if constexpr (requires { typename grid::element; }) {
-        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
-    } else {
-        ints code = splat(0);
-        for (std::size_t l = 0; l < width; ++l) {
-            const float one = lane(u, l);
-            set_lane(code, l, F::nearest(&one, nullptr));
-        }
-        return code;
-    }
-}
-
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <class F> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
-        if constexpr (F::map == form::scaled) return times(x, reciprocal);
-        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
-/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
-template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats outer_scale = splat(1.0f);
-    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
-    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-        const lane_map m = map_of<F>(out.params, g);
-        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
-        const std::size_t end = group_end<F>(s.n, g);
-        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
-
-static constexpr float ggml_group_max_eps = 1e-15f;
-
-/// a / b where ok; 0 elsewhere, without a division by zero.
-QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
-    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The value of largest magnitude, the first of equals.
-template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
-    floats largest = splat(0.0f), extreme = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const floats a = magnitude(x[i]);
-        extreme = select(a > largest, x[i], extreme);
-        largest = larger(largest, a);
-    }
-    return extreme;
-}
-
-/// The sum of squares, in order.
-template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
-    return sum;
-}
-
-/// x + 1.5 * 2^23, whose lower bits are round_even(x).
-static constexpr float ggml_zero_sum = 12582912.0f;
-QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
-/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
-QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
-/// The level that such a sum means, kept between low and high: as a float and as an integer.
-QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
-    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
-}
-QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
-    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
-}
-QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
-
-/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    floats finite[N], weight[N], weighted[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
-        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
-        weighted[i] = times(weight[i], x[i]);
-    }
-    const auto steps = static_cast<float>(nmax);
-    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
-    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
-    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
-        floats inverse[T], lx[T], ll[T];
-        for (std::size_t t = 0; t < T; ++t) {
-            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
-            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
-            lx[t] = ll[t] = splat(0.0f);
-        }
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t t = 0; t < T; ++t) {
-                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
-                lx[t] += times(weighted[i], l);
-                ll[t] += times(times(weight[i], l), l);
-            }
-        for (std::size_t t = 0; t < T; ++t) {
-            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
-            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
-            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
-            found = select(better, inverse[t], found);
-            scale = select(better, tried, scale);
-            best = select(better, times(tried, lx[t]), best);
-        }
-    }
-    for (std::size_t i = 0; i < N; ++i)
-        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
-    return select(dead, splat(0.0f), scale);
-}
-
-/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
-/// further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
-}
-
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
-                                                     floats& ll) noexcept {
-    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        share_x[i] = times(times(w[i], x[i]), level[i]);
-        share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-    }
-    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
-        const std::size_t i = step % N;
-        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
-        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
-        ++quiet;
-        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
-        mask open = rest_lx > 0.0f;
-        if (convex) open = open & (rest_ll > 0.0f);
-        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
-        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
-        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
-        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
-        if (!any(better)) continue;
-        quiet = 0;
-        level[i] = select(better, tried, l);
-        share_x[i] = select(better, try_x, share_x[i]);
-        share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-        lx = select(better, new_lx, lx);
-        ll = select(better, new_ll, ll);
-    }
-}
-
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(x[i], x[i]);
-        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
-        lx += times(times(w[i], x[i]), level[i]);
-        ll += times(times(w[i], level[i]), level[i]);
-    }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
-struct ggml_min_steps {
-    float first, delta;
-    int count;
-    bool absolute_error = false;
-};
-
-/// Value = scale * l - min.
-struct ggml_scale_and_min {
-    floats scale, min;
-};
-
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
-struct ggml_min_state {
-    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
-    mask dead;
-};
-
-template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
-    ggml_min_state g{};
-    g.low = g.high = x[0];
-    g.sum_w = w[0];
-    g.sum_x = times(w[0], x[0]);
-    for (std::size_t i = 1; i < N; ++i) {
-        g.low = smaller(g.low, x[i]);
-        g.high = larger(g.high, x[i]);
-        g.sum_w += w[i];
-        g.sum_x += times(w[i], x[i]);
-    }
-    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
-    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
-    return g;
-}
-
-/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
-QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
-    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
-    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
-    return inverse;
-}
-
-/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
-template <std::size_t N, std::size_t P> struct ggml_min_trial {
-    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
-
-    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
-        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
-                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
-                level[p * N + i] = l;
-                l1[p] += wl;
-                l2[p] += times(wl, l);
-                xl[p] += times(wl, v);
-            }
-    }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
-    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
-        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
-        solvable = det > 0.0f;
-        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
-                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
-        const mask above = m.z > 0.0f;
-        if (any(above)) {
-            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
-            m.z = select(above, splat(0.0f), m.z);
-        }
-        return m;
-    }
-    /// The errors under the maps s * level + z.
-    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
-        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
-                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
-            }
-    }
-};
-
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
-/// chains of sums.
-template <std::size_t N, std::size_t P>
-[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
-                                                        ggml_scale_and_min* out) noexcept {
-    ggml_min_state g[P] = {};
-    ggml_min_trial<N, P> trial;
-    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
-    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
-        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
-        bool wild = false;
-        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
-        if (wild) trial.template run<true>(nmax, x, w, g);
-        else trial.template run<false>(nmax, x, w, g);
-        lane_map m[P];
-        mask solvable[P];
-        for (std::size_t p = 0; p < P; ++p) {
-            m[p] = trial.solve(p, g[p], solvable[p]);
-            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
-        }
-        floats error[P];
-        trial.errors(x, w, m, steps.absolute_error, error);
-        for (std::size_t p = 0; p < P; ++p) {
-            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
-            g[p].best = select(better, error[p], g[p].best);
-            g[p].scale = select(better, m[p].s, g[p].scale);
-            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
-            g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
-        }
-    }
-    for (std::size_t p = 0; p < P; ++p) {
-        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
-            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
-            put(codes + i * width, select(g[p].dead, splat(0), code));
-        }
-        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
-    }
-}
-
-/// The error of make_qp_quants' levels under an inverse scale.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
-    const floats scale = 1.0f / inverse;
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
-        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
-        const floats e = x[i] - times(scale, l);
-        sum += times(times(w[i], e), e);
-    }
-    return sum;
-}
-
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
-    const mask dead = high < ggml_group_max_eps;
-    high = select(dead, splat(1.0f), high);
-    const auto top = static_cast<float>(nmax);
-    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
-    for (int is = -4; is <= 4; ++is) {
-        if (is == 0) continue;
-        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
-        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
-        inverse = select(e < best, tried, inverse);
-        best = select(e < best, e, best);
-    }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
-        lx += times(times(w[i], x[i]), to_float(l));
-        ll += times(times(w[i], to_float(l)), to_float(l));
-        level[i] = to_float(l & 255);  // the original keeps bytes
-    }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
-        sum += w[i];
-    }
-    return sum;
-}
-// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
-
-/// The bits of f16::from, NaN excepted.
-QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
-    const floats a = magnitude(x);
-    const mask small = a < 0x1p-14f;
-    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
-    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
-    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
-}
-/// Their value, where it is finite.
-QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
-    const ints a = h & 0x7FFF;
-    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
-    return from_bits(bits(value) | ((h & 0x8000) << 16));
-}
-/// Rounds to f16, stores that where member(params) says, and gives its value.
-template <class F, class Member>
-QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
-    const ints h = half_bits(x);
-    std::uint8_t low[width], high[width];
-    put(low, h);
-    put(high, h >> 8);
-    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
-    return half_value(h);
-}
-template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
-    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
-}
-template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
-    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
-}
-
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
-    const mask kept = scale == 0.0f;
-    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
-    floats farthest = splat(0.0f), worst = splat(0.0f);
-    const bool keeps = any(kept);
-    if (!keeps)
-        for (std::size_t i = 0; i < N; ++i) {
-            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
-            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
-            farthest = larger(farthest, magnitude(units));
-            worst = larger(worst, magnitude(rest));
-            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
-        }
-    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
-#pragma GCC unroll 1
-    for (std::size_t i = 0; i < N; ++i) {
-        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
-        if (keeps) code = select(kept, get(codes + i * width), code);
-        put(codes + i * width, code);
-    }
-}
-
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
-template <class F>
-static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
-                                      lane_blocks<lanes, F>& out) noexcept {
-    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
-        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
-        }
-    }
-}
-
-/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
-    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
-    return high / static_cast<float>(nmax);
-}
-
-/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
-struct ggml_mins_recipe {
-    ggml_min_steps plain;     ///< without importance
-    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
-    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
-};
-
-/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
-template <class F>
-static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group, P = 2;
-    constexpr int nmax = static_cast<int>(F::grid::highest);
-    const bool weighted = s.importance != nullptr;
-    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
-    for (std::size_t g = 0; g < G; g += P) {
-        const floats* const x = s.x + g * N;
-        floats w[N * P];
-        for (std::size_t p = 0; p < P; ++p) {
-            if (weighted) {
-                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
-            } else {
-                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
-                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
-            }
-        }
-        ggml_scale_and_min found[P];
-        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
-        for (std::size_t p = 0; p < P; ++p) {
-            scale[g + p] = found[p].scale;
-            min[g + p] = found[p].min;
-        }
-    }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
-    const floats stored = ggml_store_super<F>(super, out);
-    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
-    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
-}
-
-/// quantize_row_q3_K_ref.
-template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
-    floats scale[G], super = splat(0.0f);
-    ints subs[G];
-    if (s.importance != nullptr) {
-        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
-        floats weight_sum[G];
-        for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
-            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
-            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
-        }
-        std::uint8_t codes[G * width];
-        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
-#pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
-    } else {
-        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
-        const floats extreme = extreme_of<G>(scale);
-        const mask live = extreme != 0.0f;
-        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
-        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
-        super = quotient(live, splat(1.0f), inverse);
-    }
-    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
-}
-
-/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
-template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    floats scale[G];
-    for (std::size_t g = 0; g < G; ++g)
-        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
-                                         &out.code[g * N * width]);
-    const floats extreme = extreme_of<G>(scale);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
-    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
-    for (std::size_t g = 0; g < G; ++g) {
-        const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
-    }
-    if (any(dead))
-#pragma GCC unroll 1
-        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
-    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
-}
-
-/// F's 16 ascending levels, and what lies in the middle between two of them.
-template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
-    return t;
-}();
-template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
-    return t;
-}();
-
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
-template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
-    constexpr auto& middle = ggml_middles<F>;
-    ints i = select(x >= middle[7], splat(8), splat(0));
-    i = select(x >= look_up(middle, i + 3), i + 4, i);
-    i = select(x >= look_up(middle, i + 1), i + 2, i);
-    return select(x >= look_up(middle, i), i + 1, i);
-}
-
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
-    const floats extreme = extreme_of<32>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    constexpr float lowest = ggml_levels<F>[0];
-    floats w[32];
-    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
-    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
-    floats scale = splat(0.0f), best = splat(0.0f);
-    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
-        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
-        floats qx = splat(0.0f), qq = splat(0.0f);
-        for (std::size_t i = 0; i < 32; ++i) {
-            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
-            qx += times(wq, x[i]);
-            qq += times(wq, q);
-        }
-        mask better = qq > 0.0f;
-        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
-        const floats tried = quotient(better, qx, qq);
-        scale = select(better, tried, scale);
-        best = select(better, times(tried, qx), best);
-    }
-    return select(dead, splat(0.0f), scale);
-}
-
-/// quantize_iq4_nl.
-template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
-    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
-}
-
-/// quantize_iq4_xs.
-template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
-    floats scale[8];
-    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
-    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_super<F>(d, out);
-    for (std::size_t g = 0; g < 8; ++g) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
-        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
-        std::uint8_t stored[width];
-        put(stored, l);
-        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
-        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
-    }
-}
-
-/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
-QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
-/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
-QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
-    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
-    const ints t = truncate(inside);
-    const floats rest = inside - to_float(t);
-    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
-}
-
-/// quantize_row_q4_0_ref and q5_0_ref.
-template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int half = 1 << (F::grid::bits - 1);
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
-    }
-    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
-        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
-    }
-}
-
-/// quantize_row_q4_1_ref and q5_1_ref.
-template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int top = (1 << F::grid::bits) - 1;
-    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
-        ggml_store_scale(scale, out);
-        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
-    };
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        ggml_scale_and_min found{};
-        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
-        return store(found.scale, -found.min);
-    }
-    floats low = s.x[0], high = s.x[0];
-    for (std::size_t i = 1; i < 32; ++i) {
-        low = smaller(low, s.x[i]);
-        high = larger(high, s.x[i]);
-    }
-    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    store(d, low);
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
-        put(&out.code[i * width], select(q > top, splat(top), q));
-    }
-}
-
-/// quantize_row_q8_0_ref.
-template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
-}
-
-/// quantize_row_q1_0_ref: signs under the mean magnitude.
-template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
-    ggml_store_scale(sum / static_cast<float>(F::group), out);
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
-}
-
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
-template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
-    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    const mask finite = bits(inverse) < 0x7F800000;
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
-}
-
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
-template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
-    const floats a = magnitude(x);
-    floats least = magnitude(times(d, F::grid::level(0)) - a);
-    ints best = splat(0);
-    for (std::int32_t c = 1; c < 8; ++c) {
-        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
-        best = select(e < least, splat(c), best);
-        least = smaller(least, e);
-    }
-    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
-}
-
-/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
-template <class F, class ScaleOf>
-static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
-        floats d = splat(0.0f);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].scale[g] = scale_of(lane(high, l));
-            set_lane(d, l, out.params[l].scale[g].value());
-        }
-        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
-
-/// A group of weights near 1, and what each of them counts.
-struct search_group {
-    const floats* x;
-    const floats* w;
-    std::size_t n;
-};
-
-/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
-struct level_sums {
-    floats l, ll, xl;
-};
-
-/// a / b, or 0 where b is not positive.
-QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
-    const mask m = b > 0.0f;
-    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The level nearest to u, in level units.
-template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
-    using G = grid_levels<typename F::grid>;
-    if constexpr (G::integers) {
-        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
-    } else if constexpr (G::few) {
-        ints i = select(u > G::midpoint[7], splat(8), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
-        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
-        return look_up(G::level, i);
-    } else {
-        for (std::size_t k = 0; k < width; ++k) {
-            const float one = lane(u, k);
-            float level = 0;
-            F::level(F::nearest(&one, nullptr), &level);
-            set_lane(u, k, level);
-        }
-        return u;
-    }
-}
-
-/// One pass: the levels that a map chooses, and their sums.
-template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
-    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t i = 0; i < g.n; ++i) {
-        floats l;
-        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
-        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
-        else l = nearest_level<F>(times(g.x[i], inverse));
-        const floats wl = times(g.w[i], l);
-        if constexpr (F::map == form::offset) t.l = t.l + wl;
-        t.ll = t.ll + times(l, wl);
-        t.xl = t.xl + times(g.x[i], wl);
-    }
-    return t;
-}
-
-struct search_range {
-    floats low, high, extreme;
-};
-QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
-    floats low = g.x[0], high = g.x[0];
-    for (std::size_t i = 1; i < g.n; ++i) {
-        low = smaller(low, g.x[i]);
-        high = larger(high, g.x[i]);
-    }
-    return {low, high, select(high < -low, low, high)};
-}
-
-/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
-struct best_levels {
-    floats square, rest, xl, z;
-};
-QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
-    const floats square = times(xl, xl);
-    const mask m = times(square, best.rest) > times(best.square, rest);
-    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
-}
-QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
-
-template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    keep_better(best, t.xl, t.ll, z);
-}
-
-/// Scales that send the extreme weight to about level `end`.
-template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
-    const floats plain = times(end, safe_reciprocal(extreme));
-    try_scale<F>(g, plain, splat(0.0f), best);
-    const scale_steps steps = scale_steps_of<F>(weighted);
-    float factor = steps.from;
-    for (int k = 0; k < steps.count; ++k) {
-        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
-        factor = product(factor, steps.ratio) + steps.step;
-    }
-}
-
-/// Chooses codes under the best scale and solves for the scale again.
-template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
-    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
-    return best.xl / best.rest;
-}
-
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
-/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
-/// cost up to 0.3 dB.
-QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
-    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
-}
-QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
-    return sum;
-}
-
-template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    const search_range r = range_of(g);
-    best_levels best = no_levels();
-    if constexpr (-G::low == G::high) {
-        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
-    } else if constexpr (scale_has_sign<F>) {
-        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
-        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
-    } else {
-        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
-    }
-    floats s = settled_scale<F>(g, best, 2);
-    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
-    return {s, splat(0.0f)};
-}
-
-/// Integer zero points follow from the range that is sent onto the grid.
-template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const search_range r = range_of(g);
-    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    for (int a = -1; a < starts.count; ++a)
-        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
-            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
-            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
-            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
-        }
-    const floats s = settled_scale<F>(g, best, 2);
-    return {s, best.z};
-}
-
-/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
-/// for the codes that it chose.
-template <class F>
-static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
-                                     best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
-    keep_better(best, t.xl, rest, mean);
-    const floats s = quotient(t.xl, rest);
-    return {s, times(times(s, mean), -1.0f)};
-}
-
-template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
-    for (std::size_t i = 0; i < given.n; ++i) {
-        weight = weight + given.w[i];
-        sum = sum + times(given.w[i], given.x[i]);
-    }
-    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
-    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
-    const search_group g{x, given.w, given.n};
-    const search_range r = range_of(g);
-    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
-    for (int a = 0; a < starts.count; ++a)
-        for (int b = 0; b < starts.count; ++b) {
-            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-            const float steps = span - cut_low - cut_high;
-            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
-            for (int k = 1;; ++k) {
-                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
-                if (k >= starts.alternations) break;
-                inverse = safe_reciprocal(m.s);
-                z = m.z;
-            }
-        }
-    floats s = best.xl / best.rest;
-    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
-    s = best.xl / best.rest;
-    return {s, center - times(s, best.z)};
-}
-
-/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
-template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
-    using G = grid_levels<typename F::grid>;
-    using T = byte_scale<typename F::stored_scale>;
-    const search_range r = range_of(g);
-    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
-    std::int32_t code[width]{};
-    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
-    floats best = splat(0.0f), explained = splat(0.0f);
-    for (int step = -T::below; step <= T::above; ++step) {
-        floats s = splat(0.0f);
-        for (std::size_t k = 0; k < width; ++k) {
-            const int c = code[k] + step;
-            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
-        }
-        s = times(s, unit);
-        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
-        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
-        const mask m = e > explained;
-        best = select(m, s, best);
-        explained = select(m, e, explained);
-    }
-    return {best, splat(0.0f)};
-}
-
-/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
-template <class F>
-static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
-                                     floats inverse_unit) noexcept {
-    floats s = splat(0.0f), z = splat(0.0f);
-    for (std::size_t k = 0; k < width; ++k) {
-        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
-        affine at{};
-        if constexpr (has_project_group<F>) {
-            typename F::params p{};
-            F::project_group(p, group, a, outer[k]);
-            at = F::at(p, group);
-        } else {
-            std::array<affine, F::groups> all{};
-            for (affine& each : all) each = a;
-            at = F::at(F::project(all, outer[k]), group);
-        }
-        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
-        set_lane(s, k, product(at.s, outer_scale));
-        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
-    }
-    s = times(s, inverse_unit);
-    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
-    const floats inverse = safe_reciprocal(s);
-    floats error = splat(0.0f);
-    for (std::size_t i = 0; i < w.n; ++i) {
-        floats y;
-        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
-        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
-        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
-        const floats e = w.x[i] - y;
-        error = error + times(times(w.w[i], e), e);
-    }
-    return error;
-}
-
-/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
-template <class F>
-static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
-                                      floats inverse_unit) noexcept {
-    lane_map best = plain_map<F>(g.x, 0, g.n);
-    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
-    constexpr int around = stores<F, f32> ? 0 : 4;
-    for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
-        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
-        const mask better = e < least;
-        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
-        least = select(better, e, least);
-    }
-    return best;
-}
-
-/// The map of one group where a block's groups do not depend on each other, as a wish.
-template <class F>
-static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
-                                     floats inverse_unit) noexcept {
-    const bool weighted = s.importance != nullptr;
-    if constexpr (has_byte_scale<F>) {
-        floats outer = splat(1.0f);
-        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
-        return search_byte_scale<F>(g, times(outer, inverse_unit));
-    } else {
-        lane_map found = plain_map<F>(g.x, 0, g.n);
-        const lane_map plain = found;
-        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
-        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
-        else found = search_offset<F>(g, weighted);
-        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
-        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
-        const floats size = magnitude(times(found.s, unit));
-        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
-        if (stores<F, f16> && !any(no(fine))) return found;
-        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
-        if constexpr (!stores<F, f16>) return coarse;
-        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
-    }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
-}
-
-/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
-/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
-template <class F>
-static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
-    const floats most = largest_of(s.x, s.n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    unit = from_bits(power);
-    inverse_unit = from_bits((254 << 23) - power);
-    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
-    if (s.importance != nullptr) {
-        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
-        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
-        return;
-    }
-    for (std::size_t first = 0; first < s.n; first += 32) {
-        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
-        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
-        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
-    }
-}
-
-// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
-
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
-template <class F> struct super_fit {
-    floats super, super_min, error;
-    floats sub[F::groups], min[F::groups];
-};
-template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
-    const mask m = tried.error < best.error;
-    best.super = select(m, tried.super, best.super);
-    best.super_min = select(m, tried.super_min, best.super_min);
-    best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
-}
-
-/// A super-scale as the wire holds it, in units of `unit`.
-template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
-    v = times(v, unit);
-    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
-    return times(v, inverse_unit);
-}
-
-/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
-template <class F> struct group_wishes {
-    using G = grid_levels<typename F::grid>;
-    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
-    floats scale[sides][F::groups], offset[F::groups];
-    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
-};
-
-template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
-    return {x + g * F::group, w + g * F::group, F::group};
-}
-
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
-template <class F>
-static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
-                                 super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
-    const floats inverse = safe_reciprocal(super);
-    super_fit<F> f{};
-    f.super = super;
-    f.error = splat(0.0f);
-    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
-        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
-            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
-            for (int step = -reach; step <= reach; ++step) {
-                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                xl = select(m, t.xl, xl);
-                ll = select(m, t.ll, ll);
-            }
-        }
-        f.sub[g] = sub;
-        f.error = f.error + least;
-        sum_xl = sum_xl + times(sub, xl);
-        sum_ll = sum_ll + times(times(sub, sub), ll);
-    }
-    keep_better(best, f);
-    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
-}
-
-template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        const search_range r = range_of(group);
-        best_levels a = no_levels();
-        if constexpr (group_wishes<F>::sides == 2) {
-            best_levels b = no_levels();
-            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
-            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
-            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
-            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
-            wish.scale[0][g] = select(m, other, s);
-            wish.scale[1][g] = select(m, s, other);
-        } else {
-            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
-            wish.scale[0][g] = settled_scale<F>(group, a, 1);
-        }
-    }
-}
-
-template <class F>
-static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    group_wishes<F> wish{};
-    wish_scales<F>(x, w, weighted, wish);
-    floats most = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
-    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
-    for (int k = 0; k < steps.count; ++k)
-        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
-    floats super = best.super;
-    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
-}
-
-/// The best scale and offset of a group alone; offsets are never above zero.
-struct group_line {
-    floats s, z, explained;
-};
-template <class F>
-static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
-                               group_line& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats det = times(weight, t.ll) - times(t.l, t.l);
-    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
-    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
-    s = select(scale_alone, quotient(t.xl, t.ll), s);
-    offset = select(scale_alone, splat(0.0f), offset);
-    const floats explained = times(s, t.xl) + times(offset, sum);
-    const mask m = (explained > best.explained) & (s > 0.0f);
-    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
-}
-
-template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const range_starts starts = range_starts_of(weighted);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < F::group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
-        const search_range r = range_of(group);
-        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
-        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
-        for (int a = 0; a < starts.count; ++a)
-            for (int b = 0; b < starts.count; ++b) {
-                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
-                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
-            }
-        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
-        wish.sum[g] = sum;
-    }
-}
-
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
-struct super_sums {
-    floats ss, sm, mm, xs, xm;
-};
-
-/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
-template <class F>
-static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
-                                        floats& super_min, super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
-    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
-    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
-    super_fit<F> f{};
-    f.super = super;
-    f.super_min = super_min;
-    f.error = splat(0.0f);
-    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
-        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
-        for (int step = -reach; step <= reach; ++step) {
-            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
-            // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
-            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
-            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
-                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
-                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
-                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
-                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                min = select(m, tried_min, min);
-                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
-            }
-        }
-        f.sub[g] = sub;
-        f.min[g] = min;
-        f.error = f.error + least;
-        sums.ss = sums.ss + times(times(sub, sub), of.ll);
-        sums.sm = sums.sm + times(times(sub, min), of.l);
-        sums.mm = sums.mm + times(times(min, min), weight);
-        sums.xs = sums.xs + times(sub, of.xl);
-        sums.xm = sums.xm + times(min, sum);
-    }
-    keep_better(best, f);
-    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
-    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
-    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
-    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
-    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
-}
-
-/// Wishes, and the best of a grid of super-scales.
-template <class F>
-static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
-                                          super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    wish_lines<F>(x, w, weighted, wish);
-    floats most = splat(0.0f), deepest = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
-    }
-    most = times(most, 1.0f / static_cast<float>(F::sub_high));
-    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
-    best.error = splat(std::numeric_limits<float>::max());
-    for (int a = 0; a < steps.count; ++a)
-        for (int b = 0; b < steps.count; ++b) {
-            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
-            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
-            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
-                super = stored_super<T>(super, unit, inverse_unit);
-                super_min = stored_super<T>(super_min, unit, inverse_unit);
-                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
-            }
-        }
-}
-
-/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
-template <class F>
-static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    group_wishes<F> wish{}, mirrored{};
-    super_fit<F> other{};
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
-    }
-    const super_steps steps = super_steps_of<F>(weighted);
-    floats super = best.super, super_min = best.super_min;
-    for (int k = 0; k < steps.sweeps; ++k) {
-        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
-        super = stored_super<T>(super, unit, inverse_unit);
-        super_min = stored_super<T>(super_min, unit, inverse_unit);
-    }
-    best.super = times(best.super, sign);
-    best.super_min = times(best.super_min, sign);
-}
-
-template <class F>
-static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
-                                          typename F::params* params) noexcept {
-    using T = typename F::stored_scale;
-    super_fit<F> best{};
-    best.error = splat(std::numeric_limits<float>::max());
-    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
-    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
-    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
-    best.super = times(best.super, factor);
-    best.super_min = times(best.super_min, factor);
-    for (std::size_t k = 0; k < width; ++k) {
-        typename F::params p{};
-        p.super = storable_scale<T>(lane(best.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
-        if constexpr (F::has_mins) {
-            p.super_min = storable_scale<T>(lane(best.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
-        }
-        params[k] = p;
-    }
-}
-
-template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
-    open_block<F>(s, x, w, unit, inverse_unit);
-    if constexpr (has_sub_scales<F>) {
-        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
-    } else {
-        lane_map wishes[F::groups]{};
-        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-            const std::size_t first = g * F::group;
-            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
-            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
-        }
-        project<F>(wishes, s.outer, params);
-    }
-}
-
-/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
-template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
-        plain_blocks<F>(s, params);
-    } else {
-        search_opened<F>(s, params);
-        if (s.importance == nullptr) return;
-        const floats heaviest = largest_of(s.importance, s.n);
-        if (!any(no(heaviest > 0.0f))) return;
-        lane_sites<lanes, F> bare = s;
-        bare.importance = nullptr;
-        typename F::params other[width]{};
-        search_opened<F>(bare, other);
-        for (std::size_t k = 0; k < width; ++k)
-            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
-    }
-}
-};
-
-/// A site as the texts see it.
-template <class F> QLIB_INLINE constexpr lane_sites<one_block, F> lanes_of(const site<F>& s) noexcept {
-    return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square, &s.outer};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-struct weight_range { float low = 0, high = 0; };
-
-constexpr weight_range range_of(std::span<const float> x) noexcept {
-    if (x.empty()) return {};
-    weight_range r{x[0], x[0]};
-    for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
-    return r;
-}
-
-template <class F> constexpr affine map_of_range(weight_range r) noexcept {
-    const auto m = one_block::map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(r.low, r.high);
-    return {m.s, m.z};
-}
-
-/// The plain map of one group.
-template <class F> constexpr affine plain_map(std::span<const float> x) noexcept {
-    const auto m = one_block::plain_map<F>(x.data(), 0, x.size());
-    return {m.s, m.z};
-}
-
-/// Importance that is all zero counts as none: no weight may vanish because its inputs were never seen.
-constexpr std::span<const float> some_importance(std::span<const float> w) noexcept {
-    for (const float v : w)
-        if (v > 0) return w;
-    return {};
-}
-
-/// The part of a site that group g covers; empty for a group beyond a ragged end.
-template <class F> QLIB_INLINE constexpr std::span<const float> group_of(std::span<const float> x, std::size_t g) noexcept {
-    const std::size_t first = g * F::group;
-    if (first >= x.size()) return {};
-    return x.subspan(first, x.size() - first < F::group ? x.size() - first : F::group);
-}
-
-/// One wish per group, wish(x, w) -> affine, rounded together to what the wire can hold.
-template <class F, class Wish> constexpr typename F::params project_wishes(const site<F>& s, const Wish& wish) noexcept {
-    std::array<affine, F::groups> wishes{};
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const auto x = group_of<F>(s.x, g);
-        if (!x.empty()) wishes[g] = wish(x, group_of<F>(s.importance, g));
-    }
-    return F::project(wishes, s.outer);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// Abs-max or min-max of each group: every weight lies in range, nothing is searched.
-struct plain_fit {
-    static constexpr const char* name = "plain";
-    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        typename F::params p;
-        detail::one_block::plain_blocks<F>(detail::lanes_of(s), &p);
-        return p;
-    }
-    template <class L, class F> QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
-        L::template plain_blocks<F>(s, params);
-    }
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
 // reference_fit: the format's own original encoder, byte for byte; plain_fit where a format has none.
 
 QLIB_EXACT_BEGIN
@@ -7829,8 +14511,9 @@ template <class F> concept has_own_search = requires(const site<F>& s) {
 };
 
 /// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
-/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is (ones: plain least squares); without it a weight
-/// counts for the rms of the 32 around it and 0.15 of its own magnitude. On one-level formats never worse than plain_fit under these weights.
+/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the error under it is never larger
+/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is given back: for a few
+/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
 ///
 /// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
 /// stretched.
@@ -7856,19 +14539,24 @@ struct search_fit {
         s.importance = detail::some_importance(s.importance);
         return F::search(s);
     }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk; error(outer) judges a tile.
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map solved for; error(outer) judges
+    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
     template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
-        typename F::outer best = F::fit_outer(stats);
-        if constexpr (requires { requires F::outer_is_map; }) {
-            float least = error(best);
-            for (int step = 1; step < 32; ++step) {
-                tile_stats shrunk = stats;
-                shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
-                const auto o = F::fit_outer(shrunk);
-                if (const float e = error(o); e < least) { least = e; best = o; }
+        if constexpr (requires { error.measure; }) {
+            return detail::outer_search<F, decltype(error.measure)>(stats, error.measure).best();
+        } else {
+            typename F::outer best = F::fit_outer(stats);
+            if constexpr (detail::has_map_in_outer<F>) {
+                float least = error(best);
+                for (int step = 1; step < 32; ++step) {
+                    tile_stats shrunk = stats;
+                    shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
+                    const auto o = F::fit_outer(shrunk);
+                    if (const float e = error(o); e < least) { least = e; best = o; }
+                }
             }
+            return best;
         }
-        return best;
     }
 };
 
@@ -7897,5493 +14585,6 @@ template <class Use> QLIB_INLINE constexpr auto with_fit(fit f, const Use& use) 
 }  // namespace detail
 
 }  // namespace qlib::inline v0
-// Every room that this compiler can build, and the choice between them, once per call.
-// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
-// The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
-// qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
-
-namespace qlib::inline v0 {
-
-/// Where the rows of a quantized matrix lie when they are not one tight piece.
-template <class Byte> struct view_options {
-    std::size_t row_bytes = 0;       ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
-    std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
-};
-
-/// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
-template <block_format F, class Byte = const std::byte> struct planes {
-    std::array<std::span<Byte>, F::planes.size()> at = {};
-    std::array<std::size_t, F::planes.size()> row_bytes = {};  ///< distance between rows in each; 0: rows follow each other
-    std::span<Byte> outer = {};                                ///< outer values, then the tensor's bytes; empty where F has none
-};
-
-namespace detail {
-
-/// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
-struct wire_shape { std::size_t rows = 0, cols = 0; };
-template <block_format F> QLIB_INLINE constexpr wire_shape wire_shape_of(std::size_t rows, std::size_t cols) noexcept {
-    if (has_flat_blocks<F> && cols % block_size<F> != 0) return {rows * cols != 0, rows * cols};
-    return {rows, cols};
-}
-
-/// Bytes of plane p in one row of `cols` weights.
-template <block_format F> QLIB_INLINE constexpr std::size_t row_bytes(std::size_t p, std::size_t cols) noexcept {
-    const std::size_t whole = saturating_multiply(cols / block_size<F>, F::planes[p]);
-    if constexpr (has_ragged_rows<F>) {
-        if (const std::size_t rest = cols % block_size<F>; rest != 0) return saturating_add(whole, F::planes_of(rest)[p]);
-    }
-    return whole;
-}
-
-/// Bytes that plane p reaches over, with rows `pitch` apart; 0: tight.
-template <block_format F> QLIB_INLINE constexpr std::size_t plane_bytes(std::size_t p, wire_shape shape, std::size_t pitch) noexcept {
-    const std::size_t tight = row_bytes<F>(p, shape.cols);
-    return shape.rows == 0 ? 0 : saturating_add(saturating_multiply(shape.rows - 1, pitch != 0 ? pitch : tight), tight);
-}
-
-/// The size of a tile and how many of them a matrix has.
-template <block_format F> struct tiling {
-    std::size_t rows, cols, across, down;
-    QLIB_INLINE constexpr tiling(std::size_t matrix_rows, std::size_t matrix_cols) noexcept {
-        constexpr extent t = F::tile;
-        const bool any = matrix_rows != 0 && matrix_cols != 0;
-        if (t.flat) {
-            rows = 1;
-            cols = t.cols;
-            across = any ? divide_up(saturating_multiply(matrix_rows, matrix_cols), cols) : 0;
-            down = any ? 1 : 0;
-        } else {
-            rows = t.rows != 0 ? t.rows : matrix_rows;
-            cols = t.cols != 0 ? t.cols : matrix_cols;
-            across = any ? divide_up(matrix_cols, cols) : 0;
-            down = any ? divide_up(matrix_rows, rows) : 0;
-        }
-    }
-    [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return saturating_multiply(across, down); }
-};
-
-/// Bytes of the outer plane and of the tensor plane.
-template <block_format F> QLIB_INLINE constexpr std::size_t outer_plane_bytes(std::size_t rows, std::size_t cols) noexcept {
-    if constexpr (has_outer<F>) return saturating_multiply(tiling<F>(rows, cols).count(), F::outer_bytes);
-    else return 0;
-}
-template <block_format F> inline constexpr std::size_t tensor_plane_bytes = [] {
-    if constexpr (has_outer<F>) return std::size_t{F::tensor_bytes};
-    else return std::size_t{0};
-}();
-
-/// What every function asks of a shape first.
-template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t rows, std::size_t cols, const char* operand) noexcept {
-    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > std::numeric_limits<std::size_t>::max() / 4)
-        return error{errc::shape, "{0} x {1} weights do not fit in memory", operand, {rows, cols}};
-    if (!has_ragged_rows<F> && cols % block_size<F> != 0)
-        return error{errc::ragged, "rows of {0} weights are not whole blocks of {1}", operand, {cols, block_size<F>}};
-    return {};
-}
-
-}  // namespace detail
-
-/// Bytes of a rows x cols matrix in format F: its planes in order, the outer plane, the tensor plane. The largest size_t when that overflows.
-template <block_format F> QLIB_INLINE constexpr std::size_t wire_size(std::size_t rows, std::size_t cols) noexcept {
-    const auto shape = detail::wire_shape_of<F>(rows, cols);
-    std::size_t sum = detail::outer_plane_bytes<F>(rows, cols);
-    if (rows != 0 && cols != 0) sum = detail::saturating_add(sum, detail::tensor_plane_bytes<F>);
-    for (std::size_t p = 0; p < F::planes.size(); ++p)
-        sum = detail::saturating_add(sum, detail::saturating_multiply(shape.rows, detail::row_bytes<F>(p, shape.cols)));
-    return sum;
-}
-
-/// Bits per weight of a rows x cols matrix, all scales counted.
-template <block_format F> [[nodiscard]] QLIB_INLINE constexpr double bits_per_weight(std::size_t rows, std::size_t cols) noexcept {
-    return rows * cols != 0 ? 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / (static_cast<double>(rows) * static_cast<double>(cols)) : 0.0;
-}
-
-/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address will do.
-template <block_format F, class Byte> class basic_view {
-public:
-    using format_type = F;
-    using pointers = plane_pointers<F, Byte>;
-
-    QLIB_INLINE basic_view() noexcept = default;
-    /// A writable view is a readable one.
-    QLIB_INLINE operator basic_view<F, const std::byte>() const noexcept
-        requires std::same_as<Byte, std::byte>
-    {
-        basic_view<F, const std::byte> v;
-        for (std::size_t p = 0; p < planes_.size(); ++p) v.planes_[p] = planes_[p];
-        v.pitch_ = pitch_;
-        v.outer_ = outer_;
-        v.tensor_ = tensor_;
-        v.rows_ = rows_;
-        v.cols_ = cols_;
-        v.first_row_ = first_row_;
-        v.tiles_across_ = tiles_across_;
-        return v;
-    }
-    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane; wire_size<F>(rows, cols) in all.
-    /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
-    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols, view_options<Byte> options = {}) noexcept {
-        if (options.row_bytes != 0 && F::planes.size() != 1)
-            return error{errc::shape, "one distance of {0} bytes between the rows of {1} planes", "view", {options.row_bytes, F::planes.size()}};
-        const auto shape = detail::wire_shape_of<F>(rows, cols);
-        planes<F, Byte> where;
-        where.row_bytes[0] = options.row_bytes;
-        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
-            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
-            bytes = bytes.subspan(part.size());
-            return part;
-        };
-        for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
-        where.outer = options.outer.empty() ? bytes : options.outer;
-        return over(where, rows, cols);
-    }
-    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than that; ragged.
-    [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows, std::size_t cols) noexcept {
-        if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
-        const auto shape = detail::wire_shape_of<F>(rows, cols);
-        basic_view v;
-        v.rows_ = rows;
-        v.cols_ = cols;
-        v.tiles_across_ = detail::tiling<F>(rows, cols).across;
-        for (std::size_t p = 0; p < F::planes.size(); ++p) {
-            const std::size_t tight = detail::row_bytes<F>(p, shape.cols), pitch = where.row_bytes[p] != 0 ? where.row_bytes[p] : tight;
-            if (pitch < tight) return error{errc::shape, "rows of {1} bytes do not lie {0} apart, plane {2}", "view", {pitch, tight, p}};
-            if (const std::size_t wanted = detail::plane_bytes<F>(p, shape, pitch); where.at[p].size() < wanted)
-                return error{errc::shape, "{2} x {3} weights need {1} bytes, there are {0}", "view", {where.at[p].size(), wanted, rows, cols}};
-            v.pitch_[p] = pitch;
-            v.planes_[p] = where.at[p].data();
-        }
-        const std::size_t tiles = detail::outer_plane_bytes<F>(rows, cols), wanted = tiles + (rows * cols != 0 ? detail::tensor_plane_bytes<F> : 0);
-        if (where.outer.size() < wanted)
-            return error{errc::shape, "{2} x {3} weights need {1} bytes of outer values, there are {0}", "view", {where.outer.size(), wanted, rows, cols}};
-        v.outer_ = where.outer.data();
-        v.tensor_ = wanted != 0 ? v.outer_ + tiles : v.outer_;
-        return v;
-    }
-
-    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return rows_; }
-    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
-    /// Whether blocks stay inside rows; if not, the matrix can only be encoded and decoded as a whole.
-    [[nodiscard]] QLIB_INLINE bool sliceable() const noexcept { return !has_flat_blocks<F> || cols_ % block_size<F> == 0; }
-
-    /// `count` rows from row `first` on. error: shape, unsliceable.
-    [[nodiscard]] QLIB_TAGGED result<basic_view> row_range(std::size_t first, std::size_t count) const noexcept {
-        if (first > rows_ || count > rows_ - first) return error{errc::shape, "rows {0} to {1} of {2}", "row_range", {first, first + count, rows_}};
-        if (!sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "row_range", {block_size<F>, cols_}};
-        basic_view v = *this;
-        for (std::size_t p = 0; p < F::planes.size(); ++p) v.planes_[p] = planes_[p] + first * pitch_[p];
-        v.rows_ = count;
-        v.first_row_ = first_row_ + first;
-        return v;
-    }
-
-    /// The planes of block b of wire row r.
-    [[nodiscard]] QLIB_INLINE pointers block(std::size_t r, std::size_t b) const noexcept {
-        pointers at{};
-        for (std::size_t p = 0; p < F::planes.size(); ++p) at[p] = planes_[p] + r * pitch_[p] + b * F::planes[p];
-        return at;
-    }
-    /// The outer value that covers column c of row r.
-    [[nodiscard]] QLIB_INLINE typename F::outer outer(std::size_t r, std::size_t c) const noexcept {
-        if constexpr (has_outer<F>) return F::load_outer(outer_ + tile_index(r, c) * F::outer_bytes, tensor_);
-        else return {};
-    }
-    QLIB_INLINE void set_outer(std::size_t tile, const typename F::outer& o) const noexcept {
-        if constexpr (has_outer<F>) F::store_outer(o, outer_ + tile * F::outer_bytes, tensor_);
-    }
-
-private:
-    template <block_format, class> friend class basic_view;
-    QLIB_INLINE std::size_t tile_index(std::size_t r, std::size_t c) const noexcept {
-        constexpr extent t = F::tile;
-        r += first_row_;
-        if constexpr (t.flat) {
-            return (r * cols_ + c) / t.cols;
-        } else {
-            std::size_t index = 0;
-            if constexpr (t.rows != 0) index += r / t.rows * tiles_across_;
-            if constexpr (t.cols != 0) index += c / t.cols;
-            return index;
-        }
-    }
-
-    pointers planes_{};
-    std::array<std::size_t, F::planes.size()> pitch_{};
-    Byte* outer_ = nullptr;
-    Byte* tensor_ = nullptr;
-    std::size_t rows_ = 0, cols_ = 0, first_row_ = 0, tiles_across_ = 0;
-};
-
-template <block_format F> using qview = basic_view<F, const std::byte>;
-template <block_format F> using qspan = basic_view<F, std::byte>;
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-/// What an encoder does with a NaN or an infinity among the weights.
-enum class non_finite : std::uint8_t {
-    error,  ///< refuses, naming row and column
-    zero,   ///< counts it as 0
-    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Codes for given params: each group's weights rounded to the nearest code under the map that will decode them.
-template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) noexcept {
-    const float outer_scale = F::outer_scale(s.outer);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const auto x = group_of<F>(s.x, g), w = group_of<F>(s.importance, g);
-        const affine a = F::at(e.params, g);
-        const to_levels<F> units(a, outer_scale);
-        float y[F::vec];
-        for (std::size_t i = 0; i < x.size(); i += F::vec)
-            e.code[(g * F::group + i) / F::vec] = choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], smaller_size(x.size() - i, F::vec), y);
-    }
-}
-
-/// Whether a fit encodes whole blocks of F itself, as an original does.
-template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
-
-/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own, reference(site).
-template <class F> inline constexpr bool weighs_by_row = [] {
-    if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
-    else return requires(const site<F>& s) { F::reference(s); };
-}();
-
-/// A block by any fit.
-template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s, const Fit& fit) noexcept {
-    if constexpr (encodes_whole<Fit, F>) {
-        return fit.template whole<F>(s);
-    } else {
-        encoded<F> e;
-        e.params = fit.template block<F>(s);
-        choose_codes<F>(s, e);
-        return e;
-    }
-}
-
-/// Whether every map that the decoder will use is finite: an f16 scale of weights beyond 65504 levels is not.
-template <class F> constexpr bool all_finite(const typename F::params& p, std::size_t weights) noexcept {
-    bool ok = true;
-    for (std::size_t g = 0; g * F::group < weights; ++g) {
-        const affine a = F::at(p, g);
-        ok = ok && is_finite(a.s) && is_finite(a.z);
-    }
-    return ok;
-}
-
-/// Weights [c, c + n) of wire row r. One piece unless the matrix was flattened and rows end inside.
-template <block_format F, weight_source T>
-void load_weights(matrix_view<const T> W, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
-    std::size_t at = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
-    while (n != 0) {
-        const std::size_t row = at / W.cols, col = at % W.cols, m = smaller_size(n, W.cols - col);
-        const T* const from = W.row(row) + col;
-        if constexpr (std::same_as<T, float>) std::memcpy(out, from, m * sizeof(float));
-        else for (std::size_t i = 0; i < m; ++i) out[i] = as_float(from[i]);
-        out += m;
-        at += m;
-        n -= m;
-    }
-}
-
-/// Applies the policy to n weights. False: there is a non-finite one and the policy is to refuse; `bad` is its index.
-inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& bad) noexcept {
-    std::uint32_t worst = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
-        worst = a > worst ? a : worst;
-    }
-    if (worst < 0x7F800000u) return true;
-    for (std::size_t i = 0; i < n; ++i) {
-        if (is_finite(x[i])) continue;
-        bad = i;
-        if (policy == non_finite::error) return false;
-        const float largest = bits_of(x[i]) >> 31 != 0 ? -std::numeric_limits<float>::max() : std::numeric_limits<float>::max();
-        x[i] = policy == non_finite::zero || is_nan(x[i]) ? 0.0f : largest;
-    }
-    return true;
-}
-
-/// The mean square of a row, summed in order without FMA: ggml's sigma^2.
-template <weight_source T> float mean_square(matrix_view<const T> W, std::size_t r) noexcept {
-    float sum = 0;
-    for (std::size_t j = 0; j < W.cols; ++j)
-        if (const float x = as_float(W(r, j)); is_finite(x)) sum += product(x, x);
-    return sum / static_cast<float>(W.cols);
-}
-
-/// One block of the encoder's work: reads, checks, encodes, stores.
-template <block_format F, class Fit, weight_source T> struct block_encoder {
-    matrix_view<const T> W;                    // (rows, cols) row-major
-    matrix_view<const float> importance;       // (rows, cols) with stride 0: one row for all; or no data
-    const Fit& fit;
-    non_finite policy;
-    qspan<F> out;
-
-    /// Reads n weights from wire row r, column c on, with their importances.
-    status read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w, site<F>& s) const noexcept {
-        std::size_t bad = 0;
-        load_weights<F>(W, r, c, n, x);
-        if (!sanitize(x, n, policy, bad)) return at(r, c + bad, errc::non_finite, "the weight in row {0}, column {1} is not finite");
-        if (importance.data != nullptr) load_weights<F>(importance, r, c, n, w);
-        s.x = {x, n};
-        s.importance = {w, importance.data != nullptr ? n : 0};
-        if constexpr (!encodes_whole<Fit, F>) s.importance = some_importance(s.importance);  // originals make of zeros what they make
-        return {};
-    }
-    /// Encodes block b of wire row r, n weights long.
-    status operator()(std::size_t r, std::size_t b, std::size_t n, float row_mean_square) const noexcept {
-        constexpr std::size_t block = block_size<F>;
-        float x[block], w[block];
-        site<F> s{{}, {}, row_mean_square, out.outer(r, b * block)};
-        if (const status failed = read(r, b * block, n, x, w, s); !failed) return failed;
-        const encoded<F> e = encode_block<F>(s, fit);
-        if (!all_finite<F>(e.params, n)) return at(r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
-        F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));
-        return {};
-    }
-
-    /// The mean square of a row for a fit that asks for it: only some originals under importance do.
-    float row_mean_square(std::size_t r) const noexcept { return encodes_whole<Fit, F> && weighs_by_row<F> && importance.data != nullptr ? mean_square(W, r) : 0.0f; }
-
-private:
-    /// An error at a wire position, in the matrix's own rows and columns.
-    status at(std::size_t r, std::size_t c, errc code, const char* rule) const noexcept {
-        const std::size_t flat = r * wire_shape_of<F>(W.rows, W.cols).cols + c;
-        return error{code, rule, "W", {flat / W.cols, flat % W.cols}};
-    }
-};
-
-/// Encodes wire rows [first, first + count) block by block.
-template <block_format F, class Fit, class T>
-status encode_rows_singly(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    constexpr std::size_t block = block_size<F>;
-    const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols;
-    for (std::size_t r = first; r < first + count; ++r) {
-        const float mean_square = encoder.row_mean_square(r);
-        for (std::size_t b = 0; b * block < cols; ++b)
-            if (const status s = encoder(r, b, smaller_size(block, cols - b * block), mean_square); !s) return s;
-    }
-    return {};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-// How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
-// What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to write.
-
-namespace qlib::inline v0::detail {
-
-/// Products that may be summed in an int32 before the sum goes to float, and the largest activation.
-inline constexpr std::size_t most_summed = 32768;
-inline constexpr int largest_activation = 127;
-
-/// All levels times `mul` are integers in [lo, hi]; mul == 0: they have no such form in 8 bits.
-struct integer_levels {
-    int mul = 0, lo = 0, hi = 0;
-    [[nodiscard]] constexpr explicit operator bool() const noexcept { return mul != 0; }
-};
-
-/// The smallest power of two that makes all levels of a grid integers that fit a byte after a constant is subtracted.
-template <class Grid> consteval integer_levels integers_of() {
-    constexpr int limit = 255;
-    for (int mul = 1; mul <= 64; mul *= 2) {
-        integer_levels r{mul, limit, -limit};
-        bool all = true;
-        for (std::size_t i = 0; all && i < Grid::size; ++i) {
-            const float level = Grid::level(i);
-            all = magnitude(level) <= static_cast<float>(limit) / static_cast<float>(mul);
-            if (!all) break;
-            const float scaled = level * static_cast<float>(mul);
-            const int v = static_cast<int>(scaled);
-            all = static_cast<float>(v) == scaled;
-            r.lo = v < r.lo ? v : r.lo;
-            r.hi = v > r.hi ? v : r.hi;
-        }
-        if (all && r.hi - r.lo <= limit) return r;
-    }
-    return {};
-}
-
-/// How the 8-bit operands of a dot product are made from levels and activations in -127..127.
-enum class operand : std::uint8_t {
-    weights_unsigned,  ///< (level - bias) in 0..255 times the activation: vpdpbusd, vpmaddubsw, USDOT
-    both_signed,       ///< (level - bias) in -128..127 times the activation: SDOT, SMMLA, vpdpbssd
-    sign_transfer,     ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
-};
-
-/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring products saturate beyond it; 0: they do not.
-struct dot_instruction {
-    bool both_signed = false;
-    int pair_limit = 0;
-};
-inline constexpr dot_instruction dot_in_int32{}, dot_in_int16_pairs{false, 32767};
-
-/// The form of the operands and the constant that is subtracted from levels; bias * (sum of activations) is where the int32 sum starts.
-struct operand_form {
-    operand how = operand::weights_unsigned;
-    int bias = 0;
-};
-
-consteval operand_form choose(integer_levels l, dot_instruction d) {
-    const int centred = l.lo < -128 || l.hi > 127 ? l.lo + 128 : 0;
-    if (d.both_signed) return {operand::both_signed, centred};
-    const int lifted = l.lo < 0 ? l.lo : 0;
-    if (d.pair_limit == 0 || 2 * (l.hi - lifted) * largest_activation <= d.pair_limit) return {operand::weights_unsigned, lifted};
-    return {operand::sign_transfer, centred};
-}
-
-/// The proof that nothing saturates or overflows: operands fit their byte, pairs their int16, most_summed products and the bias int32.
-consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
-    const int lo = l.lo - f.bias, hi = l.hi - f.bias, largest = -lo > hi ? -lo : hi;
-    const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
-    const bool pairs = d.pair_limit == 0 || 2 * largest * largest_activation <= d.pair_limit;
-    const long long sum = static_cast<long long>(largest + (f.bias < 0 ? -f.bias : f.bias)) * largest_activation * static_cast<long long>(most_summed);
-    return byte && pairs && sum <= std::numeric_limits<std::int32_t>::max();
-}
-
-/// The integer levels of a format, if it has them.
-template <class F> inline constexpr integer_levels integer_levels_of = F::group <= most_summed ? integers_of<typename F::grid>() : integer_levels{};
-
-/// The operand form of a format under an instruction, proven.
-template <class F, dot_instruction D> inline constexpr operand_form form_of = [] {
-    constexpr operand_form f = choose(integer_levels_of<F>, D);
-    static_assert(exact(integer_levels_of<F>, f, D), "the dot product of this format could saturate");
-    return f;
-}();
-
-/// Formats of one byte-sized code per weight: tables of all codes can be made.
-template <class F> concept byte_codes = F::vec == 1 && sizeof(typename F::code) == 1 && requires {
-    requires F::grid::bits >= 1 && F::grid::bits <= 8;
-};
-template <byte_codes F> inline constexpr std::size_t code_count = std::size_t{1} << F::grid::bits;
-
-/// Byte formats that say where the bits of their codes lie, one block's codes in one piece at the head of plane 0 or behind a fixed offset.
-template <class F> concept has_bit_layout = byte_codes<F> && requires(const std::byte* in, std::span<typename F::code> codes) {
-    F::bits::template unpack<F::grid::bits, typename F::code>(in, codes);
-    { F::offset_of(field::codes) } -> std::convertible_to<std::size_t>;
-    requires !F::layout::planes_apart || F::layout::order[0] == field::codes;
-};
-
-/// Formats whose codes are numbers of a type, one after another, and nothing else.
-template <class F> concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
-
-/// The level of every code.
-template <byte_codes F> inline constexpr auto level_table = [] {
-    std::array<float, code_count<F>> t{};
-    for (std::size_t i = 0; i < t.size(); ++i) F::level(static_cast<typename F::code>(i), &t[i]);
-    return t;
-}();
-
-/// Every level is (code ^ flip) + base.
-struct linear_levels {
-    bool linear = false;
-    unsigned flip = 0;
-    int base = 0;
-};
-template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
-    constexpr auto& t = level_table<F>;
-    for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
-        if (!(magnitude(t[flip]) <= 65536.0f)) continue;
-        const linear_levels r{true, flip, static_cast<int>(t[flip])};
-        bool all = true;
-        for (unsigned i = 0; i < t.size(); ++i) all = all && bits_of(static_cast<float>(static_cast<int>(i ^ flip) + r.base)) == bits_of(t[i]);
-        if (all) return r;
-    }
-    return linear_levels{};
-}();
-
-/// The operand byte of every code, level * mul - bias: two's complement where the form is signed.
-template <byte_codes F, dot_instruction D> inline constexpr auto operand_table = [] {
-    std::array<std::uint8_t, code_count<F>> t{};
-    for (std::size_t i = 0; i < t.size(); ++i)
-        t[i] = static_cast<std::uint8_t>(static_cast<int>(level_table<F>[i] * static_cast<float>(integer_levels_of<F>.mul)) - form_of<F, D>.bias);
-    return t;
-}();
-
-/// Whether one map covers whole rows: then sums stay integers over many groups.
-template <class F> inline constexpr bool row_maps = [] {
-    if constexpr (requires { requires F::outer_is_map; }) return F::tile.cols == 0 && !F::tile.flat;
-    else return false;
-}();
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail {
-
-inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
-inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
-inline constexpr std::size_t panel_columns = 4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
-inline constexpr std::size_t chunk_columns = 256;   // of W that are unpacked before they are transposed, about
-
-/// Sizes in groups of the format, but for the first four.
-struct gemm_plan {
-    std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
-    std::size_t padded = 0;              // weights in a group, made a multiple of 4
-    std::size_t groups = 0;              // of a row
-    std::size_t flush = 1;               // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
-    std::size_t span = 0;                // that share an activation scale
-    std::size_t stretch = 0;             // unpacked at a time: whole blocks
-    [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
-    [[nodiscard]] QLIB_INLINE std::size_t flushes() const noexcept { return divide_up(groups, flush); }
-};
-
-/// Activations as bytes: for each tile of w rows of X, cut by the room's widths,
-/// codes  [groups * padded / 4][w][4]  round_even(x * (127 / abs-max)), zero in the padding
-/// scale  [spans][w]                   abs-max / 127; NaN where an activation is not finite
-/// start  [flushes][w]                 bias * sum of codes: where the int32 sums begin
-/// sum    [flushes][w]                 sum of codes, for maps with an offset
-struct integer_activations {
-    std::int8_t* codes;
-    float* scale;
-    std::int32_t* start;
-    float* sum;
-    [[nodiscard]] QLIB_INLINE integer_activations tile(const gemm_plan& p, std::size_t column) const noexcept {
-        return {codes + column * p.groups * p.padded, scale + column * p.spans(), start + column * p.flushes(), sum + column * p.flushes()};
-    }
-};
-
-/// Weights of one tile of 16 rows as operands of the dot product, for a stretch:
-/// codes   [stretch * padded / 4][16][4]
-/// scale   [flushes][16]  of the map, the outer scale and the levels' multiplier in it
-/// offset  [flushes][16]  that multiplies the sum of activations
-struct integer_panel {
-    std::uint8_t* codes;
-    float* scale;
-    float* offset;
-};
-
-/// What one worker needs, carved from one piece of memory; 64-byte aligned.
-struct panel_memory {
-    std::byte* panel;  // tiles of 16 rows, one after another
-    std::byte* stage;  // 16 rows of a chunk
-    std::size_t tile_bytes, codes_bytes, scale_bytes, stage_stride;
-    [[nodiscard]] QLIB_INLINE std::size_t stage_bytes() const noexcept { return 16 * stage_stride + 64; }
-};
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Weights to a chunk: whole blocks.
-template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
-/// Weights of a group, padded to whole dot products.
-template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
-/// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
-constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
-
-constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
-    while (b != 0) a = std::exchange(b, a % b);
-    return a;
-}
-
-/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in the room.
-template <class F> gemm_plan plan_integer(std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
-    gemm_plan p{n, rows, k, padded_group<F>, divide_up(k, F::group)};
-    constexpr std::size_t wanted = F::group < panel_columns ? panel_columns / F::group : 1;
-    p.stretch = wanted < F::groups ? F::groups : wanted / F::groups * F::groups;
-    p.span = span >= k ? round_up(p.groups, p.stretch) : span / F::group;
-    if (row_maps<F> && F::group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / F::group));
-    return p;
-}
-/// The plan of a product of decoded weights: groups are single weights.
-template <class F> gemm_plan plan_exact(std::size_t n, std::size_t rows, std::size_t k) noexcept {
-    constexpr std::size_t most = panel_columns / 4;
-    return {n, rows, k, 1, k, 1, k, block_size<F> < most ? most / block_size<F> * block_size<F> : block_size<F>};
-}
-
-/// Bytes of one worker's memory for `tiles` tiles, and where its parts lie. Transposition writes 16 words at a time: up to 15 too many.
-template <class F> panel_memory integer_memory(const gemm_plan& p) noexcept {
-    panel_memory m{};
-    const std::size_t held = smaller_size(p.stretch, round_up(p.groups, F::groups));
-    m.codes_bytes = (held * p.padded / 4 + 15) * 64;
-    m.scale_bytes = divide_up(held, p.flush) * tile_rows * sizeof(float);
-    m.tile_bytes = m.codes_bytes + 2 * m.scale_bytes;
-    m.stage_stride = stage_stride(chunk_blocks<F> * F::groups * p.padded);
-    return m;
-}
-template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
-    panel_memory m{};
-    m.tile_bytes = (smaller_size(p.stretch, round_up(p.k, block_size<F>)) + 15) * 64;
-    m.stage_stride = stage_stride(chunk_blocks<F> * block_size<F> * sizeof(float));
-    return m;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-QLIB_EXACT_BEGIN
-#if !defined(__clang__)
-QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
-#endif
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// 4 blocks at once, one in each lane.
-struct portable_lanes {
-    using lanes = portable_lanes;
-    static constexpr std::size_t width = 4;
-    static constexpr bool looks_up_fast = false;
-// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
-// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
-// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
-// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; gather_blocks(from[lane], n, out), where out[i] gets
-// from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets from[i * width + lane]; and widen_16<T>(bytes, out).
-
-#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Winvalid-constexpr"
-#endif
-using floats = float __attribute__((vector_size(4 * width)));
-using ints = std::int32_t __attribute__((vector_size(4 * width)));
-using mask = ints;  // 0 or -1
-
-QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
-QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
-/// a * b, rounded once: never fused into a following addition.
-QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
-    floats p = a * b;
-#if defined(__clang__)
-    if (!std::is_constant_evaluated()) barrier(p);
-#endif
-    return p;
-}
-QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
-QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
-QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
-QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
-QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
-QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
-QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
-QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
-QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
-QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
-QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
-QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
-QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
-QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
-/// Codes as bytes, one for each lane.
-QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    const small c = __builtin_convertvector(v, small);
-    std::memcpy(p, &c, width);
-}
-QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    small c;
-    std::memcpy(&c, p, width);
-    return __builtin_convertvector(c, ints);
-}
-
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
-
-/// The map of a group in each lane.
-struct lane_map {
-    floats s, z;
-};
-QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
-QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
-QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
-    return smaller(splat(high), larger(splat(low), x));
-}
-/// See numeric/exact.hpp: the same functions of one float.
-QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
-QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
-    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
-}
-QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
-    const mask m = magnitude(s) >= 0x1p-126f;
-    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
-}
-// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a NaN, the first.
-
-QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
-QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
-QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
-QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
-
-    QLIB_INLINE static void barrier(floats& x) noexcept {
-#if defined(__x86_64__)
-        asm("" : "+x"(x));
-#else
-        asm("" : "+m"(x));
-#endif
-    }
-    QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
-    QLIB_INLINE static floats square_root(floats x) noexcept {
-        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
-    }
-    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
-        const auto at = [&](std::size_t l) QLIB_INLINE_LAMBDA { return table[static_cast<std::size_t>(i[l] & 15)]; };
-        return floats{at(0), at(1), at(2), at(3)};
-    }
-    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
-        for (std::size_t i = 0; i < 16; ++i) out[i] = load_little_endian<T>(from + i * sizeof(T)).value();
-    }
-    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
-        for (std::size_t i = 0; i < n; ++i) out[i] = floats{from[0][i], from[1][i], from[2][i], from[3][i]};
-    }
-    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
-        for (std::size_t l = 0; l < width; ++l)
-            for (std::size_t i = 0; i < n; ++i) to[l][i] = static_cast<std::byte>(from[i * width + l]);
-    }
-// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
-
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
-template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
-    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
-    if constexpr (bottom == top) return larger(-low, high) / top;
-    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
-    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
-    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
-}
-
-/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
-/// No overflow for any finite range: both ends are divided before they are subtracted.
-template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
-    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
-    const floats zero = splat(0.0f);
-    if constexpr (Map == form::scaled) {
-        return {scale_of_range<Grid, SignedScale>(low, high), zero};
-    } else if constexpr (Map == form::shifted) {
-        low = smaller(low, zero);
-        const floats s = larger(high, zero) / steps - low / steps;
-        const mask usable = magnitude(s) >= 0x1p-126f;
-        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
-    } else {
-        if constexpr (!SignedOffset) low = smaller(low, zero);
-        high = larger(high, low);
-        const floats s = high / steps - low / steps;
-        return {s, low - times(s, splat(bottom))};
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
-
-/// F's maps of group g as the decoder will use them.
-template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
-    lane_map m{splat(0.0f), splat(0.0f)};
-    for (std::size_t l = 0; l < width; ++l) {
-        const affine a = F::at(params[l], g);
-        set_lane(m.s, l, a.s);
-        set_lane(m.z, l, a.z);
-    }
-    return m;
-}
-
-/// Params of the maps that each lane wishes.
-template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
-    for (std::size_t l = 0; l < width; ++l) {
-        std::array<affine, F::groups> wish{};
-        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
-        params[l] = F::project(wish, outer[l]);
-    }
-}
-
-/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
-template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
-    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
-}
-
-/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
-template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
-    if (first >= end) return {splat(0.0f), splat(0.0f)};
-    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
-        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
-    } else {
-        floats low = x[first], high = x[first];
-        for (std::size_t i = first + 1; i < end; ++i) {
-            low = smaller(low, x[i]);
-            high = larger(high, x[i]);
-        }
-        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
-            lane_map m{low, splat(0.0f)};
-            for (std::size_t l = 0; l < width; ++l) {
-                const affine a = F::plain_map(lane(low, l), lane(high, l));
-                set_lane(m.s, l, a.s);
-                set_lane(m.z, l, a.z);
-            }
-            return m;
-        } else {
-            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
-        }
-    }
-}
-
-template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    lane_map wishes[F::groups] = {};
-    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
-    project<F>(wishes, s.outer, params);
-}
-
-/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
-template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
-    using number = minifloat<E, M, Bias, S>;
-    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
-    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
-    const floats a = magnitude(u);
-    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
-    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
-    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
-    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
-    else return code | sign;
-}
-
-/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
-template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
-    using grid = typename F::grid;
-    if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
-    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
-        ints rank = splat(0);
-        if constexpr (looks_up_fast) {
-#pragma GCC unroll 4
-            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
-        } else {
-#pragma GCC unroll 16
-            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
-        }
-        if constexpr (grid::sorted.ascending) return rank;
-        else return truncate(look_up(grid::sorted.code_table, rank));
-    } else if constexpr (requires { typename grid::element; }) {
-        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
-    } else {
-        ints code = splat(0);
-        for (std::size_t l = 0; l < width; ++l) {
-            const float one = lane(u, l);
-            set_lane(code, l, F::nearest(&one, nullptr));
-        }
-        return code;
-    }
-}
-
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <class F> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
-        if constexpr (F::map == form::scaled) return times(x, reciprocal);
-        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
-/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
-template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats outer_scale = splat(1.0f);
-    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
-    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-        const lane_map m = map_of<F>(out.params, g);
-        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
-        const std::size_t end = group_end<F>(s.n, g);
-        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
-
-static constexpr float ggml_group_max_eps = 1e-15f;
-
-/// a / b where ok; 0 elsewhere, without a division by zero.
-QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
-    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The value of largest magnitude, the first of equals.
-template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
-    floats largest = splat(0.0f), extreme = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const floats a = magnitude(x[i]);
-        extreme = select(a > largest, x[i], extreme);
-        largest = larger(largest, a);
-    }
-    return extreme;
-}
-
-/// The sum of squares, in order.
-template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
-    return sum;
-}
-
-/// x + 1.5 * 2^23, whose lower bits are round_even(x).
-static constexpr float ggml_zero_sum = 12582912.0f;
-QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
-/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
-QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
-/// The level that such a sum means, kept between low and high: as a float and as an integer.
-QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
-    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
-}
-QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
-    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
-}
-QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
-
-/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    floats finite[N], weight[N], weighted[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
-        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
-        weighted[i] = times(weight[i], x[i]);
-    }
-    const auto steps = static_cast<float>(nmax);
-    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
-    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
-    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
-        floats inverse[T], lx[T], ll[T];
-        for (std::size_t t = 0; t < T; ++t) {
-            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
-            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
-            lx[t] = ll[t] = splat(0.0f);
-        }
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t t = 0; t < T; ++t) {
-                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
-                lx[t] += times(weighted[i], l);
-                ll[t] += times(times(weight[i], l), l);
-            }
-        for (std::size_t t = 0; t < T; ++t) {
-            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
-            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
-            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
-            found = select(better, inverse[t], found);
-            scale = select(better, tried, scale);
-            best = select(better, times(tried, lx[t]), best);
-        }
-    }
-    for (std::size_t i = 0; i < N; ++i)
-        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
-    return select(dead, splat(0.0f), scale);
-}
-
-/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
-/// further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
-}
-
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
-                                                     floats& ll) noexcept {
-    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        share_x[i] = times(times(w[i], x[i]), level[i]);
-        share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-    }
-    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
-        const std::size_t i = step % N;
-        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
-        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
-        ++quiet;
-        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
-        mask open = rest_lx > 0.0f;
-        if (convex) open = open & (rest_ll > 0.0f);
-        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
-        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
-        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
-        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
-        if (!any(better)) continue;
-        quiet = 0;
-        level[i] = select(better, tried, l);
-        share_x[i] = select(better, try_x, share_x[i]);
-        share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-        lx = select(better, new_lx, lx);
-        ll = select(better, new_ll, ll);
-    }
-}
-
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(x[i], x[i]);
-        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
-        lx += times(times(w[i], x[i]), level[i]);
-        ll += times(times(w[i], level[i]), level[i]);
-    }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
-struct ggml_min_steps {
-    float first, delta;
-    int count;
-    bool absolute_error = false;
-};
-
-/// Value = scale * l - min.
-struct ggml_scale_and_min {
-    floats scale, min;
-};
-
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
-struct ggml_min_state {
-    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
-    mask dead;
-};
-
-template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
-    ggml_min_state g{};
-    g.low = g.high = x[0];
-    g.sum_w = w[0];
-    g.sum_x = times(w[0], x[0]);
-    for (std::size_t i = 1; i < N; ++i) {
-        g.low = smaller(g.low, x[i]);
-        g.high = larger(g.high, x[i]);
-        g.sum_w += w[i];
-        g.sum_x += times(w[i], x[i]);
-    }
-    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
-    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
-    return g;
-}
-
-/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
-QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
-    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
-    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
-    return inverse;
-}
-
-/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
-template <std::size_t N, std::size_t P> struct ggml_min_trial {
-    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
-
-    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
-        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
-                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
-                level[p * N + i] = l;
-                l1[p] += wl;
-                l2[p] += times(wl, l);
-                xl[p] += times(wl, v);
-            }
-    }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
-    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
-        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
-        solvable = det > 0.0f;
-        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
-                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
-        const mask above = m.z > 0.0f;
-        if (any(above)) {
-            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
-            m.z = select(above, splat(0.0f), m.z);
-        }
-        return m;
-    }
-    /// The errors under the maps s * level + z.
-    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
-        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
-                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
-            }
-    }
-};
-
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
-/// chains of sums.
-template <std::size_t N, std::size_t P>
-[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
-                                                        ggml_scale_and_min* out) noexcept {
-    ggml_min_state g[P] = {};
-    ggml_min_trial<N, P> trial;
-    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
-    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
-        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
-        bool wild = false;
-        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
-        if (wild) trial.template run<true>(nmax, x, w, g);
-        else trial.template run<false>(nmax, x, w, g);
-        lane_map m[P];
-        mask solvable[P];
-        for (std::size_t p = 0; p < P; ++p) {
-            m[p] = trial.solve(p, g[p], solvable[p]);
-            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
-        }
-        floats error[P];
-        trial.errors(x, w, m, steps.absolute_error, error);
-        for (std::size_t p = 0; p < P; ++p) {
-            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
-            g[p].best = select(better, error[p], g[p].best);
-            g[p].scale = select(better, m[p].s, g[p].scale);
-            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
-            g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
-        }
-    }
-    for (std::size_t p = 0; p < P; ++p) {
-        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
-            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
-            put(codes + i * width, select(g[p].dead, splat(0), code));
-        }
-        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
-    }
-}
-
-/// The error of make_qp_quants' levels under an inverse scale.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
-    const floats scale = 1.0f / inverse;
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
-        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
-        const floats e = x[i] - times(scale, l);
-        sum += times(times(w[i], e), e);
-    }
-    return sum;
-}
-
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
-    const mask dead = high < ggml_group_max_eps;
-    high = select(dead, splat(1.0f), high);
-    const auto top = static_cast<float>(nmax);
-    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
-    for (int is = -4; is <= 4; ++is) {
-        if (is == 0) continue;
-        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
-        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
-        inverse = select(e < best, tried, inverse);
-        best = select(e < best, e, best);
-    }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
-        lx += times(times(w[i], x[i]), to_float(l));
-        ll += times(times(w[i], to_float(l)), to_float(l));
-        level[i] = to_float(l & 255);  // the original keeps bytes
-    }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
-        sum += w[i];
-    }
-    return sum;
-}
-// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
-
-/// The bits of f16::from, NaN excepted.
-QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
-    const floats a = magnitude(x);
-    const mask small = a < 0x1p-14f;
-    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
-    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
-    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
-}
-/// Their value, where it is finite.
-QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
-    const ints a = h & 0x7FFF;
-    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
-    return from_bits(bits(value) | ((h & 0x8000) << 16));
-}
-/// Rounds to f16, stores that where member(params) says, and gives its value.
-template <class F, class Member>
-QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
-    const ints h = half_bits(x);
-    std::uint8_t low[width], high[width];
-    put(low, h);
-    put(high, h >> 8);
-    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
-    return half_value(h);
-}
-template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
-    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
-}
-template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
-    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
-}
-
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
-    const mask kept = scale == 0.0f;
-    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
-    floats farthest = splat(0.0f), worst = splat(0.0f);
-    const bool keeps = any(kept);
-    if (!keeps)
-        for (std::size_t i = 0; i < N; ++i) {
-            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
-            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
-            farthest = larger(farthest, magnitude(units));
-            worst = larger(worst, magnitude(rest));
-            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
-        }
-    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
-#pragma GCC unroll 1
-    for (std::size_t i = 0; i < N; ++i) {
-        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
-        if (keeps) code = select(kept, get(codes + i * width), code);
-        put(codes + i * width, code);
-    }
-}
-
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
-template <class F>
-static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
-                                      lane_blocks<lanes, F>& out) noexcept {
-    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
-        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
-        }
-    }
-}
-
-/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
-    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
-    return high / static_cast<float>(nmax);
-}
-
-/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
-struct ggml_mins_recipe {
-    ggml_min_steps plain;     ///< without importance
-    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
-    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
-};
-
-/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
-template <class F>
-static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group, P = 2;
-    constexpr int nmax = static_cast<int>(F::grid::highest);
-    const bool weighted = s.importance != nullptr;
-    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
-    for (std::size_t g = 0; g < G; g += P) {
-        const floats* const x = s.x + g * N;
-        floats w[N * P];
-        for (std::size_t p = 0; p < P; ++p) {
-            if (weighted) {
-                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
-            } else {
-                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
-                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
-            }
-        }
-        ggml_scale_and_min found[P];
-        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
-        for (std::size_t p = 0; p < P; ++p) {
-            scale[g + p] = found[p].scale;
-            min[g + p] = found[p].min;
-        }
-    }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
-    const floats stored = ggml_store_super<F>(super, out);
-    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
-    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
-}
-
-/// quantize_row_q3_K_ref.
-template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
-    floats scale[G], super = splat(0.0f);
-    ints subs[G];
-    if (s.importance != nullptr) {
-        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
-        floats weight_sum[G];
-        for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
-            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
-            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
-        }
-        std::uint8_t codes[G * width];
-        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
-#pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
-    } else {
-        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
-        const floats extreme = extreme_of<G>(scale);
-        const mask live = extreme != 0.0f;
-        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
-        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
-        super = quotient(live, splat(1.0f), inverse);
-    }
-    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
-}
-
-/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
-template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    floats scale[G];
-    for (std::size_t g = 0; g < G; ++g)
-        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
-                                         &out.code[g * N * width]);
-    const floats extreme = extreme_of<G>(scale);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
-    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
-    for (std::size_t g = 0; g < G; ++g) {
-        const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
-    }
-    if (any(dead))
-#pragma GCC unroll 1
-        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
-    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
-}
-
-/// F's 16 ascending levels, and what lies in the middle between two of them.
-template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
-    return t;
-}();
-template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
-    return t;
-}();
-
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
-template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
-    constexpr auto& middle = ggml_middles<F>;
-    ints i = select(x >= middle[7], splat(8), splat(0));
-    i = select(x >= look_up(middle, i + 3), i + 4, i);
-    i = select(x >= look_up(middle, i + 1), i + 2, i);
-    return select(x >= look_up(middle, i), i + 1, i);
-}
-
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
-    const floats extreme = extreme_of<32>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    constexpr float lowest = ggml_levels<F>[0];
-    floats w[32];
-    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
-    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
-    floats scale = splat(0.0f), best = splat(0.0f);
-    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
-        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
-        floats qx = splat(0.0f), qq = splat(0.0f);
-        for (std::size_t i = 0; i < 32; ++i) {
-            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
-            qx += times(wq, x[i]);
-            qq += times(wq, q);
-        }
-        mask better = qq > 0.0f;
-        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
-        const floats tried = quotient(better, qx, qq);
-        scale = select(better, tried, scale);
-        best = select(better, times(tried, qx), best);
-    }
-    return select(dead, splat(0.0f), scale);
-}
-
-/// quantize_iq4_nl.
-template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
-    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
-}
-
-/// quantize_iq4_xs.
-template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
-    floats scale[8];
-    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
-    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_super<F>(d, out);
-    for (std::size_t g = 0; g < 8; ++g) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
-        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
-        std::uint8_t stored[width];
-        put(stored, l);
-        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
-        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
-    }
-}
-
-/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
-QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
-/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
-QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
-    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
-    const ints t = truncate(inside);
-    const floats rest = inside - to_float(t);
-    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
-}
-
-/// quantize_row_q4_0_ref and q5_0_ref.
-template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int half = 1 << (F::grid::bits - 1);
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
-    }
-    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
-        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
-    }
-}
-
-/// quantize_row_q4_1_ref and q5_1_ref.
-template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int top = (1 << F::grid::bits) - 1;
-    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
-        ggml_store_scale(scale, out);
-        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
-    };
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        ggml_scale_and_min found{};
-        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
-        return store(found.scale, -found.min);
-    }
-    floats low = s.x[0], high = s.x[0];
-    for (std::size_t i = 1; i < 32; ++i) {
-        low = smaller(low, s.x[i]);
-        high = larger(high, s.x[i]);
-    }
-    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    store(d, low);
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
-        put(&out.code[i * width], select(q > top, splat(top), q));
-    }
-}
-
-/// quantize_row_q8_0_ref.
-template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
-}
-
-/// quantize_row_q1_0_ref: signs under the mean magnitude.
-template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
-    ggml_store_scale(sum / static_cast<float>(F::group), out);
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
-}
-
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
-template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
-    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    const mask finite = bits(inverse) < 0x7F800000;
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
-}
-
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
-template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
-    const floats a = magnitude(x);
-    floats least = magnitude(times(d, F::grid::level(0)) - a);
-    ints best = splat(0);
-    for (std::int32_t c = 1; c < 8; ++c) {
-        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
-        best = select(e < least, splat(c), best);
-        least = smaller(least, e);
-    }
-    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
-}
-
-/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
-template <class F, class ScaleOf>
-static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
-        floats d = splat(0.0f);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].scale[g] = scale_of(lane(high, l));
-            set_lane(d, l, out.params[l].scale[g].value());
-        }
-        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
-
-/// A group of weights near 1, and what each of them counts.
-struct search_group {
-    const floats* x;
-    const floats* w;
-    std::size_t n;
-};
-
-/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
-struct level_sums {
-    floats l, ll, xl;
-};
-
-/// a / b, or 0 where b is not positive.
-QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
-    const mask m = b > 0.0f;
-    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The level nearest to u, in level units.
-template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
-    using G = grid_levels<typename F::grid>;
-    if constexpr (G::integers) {
-        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
-    } else if constexpr (G::few) {
-        ints i = select(u > G::midpoint[7], splat(8), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
-        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
-        return look_up(G::level, i);
-    } else {
-        for (std::size_t k = 0; k < width; ++k) {
-            const float one = lane(u, k);
-            float level = 0;
-            F::level(F::nearest(&one, nullptr), &level);
-            set_lane(u, k, level);
-        }
-        return u;
-    }
-}
-
-/// One pass: the levels that a map chooses, and their sums.
-template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
-    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t i = 0; i < g.n; ++i) {
-        floats l;
-        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
-        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
-        else l = nearest_level<F>(times(g.x[i], inverse));
-        const floats wl = times(g.w[i], l);
-        if constexpr (F::map == form::offset) t.l = t.l + wl;
-        t.ll = t.ll + times(l, wl);
-        t.xl = t.xl + times(g.x[i], wl);
-    }
-    return t;
-}
-
-struct search_range {
-    floats low, high, extreme;
-};
-QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
-    floats low = g.x[0], high = g.x[0];
-    for (std::size_t i = 1; i < g.n; ++i) {
-        low = smaller(low, g.x[i]);
-        high = larger(high, g.x[i]);
-    }
-    return {low, high, select(high < -low, low, high)};
-}
-
-/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
-struct best_levels {
-    floats square, rest, xl, z;
-};
-QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
-    const floats square = times(xl, xl);
-    const mask m = times(square, best.rest) > times(best.square, rest);
-    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
-}
-QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
-
-template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    keep_better(best, t.xl, t.ll, z);
-}
-
-/// Scales that send the extreme weight to about level `end`.
-template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
-    const floats plain = times(end, safe_reciprocal(extreme));
-    try_scale<F>(g, plain, splat(0.0f), best);
-    const scale_steps steps = scale_steps_of<F>(weighted);
-    float factor = steps.from;
-    for (int k = 0; k < steps.count; ++k) {
-        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
-        factor = product(factor, steps.ratio) + steps.step;
-    }
-}
-
-/// Chooses codes under the best scale and solves for the scale again.
-template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
-    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
-    return best.xl / best.rest;
-}
-
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
-/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
-/// cost up to 0.3 dB.
-QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
-    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
-}
-QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
-    return sum;
-}
-
-template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    const search_range r = range_of(g);
-    best_levels best = no_levels();
-    if constexpr (-G::low == G::high) {
-        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
-    } else if constexpr (scale_has_sign<F>) {
-        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
-        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
-    } else {
-        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
-    }
-    floats s = settled_scale<F>(g, best, 2);
-    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
-    return {s, splat(0.0f)};
-}
-
-/// Integer zero points follow from the range that is sent onto the grid.
-template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const search_range r = range_of(g);
-    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    for (int a = -1; a < starts.count; ++a)
-        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
-            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
-            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
-            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
-        }
-    const floats s = settled_scale<F>(g, best, 2);
-    return {s, best.z};
-}
-
-/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
-/// for the codes that it chose.
-template <class F>
-static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
-                                     best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
-    keep_better(best, t.xl, rest, mean);
-    const floats s = quotient(t.xl, rest);
-    return {s, times(times(s, mean), -1.0f)};
-}
-
-template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
-    for (std::size_t i = 0; i < given.n; ++i) {
-        weight = weight + given.w[i];
-        sum = sum + times(given.w[i], given.x[i]);
-    }
-    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
-    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
-    const search_group g{x, given.w, given.n};
-    const search_range r = range_of(g);
-    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
-    for (int a = 0; a < starts.count; ++a)
-        for (int b = 0; b < starts.count; ++b) {
-            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-            const float steps = span - cut_low - cut_high;
-            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
-            for (int k = 1;; ++k) {
-                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
-                if (k >= starts.alternations) break;
-                inverse = safe_reciprocal(m.s);
-                z = m.z;
-            }
-        }
-    floats s = best.xl / best.rest;
-    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
-    s = best.xl / best.rest;
-    return {s, center - times(s, best.z)};
-}
-
-/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
-template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
-    using G = grid_levels<typename F::grid>;
-    using T = byte_scale<typename F::stored_scale>;
-    const search_range r = range_of(g);
-    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
-    std::int32_t code[width]{};
-    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
-    floats best = splat(0.0f), explained = splat(0.0f);
-    for (int step = -T::below; step <= T::above; ++step) {
-        floats s = splat(0.0f);
-        for (std::size_t k = 0; k < width; ++k) {
-            const int c = code[k] + step;
-            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
-        }
-        s = times(s, unit);
-        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
-        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
-        const mask m = e > explained;
-        best = select(m, s, best);
-        explained = select(m, e, explained);
-    }
-    return {best, splat(0.0f)};
-}
-
-/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
-template <class F>
-static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
-                                     floats inverse_unit) noexcept {
-    floats s = splat(0.0f), z = splat(0.0f);
-    for (std::size_t k = 0; k < width; ++k) {
-        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
-        affine at{};
-        if constexpr (has_project_group<F>) {
-            typename F::params p{};
-            F::project_group(p, group, a, outer[k]);
-            at = F::at(p, group);
-        } else {
-            std::array<affine, F::groups> all{};
-            for (affine& each : all) each = a;
-            at = F::at(F::project(all, outer[k]), group);
-        }
-        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
-        set_lane(s, k, product(at.s, outer_scale));
-        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
-    }
-    s = times(s, inverse_unit);
-    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
-    const floats inverse = safe_reciprocal(s);
-    floats error = splat(0.0f);
-    for (std::size_t i = 0; i < w.n; ++i) {
-        floats y;
-        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
-        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
-        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
-        const floats e = w.x[i] - y;
-        error = error + times(times(w.w[i], e), e);
-    }
-    return error;
-}
-
-/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
-template <class F>
-static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
-                                      floats inverse_unit) noexcept {
-    lane_map best = plain_map<F>(g.x, 0, g.n);
-    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
-    constexpr int around = stores<F, f32> ? 0 : 4;
-    for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
-        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
-        const mask better = e < least;
-        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
-        least = select(better, e, least);
-    }
-    return best;
-}
-
-/// The map of one group where a block's groups do not depend on each other, as a wish.
-template <class F>
-static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
-                                     floats inverse_unit) noexcept {
-    const bool weighted = s.importance != nullptr;
-    if constexpr (has_byte_scale<F>) {
-        floats outer = splat(1.0f);
-        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
-        return search_byte_scale<F>(g, times(outer, inverse_unit));
-    } else {
-        lane_map found = plain_map<F>(g.x, 0, g.n);
-        const lane_map plain = found;
-        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
-        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
-        else found = search_offset<F>(g, weighted);
-        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
-        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
-        const floats size = magnitude(times(found.s, unit));
-        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
-        if (stores<F, f16> && !any(no(fine))) return found;
-        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
-        if constexpr (!stores<F, f16>) return coarse;
-        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
-    }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
-}
-
-/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
-/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
-template <class F>
-static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
-    const floats most = largest_of(s.x, s.n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    unit = from_bits(power);
-    inverse_unit = from_bits((254 << 23) - power);
-    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
-    if (s.importance != nullptr) {
-        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
-        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
-        return;
-    }
-    for (std::size_t first = 0; first < s.n; first += 32) {
-        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
-        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
-        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
-    }
-}
-
-// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
-
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
-template <class F> struct super_fit {
-    floats super, super_min, error;
-    floats sub[F::groups], min[F::groups];
-};
-template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
-    const mask m = tried.error < best.error;
-    best.super = select(m, tried.super, best.super);
-    best.super_min = select(m, tried.super_min, best.super_min);
-    best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
-}
-
-/// A super-scale as the wire holds it, in units of `unit`.
-template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
-    v = times(v, unit);
-    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
-    return times(v, inverse_unit);
-}
-
-/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
-template <class F> struct group_wishes {
-    using G = grid_levels<typename F::grid>;
-    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
-    floats scale[sides][F::groups], offset[F::groups];
-    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
-};
-
-template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
-    return {x + g * F::group, w + g * F::group, F::group};
-}
-
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
-template <class F>
-static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
-                                 super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
-    const floats inverse = safe_reciprocal(super);
-    super_fit<F> f{};
-    f.super = super;
-    f.error = splat(0.0f);
-    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
-        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
-            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
-            for (int step = -reach; step <= reach; ++step) {
-                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                xl = select(m, t.xl, xl);
-                ll = select(m, t.ll, ll);
-            }
-        }
-        f.sub[g] = sub;
-        f.error = f.error + least;
-        sum_xl = sum_xl + times(sub, xl);
-        sum_ll = sum_ll + times(times(sub, sub), ll);
-    }
-    keep_better(best, f);
-    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
-}
-
-template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        const search_range r = range_of(group);
-        best_levels a = no_levels();
-        if constexpr (group_wishes<F>::sides == 2) {
-            best_levels b = no_levels();
-            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
-            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
-            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
-            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
-            wish.scale[0][g] = select(m, other, s);
-            wish.scale[1][g] = select(m, s, other);
-        } else {
-            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
-            wish.scale[0][g] = settled_scale<F>(group, a, 1);
-        }
-    }
-}
-
-template <class F>
-static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    group_wishes<F> wish{};
-    wish_scales<F>(x, w, weighted, wish);
-    floats most = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
-    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
-    for (int k = 0; k < steps.count; ++k)
-        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
-    floats super = best.super;
-    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
-}
-
-/// The best scale and offset of a group alone; offsets are never above zero.
-struct group_line {
-    floats s, z, explained;
-};
-template <class F>
-static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
-                               group_line& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats det = times(weight, t.ll) - times(t.l, t.l);
-    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
-    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
-    s = select(scale_alone, quotient(t.xl, t.ll), s);
-    offset = select(scale_alone, splat(0.0f), offset);
-    const floats explained = times(s, t.xl) + times(offset, sum);
-    const mask m = (explained > best.explained) & (s > 0.0f);
-    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
-}
-
-template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const range_starts starts = range_starts_of(weighted);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < F::group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
-        const search_range r = range_of(group);
-        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
-        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
-        for (int a = 0; a < starts.count; ++a)
-            for (int b = 0; b < starts.count; ++b) {
-                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
-                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
-            }
-        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
-        wish.sum[g] = sum;
-    }
-}
-
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
-struct super_sums {
-    floats ss, sm, mm, xs, xm;
-};
-
-/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
-template <class F>
-static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
-                                        floats& super_min, super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
-    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
-    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
-    super_fit<F> f{};
-    f.super = super;
-    f.super_min = super_min;
-    f.error = splat(0.0f);
-    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
-        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
-        for (int step = -reach; step <= reach; ++step) {
-            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
-            // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
-            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
-            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
-                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
-                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
-                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
-                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                min = select(m, tried_min, min);
-                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
-            }
-        }
-        f.sub[g] = sub;
-        f.min[g] = min;
-        f.error = f.error + least;
-        sums.ss = sums.ss + times(times(sub, sub), of.ll);
-        sums.sm = sums.sm + times(times(sub, min), of.l);
-        sums.mm = sums.mm + times(times(min, min), weight);
-        sums.xs = sums.xs + times(sub, of.xl);
-        sums.xm = sums.xm + times(min, sum);
-    }
-    keep_better(best, f);
-    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
-    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
-    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
-    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
-    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
-}
-
-/// Wishes, and the best of a grid of super-scales.
-template <class F>
-static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
-                                          super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    wish_lines<F>(x, w, weighted, wish);
-    floats most = splat(0.0f), deepest = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
-    }
-    most = times(most, 1.0f / static_cast<float>(F::sub_high));
-    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
-    best.error = splat(std::numeric_limits<float>::max());
-    for (int a = 0; a < steps.count; ++a)
-        for (int b = 0; b < steps.count; ++b) {
-            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
-            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
-            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
-                super = stored_super<T>(super, unit, inverse_unit);
-                super_min = stored_super<T>(super_min, unit, inverse_unit);
-                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
-            }
-        }
-}
-
-/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
-template <class F>
-static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    group_wishes<F> wish{}, mirrored{};
-    super_fit<F> other{};
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
-    }
-    const super_steps steps = super_steps_of<F>(weighted);
-    floats super = best.super, super_min = best.super_min;
-    for (int k = 0; k < steps.sweeps; ++k) {
-        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
-        super = stored_super<T>(super, unit, inverse_unit);
-        super_min = stored_super<T>(super_min, unit, inverse_unit);
-    }
-    best.super = times(best.super, sign);
-    best.super_min = times(best.super_min, sign);
-}
-
-template <class F>
-static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
-                                          typename F::params* params) noexcept {
-    using T = typename F::stored_scale;
-    super_fit<F> best{};
-    best.error = splat(std::numeric_limits<float>::max());
-    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
-    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
-    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
-    best.super = times(best.super, factor);
-    best.super_min = times(best.super_min, factor);
-    for (std::size_t k = 0; k < width; ++k) {
-        typename F::params p{};
-        p.super = storable_scale<T>(lane(best.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
-        if constexpr (F::has_mins) {
-            p.super_min = storable_scale<T>(lane(best.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
-        }
-        params[k] = p;
-    }
-}
-
-template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
-    open_block<F>(s, x, w, unit, inverse_unit);
-    if constexpr (has_sub_scales<F>) {
-        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
-    } else {
-        lane_map wishes[F::groups]{};
-        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-            const std::size_t first = g * F::group;
-            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
-            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
-        }
-        project<F>(wishes, s.outer, params);
-    }
-}
-
-/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
-template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
-        plain_blocks<F>(s, params);
-    } else {
-        search_opened<F>(s, params);
-        if (s.importance == nullptr) return;
-        const floats heaviest = largest_of(s.importance, s.n);
-        if (!any(no(heaviest > 0.0f))) return;
-        lane_sites<lanes, F> bare = s;
-        bare.importance = nullptr;
-        typename F::params other[width]{};
-        search_opened<F>(bare, other);
-        for (std::size_t k = 0; k < width; ++k)
-            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
-    }
-}
-// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
-
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
-QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
-    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
-    const word every = static_cast<word>(0x0101010101010101u) * mask;
-    for (std::size_t i = 0; i < n; i += sizeof(word)) {
-        word a, b;
-        std::memcpy(&a, from + i, sizeof a);
-        std::memcpy(&b, to + i, sizeof b);
-        b |= (a >> shift & every) << place;
-        std::memcpy(to + i, &b, sizeof b);
-    }
-}
-
-template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
-    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
-    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
-    }
-}
-template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
-    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
-}
-
-/// Whether F's codes are packed here; others go through F::store, block by block.
-template <class F> static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
-    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
-}();
-template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
-
-/// The codes of whole blocks to packed_size<F> bytes each.
-template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
-    using bits = typename F::bits;
-    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
-    std::memset(out, 0, packed_size<F> * width);
-    if constexpr (requires { bits::list; }) {
-        pack_planes(static_cast<bits*>(nullptr), code, n, out);
-    } else if constexpr (std::same_as<bits, sequential>) {
-        for (std::size_t e = 0; e < n; ++e) {
-            const std::size_t at = e * b / 8, place = e * b % 8;
-            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
-            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
-        }
-    } else {
-        for (std::size_t first = 0; first < n; first += 5)
-            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
-                for (std::size_t l = 0; l < width; ++l) {
-                    std::uint8_t& v = out[first / 5 * width + l];
-                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
-                }
-    }
-}
-// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
-
-/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
-template <class F, class Fit> static constexpr bool encodes = [] {
-    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
-                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
-}();
-
-/// Some blocks of a matrix, whole ones.
-template <class F> struct batch {
-    std::size_t count = 0;
-    std::size_t row[width] = {}, block[width] = {};
-    float row_mean_square[width] = {};
-};
-
-/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
-template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
-    const float* from[width];
-    for (std::size_t l = 0; l < width; ++l, wide += n) {
-        from[l] = wide;
-        if constexpr (std::same_as<T, float>) {
-            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
-            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
-        } else {
-            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
-            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
-            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
-        }
-    }
-    gather_blocks(from, n, out);
-}
-
-/// Stores params and codes of a batch.
-template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
-    plane_pointers<F, std::byte> planes[width];
-    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
-    if constexpr (packs<F>) {
-        alignas(64) std::uint8_t packed[packed_size<F> * width];
-        pack_codes<F>(e.code, packed);
-        std::byte* codes_at[width];
-        for (std::size_t l = 0; l < width; ++l) {
-            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
-            F::store_params(e.params[l], planes[l]);
-        }
-        scatter_bytes(packed, packed_size<F>, codes_at);
-    } else {
-        for (std::size_t l = 0; l < width; ++l) {
-            typename F::code code[block_size<F>];
-            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
-            F::store(e.params[l], code, planes[l]);
-        }
-    }
-}
-
-/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
-template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
-    gather<F>(b, encoder.W, wide, x);
-    ints most = splat(0);
-    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
-    if (any(most >= 0x7F800000)) return false;
-    const bool weighted = encoder.importance.data != nullptr;
-    if (weighted) gather<F>(b, encoder.importance, wide, w);
-
-    typename F::outer outer[width];
-    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
-    for (std::size_t l = 0; l < width; ++l) {
-        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
-        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
-    }
-    alignas(64) lane_blocks<lanes, F> e;
-    if constexpr (encodes_whole<Fit, F>) {
-        encoder.fit.template whole_blocks<lanes, F>(s, e);
-    } else {
-        encoder.fit.template blocks<lanes, F>(s, e.params);
-        choose_codes<F>(s, e);
-    }
-    for (std::size_t l = 0; l < width; ++l)
-        if (!all_finite<F>(e.params[l], n)) return false;
-    scatter<F>(b, encoder.out, e);
-    return true;
-}
-
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
-template <block_format F, class Fit>
-static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
-    if constexpr (!encodes<F, Fit>) {
-        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
-    } else {
-        constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
-        for (std::size_t first = 0; first < x.rows; first += width) {
-            const float* from[width];
-            typename F::outer at[width];
-            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
-                const std::size_t r = smaller_size(first + l, x.rows - 1);
-                from[l] = x.row(r);
-                at[l] = outer[r];
-            }
-            gather_blocks(from, n, weights);
-            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<lanes, F> e;
-            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
-            else fit.template blocks<lanes, F>(s, e.params);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
-        }
-    }
-}
-
-/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
-template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    if constexpr (!encodes<F, Fit>) {
-        return encode_rows_singly<F>(encoder, first, count);
-    } else {
-        constexpr std::size_t n = block_size<F>;
-        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
-        batch<F> b;
-        const auto flush = [&]() -> status {
-            if (b.count == 0) return {};
-            const std::size_t used = b.count;
-            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
-                b.row[l] = b.row[used - 1];
-                b.block[l] = b.block[used - 1];
-                b.row_mean_square[l] = b.row_mean_square[used - 1];
-            }
-            b.count = 0;
-            if (encode_batch<F>(encoder, b)) return {};
-            for (std::size_t l = 0; l < used; ++l)
-                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
-            return {};
-        };
-        for (std::size_t r = first; r < first + count; ++r) {
-            const float mean_square = encoder.row_mean_square(r);
-            for (std::size_t i = 0; i < whole; ++i) {
-                b.row[b.count] = r;
-                b.block[b.count] = i;
-                b.row_mean_square[b.count] = mean_square;
-                if (++b.count == width)
-                    if (const status s = flush(); !s) return s;
-            }
-            if (whole * n == cols) continue;
-            if (const status s = flush(); !s) return s;  // errors come in order
-            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
-        }
-        return flush();
-    }
-}
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#endif
-};
-
-struct portable {
-    using lanes = portable_lanes;
-    static constexpr isa id = isa::portable;
-    static constexpr dot_instruction dot_form = dot_in_int32;
-    static constexpr std::array<std::size_t, 3> widths{4, 2, 1};  // columns of Y in one tile, the widest first
-    static constexpr std::size_t columns = widths[0];
-    static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
-
-    using quad = float __attribute__((vector_size(16)));
-    using words = std::uint32_t __attribute__((vector_size(16)));
-    using signed_words = std::int32_t __attribute__((vector_size(16)));
-    struct floats { quad part[4]; };
-    /// Baseline vectors multiply floats well and integers badly, so the integers of a dot product are floats here.
-    using integers = floats;
-    struct bytes { floats of_lane[4]; };  // the four bytes of each lane, converted once for all columns
-
-    QLIB_INLINE static floats splat(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return quad{x, x, x, x}; }); }
-    QLIB_INLINE static floats load(const float* p) noexcept { return load(p, 16); }
-    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept {
-        floats v{};
-        std::memcpy(&v, p, n * sizeof(float));
-        return v;
-    }
-    /// 16 numbers of a small type, at any address.
-    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept {
-        float v[16];
-        for (std::size_t i = 0; i < 16; ++i) v[i] = load_little_endian<T>(p + i * sizeof(T)).value();
-        return load(v);
-    }
-    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
-        for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
-    }
-    QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
-    QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
-    QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] + b.part[i]; });
-    }
-    QLIB_INLINE static floats minus(const floats& a, const floats& b) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] - b.part[i]; });
-    }
-    QLIB_INLINE static floats times(const floats& a, const floats& b) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-            quad p = a.part[i] * b.part[i];
-#if defined(__clang__) && defined(__x86_64__)
-            asm("" : "+x"(p));  // no pragma keeps clang 14 from fusing it into a following addition
-#elif defined(__clang__)
-            asm("" : "+m"(p));
-#endif
-            return p;
-        });
-    }
-    /// Rounded once or twice: fmaf() is a slow call where the baseline has no FMA.
-    QLIB_INLINE static floats multiply_add(const floats& a, const floats& b, const floats& c) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return a.part[i] * b.part[i] + c.part[i]; });
-    }
-    QLIB_INLINE static floats quiet(const floats& a) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-            const words bits = reinterpret_cast<words>(a.part[i]), nan = reinterpret_cast<words>((bits & 0x7FFFFFFFu) > 0x7F800000u);
-            return reinterpret_cast<quad>((bits & ~nan) | (nan & 0x7FC00000u));
-        });
-    }
-
-    QLIB_INLINE static integers splat(std::int32_t x) noexcept { return splat(static_cast<float>(x)); }
-    QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
-        bytes r;
-#pragma GCC unroll 4
-        for (std::size_t b = 0; b < 4; ++b) {
-            const auto shift = static_cast<std::uint32_t>(std::endian::native == std::endian::little ? 8 * b : 24 - 8 * b);
-            r.of_lane[b] = each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-                words all;
-                std::memcpy(&all, p + 16 * i, sizeof all);
-                return __builtin_convertvector(reinterpret_cast<signed_words>(all >> shift & 255u), quad);
-            });
-        }
-        return r;
-    }
-    QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
-        return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
-            quad r = sum.part[i];
-#pragma GCC unroll 4
-            for (std::size_t b = 0; b < 4; ++b) r += w.of_lane[b].part[i] * static_cast<float>(x[b]);
-            return r;
-        });
-    }
-    QLIB_INLINE static floats to_float(const integers& a) noexcept { return a; }
-
-    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-        typename F::code c[block_size<F>];
-        F::bits::template unpack<F::grid::bits, typename F::code>(in, std::span<typename F::code>(c));
-        for (std::size_t i = 0; i < block_size<F>; ++i) out[i] = c[i];
-    }
-    template <class F> QLIB_INLINE static floats levels(const std::uint8_t* codes) noexcept {
-        float v[16];
-        for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
-        return load(v);
-    }
-    template <class F> QLIB_INLINE static void to_operands(std::uint8_t* codes, std::size_t n) noexcept {
-        for (std::size_t i = 0; i < n; ++i) codes[i] = operand_table<F, dot_form>[codes[i] % code_count<F>];
-    }
-    QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
-        for (std::size_t c = 0; c < 16; ++c)
-            for (std::size_t r = 0; r < 16; ++r) std::memcpy(out + 64 * c + 4 * r, rows + r * stride + 4 * c, 4);
-    }
-    static std::uint32_t largest_magnitude(const float* x, std::size_t n) noexcept {
-        std::uint32_t most = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::uint32_t a = bits_of(x[i]) & 0x7FFFFFFFu;
-            most = a > most ? a : most;
-        }
-        return most;
-    }
-    static std::int32_t quantize(const float* x, std::size_t n, float inverse, std::int8_t* out) noexcept {
-        std::int32_t sum = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::int32_t q = round_clamped(product(x[i], inverse), -largest_activation, largest_activation);
-            out[i] = static_cast<std::int8_t>(q);
-            sum += q;
-        }
-        return sum;
-    }
-
-// No #pragma once: each room includes this text inside its struct. Single blocks, from the wire to floats, over the room's vectors.
-
-/// What weights are before they are mapped: their codes where codes are bytes, else their levels.
-template <block_format F> using raw = std::conditional_t<byte_codes<F>, std::uint8_t, float>;
-/// What must follow them in memory: unpacking writes whole vectors of 64, decoding reads vectors of 16.
-static constexpr std::size_t raw_margin = 64;
-
-template <block_format F> struct block_maps {
-    typename F::params params;
-    float outer_scale;
-};
-
-/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
-template <block_format F>
-static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
-                        block_maps<F>* maps) noexcept {
-    for (std::size_t i = 0; i < count; ++i, out += apart) {
-        const auto from = W.block(r, b + i);
-        const auto outer = W.outer(r, (b + i) * block_size<F>);
-        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
-        maps[i].outer_scale = F::outer_scale(outer);
-        if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
-        } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
-            typename F::code read[codes<F>] = {};
-            const std::size_t codes_here = divide_up(n, F::vec);
-            maps[i].params = F::load(from, outer, {read, codes_here});
-            for (std::size_t c = 0; c < codes_here; ++c) {
-                if constexpr (byte_codes<F>) out[c] = read[c];
-                else F::level(read[c], out + c * F::vec);
-            }
-        }
-    }
-}
-
-/// The weights of a block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
-template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, std::size_t n, float* out) noexcept {
-    const floats outer = splat(maps.outer_scale);
-    for (std::size_t g = 0; g < F::groups && g * F::group < n; ++g) {
-        const affine a = F::at(maps.params, g);
-        const floats s = splat(a.s), z = splat(a.z);
-        const std::size_t end = smaller_size(n, (g + 1) * F::group);
-        for (std::size_t i = g * F::group; i < end; i += 16) {
-            floats v;
-            if constexpr (byte_codes<F>) v = levels<F>(weights + i);
-            else v = load(weights + i);
-            if constexpr (F::map == form::scaled) v = times(s, v);
-            else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
-            else v = plus(times(s, v), z);
-            if constexpr (outer_multiplies<F>) v = times(v, outer);
-            v = quiet(v);
-            if (end - i >= 16) store(out + i, v);
-            else store(out + i, v, end - i);
-        }
-    }
-}
-
-/// The same for plain numbers, which have no maps.
-template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
-    using T = typename F::grid::number;
-    std::size_t i = 0;
-    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
-    if (i == n) return;
-    std::byte rest[16 * sizeof(T)] = {};
-    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
-    store(out + i, quiet(widen<T>(rest)), n - i);
-}
-
-/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
-template <block_format F>
-static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
-    if constexpr (holds_numbers<F>)
-        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
-    alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
-    block_maps<F> maps[chunk_blocks<F>] = {};
-    for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
-        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
-        open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t column = (b + i) * block_size<F>;
-            decode_block<F>(maps[i], weights + i * block_size<F>, smaller_size(block_size<F>, cols - column), out + (column - first * block_size<F>));
-        }
-    }
-}
-// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
-// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
-
-/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
-template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
-    std::size_t first = 0;
-    const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
-        for (; n - first >= width(); first += width()) use(first, width);
-    };
-    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
-    }(std::make_index_sequence<widths.size()>{});
-}
-
-/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
-static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
-                             const integer_activations& all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
-    });
-}
-
-/// One tile of packed activations, from X.rows of them.
-static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
-    const std::size_t w = X.rows;
-    for (std::size_t j = 0; j < w; ++j) {
-        const float* x = X.row(j);
-        for (std::size_t s = 0; s < p.spans(); ++s) {
-            const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
-            const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
-            for (std::size_t g = first; g < end; g += p.flush) {
-                std::int32_t sum = 0;
-                for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
-                }
-                t.start[g / p.flush * w + j] = bias * sum;
-                t.sum[g / p.flush * w + j] = static_cast<float>(sum);
-            }
-        }
-    }
-}
-
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
-static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
-    constexpr std::size_t step = 256;
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < padded; i += step) {
-        alignas(64) std::int8_t stage[step] = {};
-        const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
-        sum += quantize(x + i, here, inverse, stage);
-        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
-    }
-    return sum;
-}
-
-/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
-template <block_format F>
-static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                       const panel_memory& m, const integer_panel& out) noexcept {
-    constexpr std::size_t padded = F::groups * padded_group<F>;
-    std::memset(m.stage, 0, m.stage_bytes());
-    std::memset(out.scale, 0, 2 * m.scale_bytes);
-    for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
-        const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
-        for (std::size_t r = 0; r < rows; ++r) {
-            block_maps<F> maps[chunk_blocks<F>] = {};
-            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
-            for (std::size_t i = 0; i < blocks; ++i) {
-                const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
-                put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
-            }
-        }
-        auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
-        for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
-    }
-}
-
-/// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
-template <block_format F>
-QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
-                                     block_maps<F>* maps) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
-        open_blocks<F>(W, r, b, count, cols, out, n, maps);
-        to_operands<F>(out, count * n);
-    } else {
-        alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
-        std::uint8_t made[chunk_blocks<F> * n];
-        open_blocks<F>(W, r, b, count, cols, weights, n, maps);
-        if constexpr (byte_codes<F>) {
-            to_operands<F>(weights, count * n);
-            std::memcpy(made, weights, count * n);
-        } else {
-            constexpr integer_levels l = integer_levels_of<F>;
-            for (std::size_t i = 0; i < count * n; ++i)
-                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
-        }
-        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
-    }
-}
-
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
-template <block_format F>
-QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
-                                 const integer_panel& out) noexcept {
-    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
-    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
-    const std::size_t flush = row_maps<F> ? p.flush : 1;
-    for (std::size_t i = 0; i < n; ++i) {
-        if ((g + i) % flush != 0) continue;
-        const affine a = F::at(maps.params, i);
-        const std::size_t at = (g + i) / flush * 16 + lane;
-        out.scale[at] = a.s * outer * unit;
-        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
-        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
-    }
-}
-
-/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
-template <std::size_t N, bool Offset>
-static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
-    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
-    for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
-        floats sum[N];
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
-        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
-            integers dots[N];
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
-            std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
-            do {
-                const bytes v = load_bytes(w.codes);
-#pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
-                w.codes += 64;
-                x.codes += 4 * N;
-            } while (--words != 0);
-            const floats s = load(w.scale);
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
-            if constexpr (Offset) {
-                const floats z = load(w.offset);
-#pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
-            }
-        }
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
-}
-
-/// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
-template <std::size_t N>
-static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
-    for (; depth != 0; --depth, w += 16, x += N) {
-        const floats v = load(w);
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
-}
-
-/// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                           const integer_activations& x, matrix_view<float> Y) noexcept {
-    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-    });
-}
-
-QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
-    std::byte* tile = m.panel + t * m.tile_bytes;
-    auto* scale = reinterpret_cast<float*>(tile + m.codes_bytes);
-    return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
-}
-
-/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
-template <block_format F>
-static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
-                          matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.groups);
-        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
-        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
-    }
-}
-
-/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
-static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
-    });
-}
-
-/// 16 rows of decoded weights [first, end) as [end - first][16].
-template <block_format F>
-static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                             const panel_memory& m, std::byte* out) noexcept {
-    std::memset(m.stage, 0, m.stage_bytes());
-    constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
-    for (std::size_t c = first; c < end; c += chunk) {
-        const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
-        for (std::size_t r = 0; r < rows; ++r)
-            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
-        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
-    }
-}
-
-/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
-template <block_format F>
-static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.k; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.k);
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
-        multiply_exact_panel(p, m, rows, first, end, x, Y);
-    }
-}
-
-static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                                 const float* x, matrix_view<float> Y) noexcept {
-    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
-                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-    });
-}
-
-private:
-    template <class Part> QLIB_INLINE static floats each(const Part& part) noexcept {
-        floats r;
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < 4; ++i) r.part[i] = part(i);
-        return r;
-    }
-};
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-// The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI: its vectors, its shuffles, and the kernels over them.
-// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
-/// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
-struct code_slice {
-    std::size_t width = 0, shift = 0, period = 0;
-    bool base3 = false;
-};
-
-/// How many slices a bit layout has; 0 for layouts that this file does not know.
-template <class Bits> inline constexpr std::size_t slice_count = [] {
-    if constexpr (requires { Bits::list.size(); }) return Bits::list.size();
-    else return std::size_t{std::same_as<Bits, sequential> || std::same_as<Bits, trits>};
-}();
-
-template <class Bits, std::size_t B> constexpr code_slice slice_of(std::size_t p) {
-    if constexpr (std::same_as<Bits, sequential>) return {B, 0, 8, false};
-    else if constexpr (std::same_as<Bits, trits>) return {8, 0, 5, true};
-    else if constexpr (slice_count<Bits> == 0) return {};
-    else return {Bits::list[p].width, Bits::list[p].shift, 8 / Bits::list[p].width * Bits::list[p].run, false};
-}
-
-/// The first bit of code e in slice p, from the slice's own start; in base 3 the byte's first bit.
-template <class Bits, std::size_t B> constexpr std::size_t first_bit(std::size_t p, std::size_t e) {
-    if constexpr (std::same_as<Bits, sequential>) return e * B;
-    else if constexpr (std::same_as<Bits, trits>) return e / 5 * 8;
-    else if constexpr (slice_count<Bits> == 0) return e;
-    else return Bits::byte_of(Bits::list[p], e) * 8 + Bits::bit_of(Bits::list[p], e);
-}
-
-/// Bytes that a slice of n codes fills.
-template <class Bits, std::size_t B> constexpr std::size_t slice_bytes(std::size_t p, std::size_t n) {
-    if constexpr (std::same_as<Bits, trits>) return Bits::template bytes<B>(n);
-    else return packed_bytes(n, slice_of<Bits, B>(p).width);
-}
-
-/// Codes after which all shuffles of a layout repeat.
-template <class Bits, std::size_t B> inline constexpr std::size_t shuffle_period = [] {
-    std::size_t n = 64;
-    for (std::size_t p = 0; p < slice_count<Bits>; ++p) {
-        const std::size_t step = slice_of<Bits, B>(p).period;
-        std::size_t m = n;
-        while (m % step != 0) m += n;
-        n = m;
-    }
-    return n;
-}();
-
-/// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes inside each lane,
-/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies in the next byte at the same
-/// bit (`direct`), one shuffle serves both: byte i holds code i.
-struct code_shuffle {
-    static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
-    bool possible = true, direct = true, moves_words = false, moves_bytes = false, shifts = false;
-    std::size_t first = 0, bytes = 0;
-    alignas(64) std::array<std::uint32_t, 16> words{};
-    alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
-    alignas(64) std::array<std::uint16_t, 32> right{}, left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
-};
-
-/// Codes [begin, begin + n), n <= 64, of slice p.
-template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
-    const std::size_t width = slice_of<Bits, B>(p).width;
-    const auto bit = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
-    const auto last_byte = [&](std::size_t i) { return (bit(i) + width - 1) / 8; };
-    code_shuffle s;
-    std::size_t end = 0;
-    s.first = bit(0) / 8;
-    for (std::size_t i = 0; i < n; ++i) {
-        s.first = bit(i) / 8 < s.first ? bit(i) / 8 : s.first;
-        end = last_byte(i) + 1 > end ? last_byte(i) + 1 : end;
-    }
-    s.bytes = end - s.first;
-    s.possible = s.bytes <= 64;
-    std::size_t lane_start[4] = {};
-    for (std::size_t lane = 0; lane < 4; ++lane) {
-        std::size_t low = end - s.first, high = 0;
-        for (std::size_t i = 16 * lane; i < 16 * lane + 16 && i < n; ++i) {
-            low = bit(i) / 8 - s.first < low ? bit(i) / 8 - s.first : low;
-            high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
-        }
-        lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
-        s.possible = s.possible && high < lane_start[lane] + 16;
-        for (std::size_t w = 0; w < 4; ++w) {
-            s.words[4 * lane + w] = static_cast<std::uint32_t>((lane_start[lane] / 4 + w) % 16);
-            s.moves_words = s.moves_words || lane_start[lane] != 16 * lane;
-        }
-    }
-    for (auto& b : s.even) b = code_shuffle::nothing;
-    for (auto& b : s.odd) b = code_shuffle::nothing;
-    for (std::size_t i = 0; i < n; ++i) {
-        const auto from = static_cast<std::uint8_t>(bit(i) / 8 - s.first - lane_start[i / 16]);
-        const bool crosses = last_byte(i) != bit(i) / 8;
-        auto& bytes = i % 2 == 0 ? s.even : s.odd;
-        bytes[i / 2 * 2] = from;
-        if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
-        (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(i % 2 == 0 ? bit(i) % 8 : 8 - bit(i) % 8);
-        s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && (i % 2 == 0 || bit(i) % 8 == bit(i - 1) % 8);
-        s.shifts = s.shifts || bit(i) % 8 != 0;
-    }
-    for (std::size_t i = 0; s.direct && i < n; ++i) {
-        if (i % 2 == 1) s.even[i] = s.odd[i - 1];
-        s.moves_bytes = s.moves_bytes || s.even[i] != i % 16;
-    }
-    return s;
-}
-
-/// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
-template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_shuffle = [] {
-    bool all = slice_count<Bits> != 0;
-    for (std::size_t p = 0; p < slice_count<Bits>; ++p)
-        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
-            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < 64 ? N - e : 64);
-            all = s.possible && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
-        }
-    return all && (N <= shuffle_period<Bits, B> || shuffle_period<Bits, B> <= 512);
-}();
-
-/// The shuffles as constants that a room can load.
-template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-#if defined(__x86_64__)
-
-QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// 16 numbers of a small type, at any address.
-template <class T> QLIB_INLINE inline __m512 avx512_widen(const std::byte* p) noexcept {
-    if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
-    else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
-}
-
-/// 16 rows of 16 four-byte words to 16 columns.
-QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
-    __m512i b[16];
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < 16; r += 2) {
-        b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
-        b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < 16; r += 4) {  // a[4i + j]: column 4q + j of rows 4i.. in lane q
-        a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
-        a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
-        a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
-        a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
-    }
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < 4; ++j) {
-        const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44), q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
-        const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE), v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
-        _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(p, q, 0x88));
-        _mm512_storeu_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(p, q, 0xDD));
-        _mm512_storeu_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(u, v, 0x88));
-        _mm512_storeu_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(u, v, 0xDD));
-    }
-}
-
-/// 16 blocks at once, one in each lane.
-struct avx512_lanes {
-    using lanes = avx512_lanes;
-    static constexpr std::size_t width = 16;
-    static constexpr bool looks_up_fast = true;
-// No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
-// instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
-// operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
-// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; gather_blocks(from[lane], n, out), where out[i] gets
-// from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets from[i * width + lane]; and widen_16<T>(bytes, out).
-
-#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of encode_blocks.inl
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Winvalid-constexpr"
-#endif
-using floats = float __attribute__((vector_size(4 * width)));
-using ints = std::int32_t __attribute__((vector_size(4 * width)));
-using mask = ints;  // 0 or -1
-
-QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
-QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
-/// a * b, rounded once: never fused into a following addition.
-QLIB_INLINE static constexpr floats times(floats a, floats b) noexcept {
-    floats p = a * b;
-#if defined(__clang__)
-    if (!std::is_constant_evaluated()) barrier(p);
-#endif
-    return p;
-}
-QLIB_INLINE static constexpr floats times(float a, floats b) noexcept { return times(splat(a), b); }
-QLIB_INLINE static constexpr floats times(floats a, float b) noexcept { return times(a, splat(b)); }
-QLIB_INLINE static constexpr floats select(mask m, floats a, floats b) noexcept { return m ? a : b; }
-QLIB_INLINE static constexpr ints select(mask m, ints a, ints b) noexcept { return m ? a : b; }
-QLIB_INLINE static constexpr mask no(mask m) noexcept { return ~m; }
-QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m & 1; }
-QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(ints, x); }
-QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(floats, x); }
-QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return __builtin_convertvector(x, floats); }
-QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return __builtin_convertvector(x, ints); }
-QLIB_INLINE static constexpr float lane(floats x, std::size_t i) noexcept { return x[i]; }
-QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept { return x[i]; }
-QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
-QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
-/// Codes as bytes, one for each lane.
-QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    const small c = __builtin_convertvector(v, small);
-    std::memcpy(p, &c, width);
-}
-QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    small c;
-    std::memcpy(&c, p, width);
-    return __builtin_convertvector(c, ints);
-}
-
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
-
-/// The map of a group in each lane.
-struct lane_map {
-    floats s, z;
-};
-QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
-QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
-QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
-    return smaller(splat(high), larger(splat(low), x));
-}
-/// See numeric/exact.hpp: the same functions of one float.
-QLIB_INLINE static constexpr ints round_even(floats x) noexcept { return bits(x + 12582912.0f) - 0x4B400000; }
-QLIB_INLINE static constexpr ints round_clamped(floats x, std::int32_t low, std::int32_t high) noexcept {
-    return round_even(clamp(x, static_cast<float>(low), static_cast<float>(high)));
-}
-QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
-    const mask m = magnitude(s) >= 0x1p-126f;
-    return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
-}
-
-    // g++ 12 makes a comparison and a blend of the plain text.
-    QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_min_ps(b, a)); }
-    QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a)); }
-    QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
-    QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
-
-    QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
-    QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
-    QLIB_INLINE static floats square_root(floats x) noexcept { return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x); }
-    QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
-        return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(i), _mm512_loadu_ps(table.data()));
-    }
-    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept { _mm512_storeu_ps(out, avx512_widen<T>(from)); }
-
-    static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
-        const std::size_t whole = n / 16 * 16;
-        for (std::size_t i = 0; i < whole; i += 16) {
-            __m512i rows[16];
-#pragma GCC unroll 16
-            for (std::size_t l = 0; l < 16; ++l) rows[l] = _mm512_loadu_si512(from[l] + i);
-            avx512_transpose(rows, reinterpret_cast<std::byte*>(out + i));
-        }
-        for (std::size_t l = 0; l < 16; ++l)
-            for (std::size_t i = whole; i < n; ++i) set_lane(out[i], l, from[l][i]);
-    }
-    static void scatter_bytes(const std::uint8_t* from, std::size_t n, std::byte* const* to) noexcept {
-        const std::size_t whole = n / 16 * 16;
-        for (std::size_t i = 0; i < whole; i += 16) {
-            __m512i rows[4];  // of four lanes each
-            transpose_bytes(from + 16 * i, rows);
-#pragma GCC unroll 4
-            for (std::size_t q = 0; q < 4; ++q) {
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q] + i), _mm512_extracti32x4_epi32(rows[q], 0));
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 1] + i), _mm512_extracti32x4_epi32(rows[q], 1));
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 2] + i), _mm512_extracti32x4_epi32(rows[q], 2));
-                _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q + 3] + i), _mm512_extracti32x4_epi32(rows[q], 3));
-            }
-        }
-        for (std::size_t l = 0; l < 16; ++l)
-            for (std::size_t i = whole; i < n; ++i) to[l][i] = static_cast<std::byte>(from[16 * i + l]);
-    }
-
-private:
-    /// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
-    QLIB_INLINE static void transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
-        // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
-        const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-        const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        __m512i quad[4];
-#pragma GCC unroll 4
-        for (std::size_t r = 0; r < 4; ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
-            quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
-            quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
-        }
-        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]), ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
-        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]), cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
-        const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
-        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high), column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
-        // part c of column_j is column 4c + j
-        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44), q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
-        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44), s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
-        out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
-        out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
-        out[2] = _mm512_shuffle_i32x4(q, s, 0x88);
-        out[3] = _mm512_shuffle_i32x4(q, s, 0xDD);
-    }
-
-public:
-// No #pragma once: included in one_range and in each room's lanes. The map of a range, in each lane.
-
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
-template <class Grid, bool SignedScale> QLIB_INLINE static constexpr floats scale_of_range(floats low, floats high) noexcept {
-    constexpr float bottom = -lowest_level<Grid>, top = highest_level<Grid>;
-    if constexpr (bottom == top) return larger(-low, high) / top;
-    else if constexpr (bottom <= 0) return larger(high, splat(0.0f)) / top;
-    else if constexpr (!SignedScale) return larger(-low, high) / ((bottom + top) * 0.5f);
-    else return select(-low > high, low, high) / (bottom > top ? -bottom : top);
-}
-
-/// The map that sends [low, high] onto the whole grid. `SignedOffset`: offsets may be positive, so the range need not hold 0.
-/// No overflow for any finite range: both ends are divided before they are subtracted.
-template <form Map, class Grid, bool SignedScale, bool SignedOffset> QLIB_INLINE static constexpr lane_map map_of_range(floats low, floats high) noexcept {
-    constexpr float bottom = lowest_level<Grid>, steps = Map == form::scaled ? 0.0f : highest_level<Grid> - bottom;
-    const floats zero = splat(0.0f);
-    if constexpr (Map == form::scaled) {
-        return {scale_of_range<Grid, SignedScale>(low, high), zero};
-    } else if constexpr (Map == form::shifted) {
-        low = smaller(low, zero);
-        const floats s = larger(high, zero) / steps - low / steps;
-        const mask usable = magnitude(s) >= 0x1p-126f;
-        return {select(usable, s, zero), select(usable, bottom - low / select(usable, s, splat(1.0f)), zero)};
-    } else {
-        if constexpr (!SignedOffset) low = smaller(low, zero);
-        high = larger(high, low);
-        const floats s = high / steps - low / steps;
-        return {s, low - times(s, splat(bottom))};
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. Abs-max or min-max maps, and the codes under the maps as stored.
-
-/// F's maps of group g as the decoder will use them.
-template <class F> QLIB_INLINE static constexpr lane_map map_of(const typename F::params* params, std::size_t g) noexcept {
-    lane_map m{splat(0.0f), splat(0.0f)};
-    for (std::size_t l = 0; l < width; ++l) {
-        const affine a = F::at(params[l], g);
-        set_lane(m.s, l, a.s);
-        set_lane(m.z, l, a.z);
-    }
-    return m;
-}
-
-/// Params of the maps that each lane wishes.
-template <class F> QLIB_INLINE static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
-    for (std::size_t l = 0; l < width; ++l) {
-        std::array<affine, F::groups> wish{};
-        for (std::size_t g = 0; g < F::groups; ++g) wish[g] = {lane(wishes[g].s, l), lane(wishes[g].z, l)};
-        params[l] = F::project(wish, outer[l]);
-    }
-}
-
-/// Weights of group g in a site of n: fewer, or none, beyond a ragged end.
-template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_t n, std::size_t g) noexcept {
-    return n < (g + 1) * F::group ? n : (g + 1) * F::group;
-}
-
-/// The plain map of weights [first, end). A grid of two levels gets the mean magnitude, which is its least-squares scale.
-template <class F> QLIB_INLINE static constexpr lane_map plain_map(const floats* x, std::size_t first, std::size_t end) noexcept {
-    if (first >= end) return {splat(0.0f), splat(0.0f)};
-    if constexpr (F::grid::size == 2 && F::map == form::scaled) {
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum += magnitude(x[i]);
-        return {sum / static_cast<float>(end - first) / highest_level<typename F::grid>, splat(0.0f)};
-    } else {
-        floats low = x[first], high = x[first];
-        for (std::size_t i = first + 1; i < end; ++i) {
-            low = smaller(low, x[i]);
-            high = larger(high, x[i]);
-        }
-        if constexpr (requires { F::plain_map(0.0f, 0.0f); }) {  // the format's own rule
-            lane_map m{low, splat(0.0f)};
-            for (std::size_t l = 0; l < width; ++l) {
-                const affine a = F::plain_map(lane(low, l), lane(high, l));
-                set_lane(m.s, l, a.s);
-                set_lane(m.z, l, a.z);
-            }
-            return m;
-        } else {
-            return map_of_range<F::map, typename F::grid, scale_has_sign<F>, offset_has_sign<F>>(low, high);
-        }
-    }
-}
-
-template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    lane_map wishes[F::groups] = {};
-    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map<F>(s.x, g * F::group, group_end<F>(s.n, g));
-    project<F>(wishes, s.outer, params);
-}
-
-/// The code of a small float's grid: its bits, rounded to nearest even, saturating.
-template <int E, int M, int Bias, specials S> QLIB_INLINE static constexpr ints minifloat_code(minifloat<E, M, Bias, S>*, floats u) noexcept {
-    using number = minifloat<E, M, Bias, S>;
-    constexpr float smallest_normal = float_of(static_cast<std::uint32_t>(128 - Bias) << 23), steps = float_of(static_cast<std::uint32_t>(126 + Bias + M) << 23);
-    const ints sign = (bits(u) >> 31) & static_cast<std::int32_t>(number::sign_bit);
-    const floats a = magnitude(u);
-    const ints v = bits(a) - ((127 - Bias) << 23), normal = (v + ((1 << (22 - M)) - 1) + ((v >> (23 - M)) & 1)) >> (23 - M);
-    const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
-    const ints code = select(a < smallest_normal, subnormal, select(a < number::max(), normal, splat(static_cast<std::int32_t>(number::max_code))));
-    if constexpr (S == specials::fnuz) return select(code == 0, code, code | sign);
-    else return code | sign;
-}
-
-/// The code of the level nearest to u, in level units: what F::nearest gives for one weight.
-template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
-    using grid = typename F::grid;
-    if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
-    } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
-        ints rank = splat(0);
-        if constexpr (looks_up_fast) {
-#pragma GCC unroll 4
-            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(grid::sorted.steps, rank + (step - 1)), rank + step, rank);
-        } else {
-#pragma GCC unroll 16
-            for (std::size_t i = 0; i + 1 < grid::sorted.count; ++i) rank += one_if(u > grid::sorted.midpoint[i]);
-        }
-        if constexpr (grid::sorted.ascending) return rank;
-        else return truncate(look_up(grid::sorted.code_table, rank));
-    } else if constexpr (requires { typename grid::element; }) {
-        return minifloat_code(static_cast<typename grid::element*>(nullptr), u);
-    } else {
-        ints code = splat(0);
-        for (std::size_t l = 0; l < width; ++l) {
-            const float one = lane(u, l);
-            set_lane(code, l, F::nearest(&one, nullptr));
-        }
-        return code;
-    }
-}
-
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <class F> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (outer_multiplies<F>) x = times(x, outer_reciprocal);
-        if constexpr (F::map == form::scaled) return times(x, reciprocal);
-        else if constexpr (F::map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
-/// Codes for given params: each weight rounded to the nearest level under the map that will decode it.
-template <class F> static constexpr void choose_codes(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats outer_scale = splat(1.0f);
-    for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
-    for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-        const lane_map m = map_of<F>(out.params, g);
-        const lane_units<F> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
-        const std::size_t end = group_end<F>(s.n, g);
-        for (std::size_t i = g * F::group; i < end; ++i) put(&out.code[i * width], nearest_code<F>(units(s.x[i])));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. The searches of ggml's own encoders, to the bit, one block in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
-
-static constexpr float ggml_group_max_eps = 1e-15f;
-
-/// a / b where ok; 0 elsewhere, without a division by zero.
-QLIB_INLINE static constexpr floats quotient(mask ok, floats a, floats b) noexcept {
-    return select(ok, a / select(ok, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The value of largest magnitude, the first of equals.
-template <std::size_t N> static constexpr floats extreme_of(const floats* x) noexcept {
-    floats largest = splat(0.0f), extreme = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const floats a = magnitude(x[i]);
-        extreme = select(a > largest, x[i], extreme);
-        largest = larger(largest, a);
-    }
-    return extreme;
-}
-
-/// The sum of squares, in order.
-template <std::size_t N> static constexpr floats sum_of_squares(const floats* x) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) sum += times(x[i], x[i]);
-    return sum;
-}
-
-/// x + 1.5 * 2^23, whose lower bits are round_even(x).
-static constexpr float ggml_zero_sum = 12582912.0f;
-QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
-/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
-QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
-/// The level that such a sum means, kept between low and high: as a float and as an integer.
-QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
-    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
-}
-QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
-    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
-}
-QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
-
-/// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    floats finite[N], weight[N], weighted[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
-        weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
-        weighted[i] = times(weight[i], x[i]);
-    }
-    const auto steps = static_cast<float>(nmax);
-    floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
-    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
-    for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
-        floats inverse[T], lx[T], ll[T];
-        for (std::size_t t = 0; t < T; ++t) {
-            const int j = k + static_cast<int>(t), is = j <= 0 ? 0 : j <= 9 ? j - 10 : j - 9;
-            inverse[t] = -(steps + product(0.1f, static_cast<float>(is))) / divisor;
-            lx[t] = ll[t] = splat(0.0f);
-        }
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t t = 0; t < T; ++t) {
-                const floats l = ggml_level(ggml_sum(times(inverse[t], finite[i])), -nmax, nmax - 1);
-                lx[t] += times(weighted[i], l);
-                ll[t] += times(times(weight[i], l), l);
-            }
-        for (std::size_t t = 0; t < T; ++t) {
-            mask better = (ll[t] > 0.0f) & (times(lx[t], lx[t]) > times(best, ll[t]));
-            if (k < 0 && t == 0) better = magnitude(extreme) >= 0.0f;
-            const floats tried = quotient(ll[t] != 0.0f, lx[t], ll[t]);
-            found = select(better, inverse[t], found);
-            scale = select(better, tried, scale);
-            best = select(better, times(tried, lx[t]), best);
-        }
-    }
-    for (std::size_t i = 0; i < N; ++i)
-        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
-    return select(dead, splat(0.0f), scale);
-}
-
-/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
-/// further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
-}
-
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
-                                                     floats& ll) noexcept {
-    const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        share_x[i] = times(times(w[i], x[i]), level[i]);
-        share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-    }
-    for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
-        const std::size_t i = step % N;
-        const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
-        const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
-        ++quiet;
-        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
-        mask open = rest_lx > 0.0f;
-        if (convex) open = open & (rest_ll > 0.0f);
-        const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
-        const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
-        const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
-        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
-        if (!any(better)) continue;
-        quiet = 0;
-        level[i] = select(better, tried, l);
-        share_x[i] = select(better, try_x, share_x[i]);
-        share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
-        lx = select(better, new_lx, lx);
-        ll = select(better, new_ll, ll);
-    }
-}
-
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
-    const floats extreme = extreme_of<N>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(x[i], x[i]);
-        level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
-        lx += times(times(w[i], x[i]), level[i]);
-        ll += times(times(w[i], level[i]), level[i]);
-    }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Where make_qkx2_quants and make_qkx3_quants start and how far they step.
-struct ggml_min_steps {
-    float first, delta;
-    int count;
-    bool absolute_error = false;
-};
-
-/// Value = scale * l - min.
-struct ggml_scale_and_min {
-    floats scale, min;
-};
-
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
-struct ggml_min_state {
-    floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
-    mask dead;
-};
-
-template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
-    ggml_min_state g{};
-    g.low = g.high = x[0];
-    g.sum_w = w[0];
-    g.sum_x = times(w[0], x[0]);
-    for (std::size_t i = 1; i < N; ++i) {
-        g.low = smaller(g.low, x[i]);
-        g.high = larger(g.high, x[i]);
-        g.sum_w += w[i];
-        g.sum_x += times(w[i], x[i]);
-    }
-    g.lowest = g.low = select(g.low > 0.0f, splat(0.0f), g.low);
-    g.dead = g.high <= g.low;  // make_qkx2 asks for equality: the same, as low <= 0
-    return g;
-}
-
-/// The inverse scale that sends the group's range to 0 .. top; `wild`: one beyond which nearest_int goes astray.
-QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, float top, bool& wild) noexcept {
-    const floats range = g.high - g.low, inverse = top / select(g.dead, splat(1.0f), range);
-    wild = wild || any(no(times(magnitude(inverse), larger(magnitude(range), magnitude(g.lowest - g.low))) < 0x1p22f));
-    return inverse;
-}
-
-/// The levels of P groups of N under inverse * (x - low), and their sums with the weights.
-template <std::size_t N, std::size_t P> struct ggml_min_trial {
-    floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
-
-    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
-        for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
-                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
-                level[p * N + i] = l;
-                l1[p] += wl;
-                l2[p] += times(wl, l);
-                xl[p] += times(wl, v);
-            }
-    }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
-    QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
-        const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
-        solvable = det > 0.0f;
-        lane_map m{quotient(solvable, times(g.sum_w, xl[p]) - times(g.sum_x, l1[p]), det),
-                   quotient(solvable, times(l2[p], g.sum_x) - times(l1[p], xl[p]), det)};
-        const mask above = m.z > 0.0f;
-        if (any(above)) {
-            m.s = select(above, quotient(above, xl[p], l2[p]), m.s);
-            m.z = select(above, splat(0.0f), m.z);
-        }
-        return m;
-    }
-    /// The errors under the maps s * level + z.
-    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
-        for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
-        for (std::size_t i = 0; i < N; ++i)
-            for (std::size_t p = 0; p < P; ++p) {
-                const floats e = times(m[p].s, level[p * N + i]) + m[p].z - x[p * N + i];
-                sum[p] += times(w[p * N + i], absolute ? magnitude(e) : times(e, e));
-            }
-    }
-};
-
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
-/// chains of sums.
-template <std::size_t N, std::size_t P>
-[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
-                                                        ggml_scale_and_min* out) noexcept {
-    ggml_min_state g[P] = {};
-    ggml_min_trial<N, P> trial;
-    for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
-    for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
-        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
-        bool wild = false;
-        for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
-        if (wild) trial.template run<true>(nmax, x, w, g);
-        else trial.template run<false>(nmax, x, w, g);
-        lane_map m[P];
-        mask solvable[P];
-        for (std::size_t p = 0; p < P; ++p) {
-            m[p] = trial.solve(p, g[p], solvable[p]);
-            if (is < 0) m[p] = {1.0f / trial.inverse[p], g[p].low};
-        }
-        floats error[P];
-        trial.errors(x, w, m, steps.absolute_error, error);
-        for (std::size_t p = 0; p < P; ++p) {
-            const mask better = is < 0 ? g[p].high >= g[p].low : solvable[p] & (error[p] < g[p].best);
-            g[p].best = select(better, error[p], g[p].best);
-            g[p].scale = select(better, m[p].s, g[p].scale);
-            g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
-            g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
-        }
-    }
-    for (std::size_t p = 0; p < P; ++p) {
-        for (std::size_t i = p * N; i < (p + 1) * N; ++i) {
-            const ints code = ggml_level_int(ggml_tame_sum(times(g[p].inverse, x[i] - g[p].base)), 0, nmax);
-            put(codes + i * width, select(g[p].dead, splat(0), code));
-        }
-        out[p] = {select(g[p].dead, splat(0.0f), g[p].scale), -select(g[p].dead, g[p].lowest, g[p].low)};
-    }
-}
-
-/// The error of make_qp_quants' levels under an inverse scale.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
-    const floats scale = 1.0f / inverse;
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        floats l = ggml_tame_sum(times(inverse, x[i])) - ggml_zero_sum;
-        if (limit) l = smaller(l, splat(static_cast<float>(nmax)));
-        const floats e = x[i] - times(scale, l);
-        sum += times(times(w[i], e), e);
-    }
-    return sum;
-}
-
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
-    const mask dead = high < ggml_group_max_eps;
-    high = select(dead, splat(1.0f), high);
-    const auto top = static_cast<float>(nmax);
-    floats inverse = top / high, best = ggml_positive_error<N>(nmax, x, w, inverse, false);
-    for (int is = -4; is <= 4; ++is) {
-        if (is == 0) continue;
-        const floats tried = (product(0.1f, static_cast<float>(is)) + top) / high;
-        const floats e = ggml_positive_error<N>(nmax, x, w, tried, true);
-        inverse = select(e < best, tried, inverse);
-        best = select(e < best, e, best);
-    }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
-        lx += times(times(w[i], x[i]), to_float(l));
-        ll += times(times(w[i], to_float(l)), to_float(l));
-        level[i] = to_float(l & 255);  // the original keeps bytes
-    }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
-    return quotient((ll > 0.0f) & no(dead), lx, ll);
-}
-
-/// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
-template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < N; ++i) {
-        w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));
-        sum += w[i];
-    }
-    return sum;
-}
-// No #pragma once: included in one_block and in each room's lanes, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
-
-/// The bits of f16::from, NaN excepted.
-QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
-    const floats a = magnitude(x);
-    const mask small = a < 0x1p-14f;
-    const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
-    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
-    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
-}
-/// Their value, where it is finite.
-QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
-    const ints a = h & 0x7FFF;
-    const floats value = select(a < 0x400, times(to_float(a), 0x1p-24f), from_bits((a << 13) + (112 << 23)));
-    return from_bits(bits(value) | ((h & 0x8000) << 16));
-}
-/// Rounds to f16, stores that where member(params) says, and gives its value.
-template <class F, class Member>
-QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<lanes, F>& out, const Member& member) noexcept {
-    const ints h = half_bits(x);
-    std::uint8_t low[width], high[width];
-    put(low, h);
-    put(high, h >> 8);
-    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
-    return half_value(h);
-}
-template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<lanes, F>& out) noexcept {
-    ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.scale[0]; });
-}
-template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x, lane_blocks<lanes, F>& out) noexcept {
-    return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
-}
-
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
-template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
-    const mask kept = scale == 0.0f;
-    const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
-    floats farthest = splat(0.0f), worst = splat(0.0f);
-    const bool keeps = any(kept);
-    if (!keeps)
-        for (std::size_t i = 0; i < N; ++i) {
-            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
-            const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
-            farthest = larger(farthest, magnitude(units));
-            worst = larger(worst, magnitude(rest));
-            put(codes + i * width, bits(sum) - bits(splat(ggml_zero_sum)) - low);
-        }
-    if (!keeps && !any((farthest > 0x1p20f) | (worst > 0.49995f) | no(magnitude(reciprocal) < 0x1p100f))) return;
-#pragma GCC unroll 1
-    for (std::size_t i = 0; i < N; ++i) {
-        ints code = ggml_level_int(ggml_tame_sum((x[i] + min) / divisor), low, high) - low;
-        if (keeps) code = select(kept, get(codes + i * width), code);
-        put(codes + i * width, code);
-    }
-}
-
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
-template <class F>
-static constexpr void ggml_requantize(const lane_sites<lanes, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
-                                      lane_blocks<lanes, F>& out) noexcept {
-    constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
-        ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
-        }
-    }
-}
-
-/// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
-    floats high = splat(0.0f);
-    for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
-    const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
-    return high / static_cast<float>(nmax);
-}
-
-/// What differs between the encoders of Q2_K, Q4_K and Q5_K.
-struct ggml_mins_recipe {
-    ggml_min_steps plain;     ///< without importance
-    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
-    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
-};
-
-/// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
-template <class F>
-static constexpr void ggml_block_with_mins(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, ggml_mins_recipe recipe) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group, P = 2;
-    constexpr int nmax = static_cast<int>(F::grid::highest);
-    const bool weighted = s.importance != nullptr;
-    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
-    for (std::size_t g = 0; g < G; g += P) {
-        const floats* const x = s.x + g * N;
-        floats w[N * P];
-        for (std::size_t p = 0; p < P; ++p) {
-            if (weighted) {
-                weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
-            } else {
-                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
-                for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
-            }
-        }
-        ggml_scale_and_min found[P];
-        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
-        for (std::size_t p = 0; p < P; ++p) {
-            scale[g + p] = found[p].scale;
-            min[g + p] = found[p].min;
-        }
-    }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
-    const floats stored = ggml_store_super<F>(super, out);
-    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
-    ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
-}
-
-/// quantize_row_q3_K_ref.
-template <class F> static constexpr void ggml_q3_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
-    floats scale[G], super = splat(0.0f);
-    ints subs[G];
-    if (s.importance != nullptr) {
-        const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
-        floats weight_sum[G];
-        for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
-            weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
-            scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
-        }
-        std::uint8_t codes[G * width];
-        super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
-#pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
-    } else {
-        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
-        const floats extreme = extreme_of<G>(scale);
-        const mask live = extreme != 0.0f;
-        const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
-        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
-        super = quotient(live, splat(1.0f), inverse);
-    }
-    ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
-}
-
-/// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
-template <class F> static constexpr void ggml_signed_super_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr std::size_t G = F::groups, N = F::group;
-    floats scale[G];
-    for (std::size_t g = 0; g < G; ++g)
-        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
-                                         &out.code[g * N * width]);
-    const floats extreme = extreme_of<G>(scale);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
-    const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
-    for (std::size_t g = 0; g < G; ++g) {
-        const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
-    }
-    if (any(dead))
-#pragma GCC unroll 1
-        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
-    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
-}
-
-/// F's 16 ascending levels, and what lies in the middle between two of them.
-template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
-    return t;
-}();
-template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
-    std::array<float, 16> t{};
-    for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
-    return t;
-}();
-
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
-template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
-    constexpr auto& middle = ggml_middles<F>;
-    ints i = select(x >= middle[7], splat(8), splat(0));
-    i = select(x >= look_up(middle, i + 3), i + 4, i);
-    i = select(x >= look_up(middle, i + 1), i + 2, i);
-    return select(x >= look_up(middle, i), i + 1, i);
-}
-
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
-    const floats extreme = extreme_of<32>(x);
-    const mask dead = magnitude(extreme) < ggml_group_max_eps;
-    const floats divisor = select(dead, splat(1.0f), extreme);
-    constexpr float lowest = ggml_levels<F>[0];
-    floats w[32];
-    if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
-    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
-    floats scale = splat(0.0f), best = splat(0.0f);
-    for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
-        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
-        floats qx = splat(0.0f), qq = splat(0.0f);
-        for (std::size_t i = 0; i < 32; ++i) {
-            const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
-            qx += times(wq, x[i]);
-            qq += times(wq, q);
-        }
-        mask better = qq > 0.0f;
-        if (trial >= 0) better = better & (times(qx, qx) > times(best, qq));
-        const floats tried = quotient(better, qx, qq);
-        scale = select(better, tried, scale);
-        best = select(better, times(tried, qx), best);
-    }
-    return select(dead, splat(0.0f), scale);
-}
-
-/// quantize_iq4_nl.
-template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
-    const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(inverse, s.x[i])));
-}
-
-/// quantize_iq4_xs.
-template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
-    floats scale[8];
-    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
-    const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_super<F>(d, out);
-    for (std::size_t g = 0; g < 8; ++g) {
-        const ints l = ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), -32, 31);
-        const floats sub = times(d, to_float(l)), sub_inverse = quotient(sub != 0.0f, splat(1.0f), sub);
-        std::uint8_t stored[width];
-        put(stored, l);
-        for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
-        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
-    }
-}
-
-/// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
-QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
-/// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
-QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
-    const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
-    const ints t = truncate(inside);
-    const floats rest = inside - to_float(t);
-    return t + one_if(rest >= 0.5f) - one_if(rest <= -0.5f);
-}
-
-/// quantize_row_q4_0_ref and q5_0_ref.
-template <class F> static constexpr void ggml_signed_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int half = 1 << (F::grid::bits - 1);
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        return ggml_store_scale(ggml_signed_search<32>(half, s.x, w, out.code), out);
-    }
-    const floats d = extreme_of<32>(s.x) / static_cast<float>(-half), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);  // codes come from the scale before it is rounded
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i], inverse) + (static_cast<float>(half) + 0.5f));
-        put(&out.code[i * width], select(q > 2 * half - 1, splat(2 * half - 1), q));
-    }
-}
-
-/// quantize_row_q4_1_ref and q5_1_ref.
-template <class F> static constexpr void ggml_offset_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    constexpr int top = (1 << F::grid::bits) - 1;
-    const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
-        ggml_store_scale(scale, out);
-        ggml_store_half(low, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.zeros[0]; });
-    };
-    if (s.importance != nullptr) {
-        floats w[32];
-        ggml_weights<32>(s.importance, s.row_mean_square, s.x, w);
-        ggml_scale_and_min found{};
-        ggml_min_search<32, 1>(top, s.x, w, out.code, {-0.9f, 0.05f, 36}, &found);
-        return store(found.scale, -found.min);
-    }
-    floats low = s.x[0], high = s.x[0];
-    for (std::size_t i = 1; i < 32; ++i) {
-        low = smaller(low, s.x[i]);
-        high = larger(high, s.x[i]);
-    }
-    const floats d = (high - low) / static_cast<float>(top), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    store(d, low);
-    for (std::size_t i = 0; i < 32; ++i) {
-        const ints q = ggml_truncate(times(s.x[i] - low, inverse) + 0.5f);
-        put(&out.code[i * width], select(q > top, splat(top), q));
-    }
-}
-
-/// quantize_row_q8_0_ref.
-template <class F> static constexpr void ggml_q8_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
-}
-
-/// quantize_row_q1_0_ref: signs under the mean magnitude.
-template <class F> static constexpr void ggml_sign_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
-    ggml_store_scale(sum / static_cast<float>(F::group), out);
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
-}
-
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
-template <class F> static constexpr void ggml_ternary_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, std::int32_t beyond) noexcept {
-    const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
-    ggml_store_scale(d, out);
-    const mask finite = bits(inverse) < 0x7F800000;
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
-}
-
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
-template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
-    const floats a = magnitude(x);
-    floats least = magnitude(times(d, F::grid::level(0)) - a);
-    ints best = splat(0);
-    for (std::int32_t c = 1; c < 8; ++c) {
-        const floats e = magnitude(times(d, F::grid::level(static_cast<std::size_t>(c))) - a);
-        best = select(e < least, splat(c), best);
-        least = smaller(least, e);
-    }
-    return best | select((bits(x) < 0) & (best != 0), splat(8), splat(0));
-}
-
-/// Groups of E2M1 under the scale that scale_of(abs-max) gives.
-template <class F, class ScaleOf>
-static constexpr void ggml_e2m1_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
-        floats d = splat(0.0f);
-        for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].scale[g] = scale_of(lane(high, l));
-            set_lane(d, l, out.params[l].scale[g].value());
-        }
-        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
-    }
-}
-// No #pragma once: included in one_block and in each room's lanes. search_fit over one block in each lane: candidates for the map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
-
-/// A group of weights near 1, and what each of them counts.
-struct search_group {
-    const floats* x;
-    const floats* w;
-    std::size_t n;
-};
-
-/// Sums over a group under chosen levels l: w * l, w * l * l, w * x * l.
-struct level_sums {
-    floats l, ll, xl;
-};
-
-/// a / b, or 0 where b is not positive.
-QLIB_INLINE static constexpr floats quotient(floats a, floats b) noexcept {
-    const mask m = b > 0.0f;
-    return select(m, a / select(m, b, splat(1.0f)), splat(0.0f));
-}
-
-/// The level nearest to u, in level units.
-template <class F> QLIB_INLINE static constexpr floats nearest_level(floats u) noexcept {
-    using G = grid_levels<typename F::grid>;
-    if constexpr (G::integers) {
-        return (smaller(splat(G::high), larger(splat(G::low), u)) + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
-    } else if constexpr (G::few) {
-        ints i = select(u > G::midpoint[7], splat(8), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 3), splat(4), splat(0));
-        i = i + select(u > look_up(G::midpoint, i + 1), splat(2), splat(0));
-        i = i + select(u > look_up(G::midpoint, i), splat(1), splat(0));
-        return look_up(G::level, i);
-    } else {
-        for (std::size_t k = 0; k < width; ++k) {
-            const float one = lane(u, k);
-            float level = 0;
-            F::level(F::nearest(&one, nullptr), &level);
-            set_lane(u, k, level);
-        }
-        return u;
-    }
-}
-
-/// One pass: the levels that a map chooses, and their sums.
-template <class F> QLIB_INLINE static constexpr level_sums sums_of(const search_group& g, floats inverse, floats z) noexcept {
-    level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t i = 0; i < g.n; ++i) {
-        floats l;
-        if constexpr (F::map == form::offset) l = nearest_level<F>(times(g.x[i] - z, inverse));
-        else if constexpr (F::map == form::shifted) l = nearest_level<F>(times(g.x[i], inverse) + z) - z;
-        else l = nearest_level<F>(times(g.x[i], inverse));
-        const floats wl = times(g.w[i], l);
-        if constexpr (F::map == form::offset) t.l = t.l + wl;
-        t.ll = t.ll + times(l, wl);
-        t.xl = t.xl + times(g.x[i], wl);
-    }
-    return t;
-}
-
-struct search_range {
-    floats low, high, extreme;
-};
-QLIB_INLINE static constexpr search_range range_of(const search_group& g) noexcept {
-    floats low = g.x[0], high = g.x[0];
-    for (std::size_t i = 1; i < g.n; ++i) {
-        low = smaller(low, g.x[i]);
-        high = larger(high, g.x[i]);
-    }
-    return {low, high, select(high < -low, low, high)};
-}
-
-/// The best codes so far: their least-squares scale is xl / rest, and square / rest is what it explains.
-struct best_levels {
-    floats square, rest, xl, z;
-};
-QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floats rest, floats z) noexcept {
-    const floats square = times(xl, xl);
-    const mask m = times(square, best.rest) > times(best.square, rest);
-    best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
-}
-QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
-
-template <class F> static constexpr void try_scale(const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    keep_better(best, t.xl, t.ll, z);
-}
-
-/// Scales that send the extreme weight to about level `end`.
-template <class F> static constexpr void try_scales(const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
-    const floats plain = times(end, safe_reciprocal(extreme));
-    try_scale<F>(g, plain, splat(0.0f), best);
-    const scale_steps steps = scale_steps_of<F>(weighted);
-    float factor = steps.from;
-    for (int k = 0; k < steps.count; ++k) {
-        try_scale<F>(g, times(plain, factor), splat(0.0f), best);
-        factor = product(factor, steps.ratio) + steps.step;
-    }
-}
-
-/// Chooses codes under the best scale and solves for the scale again.
-template <class F> static constexpr floats settled_scale(const search_group& g, best_levels& best, int rounds) noexcept {
-    for (int k = 0; k < rounds; ++k) try_scale<F>(g, safe_reciprocal(best.xl / best.rest), best.z, best);
-    return best.xl / best.rest;
-}
-
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum w x y / sum w x^2 = explained / all below 1: all
-/// weights shrink, which costs a model more than the error says. Some of it is given back, for 0.015 dB at 2 bits and less at more; all of it would
-/// cost up to 0.3 dB.
-QLIB_INLINE static constexpr floats regained(floats explained, floats all) noexcept {
-    return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, 0.15f);
-}
-QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexcept {
-    floats sum = splat(0.0f);
-    for (std::size_t i = 0; i < g.n; ++i) sum = sum + times(times(g.w[i], g.x[i]), g.x[i]);
-    return sum;
-}
-
-template <class F> static constexpr lane_map search_scaled(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    const search_range r = range_of(g);
-    best_levels best = no_levels();
-    if constexpr (-G::low == G::high) {
-        try_scales<F>(g, magnitude(r.extreme), splat(G::high), weighted, best);
-    } else if constexpr (scale_has_sign<F>) {
-        try_scales<F>(g, r.extreme, splat(G::low), weighted, best);
-        try_scales<F>(g, r.extreme, splat(G::high), weighted, best);
-    } else {
-        try_scales<F>(g, r.extreme, select(r.extreme < 0.0f, splat(G::low), splat(G::high)), weighted, best);
-    }
-    floats s = settled_scale<F>(g, best, 2);
-    if (!weighted) s = times(s, regained(quotient(best.square, best.rest), sum_of_squares(g)));
-    return {s, splat(0.0f)};
-}
-
-/// Integer zero points follow from the range that is sent onto the grid.
-template <class F> static constexpr lane_map search_shifted(const search_group& g, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const search_range r = range_of(g);
-    const floats low = smaller(r.low, splat(0.0f)), inverse_size = safe_reciprocal(larger(r.high, splat(0.0f)) - low);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    for (int a = -1; a < starts.count; ++a)
-        for (int b = 0; b < (a < 0 ? 1 : starts.count); ++b) {
-            const float cut_low = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = a < 0 ? 0.0f : starts.from + product(starts.step, static_cast<float>(b));
-            const floats inverse = times(inverse_size, span * span / (span - cut_low - cut_high));
-            try_scale<F>(g, inverse, nearest_level<F>((G::low - cut_low) - times(low, inverse)), best);
-        }
-    const floats s = settled_scale<F>(g, best, 2);
-    return {s, best.z};
-}
-
-/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
-/// for the codes that it chose.
-template <class F>
-static constexpr lane_map try_offset(const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
-                                     best_levels& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
-    keep_better(best, t.xl, rest, mean);
-    const floats s = quotient(t.xl, rest);
-    return {s, times(times(s, mean), -1.0f)};
-}
-
-template <class F> static constexpr lane_map search_offset(const search_group& given, bool weighted) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    floats x[F::group]{}, weight = splat(0.0f), sum = splat(0.0f);
-    for (std::size_t i = 0; i < given.n; ++i) {
-        weight = weight + given.w[i];
-        sum = sum + times(given.w[i], given.x[i]);
-    }
-    const floats inverse_weight = safe_reciprocal(weight), center = times(sum, inverse_weight);
-    for (std::size_t i = 0; i < given.n; ++i) x[i] = given.x[i] - center;
-    const search_group g{x, given.w, given.n};
-    const search_range r = range_of(g);
-    const floats size = r.high - r.low, inverse_size = safe_reciprocal(size);
-    const range_starts starts = range_starts_of(weighted);
-    best_levels best = no_levels();
-    try_offset<F>(g, inverse_weight, times(inverse_size, span), r.low - times(size, G::low / span), best);
-    for (int a = 0; a < starts.count; ++a)
-        for (int b = 0; b < starts.count; ++b) {
-            const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-            const float steps = span - cut_low - cut_high;
-            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - G::low * steps / span) / span);
-            for (int k = 1;; ++k) {
-                const lane_map m = try_offset<F>(g, inverse_weight, inverse, z, best);
-                if (k >= starts.alternations) break;
-                inverse = safe_reciprocal(m.s);
-                z = m.z;
-            }
-        }
-    floats s = best.xl / best.rest;
-    try_offset<F>(g, inverse_weight, safe_reciprocal(s), times(times(s, best.z), -1.0f), best);
-    s = best.xl / best.rest;
-    return {s, center - times(s, best.z)};
-}
-
-/// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
-template <class F> static constexpr lane_map search_byte_scale(const search_group& g, floats unit) noexcept {
-    using G = grid_levels<typename F::grid>;
-    using T = byte_scale<typename F::stored_scale>;
-    const search_range r = range_of(g);
-    const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-    const floats plain = quotient(magnitude(r.extreme), times(unit, end));
-    std::int32_t code[width]{};
-    for (std::size_t k = 0; k < width; ++k) code[k] = storable_scale<typename F::stored_scale>(lane(plain, k)).bits;
-    floats best = splat(0.0f), explained = splat(0.0f);
-    for (int step = -T::below; step <= T::above; ++step) {
-        floats s = splat(0.0f);
-        for (std::size_t k = 0; k < width; ++k) {
-            const int c = code[k] + step;
-            set_lane(s, k, T::value[static_cast<std::size_t>(c < 0 ? 0 : c > T::last ? T::last : c)]);
-        }
-        s = times(s, unit);
-        const level_sums t = sums_of<F>(g, safe_reciprocal(s), splat(0.0f));
-        const floats e = times(s, times(t.xl, 2.0f) - times(s, t.ll));
-        const mask m = e > explained;
-        best = select(m, s, best);
-        explained = select(m, e, explained);
-    }
-    return {best, splat(0.0f)};
-}
-
-/// What the wire makes of a wished map of group g, and the error under it. Maps are in units of `unit`.
-template <class F>
-static constexpr floats stored_error(const search_group& w, std::size_t group, const lane_map& wish, const typename F::outer* outer, floats unit,
-                                     floats inverse_unit) noexcept {
-    floats s = splat(0.0f), z = splat(0.0f);
-    for (std::size_t k = 0; k < width; ++k) {
-        const affine a{lane(times(wish.s, unit), k), F::map == form::offset ? lane(times(wish.z, unit), k) : lane(wish.z, k)};
-        affine at{};
-        if constexpr (has_project_group<F>) {
-            typename F::params p{};
-            F::project_group(p, group, a, outer[k]);
-            at = F::at(p, group);
-        } else {
-            std::array<affine, F::groups> all{};
-            for (affine& each : all) each = a;
-            at = F::at(F::project(all, outer[k]), group);
-        }
-        const float outer_scale = outer_multiplies<F> ? F::outer_scale(outer[k]) : 1.0f;
-        set_lane(s, k, product(at.s, outer_scale));
-        set_lane(z, k, F::map == form::offset ? product(at.z, outer_scale) : at.z);
-    }
-    s = times(s, inverse_unit);
-    if constexpr (F::map == form::offset) z = times(z, inverse_unit);
-    const floats inverse = safe_reciprocal(s);
-    floats error = splat(0.0f);
-    for (std::size_t i = 0; i < w.n; ++i) {
-        floats y;
-        if constexpr (F::map == form::offset) y = times(s, nearest_level<F>(times(w.x[i] - z, inverse))) + z;
-        else if constexpr (F::map == form::shifted) y = times(s, nearest_level<F>(times(w.x[i], inverse) + z) - z);
-        else y = times(s, nearest_level<F>(times(w.x[i], inverse)));
-        const floats e = w.x[i] - y;
-        error = error + times(times(w.w[i], e), e);
-    }
-    return error;
-}
-
-/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
-template <class F>
-static constexpr lane_map best_stored(const search_group& g, std::size_t group, const lane_map& found, const typename F::outer* outer, floats unit,
-                                      floats inverse_unit) noexcept {
-    lane_map best = plain_map<F>(g.x, 0, g.n);
-    floats least = stored_error<F>(g, group, best, outer, unit, inverse_unit);
-    constexpr int around = stores<F, f32> ? 0 : 4;
-    for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
-        const floats e = stored_error<F>(g, group, m, outer, unit, inverse_unit);
-        const mask better = e < least;
-        best = {select(better, m.s, best.s), select(better, m.z, best.z)};
-        least = select(better, e, least);
-    }
-    return best;
-}
-
-/// The map of one group where a block's groups do not depend on each other, as a wish.
-template <class F>
-static constexpr lane_map search_map(const search_group& g, std::size_t group, const lane_sites<lanes, F>& s, floats unit,
-                                     floats inverse_unit) noexcept {
-    const bool weighted = s.importance != nullptr;
-    if constexpr (has_byte_scale<F>) {
-        floats outer = splat(1.0f);
-        for (std::size_t k = 0; k < width; ++k) set_lane(outer, k, F::outer_scale(s.outer[k]));
-        return search_byte_scale<F>(g, times(outer, inverse_unit));
-    } else {
-        lane_map found = plain_map<F>(g.x, 0, g.n);
-        const lane_map plain = found;
-        if constexpr (F::map == form::scaled) found = search_scaled<F>(g, weighted);
-        else if constexpr (F::map == form::shifted) found = search_shifted<F>(g, weighted);
-        else found = search_offset<F>(g, weighted);
-        const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
-        found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
-        const floats size = magnitude(times(found.s, unit));
-        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
-        if (stores<F, f16> && !any(no(fine))) return found;
-        const lane_map coarse = best_stored<F>(g, group, found, s.outer, unit, inverse_unit);
-        if constexpr (!stores<F, f16>) return coarse;
-        else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
-    }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
-}
-
-/// Weights near 1 and what they count for. Importance counts as it is. Without it a weight counts for the rms of the 32 around it and 0.15 of its
-/// own magnitude: plain least squares has .01 to .02 dB less error, but it shrinks large weights more than small ones.
-template <class F>
-static constexpr void open_block(const lane_sites<lanes, F>& s, floats* x, floats* w, floats& unit, floats& inverse_unit) noexcept {
-    const floats most = largest_of(s.x, s.n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    unit = from_bits(power);
-    inverse_unit = from_bits((254 << 23) - power);
-    for (std::size_t i = 0; i < s.n; ++i) x[i] = times(s.x[i], inverse_unit);
-    if (s.importance != nullptr) {
-        const floats inverse = safe_reciprocal(largest_of(s.importance, s.n));
-        for (std::size_t i = 0; i < s.n; ++i) w[i] = times(s.importance[i], inverse) + 0x1p-30f;  // the least counts a little
-        return;
-    }
-    for (std::size_t first = 0; first < s.n; first += 32) {
-        const std::size_t end = first + 32 < s.n ? first + 32 : s.n;
-        floats sum = splat(0.0f);
-        for (std::size_t i = first; i < end; ++i) sum = sum + times(x[i], x[i]);
-        const floats rms = square_root(times(sum, 1.0f / static_cast<float>(end - first)));
-        for (std::size_t i = first; i < end; ++i) w[i] = rms + times(magnitude(x[i]), 0.15f) + 0x1p-30f;
-    }
-}
-
-// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
-
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
-template <class F> struct super_fit {
-    floats super, super_min, error;
-    floats sub[F::groups], min[F::groups];
-};
-template <class F> static constexpr void keep_better(super_fit<F>& best, const super_fit<F>& tried) noexcept {
-    const mask m = tried.error < best.error;
-    best.super = select(m, tried.super, best.super);
-    best.super_min = select(m, tried.super_min, best.super_min);
-    best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
-}
-
-/// A super-scale as the wire holds it, in units of `unit`.
-template <class T> QLIB_INLINE static constexpr floats stored_super(floats v, floats unit, floats inverse_unit) noexcept {
-    v = times(v, unit);
-    for (std::size_t k = 0; k < width; ++k) set_lane(v, k, storable_scale<T>(lane(v, k)).value());
-    return times(v, inverse_unit);
-}
-
-/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
-template <class F> struct group_wishes {
-    using G = grid_levels<typename F::grid>;
-    static constexpr std::size_t sides = !F::has_mins && F::sub_signed && -G::low != G::high ? 2 : 1;
-    floats scale[sides][F::groups], offset[F::groups];
-    floats weight[F::groups], sum[F::groups];  ///< with mins: sum of w, sum of w * x
-};
-
-template <class F> QLIB_INLINE static constexpr search_group group_at(const floats* x, const floats* w, std::size_t g) noexcept {
-    return {x + g * F::group, w + g * F::group, F::group};
-}
-
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
-template <class F>
-static constexpr floats fit_subs(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, const floats& super,
-                                 super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high);
-    const floats inverse = safe_reciprocal(super);
-    super_fit<F> f{};
-    f.super = super;
-    f.error = splat(0.0f);
-    floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
-        for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
-            const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
-            for (int step = -reach; step <= reach; ++step) {
-                const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), safe_reciprocal(s), splat(0.0f));
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f));  // less sum w x^2
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                xl = select(m, t.xl, xl);
-                ll = select(m, t.ll, ll);
-            }
-        }
-        f.sub[g] = sub;
-        f.error = f.error + least;
-        sum_xl = sum_xl + times(sub, xl);
-        sum_ll = sum_ll + times(times(sub, sub), ll);
-    }
-    keep_better(best, f);
-    return select(sum_ll > 0.0f, quotient(sum_xl, sum_ll), super);
-}
-
-template <class F> static constexpr void wish_scales(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        const search_range r = range_of(group);
-        best_levels a = no_levels();
-        if constexpr (group_wishes<F>::sides == 2) {
-            best_levels b = no_levels();
-            try_scales<F>(group, r.extreme, splat(G::low), weighted, a);
-            try_scales<F>(group, r.extreme, splat(G::high), weighted, b);
-            const floats s = settled_scale<F>(group, a, 1), other = settled_scale<F>(group, b, 1);
-            const mask m = times(b.square, a.rest) > times(a.square, b.rest);
-            wish.scale[0][g] = select(m, other, s);
-            wish.scale[1][g] = select(m, s, other);
-        } else {
-            const floats end = -G::low == G::high ? splat(G::high) : select(r.extreme < 0.0f, splat(-G::low), splat(G::high));
-            try_scales<F>(group, magnitude(r.extreme), end, weighted, a);
-            wish.scale[0][g] = settled_scale<F>(group, a, 1);
-        }
-    }
-}
-
-template <class F>
-static constexpr void search_super(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    group_wishes<F> wish{};
-    wish_scales<F>(x, w, weighted, wish);
-    floats most = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) most = larger(most, magnitude(wish.scale[0][g]));
-    const floats plain = times(most, 1.0f / static_cast<float>(F::sub_signed ? -F::sub_low : F::sub_high));
-    for (int k = 0; k < steps.count; ++k)
-        fit_subs<F>(x, w, wish, 0, stored_super<T>(times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
-    floats super = best.super;
-    for (int k = 0; k < steps.sweeps; ++k) super = stored_super<T>(fit_subs<F>(x, w, wish, steps.reach, super, best), unit, inverse_unit);
-}
-
-/// The best scale and offset of a group alone; offsets are never above zero.
-struct group_line {
-    floats s, z, explained;
-};
-template <class F>
-static constexpr void try_line(const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
-                               group_line& best) noexcept {
-    const level_sums t = sums_of<F>(g, inverse, z);
-    const floats det = times(weight, t.ll) - times(t.l, t.l);
-    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
-    const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
-    s = select(scale_alone, quotient(t.xl, t.ll), s);
-    offset = select(scale_alone, splat(0.0f), offset);
-    const floats explained = times(s, t.xl) + times(offset, sum);
-    const mask m = (explained > best.explained) & (s > 0.0f);
-    best = {select(m, s, best.s), select(m, offset, best.z), select(m, explained, best.explained)};
-}
-
-template <class F> static constexpr void wish_lines(const floats* x, const floats* w, bool weighted, group_wishes<F>& wish) noexcept {
-    using G = grid_levels<typename F::grid>;
-    constexpr float span = G::high - G::low;
-    const range_starts starts = range_starts_of(weighted);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const search_group group = group_at<F>(x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < F::group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
-        const search_range r = range_of(group);
-        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
-        group_line best{times(size, 1.0f / span), low, splat(0.0f)};
-        for (int a = 0; a < starts.count; ++a)
-            for (int b = 0; b < starts.count; ++b) {
-                const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
-                const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
-                try_line<F>(group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
-            }
-        try_line<F>(group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
-        wish.sum[g] = sum;
-    }
-}
-
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
-struct super_sums {
-    floats ss, sm, mm, xs, xm;
-};
-
-/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
-template <class F>
-static constexpr void fit_subs_and_mins(const floats* x, const floats* w, const group_wishes<F>& wish, int reach, int min_reach, floats& super,
-                                        floats& super_min, super_fit<F>& best) noexcept {
-    constexpr float low = static_cast<float>(F::sub_low), high = static_cast<float>(F::sub_high), min_high = static_cast<float>(F::min_high);
-    constexpr float middle = grid_levels<typename F::grid>::high * 0.5f;
-    const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
-    super_fit<F> f{};
-    f.super = super;
-    f.super_min = super_min;
-    f.error = splat(0.0f);
-    super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
-        level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
-        for (int step = -reach; step <= reach; ++step) {
-            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
-            // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
-            const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, F::min_high));
-            for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
-                const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
-                const level_sums t = sums_of<F>(group_at<F>(x, w, g), inverse_s, times(times(super_min, start), -1.0f));
-                const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
-                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, F::min_high)), depth = times(super_min, tried_min);
-                const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
-                                     times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
-                const mask m = error < least;
-                least = select(m, error, least);
-                sub = select(m, tried, sub);
-                min = select(m, tried_min, min);
-                of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
-            }
-        }
-        f.sub[g] = sub;
-        f.min[g] = min;
-        f.error = f.error + least;
-        sums.ss = sums.ss + times(times(sub, sub), of.ll);
-        sums.sm = sums.sm + times(times(sub, min), of.l);
-        sums.mm = sums.mm + times(times(min, min), weight);
-        sums.xs = sums.xs + times(sub, of.xl);
-        sums.xm = sums.xm + times(min, sum);
-    }
-    keep_better(best, f);
-    const floats det = times(sums.ss, sums.mm) - times(sums.sm, sums.sm);
-    const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
-    const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
-    super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
-    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
-}
-
-/// Wishes, and the best of a grid of super-scales.
-template <class F>
-static constexpr void start_super_and_min(const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<F>& wish,
-                                          super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    const super_steps steps = super_steps_of<F>(weighted);
-    wish_lines<F>(x, w, weighted, wish);
-    floats most = splat(0.0f), deepest = splat(0.0f);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
-    }
-    most = times(most, 1.0f / static_cast<float>(F::sub_high));
-    deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
-    best.error = splat(std::numeric_limits<float>::max());
-    for (int a = 0; a < steps.count; ++a)
-        for (int b = 0; b < steps.count; ++b) {
-            floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
-            floats super_min = times(deepest, steps.from + product(steps.step, static_cast<float>(b)));
-            for (int k = 0; k < 2; ++k) {  // the second time under the least-squares ones
-                super = stored_super<T>(super, unit, inverse_unit);
-                super_min = stored_super<T>(super_min, unit, inverse_unit);
-                fit_subs_and_mins<F>(x, w, wish, 0, 0, super, super_min, best);
-            }
-        }
-}
-
-/// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
-template <class F>
-static constexpr void search_super_and_min(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<F>& best) noexcept {
-    using T = typename F::stored_scale;
-    group_wishes<F> wish{}, mirrored{};
-    super_fit<F> other{};
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, wish, best);
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<F>(x, w, weighted, unit, inverse_unit, mirrored, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < block_size<F>; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
-    }
-    const super_steps steps = super_steps_of<F>(weighted);
-    floats super = best.super, super_min = best.super_min;
-    for (int k = 0; k < steps.sweeps; ++k) {
-        fit_subs_and_mins<F>(x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
-        super = stored_super<T>(super, unit, inverse_unit);
-        super_min = stored_super<T>(super_min, unit, inverse_unit);
-    }
-    best.super = times(best.super, sign);
-    best.super_min = times(best.super_min, sign);
-}
-
-template <class F>
-static constexpr void search_super_blocks(floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit,
-                                          typename F::params* params) noexcept {
-    using T = typename F::stored_scale;
-    super_fit<F> best{};
-    best.error = splat(std::numeric_limits<float>::max());
-    if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
-    else search_super<F>(x, w, weighted, unit, inverse_unit, best);
-    const floats factor = weighted ? unit : times(unit, regained(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));
-    best.super = times(best.super, factor);
-    best.super_min = times(best.super_min, factor);
-    for (std::size_t k = 0; k < width; ++k) {
-        typename F::params p{};
-        p.super = storable_scale<T>(lane(best.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(best.sub[g], k));
-        if constexpr (F::has_mins) {
-            p.super_min = storable_scale<T>(lane(best.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(best.min[g], k));
-        }
-        params[k] = p;
-    }
-}
-
-template <class F> static constexpr void search_opened(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    floats x[block_size<F>]{}, w[block_size<F>]{}, unit = splat(1.0f), inverse_unit = splat(1.0f);
-    open_block<F>(s, x, w, unit, inverse_unit);
-    if constexpr (has_sub_scales<F>) {
-        search_super_blocks<F>(x, w, s.importance != nullptr, unit, inverse_unit, params);
-    } else {
-        lane_map wishes[F::groups]{};
-        for (std::size_t g = 0; g < F::groups && g * F::group < s.n; ++g) {
-            const std::size_t first = g * F::group;
-            const lane_map m = search_map<F>({x + first, w + first, group_end<F>(s.n, g) - first}, g, s, unit, inverse_unit);
-            wishes[g] = {times(m.s, unit), F::map == form::offset ? times(m.z, unit) : m.z};
-        }
-        project<F>(wishes, s.outer, params);
-    }
-}
-
-/// search_fit for one block in each lane. A block whose importances are all zero is searched as one without.
-template <class F> static constexpr void search_blocks(const lane_sites<lanes, F>& s, typename F::params* params) noexcept {
-    if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
-        plain_blocks<F>(s, params);
-    } else {
-        search_opened<F>(s, params);
-        if (s.importance == nullptr) return;
-        const floats heaviest = largest_of(s.importance, s.n);
-        if (!any(no(heaviest > 0.0f))) return;
-        lane_sites<lanes, F> bare = s;
-        bare.importance = nullptr;
-        typename F::params other[width]{};
-        search_opened<F>(bare, other);
-        for (std::size_t k = 0; k < width; ++k)
-            if (!(lane(heaviest, k) > 0)) params[k] = other[k];
-    }
-}
-// No #pragma once: each room includes this text inside its lanes. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
-
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
-QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
-    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
-    const word every = static_cast<word>(0x0101010101010101u) * mask;
-    for (std::size_t i = 0; i < n; i += sizeof(word)) {
-        word a, b;
-        std::memcpy(&a, from + i, sizeof a);
-        std::memcpy(&b, to + i, sizeof b);
-        b |= (a >> shift & every) << place;
-        std::memcpy(to + i, &b, sizeof b);
-    }
-}
-
-template <plane P> QLIB_INLINE static void pack_plane(const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
-    constexpr std::size_t places = 8 / P.width, bytes = P.run * width;
-    for (std::size_t e = 0; e < n; e += places * P.run, code += places * bytes, out += bytes) {
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, P.shift, (1u << P.width) - 1, bit_planes<P>::bit_of(P, i * P.run));
-    }
-}
-template <plane... Planes> QLIB_INLINE static void pack_planes(bit_planes<Planes...>*, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
-    ((pack_plane<Planes>(code, n, out), out += packed_bytes(n, Planes.width) * width), ...);
-}
-
-/// Whether F's codes are packed here; others go through F::store, block by block.
-template <class F> static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
-    else return requires { F::bits::list; } || std::same_as<typename F::bits, sequential> || std::same_as<typename F::bits, trits>;
-}();
-template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
-
-/// The codes of whole blocks to packed_size<F> bytes each.
-template <class F> static void pack_codes(const std::uint8_t* code, std::uint8_t* out) noexcept {
-    using bits = typename F::bits;
-    constexpr std::size_t n = block_size<F>, b = F::grid::bits;
-    std::memset(out, 0, packed_size<F> * width);
-    if constexpr (requires { bits::list; }) {
-        pack_planes(static_cast<bits*>(nullptr), code, n, out);
-    } else if constexpr (std::same_as<bits, sequential>) {
-        for (std::size_t e = 0; e < n; ++e) {
-            const std::size_t at = e * b / 8, place = e * b % 8;
-            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << b) - 1), place);
-            if (place + b > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + b - 8)) - 1, 0);
-        }
-    } else {
-        for (std::size_t first = 0; first < n; first += 5)
-            for (std::size_t e = smaller_size(first + 5, n); e-- > first;)
-                for (std::size_t l = 0; l < width; ++l) {
-                    std::uint8_t& v = out[first / 5 * width + l];
-                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
-                }
-    }
-}
-// No #pragma once: each room includes this text inside its lanes. Rows to blocks, `width` whole blocks at a time.
-
-/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
-template <class F, class Fit> static constexpr bool encodes = [] {
-    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<lanes, F>& s, typename F::params* p) { fit.template blocks<lanes, F>(s, p); } ||
-                requires(const Fit& fit, const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) { fit.template whole_blocks<lanes, F>(s, out); };
-}();
-
-/// Some blocks of a matrix, whole ones.
-template <class F> struct batch {
-    std::size_t count = 0;
-    std::size_t row[width] = {}, block[width] = {};
-    float row_mean_square[width] = {};
-};
-
-/// The weights of each block of a batch, in lanes; where they are no floats in one piece they pass through `wide`.
-template <class F, class T> static void gather(const batch<F>& b, matrix_view<const T> W, float* wide, floats* out) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    const bool direct = wire_shape_of<F>(W.rows, W.cols).cols == W.cols;
-    const float* from[width];
-    for (std::size_t l = 0; l < width; ++l, wide += n) {
-        from[l] = wide;
-        if constexpr (std::same_as<T, float>) {
-            if (direct) { from[l] = W.row(b.row[l]) + b.block[l] * n; continue; }
-            load_weights<F>(W, b.row[l], b.block[l] * n, n, wide);
-        } else {
-            if (!direct || n % 16 != 0) { load_weights<F>(W, b.row[l], b.block[l] * n, n, wide); continue; }
-            const auto* bytes = reinterpret_cast<const std::byte*>(W.row(b.row[l]) + b.block[l] * n);
-            for (std::size_t i = 0; i < n; i += 16) widen_16<T>(bytes + i * sizeof(T), wide + i);
-        }
-    }
-    gather_blocks(from, n, out);
-}
-
-/// Stores params and codes of a batch.
-template <class F> static void scatter(const batch<F>& b, const qspan<F>& to, const lane_blocks<lanes, F>& e) noexcept {
-    plane_pointers<F, std::byte> planes[width];
-    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
-    if constexpr (packs<F>) {
-        alignas(64) std::uint8_t packed[packed_size<F> * width];
-        pack_codes<F>(e.code, packed);
-        std::byte* codes_at[width];
-        for (std::size_t l = 0; l < width; ++l) {
-            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
-            F::store_params(e.params[l], planes[l]);
-        }
-        scatter_bytes(packed, packed_size<F>, codes_at);
-    } else {
-        for (std::size_t l = 0; l < width; ++l) {
-            typename F::code code[block_size<F>];
-            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
-            F::store(e.params[l], code, planes[l]);
-        }
-    }
-}
-
-/// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
-template <block_format F, class Fit, class T> static bool encode_batch(const block_encoder<F, Fit, T>& encoder, const batch<F>& b) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    alignas(64) float wide[std::same_as<T, float> && !has_flat_blocks<F> ? width : n * width];
-    gather<F>(b, encoder.W, wide, x);
-    ints most = splat(0);
-    for (std::size_t i = 0; i < n; ++i) most = select((bits(x[i]) & 0x7FFFFFFF) > most, bits(x[i]) & 0x7FFFFFFF, most);
-    if (any(most >= 0x7F800000)) return false;
-    const bool weighted = encoder.importance.data != nullptr;
-    if (weighted) gather<F>(b, encoder.importance, wide, w);
-
-    typename F::outer outer[width];
-    lane_sites<lanes, F> s{x, weighted ? w : nullptr, n, splat(0.0f), outer};
-    for (std::size_t l = 0; l < width; ++l) {
-        outer[l] = encoder.out.outer(b.row[l], b.block[l] * n);
-        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
-    }
-    alignas(64) lane_blocks<lanes, F> e;
-    if constexpr (encodes_whole<Fit, F>) {
-        encoder.fit.template whole_blocks<lanes, F>(s, e);
-    } else {
-        encoder.fit.template blocks<lanes, F>(s, e.params);
-        choose_codes<F>(s, e);
-    }
-    for (std::size_t l = 0; l < width; ++l)
-        if (!all_finite<F>(e.params[l], n)) return false;
-    scatter<F>(b, encoder.out, e);
-    return true;
-}
-
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
-template <block_format F, class Fit>
-static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
-    if constexpr (!encodes<F, Fit>) {
-        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
-    } else {
-        constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
-        for (std::size_t first = 0; first < x.rows; first += width) {
-            const float* from[width];
-            typename F::outer at[width];
-            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
-                const std::size_t r = smaller_size(first + l, x.rows - 1);
-                from[l] = x.row(r);
-                at[l] = outer[r];
-            }
-            gather_blocks(from, n, weights);
-            const lane_sites<lanes, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<lanes, F> e;
-            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<lanes, F>(s, e);
-            else fit.template blocks<lanes, F>(s, e.params);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
-        }
-    }
-}
-
-/// Encodes wire rows [first, first + count): whole blocks in batches over row ends; ragged ends, and batches with a flaw, block by block.
-template <block_format F, class Fit, class T> static status encode_rows(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    if constexpr (!encodes<F, Fit>) {
-        return encode_rows_singly<F>(encoder, first, count);
-    } else {
-        constexpr std::size_t n = block_size<F>;
-        const std::size_t cols = wire_shape_of<F>(encoder.W.rows, encoder.W.cols).cols, whole = cols / n;
-        batch<F> b;
-        const auto flush = [&]() -> status {
-            if (b.count == 0) return {};
-            const std::size_t used = b.count;
-            for (std::size_t l = used; l < width; ++l) {  // idle lanes repeat the last block
-                b.row[l] = b.row[used - 1];
-                b.block[l] = b.block[used - 1];
-                b.row_mean_square[l] = b.row_mean_square[used - 1];
-            }
-            b.count = 0;
-            if (encode_batch<F>(encoder, b)) return {};
-            for (std::size_t l = 0; l < used; ++l)
-                if (const status s = encoder(b.row[l], b.block[l], n, b.row_mean_square[l]); !s) return s;
-            return {};
-        };
-        for (std::size_t r = first; r < first + count; ++r) {
-            const float mean_square = encoder.row_mean_square(r);
-            for (std::size_t i = 0; i < whole; ++i) {
-                b.row[b.count] = r;
-                b.block[b.count] = i;
-                b.row_mean_square[b.count] = mean_square;
-                if (++b.count == width)
-                    if (const status s = flush(); !s) return s;
-            }
-            if (whole * n == cols) continue;
-            if (const status s = flush(); !s) return s;  // errors come in order
-            if (const status s = encoder(r, whole, cols - whole * n, mean_square); !s) return s;
-        }
-        return flush();
-    }
-}
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#endif
-};
-
-struct avx512 {
-    static constexpr isa id = isa::avx512;
-    using lanes = avx512_lanes;
-    static constexpr dot_instruction dot_form = dot_in_int32;
-    /// Columns of Y in one tile, the widest first. 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
-    static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
-    static constexpr std::size_t columns = widths[0];
-    static constexpr std::size_t most_summed = detail::most_summed;
-
-    using floats = __m512;    // 16 of each
-    using integers = __m512i;
-    using bytes = __m512i;    // 4 to a lane
-
-    // Floats by the compilers' own operators: unlike the intrinsics they obey the room's pragmas against -ffast-math.
-    QLIB_INLINE static floats splat(float x) noexcept { return _mm512_set1_ps(x); }
-    QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
-    template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
-    /// n floats to numbers of a small type, each rounded to nearest even; the NaN 7FC00000 to theirs.
-    template <class T> static void narrow(const float* x, std::size_t n, T* out) noexcept {
-        for (std::size_t i = 0; i < n; i += 16) {
-            const floats v = load(x + i, smaller_size(n - i, 16));
-            __m256i half;
-            if constexpr (std::same_as<T, f16>) {
-                half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
-            } else {
-                const __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-                half = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7FFF)), 16));
-            }
-            _mm256_mask_storeu_epi16(out + i, first(smaller_size(n - i, 16)), half);
-        }
-    }
-    QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
-    QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
-    QLIB_INLINE static floats plus(floats a, floats b) noexcept { return a + b; }
-    QLIB_INLINE static floats minus(floats a, floats b) noexcept { return a - b; }
-    QLIB_INLINE static floats times(floats a, floats b) noexcept {
-        floats p = a * b;
-        asm("" : "+v"(p));  // no pragma keeps clang 14 from fusing it into a following addition
-        return p;
-    }
-    QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-    QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_mask_mov_ps(v, _mm512_fpclass_ps_mask(v, 0x81), splat(float_of(0x7FC00000u))); }
-
-    QLIB_INLINE static integers splat(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
-    QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
-    QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
-        std::int32_t four;
-        std::memcpy(&four, x, sizeof four);
-        sum = _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
-        asm("" : "+v"(sum));  // keeps g++ from copying each sum twice a step
-        return sum;
-    }
-    QLIB_INLINE static floats to_float(integers v) noexcept { return _mm512_cvtepi32_ps(v); }
-
-    /// Whether codes of F are brought into bytes here.
-    template <class F> static constexpr bool unpacks = [] {
-        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>>;
-        else return false;
-    }();
-    /// The codes of one block, in order. Writes whole vectors of 64: `out` holds round_up(block_size<F>, 64) bytes. Reads the codes' bytes only.
-    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-        using bits = typename F::bits;
-        constexpr std::size_t n = block_size<F>, period = shuffle_period<bits, F::grid::bits>, whole = n / period * period;
-        for (std::size_t e = 0; e < whole; e += period) chunks<F, period>(in, e, out + e);
-        if constexpr (whole != n) chunks<F, n - whole>(in, whole, out + whole);
-    }
-
-    /// The level of 16 codes.
-    template <class F> QLIB_INLINE static floats levels(const std::uint8_t* codes) noexcept {
-        const __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-        constexpr linear_levels line = linear_levels_of<F>;
-        constexpr auto& table = level_table<F>;
-        if constexpr (line.linear) {
-            const __m512i flipped = line.flip != 0 ? _mm512_xor_si512(c, _mm512_set1_epi32(static_cast<int>(line.flip))) : c;
-            return _mm512_cvtepi32_ps(_mm512_add_epi32(flipped, _mm512_set1_epi32(line.base)));
-        } else if constexpr (table.size() <= 16) {
-            return _mm512_permutexvar_ps(c, load(table.data(), table.size()));
-        } else {
-            return _mm512_i32gather_ps(_mm512_and_si512(c, _mm512_set1_epi32(static_cast<int>(table.size() - 1))), table.data(), 4);
-        }
-    }
-
-    /// Codes to operands of the dot product, in place, by whole vectors of 64.
-    template <class F> QLIB_INLINE static void to_operands(std::uint8_t* codes, std::size_t n) noexcept {
-        for (std::size_t i = 0; i < n; i += 64) _mm512_storeu_si512(codes + i, operands<F>(_mm512_loadu_si512(codes + i)));
-    }
-
-    /// 16 rows of 16 four-byte words, `stride` bytes apart, to 16 columns.
-    QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
-        __m512i a[16];
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < 16; ++r) a[r] = _mm512_loadu_si512(rows + r * stride);
-        avx512_transpose(a, out);
-    }
-
-    /// The bits of the largest magnitude: 0x7F800000 or more when one is not finite.
-    static std::uint32_t largest_magnitude(const float* x, std::size_t n) noexcept {
-        __m512i most = _mm512_setzero_si512();
-        const __m512i no_sign = _mm512_set1_epi32(0x7FFFFFFF);
-        for (std::size_t i = 0; i < n; i += 16)
-            most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(load(x + i, smaller_size(n - i, 16))), no_sign));
-        return _mm512_reduce_max_epu32(most);
-    }
-    /// round_even(x * inverse), clamped to +-127; returns their sum. Writes whole vectors of 16.
-    static std::int32_t quantize(const float* x, std::size_t n, float inverse, std::int8_t* out) noexcept {
-        __m512i sum = _mm512_setzero_si512();
-        for (std::size_t i = 0; i < n; i += 16) {
-            __m512i q = _mm512_cvtps_epi32(times(load(x + i, smaller_size(n - i, 16)), splat(inverse)));
-            q = _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(largest_activation)), _mm512_set1_epi32(-largest_activation));
-            sum = _mm512_add_epi32(sum, q);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(q));
-        }
-        return _mm512_reduce_add_epi32(sum);
-    }
-
-// No #pragma once: each room includes this text inside its struct. Single blocks, from the wire to floats, over the room's vectors.
-
-/// What weights are before they are mapped: their codes where codes are bytes, else their levels.
-template <block_format F> using raw = std::conditional_t<byte_codes<F>, std::uint8_t, float>;
-/// What must follow them in memory: unpacking writes whole vectors of 64, decoding reads vectors of 16.
-static constexpr std::size_t raw_margin = 64;
-
-template <block_format F> struct block_maps {
-    typename F::params params;
-    float outer_scale;
-};
-
-/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
-template <block_format F>
-static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
-                        block_maps<F>* maps) noexcept {
-    for (std::size_t i = 0; i < count; ++i, out += apart) {
-        const auto from = W.block(r, b + i);
-        const auto outer = W.outer(r, (b + i) * block_size<F>);
-        const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
-        maps[i].outer_scale = F::outer_scale(outer);
-        if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
-        } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
-            typename F::code read[codes<F>] = {};
-            const std::size_t codes_here = divide_up(n, F::vec);
-            maps[i].params = F::load(from, outer, {read, codes_here});
-            for (std::size_t c = 0; c < codes_here; ++c) {
-                if constexpr (byte_codes<F>) out[c] = read[c];
-                else F::level(read[c], out + c * F::vec);
-            }
-        }
-    }
-}
-
-/// The weights of a block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
-template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, std::size_t n, float* out) noexcept {
-    const floats outer = splat(maps.outer_scale);
-    for (std::size_t g = 0; g < F::groups && g * F::group < n; ++g) {
-        const affine a = F::at(maps.params, g);
-        const floats s = splat(a.s), z = splat(a.z);
-        const std::size_t end = smaller_size(n, (g + 1) * F::group);
-        for (std::size_t i = g * F::group; i < end; i += 16) {
-            floats v;
-            if constexpr (byte_codes<F>) v = levels<F>(weights + i);
-            else v = load(weights + i);
-            if constexpr (F::map == form::scaled) v = times(s, v);
-            else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
-            else v = plus(times(s, v), z);
-            if constexpr (outer_multiplies<F>) v = times(v, outer);
-            v = quiet(v);
-            if (end - i >= 16) store(out + i, v);
-            else store(out + i, v, end - i);
-        }
-    }
-}
-
-/// The same for plain numbers, which have no maps.
-template <block_format F> static void widen_numbers(const std::byte* from, std::size_t n, float* out) noexcept {
-    using T = typename F::grid::number;
-    std::size_t i = 0;
-    for (; i + 16 <= n; i += 16) store(out + i, quiet(widen<T>(from + i * sizeof(T))));
-    if (i == n) return;
-    std::byte rest[16 * sizeof(T)] = {};
-    std::memcpy(rest, from + i * sizeof(T), (n - i) * sizeof(T));
-    store(out + i, quiet(widen<T>(rest)), n - i);
-}
-
-/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
-template <block_format F>
-static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
-    if constexpr (holds_numbers<F>)
-        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
-    alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
-    block_maps<F> maps[chunk_blocks<F>] = {};
-    for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
-        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
-        open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t column = (b + i) * block_size<F>;
-            decode_block<F>(maps[i], weights + i * block_size<F>, smaller_size(block_size<F>, cols - column), out + (column - first * block_size<F>));
-        }
-    }
-}
-// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
-// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
-
-/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
-template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
-    std::size_t first = 0;
-    const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
-        for (; n - first >= width(); first += width()) use(first, width);
-    };
-    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
-    }(std::make_index_sequence<widths.size()>{});
-}
-
-/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
-static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
-                             const integer_activations& all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
-    });
-}
-
-/// One tile of packed activations, from X.rows of them.
-static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
-    const std::size_t w = X.rows;
-    for (std::size_t j = 0; j < w; ++j) {
-        const float* x = X.row(j);
-        for (std::size_t s = 0; s < p.spans(); ++s) {
-            const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
-            const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
-            for (std::size_t g = first; g < end; g += p.flush) {
-                std::int32_t sum = 0;
-                for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
-                }
-                t.start[g / p.flush * w + j] = bias * sum;
-                t.sum[g / p.flush * w + j] = static_cast<float>(sum);
-            }
-        }
-    }
-}
-
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
-static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
-    constexpr std::size_t step = 256;
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < padded; i += step) {
-        alignas(64) std::int8_t stage[step] = {};
-        const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
-        sum += quantize(x + i, here, inverse, stage);
-        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
-    }
-    return sum;
-}
-
-/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
-template <block_format F>
-static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                       const panel_memory& m, const integer_panel& out) noexcept {
-    constexpr std::size_t padded = F::groups * padded_group<F>;
-    std::memset(m.stage, 0, m.stage_bytes());
-    std::memset(out.scale, 0, 2 * m.scale_bytes);
-    for (std::size_t b = first / F::groups; b * F::groups < end; b += chunk_blocks<F>) {
-        const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
-        for (std::size_t r = 0; r < rows; ++r) {
-            block_maps<F> maps[chunk_blocks<F>] = {};
-            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
-            for (std::size_t i = 0; i < blocks; ++i) {
-                const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
-                put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
-            }
-        }
-        auto* to = reinterpret_cast<std::byte*>(out.codes) + (b * F::groups - first) * padded_group<F> * 16;
-        for (std::size_t at = 0; at < blocks * padded; at += 64) transpose(m.stage + at, m.stage_stride, to + at * 16);
-    }
-}
-
-/// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
-template <block_format F>
-QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
-                                     block_maps<F>* maps) noexcept {
-    constexpr std::size_t n = block_size<F>;
-    if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
-        open_blocks<F>(W, r, b, count, cols, out, n, maps);
-        to_operands<F>(out, count * n);
-    } else {
-        alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
-        std::uint8_t made[chunk_blocks<F> * n];
-        open_blocks<F>(W, r, b, count, cols, weights, n, maps);
-        if constexpr (byte_codes<F>) {
-            to_operands<F>(weights, count * n);
-            std::memcpy(made, weights, count * n);
-        } else {
-            constexpr integer_levels l = integer_levels_of<F>;
-            for (std::size_t i = 0; i < count * n; ++i)
-                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
-        }
-        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
-    }
-}
-
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
-template <block_format F>
-QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
-                                 const integer_panel& out) noexcept {
-    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
-    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
-    const std::size_t flush = row_maps<F> ? p.flush : 1;
-    for (std::size_t i = 0; i < n; ++i) {
-        if ((g + i) % flush != 0) continue;
-        const affine a = F::at(maps.params, i);
-        const std::size_t at = (g + i) / flush * 16 + lane;
-        out.scale[at] = a.s * outer * unit;
-        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
-        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
-    }
-}
-
-/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
-template <std::size_t N, bool Offset>
-static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
-    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
-    for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
-        floats sum[N];
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
-        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
-            integers dots[N];
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
-            std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
-            do {
-                const bytes v = load_bytes(w.codes);
-#pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
-                w.codes += 64;
-                x.codes += 4 * N;
-            } while (--words != 0);
-            const floats s = load(w.scale);
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
-            if constexpr (Offset) {
-                const floats z = load(w.offset);
-#pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
-            }
-        }
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
-}
-
-/// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
-template <std::size_t N>
-static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
-    for (; depth != 0; --depth, w += 16, x += N) {
-        const floats v = load(w);
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
-}
-
-/// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                           const integer_activations& x, matrix_view<float> Y) noexcept {
-    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-    });
-}
-
-QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
-    std::byte* tile = m.panel + t * m.tile_bytes;
-    auto* scale = reinterpret_cast<float*>(tile + m.codes_bytes);
-    return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
-}
-
-/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
-template <block_format F>
-static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
-                          matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.groups);
-        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
-        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
-    }
-}
-
-/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
-static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
-    });
-}
-
-/// 16 rows of decoded weights [first, end) as [end - first][16].
-template <block_format F>
-static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                             const panel_memory& m, std::byte* out) noexcept {
-    std::memset(m.stage, 0, m.stage_bytes());
-    constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
-    for (std::size_t c = first; c < end; c += chunk) {
-        const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
-        for (std::size_t r = 0; r < rows; ++r)
-            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
-        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
-    }
-}
-
-/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
-template <block_format F>
-static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.k; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.k);
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
-        multiply_exact_panel(p, m, rows, first, end, x, Y);
-    }
-}
-
-static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                                 const float* x, matrix_view<float> Y) noexcept {
-    for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
-                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
-    });
-}
-
-private:
-    QLIB_INLINE static __mmask16 first(std::size_t n) noexcept { return static_cast<__mmask16>((1u << n) - 1); }
-
-    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
-    template <class F, std::size_t N> QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
-        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm512_storeu_si512(out + 64 * C, bring_codes<F, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)), ...);
-        }(std::make_index_sequence<(N + 63) / 64>{});
-    }
-    /// M codes from begin + E on, all slices put together.
-    template <class F, std::size_t E, std::size_t M> QLIB_INLINE static __m512i bring_codes(const std::byte* in, std::size_t begin) noexcept {
-        using bits = typename F::bits;
-        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
-            __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, slice<bits, F::grid::bits, P, E, M>(in, begin)),
-              in += slice_bytes<bits, F::grid::bits>(P, block_size<F>)), ...);
-            return c;
-        }(std::make_index_sequence<slice_count<bits>>{});
-    }
-    /// The part of M codes that lies in slice P, which starts at `in`.
-    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
-        constexpr code_slice what = slice_of<Bits, B>(P);
-        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr __mmask64 window = s.bytes < 64 ? (std::uint64_t{1} << s.bytes % 64) - 1 : ~std::uint64_t{0};
-        const std::byte* from = in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>) + s.first;
-        __m512i v = _mm512_maskz_loadu_epi8(window, from);
-        if constexpr (s.moves_words) v = _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v);
-        __m512i c;
-        if constexpr (what.base3) {
-            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
-            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
-            c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-        } else if constexpr (s.direct) {
-            if constexpr (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
-            if constexpr (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
-            c = what.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
-        } else {
-            constexpr int mask = (1 << what.width) - 1;
-            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())), _mm512_load_si512(s.right.data()));
-            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())), _mm512_load_si512(s.left.data()));
-            c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)), _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
-        }
-        return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
-    }
-    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v / 3^(j+1)), by multiplication with
-    /// 2^15 / 3^j rounded up, which is exact for v < 256.
-    template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
-        alignas(64) static constexpr auto factors = [] {
-            constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
-            std::array<std::array<std::uint16_t, 32>, 2> f{};
-            for (std::size_t i = 0; i < 32; ++i)
-                for (std::size_t next = 0; next < 2; ++next) {
-                    const unsigned p = power[(First + 2 * i + Odd) % 5 + next];
-                    f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
-                }
-            return f;
-        }();
-        const __m512i twice = _mm512_add_epi16(v, v);
-        const __m512i here = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[0].data()));
-        const __m512i above = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[1].data()));
-        return _mm512_sub_epi16(here, _mm512_add_epi16(above, _mm512_add_epi16(above, above)));
-    }
-
-    template <class F> QLIB_INLINE static __m512i operands(__m512i c) noexcept {
-        constexpr auto& table = operand_table<F, dot_form>;
-        constexpr unsigned flip = table[0];  // codes with some bits flipped: the operands of all linear grids
-        constexpr bool flips = [] {
-            for (unsigned i = 0; i < table.size(); ++i)
-                if (table[i] != (i ^ flip)) return false;
-            return true;
-        }();
-        if constexpr (flips) {
-            return flip != 0 ? _mm512_xor_si512(c, _mm512_set1_epi8(static_cast<char>(flip))) : c;
-        } else {
-            __m512i r = _mm512_setzero_si512();
-            const __m512i low = _mm512_and_si512(c, _mm512_set1_epi8(15)), high = _mm512_and_si512(c, _mm512_set1_epi8(static_cast<char>(0xF0)));
-            for (std::size_t i = 0; i < table.size(); i += 16) {  // 16 entries at a time
-                const __m128i part = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << smaller_size(table.size() - i, 16)) - 1), table.data() + i);
-                r = _mm512_mask_shuffle_epi8(r, _mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8(static_cast<char>(i))), _mm512_broadcast_i32x4(part), low);
-            }
-            return r;
-        }
-    }
-};
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_ROOM_END
-#endif
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// use(room) for the room of a call that check_room let pass. Room::name<F>(...) are its kernels.
-template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
-#if defined(__x86_64__)
-    if (resolve_room(wanted) == isa::avx512) return use(avx512{});
-#endif
-    (void)wanted;
-    return use(portable{});
-}
-
-/// What a call's report says of the way that codes of F take in a room.
-template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 // Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
 // The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
 
@@ -13464,42 +14665,14 @@ status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const V
     return {};
 }
 
-/// The range of n floats, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
-inline bool widen_range(const float* x, std::size_t n, float& low, float& high) noexcept {
-    float least[16], most[16];
-    std::uint32_t largest[16] = {};
-    for (std::size_t l = 0; l < 16; ++l) { least[l] = low; most[l] = high; }
-    const std::size_t whole = n / 16 * 16;
-    for (std::size_t i = 0; i < whole; i += 16) {
-        for (std::size_t l = 0; l < 16; ++l) {  // compilers turn loops of 16 into vectors
-            const float v = x[i + l];
-            const std::uint32_t a = bits_of(v) & 0x7FFFFFFFu;
-            least[l] = smaller(least[l], v);
-            most[l] = larger(most[l], v);
-            largest[l] = a > largest[l] ? a : largest[l];
-        }
-    }
-    bool finite = true;
-    for (std::size_t l = 0; l < 16; ++l) {
-        low = smaller(low, least[l]);
-        high = larger(high, most[l]);
-        finite = finite && largest[l] < 0x7F800000u;
-    }
-    for (std::size_t i = whole; i < n; ++i) {
-        low = smaller(low, x[i]);
-        high = larger(high, x[i]);
-        finite = finite && is_finite(x[i]);
-    }
-    return finite;
-}
+/// A room's widen_range: the range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> using range_widener = bool (*)(const T* x, std::size_t n, float& low, float& high);
 
-/// The statistics of a tile of clean floats that lie as the tile wants them. False: look at it block by block.
+/// The statistics of a tile of clean numbers that lie as the tile wants them. False: look at it block by block.
 template <block_format F, class Fit, class T>
-bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [[maybe_unused]] std::size_t t, [[maybe_unused]] std::span<float> per_block,
-                     [[maybe_unused]] tile_stats& stats) noexcept {
-    if constexpr (!std::same_as<T, float>) {
-        return false;
-    } else if constexpr (F::tile.flat) {
+bool fast_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, [[maybe_unused]] std::span<float> per_block,
+                     tile_stats& stats, range_widener<T> widen_range) noexcept {
+    if constexpr (F::tile.flat) {
         const auto& W = encoder.W;
         if (W.stride != W.cols) return false;
         const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
@@ -13528,56 +14701,120 @@ bool fast_statistics([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, [
 
 /// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
 template <block_format F, class Fit, class T>
-status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
-    if (fast_statistics(encoder, t, per_block, stats)) return {};
+status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats,
+                       range_widener<T> widen_range) noexcept {
+    if (fast_statistics(encoder, t, per_block, stats, widen_range)) return {};
     stats = {};
     std::size_t count = 0;
     const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
         float weights[block_size<F>], importances[block_size<F>];
         site<F> block{};
         if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
-        float low = 0, high = 0;
-        (void)widen_range(weights, n, low, high);
-        stats.low = smaller(stats.low, low);
-        stats.high = larger(stats.high, high);
-        if (count < per_block.size()) per_block[count++] = larger(-low, high);
+        const weight_range range = range_of({weights, n});
+        stats.low = smaller(stats.low, range.low);
+        stats.high = larger(stats.high, range.high);
+        if (count < per_block.size()) per_block[count++] = abs_max(weights, n);
         return {};
     });
     stats.block_abs_max = per_block.first(count);
     return s;
 }
 
-/// Weighted squared error of a tile under an outer value that is its whole map.
-template <block_format F, class Fit, class T>
-float tile_error(const block_encoder<F, Fit, T>& encoder, std::size_t t, const typename F::outer& o) noexcept {
-    double sum = 0;
-    const auto params = F::project({}, o);
-    const float outer_scale = F::outer_scale(o);
-    (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float weights[block_size<F>], importances[block_size<F>];
-        site<F> s{};
-        if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
-        const affine a = F::at(params, 0);
-        const to_levels<F> units(a, outer_scale);
-        for (std::size_t i = 0; i < n; i += F::vec) {
-            const std::size_t lanes = smaller_size(n - i, F::vec);
-            float decoded[F::vec];
-            choose_code<F>(a, outer_scale, units, weights + i, s.importance.empty() ? nullptr : importances + i, lanes, decoded);
-            for (std::size_t j = 0; j < lanes; ++j) {
-                const double e = static_cast<double>(weights[i + j]) - static_cast<double>(decoded[j]);
-                sum += e * e * static_cast<double>(s.importance.empty() ? 1.0f : importances[i + j]);
+/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one weight.
+template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && byte_codes<F> && F::vec == 1 && !F::tile.flat && requires(affine a) {
+    { F::outer_of(a) } -> std::same_as<typename F::outer>;
+};
+
+/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
+template <block_format F, class Fit, class T> class tile_measure {
+public:
+    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : encoder_(encoder), room_(room) {
+        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
+        r0_ = t / tiles.across * tiles.rows;
+        c0_ = t % tiles.across * tiles.cols;
+        r1_ = smaller_size(r0_ + tiles.rows, encoder.W.rows);
+        c1_ = smaller_size(c0_ + tiles.cols, encoder.W.cols);
+        if (encoder.importance.data == nullptr) return;
+        for (std::size_t r = r0_; r < (encoder.importance.stride == 0 ? r0_ + 1 : r1_); ++r)
+            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + c0_, c1_ - c0_));
+    }
+
+    void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
+        constexpr std::size_t most = 2048;
+        alignas(64) float x[most], w[most];
+        std::size_t held = 0;
+        const auto flush = [&] {
+            for (; held % 16 != 0; ++held) x[held] = w[held] = 0;
+            with_room(room_, [&](auto room) { decltype(room)::lanes::template sum_errors<F>(x, w, held, maps, count, sums); });
+            held = 0;
+        };
+        for (std::size_t r = r0_; r < r1_; ++r) {
+            for (std::size_t c = c0_, n; c < c1_; c += n) {
+                n = smaller_size(c1_ - c, most - held);
+                read(r, c, n, x + held, w + held);
+                if ((held += n) == most) flush();
             }
         }
-        return {};
-    });
-    return static_cast<float>(sum);
-}
+        flush();
+    }
+
+private:
+    /// Importances relative to the largest, the least counts a little; ones where there are none.
+    void read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w) const noexcept {
+        site<F> s{};
+        (void)encoder_.read(r, c, n, x, w, s);  // what it has to report tile_statistics has reported
+        const float inverse = safe_reciprocal(heaviest_);
+        for (std::size_t i = 0; i < n; ++i) w[i] = inverse != 0 ? product(w[i], inverse) + 0x1p-30f : 1.0f;
+    }
+
+    const block_encoder<F, Fit, T>& encoder_;
+    isa room_;
+    std::size_t r0_, c0_, r1_, c1_;
+    float heaviest_ = 0;
+};
+
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the fit encodes them.
+template <block_format F, class Fit, class T> struct tile_judge {
+    const block_encoder<F, Fit, T>& encoder;
+    std::size_t t;
+    float operator()(const typename F::outer& o) const noexcept {
+        double sum = 0;
+        (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+            float weights[block_size<F>], importances[block_size<F>], decoded[block_size<F>];
+            site<F> s{};
+            s.outer = o;
+            if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
+            const encoded<F> e = encode_block<F>(s, encoder.fit);
+            decode_codes<F>(e.params, e.code.data(), o, n, decoded);
+            for (std::size_t i = 0; i < n; ++i) {
+                const double d = static_cast<double>(weights[i]) - static_cast<double>(decoded[i]);
+                sum += d * d * static_cast<double>(s.importance.empty() ? 1.0f : s.importance[i]);
+            }
+            return {};
+        });
+        return static_cast<float>(sum);
+    }
+};
+/// The same, and error.measure, where the outer value is the whole map.
+template <block_format F, class Fit, class T>
+    requires judges_tiles<F>
+struct tile_judge<F, Fit, T> {
+    tile_measure<F, Fit, T> measure;
+    tile_judge(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : measure(encoder, t, room) {}
+    float operator()(const typename F::outer& o) const noexcept {
+        const affine a = map_of_outer<F>(o);
+        error_sums sums{};
+        measure(&a, 1, &sums);
+        return static_cast<float>(judge_map<F>(a, sums).error);
+    }
+};
 
 /// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
 template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
     if constexpr (has_outer<F>) {
         constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
         const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
+        const range_widener<T> widen_range = with_room(how.room, [](auto room) -> range_widener<T> { return &decltype(room)::lanes::template widen_range<T>; });
         how.progress = {};  // the caller counts the work that follows
         double total = 0;
         std::size_t blocks = 0;
@@ -13585,7 +14822,7 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
             for (std::size_t t = 0; t < tiles; ++t) {
                 std::array<float, blocks_per_tile> per_block{};
                 tile_stats stats;
-                if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+                if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
                 for (const float m : stats.block_abs_max) total += static_cast<double>(m);
                 blocks += stats.block_abs_max.size();
             }
@@ -13593,10 +14830,13 @@ template <block_format F, class Fit, class T> status fit_outer_values(const bloc
         return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
             std::array<float, blocks_per_tile> per_block{};
             tile_stats stats;
-            if (const status s = tile_statistics<F>(encoder, t, per_block, stats); !s) return s;
+            if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
             stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-            const auto judge = [&](const typename F::outer& o) { return tile_error<F>(encoder, t, o); };
             const auto value = [&] {
+                const auto judge = [&] {
+                    if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder, t, how.room);
+                    else return tile_judge<F, Fit, T>{encoder, t};
+                }();
                 if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
                 else return F::fit_outer(stats);
             }();
@@ -13677,34 +14917,6 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 /// Rows to one task: enough tasks that threads end together, whatever their speed.
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
-/// Rows of plain numbers, rounded many at once. Rows with one that has no number go block by block, for the policy and the error.
-template <class Room, block_format F, class Fit, class T>
-status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    using number = typename F::grid::number;
-    constexpr std::size_t piece = 1024;  // floats that stay in the fastest cache
-    float x[piece];
-    number rounded[piece];
-    for (std::size_t r = first; r < first + count; ++r) {
-        std::byte* to = encoder.out.block(r, 0)[0];
-        bool ok = true;
-        for (std::size_t c = 0; c < encoder.W.cols && ok; c += piece) {
-            const std::size_t n = smaller_size(piece, encoder.W.cols - c);
-            load_weights<F>(encoder.W, r, c, n, x);
-            const float largest = float_of(Room::largest_magnitude(x, n));
-            ok = is_finite(largest) && is_finite(number::from(largest).value());
-            if constexpr (sizeof(number) != sizeof(float)) Room::narrow(x, n, rounded);
-            std::memcpy(to + c * sizeof(number), sizeof(number) == sizeof(float) ? static_cast<const void*>(x) : rounded, n * sizeof(number));
-        }
-        if (ok) continue;
-        if (const status s = encode_rows_singly(encoder, r, 1); !s) return s;
-    }
-    return {};
-}
-template <class F> inline constexpr bool encodes_numbers = [] {
-    if constexpr (holds_numbers<F>) return sizeof(typename F::grid::number) > 1 && std::endian::native == std::endian::little;
-    else return false;
-}();
-
 template <block_format F, class Fit, weight_source T>
 status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
@@ -13719,13 +14931,11 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) {
-            *how.report = {Room::id, "", encodes_numbers<F> ? "rows" : Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
             if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
         }
         return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
-            const std::size_t first = i * step, count = smaller_size(step, rows - first);
-            if constexpr (encodes_numbers<F>) return encode_numbers<Room>(encoder, first, count);
-            else return Room::lanes::template encode_rows<F>(encoder, first, count);
+            return Room::lanes::template encode_rows<F>(encoder, i * step, smaller_size(step, rows - i * step));
         });
     });
 }
@@ -13751,7 +14961,7 @@ template <class Fit, class F> concept fit_for = requires(const Fit& fit, const s
 ///
 /// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
 /// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
-/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a scale too large for its type), cancelled: `out`
+/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to an infinity), cancelled: `out`
 ///         is unspecified
 /// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
 /// scratch none
@@ -13818,36 +15028,6 @@ template <block_format F, class Fit = search_fit>
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
-// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Weights of params and codes: n of them, the first of a block.
-template <class F>
-constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o, std::size_t n, float* out) noexcept {
-    const float outer_scale = F::outer_scale(o);
-    for (std::size_t i = 0; i < n; i += F::vec) {
-        const affine a = F::at(p, i / F::group);
-        float l[F::vec];
-        F::level(code[i / F::vec], l);
-        for (std::size_t j = 0; j < F::vec && i + j < n; ++j) {
-            const float y = mapped<F::map>(a, l[j]);
-            out[i + j] = outer_multiplies<F> ? product(y, outer_scale) : y;
-        }
-    }
-}
-
-/// The n weights of block b of wire row r.
-template <block_format F> void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
-    std::array<typename F::code, codes<F>> code{};
-    const auto o = q.outer(r, b * block_size<F>);
-    const auto p = F::load(q.block(r, b), o, std::span(code).first(divide_up(n, F::vec)));
-    decode_codes<F>(p, code.data(), o, n, out);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
 
 namespace qlib::inline v0 {
 
@@ -14022,7 +15202,7 @@ private:
 
     [[nodiscard]] bool storable(std::size_t r) const noexcept {
         bool ok = true;
-        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && all_finite<F>(encoded_block(r, b).params, weights_in(b));
+        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && stays_finite<F>(encoded_block(r, b), baseline.out.outer(first + r, b * block), weights_in(b));
         return ok;
     }
     void store(std::size_t r) const noexcept {
@@ -14517,54 +15697,57 @@ private:
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// n floats to elements of T, each rounded once.
-template <class Room, weight_source T> void put_floats(const float* x, std::size_t n, T* out) noexcept {
-    if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
-    else Room::narrow(x, n, out);
-}
+/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before it is written.
+inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
 template <class Room, block_format F, weight_source T>
-void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out) noexcept {
-    if constexpr (std::same_as<T, float>) {
-        Room::template decode_blocks<F>(q, r, first, end, cols, out);
-    } else {
-        constexpr std::size_t piece = divide_up(1024, block_size<F>);  // as floats they stay in the fastest cache
-        float x[piece * block_size<F>];
-        for (std::size_t b = first; b < end; b += piece, out += piece * block_size<F>) {
-            const std::size_t last = smaller_size(b + piece, end);
-            Room::template decode_blocks<F>(q, r, b, last, cols, x);
-            put_floats<Room>(x, smaller_size(last * block_size<F>, cols) - b * block_size<F>, out);
-        }
+void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out, bool streamed) noexcept {
+    if constexpr (std::same_as<T, float>)
+        if (!streamed) return Room::template decode_blocks<F>(q, r, first, end, cols, out);
+    constexpr std::size_t piece = divide_up(4096, block_size<F>), line = 64;  // as floats they stay in the fastest cache
+    alignas(line) float space[line + piece * block_size<F>];
+    float* const x = space + line;
+    for (std::size_t b = first, held = 0; b < end; b += piece) {
+        const std::size_t last = smaller_size(b + piece, end), fresh = smaller_size(last * block_size<F>, cols) - b * block_size<F>, n = held + fresh;
+        Room::template decode_blocks<F>(q, r, b, last, cols, x);
+        // A line of which only a part is written makes all later stores wait until it is read.
+        const std::size_t rest = streamed && last != end ? (reinterpret_cast<std::uintptr_t>(out + n) % line) / sizeof(T) : 0, now = n - smaller_size(rest, n);
+        Room::put(x - held, now, out, streamed);
+        std::memmove(x - (n - now), x + fresh - (n - now), (n - now) * sizeof(float));
+        held = n - now;
+        out += now;
     }
 }
 
 /// Decodes blocks [first, first + count) of a matrix whose blocks run over row ends.
 template <class Room, block_format F, weight_source T>
-void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::size_t count) noexcept {
+void decode_flat(const qview<F>& q, matrix_view<T> out, std::size_t first, std::size_t count, bool streamed) noexcept {
     const std::size_t total = q.rows() * q.cols();
     float x[block_size<F>];
     for (std::size_t b = first; b < first + count; ++b) {
         Room::template decode_blocks<F>(q, 0, b, b + 1, total, x);
         for (std::size_t e = b * block_size<F>, end = smaller_size(total, e + block_size<F>), done = 0; e < end;) {
             const std::size_t n = smaller_size(end - e, q.cols() - e % q.cols());
-            put_floats<Room>(x + done, n, out.row(e / q.cols()) + e % q.cols());
+            Room::put(x + done, n, out.row(e / q.cols()) + e % q.cols(), streamed);
             e += n;
             done += n;
         }
     }
 }
 
-/// Runs a decoder in the call's room: decode(room, first, count) for all pieces.
-template <block_format F, class Decode> status decode_in_room(std::size_t pieces, const call& how, const Decode& decode) noexcept {
+/// Runs a decoder of `bytes` bytes in the call's room: decode(room, first, count, streamed) for all pieces.
+template <block_format F, class Decode> status decode_in_room(std::size_t pieces, std::size_t bytes, const call& how, const Decode& decode) noexcept {
     if (const status s = check_room(how.room); !s) return s;
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) *how.report = {Room::id, "", path_of<Room, F>};
         if (pieces == 0) return {};
+        const bool streamed = bytes >= streamed_from;
         const std::size_t step = divide_up(pieces, saturating_multiply(how.run.workers(), 8));
         return for_each_task(how, divide_up(pieces, step), [&](std::size_t i, std::size_t) -> status {
-            decode(room, i * step, smaller_size(step, pieces - i * step));
+            decode(room, i * step, smaller_size(step, pieces - i * step), streamed);
+            if (streamed) Room::end_stream();
             return {};
         });
     });
@@ -14575,10 +15758,10 @@ template <block_format F, weight_source T> status dequantize_to(const qview<F>& 
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "out", {q.rows(), q.cols(), out.rows, out.cols}};
     const bool by_rows = q.sliceable();
     const std::size_t pieces = q.cols() == 0 ? 0 : by_rows ? q.rows() : divide_up(q.rows() * q.cols(), block_size<F>);
-    return decode_in_room<F>(pieces, how, [&](auto room, std::size_t first, std::size_t count) {
+    return decode_in_room<F>(pieces, out.rows * out.cols * sizeof(T), how, [&](auto room, std::size_t first, std::size_t count, bool streamed) {
         using Room = decltype(room);
-        if (!by_rows) return decode_flat<Room, F>(q, out, first, count);
-        for (std::size_t r = first; r < first + count; ++r) decode_row<Room, F>(q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(r));
+        if (!by_rows) return decode_flat<Room, F>(q, out, first, count, streamed);
+        for (std::size_t r = first; r < first + count; ++r) decode_row<Room, F>(q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(r), streamed);
     });
 }
 
@@ -14589,9 +15772,9 @@ status dequantize_rows_to(const qview<F>& q, std::span<const std::uint32_t> ids,
     if (!q.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "q", {block_size<F>, q.cols()}};
     for (std::size_t i = 0; i < ids.size(); ++i)
         if (ids[i] >= q.rows()) return error{errc::shape, "id {0} is {1}, of {2} rows", "ids", {i, ids[i], q.rows()}};
-    return decode_in_room<F>(q.cols() == 0 ? 0 : ids.size(), how, [&](auto room, std::size_t first, std::size_t count) {
+    return decode_in_room<F>(q.cols() == 0 ? 0 : ids.size(), out.rows * out.cols * sizeof(T), how, [&](auto room, std::size_t first, std::size_t count, bool streamed) {
         for (std::size_t i = first; i < first + count; ++i)
-            decode_row<decltype(room), F>(q, ids[i], 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(i));
+            decode_row<decltype(room), F>(q, ids[i], 0, divide_up(q.cols(), block_size<F>), q.cols(), out.row(i), streamed);
     });
 }
 
