@@ -86,6 +86,7 @@ struct mxint8_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 8, vec = 1, size = 256;
     static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
+    static constexpr code flip = int8_grid::flip;
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
     QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
         const float steps = detail::product(*u, 64.0f);

@@ -24,16 +24,16 @@ struct fp4_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 4, vec = 1, size = 16;
     static constexpr float lowest = -1, highest = 1;
+    static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
     }
     QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
-        constexpr std::array<float, 7> thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
-        constexpr std::array<code, 8> ascending{0, 1, 6, 7, 4, 5, 2, 3};
         const float a = detail::magnitude(*u);
         std::size_t above = 0;
-        for (const float t : thresholds) above += a > t;
-        return static_cast<code>(ascending[above] + (*u < 0 ? 8 : 0));
+        for (const float t : magnitude_thresholds) above += a > t;
+        return static_cast<code>(magnitude_codes[above] + (*u < 0 ? 8 : 0));
     }
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 

@@ -189,8 +189,10 @@ template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>
 template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+        constexpr float steps = 1 / (grid::level(grid::flip ^ 1) - grid::level(grid::flip));
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest * steps), high = static_cast<std::int32_t>(grid::highest * steps);
+        constexpr auto first = static_cast<std::int32_t>(grid::level(grid::flip) * steps);
+        return (round_clamped(steps == 1 ? u : times(u, steps), low, high) - first) ^ static_cast<std::int32_t>(grid::flip);
     } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
         ints rank = splat(0);
         if constexpr (looks_up_fast) {
@@ -202,6 +204,12 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
         }
         if constexpr (grid::sorted.ascending) return rank;
         else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { grid::magnitude_thresholds; }) {  // a sign bit above the codes of magnitudes
+        const floats size = magnitude(u);
+        ints rank = splat(0);
+#pragma GCC unroll 16
+        for (const float t : grid::magnitude_thresholds) rank += one_if(size > t);
+        return truncate(look_up(grid::magnitude_codes, rank)) + select(u < 0.0f, splat(static_cast<std::int32_t>(grid::size / 2)), splat(0));
     } else if constexpr (requires { typename grid::element; }) {
         return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
     } else {
