@@ -214,7 +214,8 @@ TEST_CASE("presets of less than four bits, with lattices") {
     CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_output") == map{{ggml::iq2_xs, all(4)}});
     for (const auto& [p, embedding, more] : {std::tuple(preset::iq1_m, ggml::q2_k, ggml::q2_k), {preset::iq2_xxs, ggml::q2_k, ggml::q2_k},
                                              {preset::iq2_xs, ggml::q2_k, ggml::q2_k}, {preset::iq2_s, ggml::iq3_s, ggml::iq3_s}}) {
-        CAPTURE(static_cast<int>(p));
+        const int which = static_cast<int>(p);  // no binding: clang 14 captures none
+        CAPTURE(which);
         const ggml base = info_of(p).base;
         const auto t = model("llama", 32, 32, 32).dense().untied().types(p);
         CHECK(t.at("output.weight") == ggml::q5_k);
