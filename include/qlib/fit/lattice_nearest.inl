@@ -82,11 +82,11 @@ template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best,
     const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
-    put_levels<L>(low, shift, &out.level[p * L::dims]);
-    put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
+    put_levels<L>(low, shift, p * L::dims, out);
+    put_levels<L>(best.high, shift, p * L::dims + L::dims / 2, out);
 }
-/// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
+/// The levels of a half's digits, from weight `first` on.
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, std::size_t first, octet_points& out) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
         floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
@@ -97,7 +97,7 @@ template <class L> QLIB_INLINE static void put_levels(floats number, floats shif
             taken = pick(below, taken, bound);
         }
         number = minus(number, taken);
-        store(out[i], level);
+        store(out.level[first + i], level);
     }
 }
 
