@@ -3194,8 +3194,10 @@ template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>
 template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+        constexpr float steps = 1 / (grid::level(grid::flip ^ 1) - grid::level(grid::flip));
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest * steps), high = static_cast<std::int32_t>(grid::highest * steps);
+        constexpr auto first = static_cast<std::int32_t>(grid::level(grid::flip) * steps);
+        return (round_clamped(steps == 1 ? u : times(u, steps), low, high) - first) ^ static_cast<std::int32_t>(grid::flip);
     } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
         ints rank = splat(0);
         if constexpr (looks_up_fast) {
@@ -3207,6 +3209,12 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
         }
         if constexpr (grid::sorted.ascending) return rank;
         else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { grid::magnitude_thresholds; }) {  // a sign bit above the codes of magnitudes
+        const floats size = magnitude(u);
+        ints rank = splat(0);
+#pragma GCC unroll 16
+        for (const float t : grid::magnitude_thresholds) rank += one_if(size > t);
+        return truncate(look_up(grid::magnitude_codes, rank)) + select(u < 0.0f, splat(static_cast<std::int32_t>(grid::size / 2)), splat(0));
     } else if constexpr (requires { typename grid::element; }) {
         return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
     } else {
@@ -5897,8 +5905,10 @@ template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>
 template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+        constexpr float steps = 1 / (grid::level(grid::flip ^ 1) - grid::level(grid::flip));
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest * steps), high = static_cast<std::int32_t>(grid::highest * steps);
+        constexpr auto first = static_cast<std::int32_t>(grid::level(grid::flip) * steps);
+        return (round_clamped(steps == 1 ? u : times(u, steps), low, high) - first) ^ static_cast<std::int32_t>(grid::flip);
     } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
         ints rank = splat(0);
         if constexpr (looks_up_fast) {
@@ -5910,6 +5920,12 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
         }
         if constexpr (grid::sorted.ascending) return rank;
         else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { grid::magnitude_thresholds; }) {  // a sign bit above the codes of magnitudes
+        const floats size = magnitude(u);
+        ints rank = splat(0);
+#pragma GCC unroll 16
+        for (const float t : grid::magnitude_thresholds) rank += one_if(size > t);
+        return truncate(look_up(grid::magnitude_codes, rank)) + select(u < 0.0f, splat(static_cast<std::int32_t>(grid::size / 2)), splat(0));
     } else if constexpr (requires { typename grid::element; }) {
         return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
     } else {
@@ -8361,11 +8377,11 @@ template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best,
     const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
-    put_levels<L>(low, shift, &out.level[p * L::dims]);
-    put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
+    put_levels<L>(low, shift, p * L::dims, out);
+    put_levels<L>(best.high, shift, p * L::dims + L::dims / 2, out);
 }
-/// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
+/// The levels of a half's digits, from weight `first` on.
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, std::size_t first, octet_points& out) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
         floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
@@ -8376,7 +8392,7 @@ template <class L> QLIB_INLINE static void put_levels(floats number, floats shif
             taken = pick(below, taken, bound);
         }
         number = minus(number, taken);
-        store(out[i], level);
+        store(out.level[first + i], level);
     }
 }
 
@@ -9242,8 +9258,10 @@ template <class F> static constexpr void plain_blocks(const lane_sites<lanes, F>
 template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; }) {
-        constexpr auto low = static_cast<std::int32_t>(grid::lowest), high = static_cast<std::int32_t>(grid::highest);
-        return (round_clamped(u, low, high) - static_cast<std::int32_t>(grid::level(grid::flip))) ^ static_cast<std::int32_t>(grid::flip);
+        constexpr float steps = 1 / (grid::level(grid::flip ^ 1) - grid::level(grid::flip));
+        constexpr auto low = static_cast<std::int32_t>(grid::lowest * steps), high = static_cast<std::int32_t>(grid::highest * steps);
+        constexpr auto first = static_cast<std::int32_t>(grid::level(grid::flip) * steps);
+        return (round_clamped(steps == 1 ? u : times(u, steps), low, high) - first) ^ static_cast<std::int32_t>(grid::flip);
     } else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) {
         ints rank = splat(0);
         if constexpr (looks_up_fast) {
@@ -9255,6 +9273,12 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
         }
         if constexpr (grid::sorted.ascending) return rank;
         else return truncate(look_up(grid::sorted.code_table, rank));
+    } else if constexpr (requires { grid::magnitude_thresholds; }) {  // a sign bit above the codes of magnitudes
+        const floats size = magnitude(u);
+        ints rank = splat(0);
+#pragma GCC unroll 16
+        for (const float t : grid::magnitude_thresholds) rank += one_if(size > t);
+        return truncate(look_up(grid::magnitude_codes, rank)) + select(u < 0.0f, splat(static_cast<std::int32_t>(grid::size / 2)), splat(0));
     } else if constexpr (requires { typename grid::element; }) {
         return minifloat_code<overflow::saturate>(static_cast<typename grid::element*>(nullptr), u);
     } else {
@@ -11675,11 +11699,11 @@ template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best,
     const floats low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
-    put_levels<L>(low, shift, &out.level[p * L::dims]);
-    put_levels<L>(best.high, shift, &out.level[p * L::dims + L::dims / 2]);
+    put_levels<L>(low, shift, p * L::dims, out);
+    put_levels<L>(best.high, shift, p * L::dims + L::dims / 2, out);
 }
-/// The levels of a half's digits.
-template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, float (*out)[16]) noexcept {
+/// The levels of a half's digits, from weight `first` on.
+template <class L> QLIB_INLINE static void put_levels(floats number, floats shift, std::size_t first, octet_points& out) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
         floats level = plus(splat(level_of<L>(0)), shift), taken = splat(0.0f);
@@ -11690,7 +11714,7 @@ template <class L> QLIB_INLINE static void put_levels(floats number, floats shif
             taken = pick(below, taken, bound);
         }
         number = minus(number, taken);
-        store(out[i], level);
+        store(out.level[first + i], level);
     }
 }
 
@@ -13055,6 +13079,7 @@ struct mxint8_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 8, vec = 1, size = 256;
     static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
+    static constexpr code flip = int8_grid::flip;
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
     QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
         const float steps = detail::product(*u, 64.0f);
@@ -13155,16 +13180,16 @@ struct fp4_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 4, vec = 1, size = 16;
     static constexpr float lowest = -1, highest = 1;
+    static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
     }
     QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
-        constexpr std::array<float, 7> thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
-        constexpr std::array<code, 8> ascending{0, 1, 6, 7, 4, 5, 2, 3};
         const float a = detail::magnitude(*u);
         std::size_t above = 0;
-        for (const float t : thresholds) above += a > t;
-        return static_cast<code>(ascending[above] + (*u < 0 ? 8 : 0));
+        for (const float t : magnitude_thresholds) above += a > t;
+        return static_cast<code>(magnitude_codes[above] + (*u < 0 ? 8 : 0));
     }
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 
