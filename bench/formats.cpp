@@ -141,9 +141,8 @@ template <qlib::block_format F> qlib::status table(data& d, const ggml& peer, ql
         encode_line<F>(d, peer, id, qlib::fit::search, "search", weighted);
     }
     const auto q = qlib::qspan<F>::over(d.bytes, rows, cols);
-    const qlib::quantize_options plain{.fit = qlib::fit::plain};
     const speeds halves = measure(d, rows, 2 + stored, [&](std::size_t n) {
-        demand(qlib::quantize_into<F>(qlib::matrix_view<const qlib::bf16>{d.halves.data(), n, cols}, *qlib::qspan<F>::over(d.bytes, n, cols), plain));
+        demand(qlib::quantize_into<F>(qlib::matrix_view<const qlib::bf16>{d.halves.data(), n, cols}, *qlib::qspan<F>::over(d.bytes, n, cols), qlib::plain_fit{}));
     });
     const speeds to_float = measure(d, rows, 4 + stored, [&](std::size_t n) { demand(qlib::dequantize<F>(*q, qlib::matrix_view<float>{d.decoded.data(), n, cols})); });
     const speeds to_half = measure(d, rows, 2 + stored, [&](std::size_t n) {
