@@ -49,12 +49,13 @@ template <class F> QLIB_INLINE static constexpr void maps_of(const typename F::p
     using params_t = typename F::params;
     if constexpr (lane_params_of<F> == lane_params::none) {
         for (std::size_t g = 0; g < F::groups; ++g) {
-            maps[g] = {splat(0.0f), splat(0.0f)};
+            std::array<float, width> s{}, z{};
             for (std::size_t l = 0; l < width; ++l) {
                 const affine a = F::at(params[l], g);
-                set_lane(maps[g].s, l, a.s);
-                set_lane(maps[g].z, l, a.z);
+                s[l] = a.s;
+                z[l] = a.z;
             }
+            maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
         constexpr typename F::stored_scale* number = nullptr;
