@@ -11,17 +11,15 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 template <block_format F, class Visit>
 status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
     constexpr std::size_t block = block_size<F>;
-    const tiling<F> tiles(rows, cols);
     if constexpr (F::tile.flat) {
-        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * tiles.cols, rows * cols);
-        for (std::size_t e = t * tiles.cols; e < end; e += block)
+        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * F::tile.cols, rows * cols);
+        for (std::size_t e = t * F::tile.cols; e < end; e += block)
             if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
     } else {
-        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
-        const std::size_t r1 = smaller_size(r0 + tiles.rows, rows), c1 = smaller_size(c0 + tiles.cols, cols);
-        for (std::size_t r = r0; r < r1; ++r)
-            for (std::size_t c = c0; c < c1; c += block)
-                if (const status s = visit(r, c, smaller_size(block, c1 - c)); !s) return s;
+        const tile_rectangle in = rectangle_of<F>(rows, cols, t);
+        for (std::size_t r = in.r0; r < in.r1; ++r)
+            for (std::size_t c = in.c0; c < in.c1; c += block)
+                if (const status s = visit(r, c, smaller_size(block, in.c1 - c)); !s) return s;
     }
     return {};
 }
@@ -48,12 +46,10 @@ bool fast_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, [[m
         stats.block_abs_max = per_block.first(count);
         return true;
     } else {
-        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
-        const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
-        const std::size_t r1 = smaller_size(r0 + tiles.rows, encoder.W.rows), c1 = smaller_size(c0 + tiles.cols, encoder.W.cols);
+        const tile_rectangle in = rectangle_of<F>(encoder.W.rows, encoder.W.cols, t);
         float low = 0, high = 0;
-        for (std::size_t r = r0; r < r1; ++r)
-            if (!widen_range(encoder.W.row(r) + c0, c1 - c0, low, high)) return false;
+        for (std::size_t r = in.r0; r < in.r1; ++r)
+            if (!widen_range(encoder.W.row(r) + in.c0, in.c1 - in.c0, low, high)) return false;
         stats.low = low;
         stats.high = high;
         return true;
@@ -89,15 +85,11 @@ template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && b
 /// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
 template <block_format F, class Fit, class T> class tile_measure {
 public:
-    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : encoder_(encoder), room_(room) {
-        const tiling<F> tiles(encoder.W.rows, encoder.W.cols);
-        r0_ = t / tiles.across * tiles.rows;
-        c0_ = t % tiles.across * tiles.cols;
-        r1_ = smaller_size(r0_ + tiles.rows, encoder.W.rows);
-        c1_ = smaller_size(c0_ + tiles.cols, encoder.W.cols);
+    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept
+        : encoder_(encoder), room_(room), in_(rectangle_of<F>(encoder.W.rows, encoder.W.cols, t)) {
         if (encoder.importance.data == nullptr) return;
-        for (std::size_t r = r0_; r < (encoder.importance.stride == 0 ? r0_ + 1 : r1_); ++r)
-            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + c0_, c1_ - c0_));
+        for (std::size_t r = in_.r0; r < (encoder.importance.stride == 0 ? in_.r0 + 1 : in_.r1); ++r)
+            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + in_.c0, in_.c1 - in_.c0));
     }
 
     void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
@@ -109,9 +101,9 @@ public:
             with_room(room_, [&](auto room) { decltype(room)::lanes::template sum_errors<F>(x, w, held, maps, count, sums); });
             held = 0;
         };
-        for (std::size_t r = r0_; r < r1_; ++r) {
-            for (std::size_t c = c0_, n; c < c1_; c += n) {
-                n = smaller_size(c1_ - c, most - held);
+        for (std::size_t r = in_.r0; r < in_.r1; ++r) {
+            for (std::size_t c = in_.c0, n; c < in_.c1; c += n) {
+                n = smaller_size(in_.c1 - c, most - held);
                 read(r, c, n, x + held, w + held);
                 if ((held += n) == most) flush();
             }
@@ -130,7 +122,7 @@ private:
 
     const block_encoder<F, Fit, T>& encoder_;
     isa room_;
-    std::size_t r0_, c0_, r1_, c1_;
+    tile_rectangle in_;
     float heaviest_ = 0;
 };
 

@@ -63,6 +63,16 @@ template <block_format F> struct tiling {
     [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return saturating_multiply(across, down); }
 };
 
+/// Rows [r0, r1) and columns [c0, c1) of tile t, which is not flat.
+struct tile_rectangle {
+    std::size_t r0, r1, c0, c1;
+};
+template <block_format F> QLIB_INLINE constexpr tile_rectangle rectangle_of(std::size_t rows, std::size_t cols, std::size_t t) noexcept {
+    const tiling<F> tiles(rows, cols);
+    const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
+    return {r0, smaller_size(r0 + tiles.rows, rows), c0, smaller_size(c0 + tiles.cols, cols)};
+}
+
 /// Bytes of the outer plane and of the tensor plane.
 template <block_format F> QLIB_INLINE constexpr std::size_t outer_plane_bytes(std::size_t rows, std::size_t cols) noexcept {
     if constexpr (has_outer<F>) return saturating_multiply(tiling<F>(rows, cols).count(), F::outer_bytes);
