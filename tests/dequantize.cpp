@@ -254,7 +254,7 @@ TEST_CASE("dequantize: errors and empty matrices") {
 
 TEST_CASE("dequantize: f16 and bf16 are the float's nearest; rows by id, as an embedding is read") {
     const auto check = []<class F>(F*) {
-        constexpr std::size_t rows = 9, cols = 2 * block_size<F>;
+        constexpr std::size_t rows = 9, cols = some_cols<F>;
         const auto bytes = random_bytes(wire_size<F>(rows, cols), 7);
         const auto q = qview<F>::over(bytes, rows, cols);
         REQUIRE(q.has_value());
@@ -278,7 +278,12 @@ TEST_CASE("dequantize: f16 and bf16 are the float's nearest; rows by id, as an e
         CHECK(s.error().sizes[1] == 9);
         CHECK(dequantize_rows(*q, ids, {some.data(), 3, cols}).error().code == errc::shape);
     };
-    check(static_cast<kernel_formats::split4*>(nullptr));
-    check(static_cast<kernel_formats::super6*>(nullptr));
-    check(static_cast<kernel_formats::lattice8*>(nullptr));
+    using namespace kernel_formats;
+    check(static_cast<split4*>(nullptr));
+    check(static_cast<super4*>(nullptr));
+    check(static_cast<super6*>(nullptr));
+    check(static_cast<book4*>(nullptr));
+    check(static_cast<dense2*>(nullptr));
+    check(static_cast<dense4*>(nullptr));
+    check(static_cast<lattice8*>(nullptr));
 }

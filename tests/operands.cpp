@@ -1,6 +1,7 @@
 #include "support/kernel_formats.hpp"
 
 #include <qlib/kernel/operands.hpp>
+#include <qlib/mx.hpp>
 
 #include <doctest/doctest.h>
 
@@ -112,3 +113,21 @@ TEST_CASE_TEMPLATE("operands: tables hold the levels of all codes", F, QLIB_KERN
         CHECK(all);
     }
 }
+
+namespace {
+
+template <class Grid> struct rows_of : format<Grid, scale_per_row<>> {};
+constexpr bool is(linear_levels l, unsigned flip, int base, float step) { return l.linear && l.flip == flip && l.base == base && l.step == step; }
+constexpr bool is(half_levels h, std::size_t exponent, std::size_t mantissa, float factor, unsigned first_nan) {
+    return h.exponent_bits == exponent && h.mantissa_bits == mantissa && h.factor == factor && h.first_nan == first_nan;
+}
+
+}  // namespace
+
+// Which levels are equal steps, and which are f16s cut short: the small floats of OCP, whose NaN f16 may not have; not those of which -0 is the NaN.
+static_assert(is(linear_levels_of<rows_of<uint_grid<4>>>, 0, 0, 1) && is(linear_levels_of<rows_of<int8_grid>>, 128, -128, 1));
+static_assert(is(linear_levels_of<mxint8>, 128, -128, 1.0f / 64) && !linear_levels_of<nf4>.linear && !linear_levels_of<mxfp8_e4m3>.linear);
+static_assert(is(half_levels_of<mxfp8_e4m3>, 4, 3, 256, 127) && is(half_levels_of<mxfp8_e5m2>, 5, 2, 1, 125));
+static_assert(is(half_levels_of<mxfp6_e3m2>, 3, 2, 4096, 32) && is(half_levels_of<mxfp6_e2m3>, 2, 3, 16384, 32));
+static_assert(half_levels_of<rows_of<minifloat_grid<e4m3fnuz>>>.mantissa_bits == 0 && half_levels_of<mxint8>.mantissa_bits == 0 &&
+              half_levels_of<mxfp4_ocp>.mantissa_bits == 0);

@@ -9,24 +9,22 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before it is written.
-inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
-
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
 template <class Room, block_format F, weight_source T>
 void decode_row(const qview<F>& q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out, bool streamed) noexcept {
-    if constexpr (std::same_as<T, float>)
+    using made = std::conditional_t<Room::template looks_up<F, T>, T, float>;
+    if constexpr (std::same_as<T, made>)
         if (!streamed) return Room::template decode_blocks<F>(q, r, first, end, cols, out);
-    constexpr std::size_t piece = divide_up(4096, block_size<F>), line = 64;  // as floats they stay in the fastest cache
-    alignas(line) float space[line + piece * block_size<F>];
-    float* const x = space + line;
+    constexpr std::size_t piece = divide_up(1024 / sizeof(T), block_size<F>), line = 64;  // so few that a core decodes the next ones while memory takes these
+    alignas(line) std::byte space[(line + piece * block_size<F>) * sizeof(made)];  // bytes: numbers would be set to zero first
+    made* const x = reinterpret_cast<made*>(space) + line;
     for (std::size_t b = first, held = 0; b < end; b += piece) {
         const std::size_t last = smaller_size(b + piece, end), fresh = smaller_size(last * block_size<F>, cols) - b * block_size<F>, n = held + fresh;
         Room::template decode_blocks<F>(q, r, b, last, cols, x);
         // A line of which only a part is written makes all later stores wait until it is read.
         const std::size_t rest = streamed && last != end ? (reinterpret_cast<std::uintptr_t>(out + n) % line) / sizeof(T) : 0, now = n - smaller_size(rest, n);
         Room::put(x - held, now, out, streamed);
-        std::memmove(x - (n - now), x + fresh - (n - now), (n - now) * sizeof(float));
+        std::memmove(static_cast<void*>(x - (n - now)), x + fresh - (n - now), (n - now) * sizeof(made));
         held = n - now;
         out += now;
     }

@@ -6,14 +6,29 @@
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
+QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
 /// Little-endian numbers at any address.
 template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
     T v = 0;
-    for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
+    if (whole_numbers()) std::memcpy(&v, in, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
     return v;
 }
 template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
-    for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+    if (whole_numbers()) std::memcpy(out, &v, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+/// Eight bits to the lowest of eight bytes; eight nibbles likewise.
+QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
+    v = (v | v << 28) & 0x0000000F0000000F;
+    v = (v | v << 14) & 0x0003000300030003;
+    return (v | v << 7) & 0x0101010101010101;
+}
+QLIB_INLINE constexpr std::uint64_t spread_nibbles(std::uint64_t v) noexcept {
+    v = (v | v << 16) & 0x0000FFFF0000FFFF;
+    v = (v | v << 8) & 0x00FF00FF00FF00FF;
+    return (v | v << 4) & 0x0F0F0F0F0F0F0F0F;
 }
 /// 4-bit scales, two to a byte, the first low; odd ones without their last bit.
 template <std::size_t Groups> QLIB_INLINE constexpr void store_odd_nibbles(const std::array<std::int8_t, Groups>& sub, std::byte* out) noexcept {
@@ -64,7 +79,8 @@ struct iq2_xs_wire {
     template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
         p.super = detail::load_little_endian<f16>(in);
         detail::load_odd_nibbles(in + 66, p.sub);
-        for (std::size_t g = 0; g < codes.size(); ++g) codes[g] = detail::read_number<C>(in + 2 + 2 * g);
+        for (std::size_t g = 0; g < codes.size(); ++g)
+            codes[g] = static_cast<C>(static_cast<unsigned>(in[2 + 2 * g]) | static_cast<unsigned>(in[3 + 2 * g]) << 8);
     }
 };
 
@@ -84,9 +100,11 @@ struct iq2_s_wire {
     template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
         p.super = detail::load_little_endian<f16>(in);
         detail::load_odd_nibbles(in + 74, p.sub);
-        for (std::size_t g = 0; g < codes.size(); ++g)
-            codes[g] = static_cast<unsigned>(in[2 + g]) | (static_cast<unsigned>(in[66 + g / 4]) >> 2 * (g % 4) & 3) << 8 |
-                       static_cast<unsigned>(in[34 + g]) << 10;
+        for (std::size_t g = 0; g < codes.size(); g += 4) {
+            const unsigned upper = static_cast<unsigned>(in[66 + g / 4]) << 8;
+            for (std::size_t i = 0; i < 4; ++i)
+                codes[g + i] = static_cast<unsigned>(in[2 + g + i]) | (upper >> 2 * i & 0x300) | static_cast<unsigned>(in[34 + g + i]) << 10;
+        }
     }
 };
 
@@ -136,9 +154,12 @@ struct iq3_s_wire {
     template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
         p.super = detail::load_little_endian<f16>(in);
         detail::load_odd_nibbles(in + 106, p.sub);
-        for (std::size_t q = 0; q < codes.size(); ++q)
-            codes[q] = static_cast<C>(static_cast<unsigned>(in[2 + q]) | (static_cast<unsigned>(in[66 + q / 8]) >> q % 8 & 1) << 8 |
-                                      (static_cast<unsigned>(in[74 + q / 2]) >> 4 * (q % 2) & 15) << 9);
+        if (codes.empty()) return;
+        std::array<std::byte, 64> upper{};
+        for (std::size_t q = 0; q < 64; q += 8)
+            detail::write_number(detail::spread_bits(static_cast<std::uint64_t>(in[66 + q / 8])) |
+                                 detail::spread_nibbles(detail::read_number<std::uint32_t>(in + 74 + q / 2)) << 1, &upper[q]);
+        for (std::size_t q = 0; q < 64; ++q) codes[q] = static_cast<C>(static_cast<unsigned>(in[2 + q]) | static_cast<unsigned>(upper[q]) << 8);
     }
 };
 
@@ -188,8 +209,11 @@ struct iq1_m_wire {
             for (std::size_t j = 0; j < 4; ++j) p.sub[4 * k + j] = static_cast<std::int8_t>((word >> 3 * j & 7) << 1 | 1);
         }
         p.super = f16{static_cast<std::uint16_t>(d)};
-        for (std::size_t g = 0; g < codes.size(); ++g)
-            codes[g] = static_cast<C>(static_cast<unsigned>(in[g]) | (static_cast<unsigned>(in[32 + g / 2]) >> 4 * (g % 2) & 15) << 8);
+        for (std::size_t g = 0; g < codes.size(); g += 2) {
+            const auto upper = static_cast<unsigned>(in[32 + g / 2]);
+            codes[g] = static_cast<C>(static_cast<unsigned>(in[g]) | (upper & 15) << 8);
+            codes[g + 1] = static_cast<C>(static_cast<unsigned>(in[g + 1]) | upper >> 4 << 8);
+        }
     }
 };
 

@@ -24,16 +24,25 @@ struct tq1_trits {
             }
     }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        for (const run& r : runs)
-            for (std::size_t m = 0; m < r.bytes; ++m) {
-                unsigned v = std::to_integer<unsigned>(*in++);
-                for (std::size_t n = 0; n < r.trits; ++n, v = v * 3 & 255) c[r.first + m + n * r.bytes] = static_cast<Code>(v * 3 >> 8);
-            }
+        [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+            (unpack_run<runs[I].bytes, runs[I].trits>(in + runs[I].at, c.data() + runs[I].first), ...);
+        }(std::make_index_sequence<runs.size()>{});
     }
 
 private:
-    struct run { std::size_t first, bytes, trits; };
-    static constexpr std::array<run, 3> runs{run{0, 32, 5}, run{160, 16, 5}, run{240, 4, 4}};
+    struct run { std::size_t first, at, bytes, trits; };
+    static constexpr std::array<run, 3> runs{run{0, 0, 32, 5}, run{160, 32, 16, 5}, run{240, 48, 4, 4}};
+
+    /// One trit of all bytes after another: compilers make vectors of them.
+    template <std::size_t Bytes, std::size_t Trits, class Code> QLIB_INLINE static constexpr void unpack_run(const std::byte* in, Code* c) noexcept {
+        std::array<std::uint16_t, Bytes> v{};
+        for (std::size_t m = 0; m < Bytes; ++m) v[m] = std::to_integer<std::uint8_t>(in[m]);
+        for (std::size_t n = 0; n < Trits; ++n)
+            for (std::size_t m = 0; m < Bytes; ++m) {
+                v[m] = static_cast<std::uint16_t>((v[m] & 255) * 3);
+                c[n * Bytes + m] = static_cast<Code>(v[m] >> 8);
+            }
+    }
 };
 
 /// 1.6875 bits. ggml, block_tq1_0; ignores importance.

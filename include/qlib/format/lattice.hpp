@@ -15,6 +15,7 @@ namespace qlib::inline v0 {
 /// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
 /// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
 template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
+    static_assert(!EvenSigns || Points * L::dims == 8, "even signs are those of eight lanes");
     using points = L;
     static constexpr bool even_signs = EvenSigns;
     static constexpr std::size_t vec = Points * L::dims, points_per_code = Points;
@@ -41,7 +42,8 @@ template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_gri
     /// The sign bits of all lanes.
     [[nodiscard]] QLIB_INLINE static constexpr unsigned signs(code c) noexcept {
         const unsigned stored = static_cast<unsigned>(c) >> sign_shift & ((1u << (bits - sign_shift)) - 1);
-        return EvenSigns ? stored | detail::parity(stored) << (vec - 1) : stored;
+        if constexpr (EvenSigns) return detail::even_signs_of[stored];
+        else return stored;
     }
     /// The code of points and sign bits, whose number is even where only such can be stored.
     [[nodiscard]] QLIB_INLINE static constexpr code make(const std::array<unsigned, Points>& index, unsigned negative) noexcept {

@@ -16,6 +16,13 @@ QLIB_INLINE constexpr unsigned parity(unsigned v) noexcept {
     return (v ^ v >> 1) & 1;  // of the lowest 8 bits
 }
 
+/// Sign bits of eight lanes, of which the last, which is not stored, makes the number of negative ones even; by the seven that are stored.
+inline constexpr auto even_signs_of = [] {
+    std::array<std::uint8_t, 128> all{};
+    for (unsigned v = 0; v < all.size(); ++v) all[v] = static_cast<std::uint8_t>(v | parity(v) << 7);
+    return all;
+}();
+
 /// base^i.
 template <class L> inline constexpr auto lattice_power = [] {
     std::array<std::uint16_t, L::dims + 1> power{1};

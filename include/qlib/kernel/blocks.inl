@@ -19,14 +19,18 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
     using points = typename grid::points;
     constexpr std::size_t n = block_size<F>, dims = points::dims;
     std::int8_t number[n];
-    std::uint16_t down[n / 16] = {};
-    for (std::size_t c = 0; c < codes<F>; ++c) {
-        for (std::size_t p = 0; p < grid::points_per_code; ++p)
-            std::memcpy(number + c * F::vec + p * dims, lattice_points<points>[read[c] >> p * grid::index_bits & (points::count - 1)].data(), dims);
+    unsigned down[n / 16];
+    for (std::size_t i = 0; i < n; i += 16) {
         unsigned lanes = 0;
-        if constexpr (requires { grid::even_signs; }) lanes = grid::signs(read[c]);
-        else lanes = (0u - (read[c] >> grid::index_bits & 1u)) & ((1u << F::vec) - 1);
-        down[c * F::vec / 16] = static_cast<std::uint16_t>(down[c * F::vec / 16] | lanes << c * F::vec % 16);
+#pragma GCC unroll 4
+        for (std::size_t at = 0; at < 16; at += F::vec) {
+            const auto c = read[(i + at) / F::vec];
+            for (std::size_t p = 0; p < grid::points_per_code; ++p)
+                std::memcpy(number + i + at + p * dims, lattice_points<points>[c >> p * grid::index_bits & (points::count - 1)].data(), dims);
+            if constexpr (requires { grid::even_signs; }) lanes |= grid::signs(c) << at;
+            else lanes |= ((0u - (c >> grid::index_bits & 1u)) & ((1u << F::vec) - 1)) << at;
+        }
+        down[i / 16] = lanes;
     }
     for (std::size_t i = 0; i < n; i += 16) {
         floats v = times(from_bytes(number + i), splat(points::unit));
@@ -41,6 +45,8 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 template <block_format F>
 static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
+    [[maybe_unused]] const std::size_t whole = smaller_size(count, cols / block_size<F> - b);
+    [[maybe_unused]] std::size_t unpacked = 0;
     for (std::size_t i = 0; i < count; ++i, out += apart) {
         const auto from = W.block(r, b + i);
         const auto outer = W.outer(r, (b + i) * block_size<F>);
@@ -48,7 +54,15 @@ static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::si
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
             maps[i].params = F::load(from, outer, {});
-            if constexpr (unpacks<F>) unpack<F>(from[0] + F::offset_of(field::codes), out);
+            if constexpr (unpacks<F>) {
+                if (i < unpacked) continue;
+                if (joined_blocks<F> > 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
+                    unpack<F, joined_blocks<F>>(from[0], out);
+                    unpacked = i + joined_blocks<F>;
+                } else {
+                    unpack<F>(from[0] + F::offset_of(field::codes), out);
+                }
+            }
         } else if constexpr (!unpacks<F> || has_ragged_rows<F>) {
             typename F::code read[codes<F>] = {};
             const std::size_t codes_here = divide_up(n, F::vec);
@@ -62,22 +76,39 @@ static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::si
     }
 }
 
-/// The weights of a whole block: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
+template <block_format F> QLIB_INLINE static floats weights_of(floats level, floats s, floats z, floats outer) noexcept {
+    if constexpr (F::map == form::scaled) level = times(s, level);
+    else if constexpr (F::map == form::shifted) level = times(s, minus(level, z));
+    else level = plus(times(s, level), z);
+    if constexpr (outer_multiplies<F>) level = times(level, outer);
+    return quiet(level);
+}
+
+/// The maps of all groups of a block, before any is used: compilers make vectors of them, and keep what groups share out of the loop over them.
+template <block_format F> struct group_maps {
+    float s[F::groups], z[F::groups];
+    QLIB_INLINE explicit group_maps(const typename F::params& p) noexcept {
+        for (std::size_t g = 0; g < F::groups; ++g) {
+            const affine a = F::at(p, g);
+            s[g] = a.s;
+            z[g] = a.z;
+        }
+    }
+};
+
+/// The weights of a whole block.
 template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
     const floats outer = splat(maps.outer_scale);
+    const group_maps<F> of_group(maps.params);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const affine a = F::at(maps.params, g);
-        const floats s = splat(a.s), z = splat(a.z);
+        const floats s = splat(of_group.s[g]), z = splat(of_group.z[g]);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < F::group; i += 16, weights += 16, out += 16) {
             floats v;
             if constexpr (byte_codes<F>) v = levels<F>(weights);
             else v = load(weights);
-            if constexpr (F::map == form::scaled) v = times(s, v);
-            else if constexpr (F::map == form::shifted) v = times(s, minus(v, z));
-            else v = plus(times(s, v), z);
-            if constexpr (outer_multiplies<F>) v = times(v, outer);
-            v = quiet(v);
+            v = weights_of<F>(v, s, z, outer);
             if (F::group - i >= 16) store(out, v);
             else store(out, v, F::group - i);
         }
@@ -86,6 +117,14 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
             out -= 16 - F::group % 16;
         }
     }
+}
+
+/// The weights of a whole block, rounded to T: the maps turn all levels that there are into weights, and codes look them up.
+template <block_format F, class T> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
+    const floats outer = splat(maps.outer_scale), all = load(level_table<F>.data(), code_count<F>);
+    const group_maps<F> of_group(maps.params);
+    for (std::size_t g = 0; g < F::groups; ++g)
+        look_up(weights_of<F>(all, splat(of_group.s[g]), splat(of_group.z[g]), outer), codes + g * F::group, F::group, out + g * F::group);
 }
 
 /// The same for plain numbers, which have no maps.
@@ -99,9 +138,9 @@ template <block_format F> static void widen_numbers(const std::byte* from, std::
     store(out + i, quiet(widen<T>(rest)), n - i);
 }
 
-/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats.
-template <block_format F>
-static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, float* out) noexcept {
+/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive floats, or to numbers of a T for which looks_up<F, T> is true.
+template <block_format F, class T>
+static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out) noexcept {
     if constexpr (holds_numbers<F>)
         return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
@@ -111,10 +150,13 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
         open_blocks<F>(W, r, b, count, cols, weights, block_size<F>, maps);
         for (std::size_t i = 0; i < count; ++i, out += block_size<F>) {
             const std::size_t n = cols - (b + i) * block_size<F>;
-            float whole[block_size<F>];
-            float* const to = n < block_size<F> ? whole : out;
-            decode_block<F>(maps[i], weights + i * block_size<F>, to);
-            if (n < block_size<F>) std::memcpy(out, whole, n * sizeof(float));
+            if (n >= block_size<F>) {
+                decode_block<F>(maps[i], weights + i * block_size<F>, out);
+            } else {
+                T whole[block_size<F>];
+                decode_block<F>(maps[i], weights + i * block_size<F>, whole);
+                std::memcpy(static_cast<void*>(out), whole, n * sizeof(T));
+            }
         }
     }
 }

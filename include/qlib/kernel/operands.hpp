@@ -2,6 +2,7 @@
 // What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to write.
 #include "../format/concept.hpp"
 #include "../format/layout.hpp"
+#include "../numeric/minifloat.hpp"
 
 #include <limits>
 
@@ -108,22 +109,48 @@ template <byte_codes F> inline constexpr auto level_table = [] {
     return t;
 }();
 
-/// Every level is (code ^ flip) + base.
+/// Every level is ((code ^ flip) + base) * step.
 struct linear_levels {
     bool linear = false;
     unsigned flip = 0;
     int base = 0;
+    float step = 1;
 };
 template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
     constexpr auto& t = level_table<F>;
     for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
-        if (!(magnitude(t[flip]) <= 65536.0f)) continue;
-        const linear_levels r{true, flip, static_cast<int>(t[flip])};
+        const float step = t[flip ^ 1] - t[flip];
+        if (!(step > 0) || !(magnitude(t[flip]) <= 65536.0f * step)) continue;
+        const linear_levels r{true, flip, static_cast<int>(t[flip] / step), step};
         bool all = true;
-        for (unsigned i = 0; i < t.size(); ++i) all = all && bits_of(static_cast<float>(static_cast<int>(i ^ flip) + r.base)) == bits_of(t[i]);
+        for (unsigned i = 0; i < t.size(); ++i) all = all && bits_of(product(static_cast<float>(static_cast<int>(i ^ flip) + r.base), step)) == bits_of(t[i]);
         if (all) return r;
     }
     return linear_levels{};
+}();
+
+/// Codes of 5 to 8 bits that are small floats: sign, exponent and mantissa are an f16's, with the missing bits zero, and every level is that f16 times
+/// `factor`; but magnitudes from first_nan on are NaN.
+struct half_levels {
+    std::size_t exponent_bits = 0, mantissa_bits = 0;  ///< 0: they are no such codes
+    float factor = 1;
+    unsigned first_nan = 0;
+};
+template <byte_codes F> inline constexpr half_levels half_levels_of = [] {
+    constexpr auto& t = level_table<F>;
+    constexpr unsigned sign = t.size() / 2;
+    unsigned first_nan = sign;
+    while (first_nan > 1 && is_nan(t[first_nan - 1])) --first_nan;
+    for (std::size_t e = 2; e <= 5 && e + 1 < F::grid::bits; ++e) {
+        const std::size_t m = F::grid::bits - 1 - e;
+        const auto as_half = [&](unsigned i) { return f16{static_cast<std::uint16_t>((i & sign ? 0x8000u : 0u) | (i & (sign - 1)) << (10 - m))}.value(); };
+        const half_levels r{e, m, t[1] / as_half(1), first_nan};
+        bool all = F::grid::bits > 4;
+        for (unsigned i = 0; i < t.size(); ++i)
+            all = all && ((i & (sign - 1)) >= first_nan ? is_nan(t[i]) : bits_of(product(as_half(i), r.factor)) == bits_of(t[i]));
+        if (all) return r;
+    }
+    return half_levels{};
 }();
 
 /// The operand byte of every code, level * mul - bias: two's complement where the form is signed.

@@ -32,6 +32,9 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
     }
 }
 
+/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before it is written.
+inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
+
 /// Whether a fit encodes whole blocks of F itself, as an original does.
 template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
 
