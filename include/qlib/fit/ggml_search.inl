@@ -111,9 +111,9 @@ template <std::size_t N>
         const floats l = level[i], rest_lx = lx - share_x[i], rest_ll = ll - share_l[i], aim = times(x[i], rest_ll);
         const floats off = aim - times(l, rest_lx);  // most weights stay for sure, and need no division
         ++quiet;
-        if (!any(off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))) continue;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
+        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off))))) continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
         const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;

@@ -74,6 +74,7 @@ template <class T> static bool widen_range(const T* x, std::size_t n, float& low
     T rest[16] = {};  // zeros widen nothing that holds 0
     for (std::size_t i = 0; i < n; i += 16) {
         const T* from = x + i;
+        __builtin_prefetch(from + 4096 / sizeof(T));
         if (n - i < 16) {
             for (std::size_t j = 0; j < n - i; ++j) rest[j] = from[j];
             from = rest;
@@ -87,19 +88,14 @@ template <class T> static bool widen_range(const T* x, std::size_t n, float& low
             largest[p] = larger(largest[p], bits(magnitude(v[p])));
         }
     }
-    bool finite = true;
-    for (std::size_t p = 0; p < parts; ++p) finite = finite && !any(largest[p] >= 0x7F800000);
-    float lows[16], highs[16];
-    std::memcpy(lows, least, sizeof lows);
-    std::memcpy(highs, most, sizeof highs);
-    for (std::size_t half = 8; half != 0; half /= 2)
-        for (std::size_t l = 0; l < half; ++l) {
-            lows[l] = detail::smaller(lows[l], lows[l + half]);
-            highs[l] = detail::larger(highs[l], highs[l + half]);
-        }
-    low = lows[0];
-    high = highs[0];
-    return finite;
+    for (std::size_t p = 1; p < parts; ++p) {
+        least[0] = smaller(least[0], least[p]);
+        most[0] = larger(most[0], most[p]);
+        largest[0] = larger(largest[0], largest[p]);
+    }
+    low = least_of(least[0]);
+    high = -least_of(-most[0]);
+    return !any(largest[0] >= 0x7F800000);
 }
 
 /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored.
@@ -178,8 +174,9 @@ template <block_format F, class Fit, class T, class Room = room>
 static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
     using number = typename F::grid::number;
     using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
-    constexpr std::size_t piece = 1024;
+    constexpr std::size_t piece = 512;
     const std::size_t cols = encoder.W.cols;
+    const bool streamed = encoder.W.rows * cols * sizeof(stored) >= streamed_from;
     for (std::size_t r = first; r < first + count; ++r) {
         float low = 0, high = 0;
         if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
@@ -189,14 +186,20 @@ static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_
         for (std::size_t c = 0; c < cols; c += piece) {
             const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
             float x[piece];
-            stored made[piece];
             if constexpr (!std::same_as<T, float>)
                 for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
             load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
-            Room::put(x, n, made, false);
-            std::memcpy(encoder.out.block(r, 0)[0] + c * sizeof(stored), made, n * sizeof(stored));
+            std::byte* const to = encoder.out.block(r, 0)[0] + c * sizeof(stored);
+            if (reinterpret_cast<std::uintptr_t>(to) % alignof(stored) == 0) {
+                Room::put(x, n, reinterpret_cast<stored*>(to), streamed);
+            } else {
+                stored made[piece];
+                Room::put(x, n, made, false);
+                std::memcpy(to, made, n * sizeof(stored));
+            }
         }
     }
+    if (streamed) Room::end_stream();
     return {};
 }
 

@@ -39,6 +39,9 @@ struct portable_lanes {
         put(p + 2 * width, c);
         put(p + 3 * width, d);
     }
+    QLIB_INLINE static float least_of(floats x) noexcept {
+        return detail::smaller(detail::smaller(x[0], x[1]), detail::smaller(x[2], x[3]));
+    }
     QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
     QLIB_INLINE static floats square_root(floats x) noexcept {
         return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
@@ -108,12 +111,13 @@ struct portable {
             return reinterpret_cast<quad>(reinterpret_cast<words>(a.part[i]) ^ (words{four, four >> 1, four >> 2, four >> 3} << 31));
         });
     }
-    /// n floats to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
-    template <class T> static void put(const float* x, std::size_t n, T* out, bool) noexcept {
-        if constexpr (std::same_as<T, float>) std::memcpy(out, x, n * sizeof(float));
+    /// n floats or numbers of T to numbers of T, each rounded once. `streamed` is for rooms that can write past the caches; see end_stream there.
+    template <class S, class T> static void put(const S* x, std::size_t n, T* out, bool) noexcept {
+        if constexpr (std::same_as<S, T>) std::memcpy(static_cast<void*>(out), x, n * sizeof(T));
         else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
     }
     static void end_stream() noexcept {}
+    template <class F, class T> static constexpr bool looks_up = false;
     QLIB_INLINE static void store(float* p, const floats& v) noexcept { std::memcpy(p, &v, sizeof v); }
     QLIB_INLINE static void store(float* p, const floats& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
     QLIB_INLINE static floats plus(const floats& a, const floats& b) noexcept {
@@ -193,7 +197,8 @@ struct portable {
     QLIB_INLINE static floats to_float(const integers& a) noexcept { return a; }
 
     template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-    template <class F> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+    template <class F> static constexpr std::size_t joined_blocks = 1;
+    template <class F, std::size_t = 1> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         typename F::code c[block_size<F>];
         F::bits::template unpack<F::grid::bits, typename F::code>(in, std::span<typename F::code>(c));
         for (std::size_t i = 0; i < block_size<F>; ++i) out[i] = c[i];

@@ -1,7 +1,7 @@
 // No #pragma once: each room includes this text inside its struct of lanes, after `width` and `looks_up_fast` (whether look_up is one
 // instruction). Lanes: the same function of `width` blocks at once, each in a lane of its own. No sum ever crosses lanes, so the order of
 // operations, and with it every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set. Branches become select();
-// loops end when no lane needs them. The room adds barrier, any, square_root, look_up; put_4, which puts four weights' codes in a row;
+// loops end when no lane needs them. The room adds barrier, any, least_of, square_root, look_up; put_4, which puts four weights' codes in a row;
 // gather_blocks(from[lane], n, out), where out[i] gets from[lane][i]; scatter_bytes(from, n, to[lane]), where to[lane][i] gets
 // from[i * width + lane]; and widen_16<T>(bytes, out).
 

@@ -162,46 +162,77 @@ struct tile_judge<F, Fit, T> {
     }
 };
 
-/// Chooses and stores all outer values of encoder.out. Tiles are independent; formats without outer values: nothing to do.
-template <block_format F, class Fit, class T> status fit_outer_values(const block_encoder<F, Fit, T>& encoder, call how) noexcept {
-    if constexpr (has_outer<F>) {
-        constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
-        const std::size_t tiles = tiling<F>(encoder.W.rows, encoder.W.cols).count();
-        const range_widener<T> widen_range = with_room(how.room, [](auto room) -> range_widener<T> { return &decltype(room)::lanes::template widen_range<T>; });
-        how.progress = {};  // the caller counts the work that follows
-        double total = 0;
-        std::size_t blocks = 0;
-        if constexpr (F::tile.flat) {  // the mean over the tensor comes first, in storage order
-            for (std::size_t t = 0; t < tiles; ++t) {
+/// Whether the rows of a tile are known without the rest of the matrix: then a tile is judged right before its blocks are encoded, while it is near.
+template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::tile.flat && F::tile.rows != 0;
+
+/// Chooses the outer values of encoder.out.
+template <block_format F, class Fit, class T> class outer_values {
+public:
+    outer_values(const block_encoder<F, Fit, T>& encoder, isa room) noexcept
+        : encoder_(encoder), room_(room),
+          widen_range_(with_room(room, [](auto in) -> range_widener<T> { return &decltype(in)::lanes::template widen_range<T>; })) {}
+
+    /// The mean over all blocks of a tensor of flat tiles, in storage order: what fit_tile may be asked for only then. Others: nothing to do.
+    status find_mean() noexcept {
+        if constexpr (F::tile.flat) {
+            double total = 0;
+            std::size_t blocks = 0;
+            for (std::size_t t = 0; t < tiling<F>(encoder_.W.rows, encoder_.W.cols).count(); ++t) {
                 std::array<float, blocks_per_tile> per_block{};
                 tile_stats stats;
-                if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
+                if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
                 for (const float m : stats.block_abs_max) total += static_cast<double>(m);
                 blocks += stats.block_abs_max.size();
             }
+            mean_ = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
         }
-        return for_each_task(how, tiles, [&](std::size_t t, std::size_t) -> status {
-            std::array<float, blocks_per_tile> per_block{};
-            tile_stats stats;
-            if (const status s = tile_statistics<F>(encoder, t, per_block, stats, widen_range); !s) return s;
-            stats.mean_abs_max = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-            const auto value = [&] {
-                const auto judge = [&] {
-                    if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder, t, how.room);
-                    else return tile_judge<F, Fit, T>{encoder, t};
-                }();
-                if constexpr (requires { encoder.fit.template outer<F>(stats, judge); }) return encoder.fit.template outer<F>(stats, judge);
-                else return F::fit_outer(stats);
-            }();
-            if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
-            encoder.out.set_outer(t, value);
-            return {};
-        });
-    } else {
-        (void)encoder;
-        (void)how;
         return {};
     }
+
+    /// Chooses and stores the outer value of tile t. Tiles are independent.
+    status fit_tile(std::size_t t) const noexcept {
+        std::array<float, blocks_per_tile> per_block{};
+        tile_stats stats;
+        if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
+        stats.mean_abs_max = mean_;
+        const auto value = [&] {
+            const auto judge = [&] {
+                if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder_, t, room_);
+                else return tile_judge<F, Fit, T>{encoder_, t};
+            }();
+            if constexpr (requires { encoder_.fit.template outer<F>(stats, judge); }) return encoder_.fit.template outer<F>(stats, judge);
+            else return F::fit_outer(stats);
+        }();
+        if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
+        encoder_.out.set_outer(t, value);
+        return {};
+    }
+    /// Those of rows [first, first + count), which are whole tiles, or the last.
+    status fit_rows(std::size_t first, std::size_t count) const noexcept {
+        const tiling<F> tiles(encoder_.W.rows, encoder_.W.cols);
+        for (std::size_t t = first / tiles.rows * tiles.across; t < divide_up(first + count, tiles.rows) * tiles.across; ++t)
+            if (const status s = fit_tile(t); !s) return s;
+        return {};
+    }
+
+private:
+    static constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
+
+    const block_encoder<F, Fit, T>& encoder_;
+    isa room_;
+    range_widener<T> widen_range_;
+    float mean_ = 0;
+};
+
+/// Chooses and stores all outer values of encoder.out. Formats without outer values: nothing to do.
+template <block_format F, class Fit, class T> status fit_outer_values([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, call how) noexcept {
+    how.progress = {};  // the caller counts the work that follows
+    if constexpr (has_outer<F>) {
+        outer_values<F, Fit, T> values(encoder, how.room);
+        if (const status s = values.find_mean(); !s) return s;
+        return for_each_task(how, tiling<F>(encoder.W.rows, encoder.W.cols).count(), [&](std::size_t t, std::size_t) { return values.fit_tile(t); });
+    }
+    return {};
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
