@@ -117,46 +117,27 @@ struct mxfp4_ocp : mx_format<minifloat_grid<e2m1>> {};
 struct mxint8 : mx_format<mxint8_grid> {};
 static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 && block_bytes<mxint8> == 33);
 
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The codes that NVIDIA's encoders give under a scale: quotients rounded to nearest even, and a zero has no sign.
-template <class F> constexpr void divide_to_codes(const site<F>& s, encoded<F>& e) noexcept {
-    for (std::size_t i = 0; i < s.x.size(); ++i) {
-        const float u = s.x[i] / e.params.scale;
-        e.code[i] = magnitude(u) > 0 ? e2m1::from(u, overflow::saturate).bits : std::uint8_t{0};
-    }
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
 /// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model Optimizer: `weight`, the
 /// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
 struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
-    static constexpr bool weighs_by_row = false;
-    QLIB_INLINE static constexpr encoded<nvfp4_modelopt> reference(const site<nvfp4_modelopt>& s) noexcept {
-        encoded<nvfp4_modelopt> e;
-        const float scale = detail::abs_max(s.x.data(), s.x.size()) / detail::product(6.0f, s.outer.global);
-        e.params.stored = e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
-        take_outer(e.params, s.outer);
-        detail::divide_to_codes<nvfp4_modelopt>(s, e);
-        return e;
+    template <class L>
+    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_modelopt>& s, detail::lane_blocks<L, nvfp4_modelopt>& out) noexcept {
+        L::template divided_block<nvfp4_modelopt>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
+            const float scale = largest / detail::product(6.0f, o.global);
+            return e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
+        });
     }
 };
 /// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized: `weight_packed`,
 /// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
 struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
-    static constexpr bool weighs_by_row = false;
-    QLIB_INLINE static constexpr encoded<nvfp4_compressed_tensors> reference(const site<nvfp4_compressed_tensors>& s) noexcept {
-        encoded<nvfp4_compressed_tensors> e;
-        e.params.stored = e4m3::from(detail::product(detail::abs_max(s.x.data(), s.x.size()) / 6.0f, s.outer.global), overflow::saturate);
-        if (e.params.stored.bits == 0) e.params.stored = e4m3::from(0.125f);
-        take_outer(e.params, s.outer);
-        detail::divide_to_codes<nvfp4_compressed_tensors>(s, e);
-        return e;
+    template <class L>
+    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_compressed_tensors>& s,
+                                                detail::lane_blocks<L, nvfp4_compressed_tensors>& out) noexcept {
+        L::template divided_block<nvfp4_compressed_tensors>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
+            const e4m3 scale = e4m3::from(detail::product(largest / 6.0f, o.global), overflow::saturate);
+            return scale.bits != 0 ? scale : e4m3::from(0.125f);
+        });
     }
 };
 static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);

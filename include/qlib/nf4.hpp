@@ -1,6 +1,7 @@
 #pragma once
 // NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
 #include "format/format.hpp"
+#include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -121,38 +122,20 @@ template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
 struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
 static_assert(block_bytes<nf4> == 36);
 
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// bitsandbytes chooses codes before it quantizes the abs-max, so under another scale than they are decoded with.
-template <class F> constexpr encoded<F> codes_before_scale(const site<F>& s) noexcept {
-    encoded<F> e;
-    const float largest = abs_max(s.x.data(), s.x.size()), reciprocal = safe_reciprocal(largest);
-    e.params = F::project({affine{largest, 0}}, s.outer);
-    for (std::size_t i = 0; i < s.x.size(); ++i) {
-        const float u = product(s.x[i], reciprocal);
-        e.code[i] = F::nearest(&u, nullptr);
-    }
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
 /// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
 struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
-    static constexpr bool weighs_by_row = false;
-    QLIB_INLINE static constexpr encoded<nf4_dq> reference(const site<nf4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nf4_dq>& s, detail::lane_blocks<L, nf4_dq>& out) noexcept {
+        L::template codes_before_scale<nf4_dq>(s, out);
+    }
 };
 static_assert(block_bytes<nf4_dq> == 33);
 
 /// The same two with FP4 codes.
 struct fp4 : format<fp4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
 struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
-    static constexpr bool weighs_by_row = false;
-    QLIB_INLINE static constexpr encoded<fp4_dq> reference(const site<fp4_dq>& s) noexcept { return detail::codes_before_scale(s); }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, fp4_dq>& s, detail::lane_blocks<L, fp4_dq>& out) noexcept {
+        L::template codes_before_scale<fp4_dq>(s, out);
+    }
 };
 static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
 

@@ -38,6 +38,10 @@ template <class F> class lattice_search {
     using L = typename G::points;
     static constexpr std::size_t groups = F::groups, octets_of_group = F::group / 8;
     static constexpr bool map_shifts = F::map == form::shifted;
+    static constexpr bool gives_back = [] {
+        if constexpr (holds_signs<G>) return !G::even_signs;
+        else return false;
+    }();
     using scales = std::array<lattice_scale, groups>;
     /// Of the scale that sends the largest weight to the highest level; of fit_bare's guess.
     static constexpr auto factors = [] {
@@ -100,6 +104,8 @@ private:
         const double inverse = std::bit_cast<double>((2046 - exponent) << 52);
         for (std::size_t i = 0; i < 256; ++i) x[i] = static_cast<float>(static_cast<double>(s.x[i]) * inverse);
         weigh(x, s.importance, w);
+        if (gives_back && (s.importance.empty() || largest_of(s.importance.data(), 256) == 0))
+            for (std::size_t i = 0; i < 256; ++i) all_ += product(product(w[i], x[i]), x[i]);
         for (std::size_t o = 0; o < 32; ++o) block_.negative[o] = put_octet<G>(x + 8 * o, w + 8 * o, 8, block_.half[o / 16], o % 16);
         for (std::size_t g = 0; g < groups; ++g) block_.largest[g] = largest_of(x + g * F::group, F::group) / G::highest;
     }
@@ -212,9 +218,17 @@ private:
         set_scales(next, qq > 0 ? xq / qq : a.d, wish);
         return next;
     }
+    /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what least squares shrinks weights by
+    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
+    f16 regained(const attempt& a) const noexcept {
+        if (!gives_back || !(all_ > 0)) return a.super;
+        const float factor = 1.0f + product(0.75f, all_ / larger(-a.error, product(0.7f, all_)) - 1.0f);
+        const f16 s = f16::from(static_cast<float>(static_cast<double>(a.super.value()) * static_cast<double>(factor)));
+        return (s.bits & 0x7C00) == 0x7C00 ? a.super : s;
+    }
     encoded<F> finish(const attempt& a) const noexcept {
         encoded<F> e;
-        e.params.super = a.super;
+        e.params.super = regained(a);
         e.params.sub = a.sub;
         if constexpr (map_shifts) for (std::size_t g = 0; g < groups; ++g) e.params.down[g] = a.shift[g] < 0;
         constexpr std::size_t codes_of_octet = 8 / F::vec;
@@ -227,4 +241,5 @@ private:
     lattice_block<F> block_{};
     std::array<float, groups> fitted_ll_{};
     double unit_ = 1;
+    float all_ = 0;  // the weighted sum of squares, where shrink is given back
 };

@@ -133,7 +133,8 @@ template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = fal
         else return detail::ggml_shifted_block<F>(s);
     }
     /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's encoder. Without importance a
-    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2). Not constexpr.
+    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and points with free signs get most of what that shrinks them by
+    /// back. Not constexpr.
     template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept { return detail::search_lattice(s); }
     template <class Pointers> QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
         Wire::store(p, codes, to[0]);
