@@ -7795,13 +7795,15 @@ static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_
             if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
             continue;
         }
-        for (std::size_t c = 0; c < cols; c += piece) {
-            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+        for (std::size_t c = 0, n; c < cols; c += n) {
+            std::byte* const to = encoder.out.block(r, 0)[0] + c * sizeof(stored);
+            n = smaller_size(piece, cols - c);
+            if (c + n != cols) n -= (reinterpret_cast<std::uintptr_t>(to) / sizeof(stored) + n) % (64 / sizeof(stored));  // pieces end where lines do
+            const std::size_t whole = std::same_as<T, float> ? 0 : n / 16 * 16;
             float x[piece];
             if constexpr (!std::same_as<T, float>)
                 for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
             load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
-            std::byte* const to = encoder.out.block(r, 0)[0] + c * sizeof(stored);
             if (reinterpret_cast<std::uintptr_t>(to) % alignof(stored) == 0) {
                 Room::put(x, n, reinterpret_cast<stored*>(to), streamed);
             } else {
@@ -11238,13 +11240,15 @@ static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_
             if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
             continue;
         }
-        for (std::size_t c = 0; c < cols; c += piece) {
-            const std::size_t n = smaller_size(piece, cols - c), whole = std::same_as<T, float> ? 0 : n / 16 * 16;
+        for (std::size_t c = 0, n; c < cols; c += n) {
+            std::byte* const to = encoder.out.block(r, 0)[0] + c * sizeof(stored);
+            n = smaller_size(piece, cols - c);
+            if (c + n != cols) n -= (reinterpret_cast<std::uintptr_t>(to) / sizeof(stored) + n) % (64 / sizeof(stored));  // pieces end where lines do
+            const std::size_t whole = std::same_as<T, float> ? 0 : n / 16 * 16;
             float x[piece];
             if constexpr (!std::same_as<T, float>)
                 for (std::size_t i = 0; i < whole; i += 16) widen_16<T>(reinterpret_cast<const std::byte*>(encoder.W.row(r) + c + i), x + i);
             load_weights<F>(encoder.W, r, c + whole, n - whole, x + whole);
-            std::byte* const to = encoder.out.block(r, 0)[0] + c * sizeof(stored);
             if (reinterpret_cast<std::uintptr_t>(to) % alignof(stored) == 0) {
                 Room::put(x, n, reinterpret_cast<stored*>(to), streamed);
             } else {
