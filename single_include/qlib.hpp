@@ -631,6 +631,8 @@ QLIB_EXACT_END
 // Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the bytes
 // read as one little-endian number.
 
+#include <cstring>
+
 namespace qlib::inline v0::inline QLIB_BASE {
 
 /// Bytes that `count` codes of `bits` bits fill.
@@ -660,6 +662,24 @@ template <class Code> constexpr void unpack_bits(const std::byte* in, std::size_
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
+QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
+/// Little-endian numbers at any address.
+template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
+    T v = 0;
+    if (whole_numbers()) std::memcpy(&v, in, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
+    return v;
+}
+template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
+    if (whole_numbers()) std::memcpy(out, &v, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
 namespace qlib::inline v0 {
 
@@ -4799,8 +4819,6 @@ QLIB_EXACT_END
 // qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
 // Owned bytes, 64-byte aligned, and sizes that cannot wrap.
 
-#include <cstring>
-
 namespace qlib::inline v0::detail {
 
 inline constexpr std::size_t alignment = 64;
@@ -5437,6 +5455,19 @@ template <byte_codes F> inline constexpr auto level_table = [] {
     return t;
 }();
 
+/// The levels of all codes again and again, for grids of 16 at most.
+template <byte_codes F> inline constexpr auto repeated_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < t.size(); ++i) t[i] = level_table<F>[i % code_count<F>];
+    return t;
+}();
+/// Groups, all levels of which fit a table of 32 numbers together: a power of two that divides the groups of a block. 0: the levels do not fit 16.
+template <byte_codes F> inline constexpr std::size_t groups_per_table = [] {
+    std::size_t n = code_count<F> <= 16 ? 32 / code_count<F> : 0;
+    while (n > 1 && F::groups % n != 0) n /= 2;
+    return n;
+}();
+
 /// Every level is ((code ^ flip) + base) * step.
 struct linear_levels {
     bool linear = false;
@@ -5447,6 +5478,7 @@ struct linear_levels {
 template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
     constexpr auto& t = level_table<F>;
     for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
+        if (!is_finite(t[flip]) || !is_finite(t[flip ^ 1])) continue;
         const float step = t[flip ^ 1] - t[flip];
         if (!(step > 0) || !(magnitude(t[flip]) <= 65536.0f * step)) continue;
         const linear_levels r{true, flip, static_cast<int>(t[flip] / step), step};
@@ -5472,10 +5504,15 @@ template <byte_codes F> inline constexpr half_levels half_levels_of = [] {
     for (std::size_t e = 2; e <= 5 && e + 1 < F::grid::bits; ++e) {
         const std::size_t m = F::grid::bits - 1 - e;
         const auto as_half = [&](unsigned i) { return f16{static_cast<std::uint16_t>((i & sign ? 0x8000u : 0u) | (i & (sign - 1)) << (10 - m))}.value(); };
+        if (F::grid::bits <= 4 || !is_finite(t[1])) continue;
         const half_levels r{e, m, t[1] / as_half(1), first_nan};
-        bool all = F::grid::bits > 4;
-        for (unsigned i = 0; i < t.size(); ++i)
-            all = all && ((i & (sign - 1)) >= first_nan ? is_nan(t[i]) : bits_of(product(as_half(i), r.factor)) == bits_of(t[i]));
+        const auto fits = [&](unsigned i) {
+            const float half = as_half(i);
+            if ((i & (sign - 1)) >= first_nan) return is_nan(t[i]);
+            return bits_of(is_finite(half) ? product(half, r.factor) : half) == bits_of(t[i]);
+        };
+        bool all = true;
+        for (unsigned i = 0; i < t.size(); ++i) all = all && fits(i);
         if (all) return r;
     }
     return half_levels{};
@@ -8156,12 +8193,18 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps turn all levels that there are into weights, and codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and codes look them up.
 template <block_format F, class T> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
-    const floats outer = splat(maps.outer_scale), all = load(level_table<F>.data(), code_count<F>);
+    constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>, of_half = groups * size > 16 ? 16 / size : groups;
+    const floats outer = splat(maps.outer_scale), levels = load(repeated_levels<F>.data());
     const group_maps<F> of_group(maps.params);
-    for (std::size_t g = 0; g < F::groups; ++g)
-        look_up(weights_of<F>(all, splat(of_group.s[g]), splat(of_group.z[g]), outer), codes + g * F::group, F::group, out + g * F::group);
+    const auto weights = [&](std::size_t g) QLIB_INLINE_LAMBDA {
+        return weights_of<F>(levels, spread<size, of_half>(&of_group.s[g]), spread<size, of_half>(&of_group.z[g]), outer);
+    };
+    for (std::size_t g = 0; g < F::groups; g += groups) {
+        const floats low = weights(g), high = groups * size > 16 ? weights(g + of_half) : low;
+        look_up<groups, F::group, size>(low, high, codes + g * F::group, out + g * F::group);
+    }
 }
 
 /// The same for plain numbers, which have no maps.
@@ -11441,17 +11484,36 @@ struct avx512 {
         }
     }
 
-    /// Whether blocks of F become numbers of T by look_up: all levels of a map fit a vector, and serve many weights.
+    /// Whether blocks of F become numbers of T by look_up: all levels of a map, or of those of several groups, fit a vector, and serve many weights.
     template <class F, class T> static constexpr bool looks_up = [] {
-        if constexpr (byte_codes<F> && sizeof(T) == 2) return F::grid::bits <= 4 && F::group % 32 == 0;
+        if constexpr (byte_codes<F> && sizeof(T) == 2) return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
         else return false;
     }();
-    /// Codes below 16 to numbers of T: n of `numbers`, whole vectors of 32.
-    template <class T> QLIB_INLINE static void look_up(floats numbers, const std::uint8_t* codes, std::size_t n, T* out) noexcept {
-        const __m512i table = narrow<T>(numbers, numbers);
-        for (std::size_t i = 0; i < n; i += 32) {
-            const __m512i c = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
+    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded to T.
+    template <std::size_t Groups, std::size_t Group, std::size_t Size, class T>
+    QLIB_INLINE static void look_up(floats a, floats b, const std::uint8_t* codes, T* out) noexcept {
+        const __m512i table = narrow<T>(a, b);
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < Groups * Group; i += 32) {
+            __m512i c = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
+            if constexpr (Groups > 1) {
+                const auto first = static_cast<short>(i / Group * Size), second = static_cast<short>((i + 16) / Group * Size);
+                c = _mm512_add_epi16(c, _mm512_inserti64x4(_mm512_set1_epi16(first), _mm256_set1_epi16(second), 1));
+            }
             _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(c, table));
+        }
+    }
+    /// N numbers, N * Size <= 16: each in Size lanes, one after another; behind them the last.
+    template <std::size_t Size, std::size_t N> QLIB_INLINE static floats spread(const float* p) noexcept {
+        if constexpr (N == 1) {
+            return splat(*p);
+        } else {
+            alignas(64) static constexpr auto from = [] {
+                std::array<std::uint32_t, 16> w{};
+                for (std::size_t i = 0; i < 16; ++i) w[i] = static_cast<std::uint32_t>(i / Size < N ? i / Size : N - 1);
+                return w;
+            }();
+            return _mm512_permutexvar_ps(_mm512_load_si512(from.data()), load(p, N));
         }
     }
 
@@ -11609,12 +11671,18 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps turn all levels that there are into weights, and codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and codes look them up.
 template <block_format F, class T> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
-    const floats outer = splat(maps.outer_scale), all = load(level_table<F>.data(), code_count<F>);
+    constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>, of_half = groups * size > 16 ? 16 / size : groups;
+    const floats outer = splat(maps.outer_scale), levels = load(repeated_levels<F>.data());
     const group_maps<F> of_group(maps.params);
-    for (std::size_t g = 0; g < F::groups; ++g)
-        look_up(weights_of<F>(all, splat(of_group.s[g]), splat(of_group.z[g]), outer), codes + g * F::group, F::group, out + g * F::group);
+    const auto weights = [&](std::size_t g) QLIB_INLINE_LAMBDA {
+        return weights_of<F>(levels, spread<size, of_half>(&of_group.s[g]), spread<size, of_half>(&of_group.z[g]), outer);
+    };
+    for (std::size_t g = 0; g < F::groups; g += groups) {
+        const floats low = weights(g), high = groups * size > 16 ? weights(g + of_half) : low;
+        look_up<groups, F::group, size>(low, high, codes + g * F::group, out + g * F::group);
+    }
 }
 
 /// The same for plain numbers, which have no maps.
@@ -12645,19 +12713,6 @@ QLIB_EXACT_END
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
-QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
-/// Little-endian numbers at any address.
-template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
-    T v = 0;
-    if (whole_numbers()) std::memcpy(&v, in, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
-    return v;
-}
-template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
-    if (whole_numbers()) std::memcpy(out, &v, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
-}
 /// Eight bits to the lowest of eight bytes; eight nibbles likewise.
 QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
     v = (v | v << 28) & 0x0000000F0000000F;
@@ -13002,10 +13057,12 @@ struct six_bit_signed_scales {
         }
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) {
-            const unsigned low = std::to_integer<unsigned>(in[j % 8]) >> (j < 8 ? 0 : 4) & 15, high = std::to_integer<unsigned>(in[8 + j % 4]) >> 2 * (j / 4) & 3;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, pairs = 0x0303030303030303;  // eight scales at once
+        const auto low = detail::read_number<std::uint64_t>(in), four = std::uint64_t{detail::read_number<std::uint32_t>(in + 8)}, high = four | four >> 2 << 32;
+        std::array<std::byte, 16> all{};
+        detail::write_number((low & nibbles) | (high & pairs) << 4, &all[0]);
+        detail::write_number((low >> 4 & nibbles) | (high >> 4 & pairs) << 4, &all[8]);
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
     }
 };
 

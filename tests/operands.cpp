@@ -126,7 +126,8 @@ constexpr bool is(half_levels h, std::size_t exponent, std::size_t mantissa, flo
 
 // Which levels are equal steps, and which are f16s cut short: the small floats of OCP, whose NaN f16 may not have; not those of which -0 is the NaN.
 static_assert(is(linear_levels_of<rows_of<uint_grid<4>>>, 0, 0, 1) && is(linear_levels_of<rows_of<int8_grid>>, 128, -128, 1));
-static_assert(is(linear_levels_of<mxint8>, 128, -128, 1.0f / 64) && !linear_levels_of<nf4>.linear && !linear_levels_of<mxfp8_e4m3>.linear);
+static_assert(is(linear_levels_of<mxint8>, 128, -128, 1.0f / 64) && !linear_levels_of<nf4>.linear && !linear_levels_of<mxfp8_e4m3>.linear &&
+              !linear_levels_of<rows_of<minifloat_grid<e4m3fnuz>>>.linear);
 static_assert(is(half_levels_of<mxfp8_e4m3>, 4, 3, 256, 127) && is(half_levels_of<mxfp8_e5m2>, 5, 2, 1, 125));
 static_assert(is(half_levels_of<mxfp6_e3m2>, 3, 2, 4096, 32) && is(half_levels_of<mxfp6_e2m3>, 2, 3, 16384, 32));
 static_assert(half_levels_of<rows_of<minifloat_grid<e4m3fnuz>>>.mantissa_bits == 0 && half_levels_of<mxint8>.mantissa_bits == 0 &&

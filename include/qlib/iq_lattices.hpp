@@ -6,19 +6,6 @@
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
-QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
-/// Little-endian numbers at any address.
-template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
-    T v = 0;
-    if (whole_numbers()) std::memcpy(&v, in, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
-    return v;
-}
-template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
-    if (whole_numbers()) std::memcpy(out, &v, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
-}
 /// Eight bits to the lowest of eight bytes; eight nibbles likewise.
 QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
     v = (v | v << 28) & 0x0000000F0000000F;

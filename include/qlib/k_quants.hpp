@@ -65,10 +65,12 @@ struct six_bit_signed_scales {
         }
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) {
-            const unsigned low = std::to_integer<unsigned>(in[j % 8]) >> (j < 8 ? 0 : 4) & 15, high = std::to_integer<unsigned>(in[8 + j % 4]) >> 2 * (j / 4) & 3;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, pairs = 0x0303030303030303;  // eight scales at once
+        const auto low = detail::read_number<std::uint64_t>(in), four = std::uint64_t{detail::read_number<std::uint32_t>(in + 8)}, high = four | four >> 2 << 32;
+        std::array<std::byte, 16> all{};
+        detail::write_number((low & nibbles) | (high & pairs) << 4, &all[0]);
+        detail::write_number((low >> 4 & nibbles) | (high >> 4 & pairs) << 4, &all[8]);
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
     }
 };
 

@@ -119,12 +119,18 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps turn all levels that there are into weights, and codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and codes look them up.
 template <block_format F, class T> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
-    const floats outer = splat(maps.outer_scale), all = load(level_table<F>.data(), code_count<F>);
+    constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>, of_half = groups * size > 16 ? 16 / size : groups;
+    const floats outer = splat(maps.outer_scale), levels = load(repeated_levels<F>.data());
     const group_maps<F> of_group(maps.params);
-    for (std::size_t g = 0; g < F::groups; ++g)
-        look_up(weights_of<F>(all, splat(of_group.s[g]), splat(of_group.z[g]), outer), codes + g * F::group, F::group, out + g * F::group);
+    const auto weights = [&](std::size_t g) QLIB_INLINE_LAMBDA {
+        return weights_of<F>(levels, spread<size, of_half>(&of_group.s[g]), spread<size, of_half>(&of_group.z[g]), outer);
+    };
+    for (std::size_t g = 0; g < F::groups; g += groups) {
+        const floats low = weights(g), high = groups * size > 16 ? weights(g + of_half) : low;
+        look_up<groups, F::group, size>(low, high, codes + g * F::group, out + g * F::group);
+    }
 }
 
 /// The same for plain numbers, which have no maps.

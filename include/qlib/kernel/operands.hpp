@@ -109,6 +109,19 @@ template <byte_codes F> inline constexpr auto level_table = [] {
     return t;
 }();
 
+/// The levels of all codes again and again, for grids of 16 at most.
+template <byte_codes F> inline constexpr auto repeated_levels = [] {
+    std::array<float, 16> t{};
+    for (std::size_t i = 0; i < t.size(); ++i) t[i] = level_table<F>[i % code_count<F>];
+    return t;
+}();
+/// Groups, all levels of which fit a table of 32 numbers together: a power of two that divides the groups of a block. 0: the levels do not fit 16.
+template <byte_codes F> inline constexpr std::size_t groups_per_table = [] {
+    std::size_t n = code_count<F> <= 16 ? 32 / code_count<F> : 0;
+    while (n > 1 && F::groups % n != 0) n /= 2;
+    return n;
+}();
+
 /// Every level is ((code ^ flip) + base) * step.
 struct linear_levels {
     bool linear = false;
@@ -119,6 +132,7 @@ struct linear_levels {
 template <byte_codes F> inline constexpr linear_levels linear_levels_of = [] {
     constexpr auto& t = level_table<F>;
     for (const unsigned flip : {0u, static_cast<unsigned>(t.size() / 2)}) {
+        if (!is_finite(t[flip]) || !is_finite(t[flip ^ 1])) continue;
         const float step = t[flip ^ 1] - t[flip];
         if (!(step > 0) || !(magnitude(t[flip]) <= 65536.0f * step)) continue;
         const linear_levels r{true, flip, static_cast<int>(t[flip] / step), step};
@@ -144,10 +158,15 @@ template <byte_codes F> inline constexpr half_levels half_levels_of = [] {
     for (std::size_t e = 2; e <= 5 && e + 1 < F::grid::bits; ++e) {
         const std::size_t m = F::grid::bits - 1 - e;
         const auto as_half = [&](unsigned i) { return f16{static_cast<std::uint16_t>((i & sign ? 0x8000u : 0u) | (i & (sign - 1)) << (10 - m))}.value(); };
+        if (F::grid::bits <= 4 || !is_finite(t[1])) continue;
         const half_levels r{e, m, t[1] / as_half(1), first_nan};
-        bool all = F::grid::bits > 4;
-        for (unsigned i = 0; i < t.size(); ++i)
-            all = all && ((i & (sign - 1)) >= first_nan ? is_nan(t[i]) : bits_of(product(as_half(i), r.factor)) == bits_of(t[i]));
+        const auto fits = [&](unsigned i) {
+            const float half = as_half(i);
+            if ((i & (sign - 1)) >= first_nan) return is_nan(t[i]);
+            return bits_of(is_finite(half) ? product(half, r.factor) : half) == bits_of(t[i]);
+        };
+        bool all = true;
+        for (unsigned i = 0; i < t.size(); ++i) all = all && fits(i);
         if (all) return r;
     }
     return half_levels{};

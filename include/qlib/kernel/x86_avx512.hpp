@@ -129,17 +129,36 @@ struct avx512 {
         }
     }
 
-    /// Whether blocks of F become numbers of T by look_up: all levels of a map fit a vector, and serve many weights.
+    /// Whether blocks of F become numbers of T by look_up: all levels of a map, or of those of several groups, fit a vector, and serve many weights.
     template <class F, class T> static constexpr bool looks_up = [] {
-        if constexpr (byte_codes<F> && sizeof(T) == 2) return F::grid::bits <= 4 && F::group % 32 == 0;
+        if constexpr (byte_codes<F> && sizeof(T) == 2) return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
         else return false;
     }();
-    /// Codes below 16 to numbers of T: n of `numbers`, whole vectors of 32.
-    template <class T> QLIB_INLINE static void look_up(floats numbers, const std::uint8_t* codes, std::size_t n, T* out) noexcept {
-        const __m512i table = narrow<T>(numbers, numbers);
-        for (std::size_t i = 0; i < n; i += 32) {
-            const __m512i c = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
+    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded to T.
+    template <std::size_t Groups, std::size_t Group, std::size_t Size, class T>
+    QLIB_INLINE static void look_up(floats a, floats b, const std::uint8_t* codes, T* out) noexcept {
+        const __m512i table = narrow<T>(a, b);
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < Groups * Group; i += 32) {
+            __m512i c = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
+            if constexpr (Groups > 1) {
+                const auto first = static_cast<short>(i / Group * Size), second = static_cast<short>((i + 16) / Group * Size);
+                c = _mm512_add_epi16(c, _mm512_inserti64x4(_mm512_set1_epi16(first), _mm256_set1_epi16(second), 1));
+            }
             _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(c, table));
+        }
+    }
+    /// N numbers, N * Size <= 16: each in Size lanes, one after another; behind them the last.
+    template <std::size_t Size, std::size_t N> QLIB_INLINE static floats spread(const float* p) noexcept {
+        if constexpr (N == 1) {
+            return splat(*p);
+        } else {
+            alignas(64) static constexpr auto from = [] {
+                std::array<std::uint32_t, 16> w{};
+                for (std::size_t i = 0; i < 16; ++i) w[i] = static_cast<std::uint32_t>(i / Size < N ? i / Size : N - 1);
+                return w;
+            }();
+            return _mm512_permutexvar_ps(_mm512_load_si512(from.data()), load(p, N));
         }
     }
 

@@ -3,8 +3,11 @@
 // read as one little-endian number.
 #include "../core/abi.hpp"
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 namespace qlib::inline v0::inline QLIB_BASE {
 
@@ -35,3 +38,21 @@ template <class Code> constexpr void unpack_bits(const std::byte* in, std::size_
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
+QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
+/// Little-endian numbers at any address.
+template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
+    T v = 0;
+    if (whole_numbers()) std::memcpy(&v, in, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
+    return v;
+}
+template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
+    if (whole_numbers()) std::memcpy(out, &v, sizeof v);
+    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
