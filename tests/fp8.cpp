@@ -1,5 +1,6 @@
 // FP8 weights in 128 x 128 tiles: DeepSeek's scale rule, edge tiles, and rows that find their tile.
 #include "support/matrix.hpp"
+#include "support/threads.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/dequantize.hpp>
@@ -32,6 +33,25 @@ TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest
     std::vector<float> some(20 * cols);
     REQUIRE(qlib::dequantize(*part, {some.data(), 20, cols}).ok());
     CHECK(std::equal(some.begin(), some.end(), y.begin() + 120 * cols));
+}
+
+TEST_CASE("many tiles, each fitted right before it is encoded, are the same as one band of them after another") {
+    constexpr std::size_t rows = 4200, cols = 140;
+    const auto x = sample::weights(rows * cols, 3);
+    const auto decoded = [](const float* from, std::size_t n) {
+        const auto q = qlib::quantize<qlib::fp8_e4m3_tile128>({from, n, cols}, qlib::plain_fit{}, {}, {.run = test_threads(2)});
+        std::vector<float> y(n * cols);
+        REQUIRE(q.has_value());
+        REQUIRE(qlib::dequantize(q->view(), {y.data(), n, cols}).ok());
+        return y;
+    };
+    const auto all = decoded(x.data(), rows);
+    bool same = true;
+    for (std::size_t r = 0; r < rows; r += 128) {
+        const auto band = decoded(&x[r * cols], std::min<std::size_t>(128, rows - r));
+        same = same && std::equal(band.begin(), band.end(), all.begin() + static_cast<std::ptrdiff_t>(r * cols));
+    }
+    CHECK(same);
 }
 
 TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row, qlib::fp8_e5m2_row) {

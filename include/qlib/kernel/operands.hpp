@@ -153,12 +153,12 @@ struct half_levels {
 template <byte_codes F> inline constexpr half_levels half_levels_of = [] {
     constexpr auto& t = level_table<F>;
     constexpr unsigned sign = t.size() / 2;
+    if (F::grid::bits < 5 || !is_finite(t[1])) return half_levels{};
     unsigned first_nan = sign;
     while (first_nan > 1 && is_nan(t[first_nan - 1])) --first_nan;
     for (std::size_t e = 2; e <= 5 && e + 1 < F::grid::bits; ++e) {
         const std::size_t m = F::grid::bits - 1 - e;
         const auto as_half = [&](unsigned i) { return f16{static_cast<std::uint16_t>((i & sign ? 0x8000u : 0u) | (i & (sign - 1)) << (10 - m))}.value(); };
-        if (F::grid::bits <= 4 || !is_finite(t[1])) continue;
         const half_levels r{e, m, t[1] / as_half(1), first_nan};
         const auto fits = [&](unsigned i) {
             const float half = as_half(i);

@@ -162,8 +162,13 @@ struct tile_judge<F, Fit, T> {
     }
 };
 
-/// Whether the rows of a tile are known without the rest of the matrix: then a tile is judged right before its blocks are encoded, while it is near.
+/// Whether tiles lie in bands of rows, so many that threads can share them: then a tile is judged right before its blocks are encoded, while it is near.
+/// The shape alone decides, as the order of work decides which of two errors is found first.
 template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::tile.flat && F::tile.rows != 0;
+template <block_format F> bool fits_tiles_nearby(std::size_t rows) noexcept {
+    if constexpr (tiles_by_rows<F>) return F::tile.rows == 1 || rows / F::tile.rows >= 32;
+    else return false;
+}
 
 /// Chooses the outer values of encoder.out.
 template <block_format F, class Fit, class T> class outer_values {
@@ -172,7 +177,7 @@ public:
         : encoder_(encoder), room_(room),
           widen_range_(with_room(room, [](auto in) -> range_widener<T> { return &decltype(in)::lanes::template widen_range<T>; })) {}
 
-    /// The mean over all blocks of a tensor of flat tiles, in storage order: what fit_tile may be asked for only then. Others: nothing to do.
+    /// The mean over all blocks of a tensor of flat tiles, in storage order, which fit_tile needs there. Others: nothing to do.
     status find_mean() noexcept {
         if constexpr (F::tile.flat) {
             double total = 0;
