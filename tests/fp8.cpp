@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest weight is exact") {
     constexpr std::size_t rows = 150, cols = 300;
@@ -52,6 +53,24 @@ TEST_CASE("many tiles, each fitted right before it is encoded, are the same as o
         same = same && std::equal(band.begin(), band.end(), all.begin() + static_cast<std::ptrdiff_t>(r * cols));
     }
     CHECK(same);
+}
+
+TEST_CASE("of two errors, one in a row's codes and one in a later row's weights, any number of threads finds the same first") {
+    struct int8_rows : qlib::format<qlib::int8_grid, qlib::scale_per_row<>> {};
+    constexpr std::size_t rows = 64, cols = 300;
+    auto x = sample::weights(rows * cols, 4);
+    x[2 * cols + 7] = std::numeric_limits<float>::max();  // 127 times its 127th is infinite
+    x[5 * cols + 9] = std::nanf("");
+    const auto error_with = [&](std::size_t threads) {
+        const auto q = qlib::quantize<int8_rows>({x.data(), rows, cols}, qlib::plain_fit{}, {}, {.run = test_threads(threads)});
+        REQUIRE(!q.has_value());
+        return q.error();
+    };
+    const auto first = error_with(1);
+    for (const std::size_t threads : {2u, 3u, 8u}) {
+        CHECK(error_with(threads).code == first.code);
+        CHECK(error_with(threads).sizes == first.sizes);
+    }
 }
 
 TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row, qlib::fp8_e5m2_row) {

@@ -31,14 +31,12 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 /// Rows to one task: enough tasks that threads end together, whatever their speed.
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
-/// Fits the tiles of rows [first, first + count) and encodes these, a band at a time that a core's cache holds.
+/// Fits the tiles of rows [first, first + count) and encodes these, a band at a time.
 template <class Room, block_format F, class Fit, class T>
-status fit_and_encode(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count) noexcept {
-    constexpr std::size_t near = 16384;
+status fit_and_encode(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count, std::size_t band) noexcept {
     const outer_values<F, Fit, T> values(encoder, Room::id);
-    const std::size_t step = round_up(divide_up(near, encoder.W.cols), F::tile.rows), end = first + count;
-    for (std::size_t r = first; r < end; r += step) {
-        const std::size_t n = smaller_size(step, end - r);
+    for (std::size_t r = first, end = first + count; r < end; r += band) {
+        const std::size_t n = smaller_size(band, end - r);
         if (const status s = values.fit_rows(r, n); !s) return s;
         if (const status s = Room::lanes::template encode_rows<F>(encoder, r, n); !s) return s;
     }
@@ -54,11 +52,11 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};
     const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
-    const bool nearby = fits_tiles_nearby<F>(W.rows);
-    if (!nearby)
+    const std::size_t band = rows_of_band<F>(W.rows, W.cols);
+    if (band == 0)
         if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
     const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows;
-    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), nearby ? F::tile.rows : 1);
+    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), band != 0 ? band : 1);
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         if (how.report != nullptr) {
@@ -68,7 +66,7 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
         return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
             const std::size_t first = i * step, count = smaller_size(step, rows - first);
             if constexpr (tiles_by_rows<F>)
-                if (nearby) return fit_and_encode<Room, F>(encoder, first, count);
+                if (band != 0) return fit_and_encode<Room, F>(encoder, first, count, band);
             return Room::lanes::template encode_rows<F>(encoder, first, count);
         });
     });

@@ -162,12 +162,15 @@ struct tile_judge<F, Fit, T> {
     }
 };
 
-/// Whether tiles lie in bands of rows, so many that threads can share them: then a tile is judged right before its blocks are encoded, while it is near.
-/// The shape alone decides, as the order of work decides which of two errors is found first.
+/// Whether the rows of a tile are known without the rest of the matrix.
 template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::tile.flat && F::tile.rows != 0;
-template <block_format F> bool fits_tiles_nearby(std::size_t rows) noexcept {
-    if constexpr (tiles_by_rows<F>) return F::tile.rows == 1 || rows / F::tile.rows >= 32;
-    else return false;
+/// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come first, as there are no bands, or too
+/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two errors is found first.
+template <block_format F> std::size_t rows_of_band([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t cols) noexcept {
+    constexpr std::size_t near = 16384;
+    if constexpr (tiles_by_rows<F>)
+        if (F::tile.rows == 1 || rows / F::tile.rows >= 32) return round_up(divide_up(near, cols), F::tile.rows);
+    return 0;
 }
 
 /// Chooses the outer values of encoder.out.
