@@ -3255,11 +3255,16 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
     }
 }
 
+/// The largest magnitude of n weights.
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
 /// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under another scale.
 template <class F> static constexpr void codes_before_scale(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats largest = splat(0.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
-    const floats reciprocal = safe_reciprocal(largest);
+    const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
     for (std::size_t i = 0; i < s.n; ++i) put(&out.code[i * width], nearest_code<F>(times(s.x[i], reciprocal)));
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
@@ -3267,8 +3272,8 @@ template <class F> static constexpr void codes_before_scale(const lane_sites<lan
 /// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    floats largest = splat(0.0f), divisor = splat(1.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
+    const floats largest = largest_of(s.x, s.n);
+    floats divisor = splat(1.0f);
     for (std::size_t l = 0; l < width; ++l) {
         out.params[l].stored = scale_of(lane(largest, l), s.outer[l]);
         F::take_outer(out.params[l], s.outer[l]);
@@ -4338,12 +4343,6 @@ static constexpr lane_map search_map(const search_group& g, std::size_t group, c
         if constexpr (!stores<F, f16>) return coarse;
         else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
     }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
@@ -6051,11 +6050,16 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
     }
 }
 
+/// The largest magnitude of n weights.
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
 /// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under another scale.
 template <class F> static constexpr void codes_before_scale(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats largest = splat(0.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
-    const floats reciprocal = safe_reciprocal(largest);
+    const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
     for (std::size_t i = 0; i < s.n; ++i) put(&out.code[i * width], nearest_code<F>(times(s.x[i], reciprocal)));
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
@@ -6063,8 +6067,8 @@ template <class F> static constexpr void codes_before_scale(const lane_sites<lan
 /// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    floats largest = splat(0.0f), divisor = splat(1.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
+    const floats largest = largest_of(s.x, s.n);
+    floats divisor = splat(1.0f);
     for (std::size_t l = 0; l < width; ++l) {
         out.params[l].stored = scale_of(lane(largest, l), s.outer[l]);
         F::take_outer(out.params[l], s.outer[l]);
@@ -7134,12 +7138,6 @@ static constexpr lane_map search_map(const search_group& g, std::size_t group, c
         if constexpr (!stores<F, f16>) return coarse;
         else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
     }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
@@ -9502,11 +9500,16 @@ template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noex
     }
 }
 
+/// The largest magnitude of n weights.
+QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
+    floats most = splat(0.0f);
+    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
+    return most;
+}
+
 /// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under another scale.
 template <class F> static constexpr void codes_before_scale(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out) noexcept {
-    floats largest = splat(0.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
-    const floats reciprocal = safe_reciprocal(largest);
+    const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
     for (std::size_t i = 0; i < s.n; ++i) put(&out.code[i * width], nearest_code<F>(times(s.x[i], reciprocal)));
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
@@ -9514,8 +9517,8 @@ template <class F> static constexpr void codes_before_scale(const lane_sites<lan
 /// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<lanes, F>& s, lane_blocks<lanes, F>& out, const ScaleOf& scale_of) noexcept {
-    floats largest = splat(0.0f), divisor = splat(1.0f);
-    for (std::size_t i = 0; i < s.n; ++i) largest = larger(largest, magnitude(s.x[i]));
+    const floats largest = largest_of(s.x, s.n);
+    floats divisor = splat(1.0f);
     for (std::size_t l = 0; l < width; ++l) {
         out.params[l].stored = scale_of(lane(largest, l), s.outer[l]);
         F::take_outer(out.params[l], s.outer[l]);
@@ -10585,12 +10588,6 @@ static constexpr lane_map search_map(const search_group& g, std::size_t group, c
         if constexpr (!stores<F, f16>) return coarse;
         else return {select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)};
     }
-}
-
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits

@@ -288,12 +288,6 @@ static constexpr lane_map search_map(const search_group& g, std::size_t group, c
     }
 }
 
-QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
-    floats most = splat(0.0f);
-    for (std::size_t i = 0; i < n; ++i) most = larger(most, magnitude(x[i]));
-    return most;
-}
-
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
 /// on stories15M a half of |x| / rms added cost 3 %.
 template <class F>
