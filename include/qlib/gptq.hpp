@@ -3,7 +3,6 @@
 // Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
 #include "calibrate/hessian_factor.hpp"
 #include "quantize.hpp"
-#include "store/decode.hpp"
 
 namespace qlib::inline v0 {
 
@@ -33,69 +32,137 @@ template <block_format F> struct gptq_result {
 
 }  // namespace qlib::inline v0
 
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline v0::detail {
 
 inline constexpr std::size_t gptq_strip_rows = 16;
 
-/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
-template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
+/// A column of a strip, or as many as a code has weights, that is to be rounded.
+struct gptq_column {
+    std::byte* blocks;        ///< an encoded<F> for each row, `apart` bytes from one to the next
+    std::size_t apart, rows, place, lanes;  ///< place in the block; weights of the code
+    matrix_view<const float> x;             ///< (rows, lanes): the current weights
+    const float* importance;
+    affine* map;              ///< of each row, kept while the group lasts
+    const float* outer_scale;
+    matrix_view<float> decoded;             ///< (rows, lanes)
+};
+
+/// A format under a fit, in one room, as GPTQ's loop knows it. `block`: an encoded<F>.
+struct gptq_kernels {
+    std::size_t block, group, vec, encoded_bytes;
+    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer scales.
+    void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
+                std::size_t apart, float* outer_scale) noexcept;
+    void (*round)(const gptq_column&) noexcept;
+    /// Row r of what has been written, decoded.
+    void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
+    /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
+    bool (*storable)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
+    void (*store)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
+    /// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of the block >= 128.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept { return divide_up(128, block) * block; }
+};
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+template <block_format F> void gptq_round(const gptq_column& c) noexcept {
+    for (std::size_t r = 0; r < c.rows; ++r) {
+        auto& e = *reinterpret_cast<encoded<F>*>(c.blocks + r * c.apart);
+        if (c.place % F::group == 0) c.map[r] = F::at(e.params, c.place / F::group);
+        float decoded[F::vec];
+        e.code[c.place / F::vec] =
+            choose_code<F>(c.map[r], c.outer_scale[r], to_levels<F>(c.map[r], c.outer_scale[r]), c.x.row(r), c.importance, c.lanes, decoded);
+        for (std::size_t i = 0; i < c.lanes; ++i) c.decoded(r, i) = decoded[i];
+    }
+}
+template <block_format F> bool gptq_storable(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept {
+    const auto& to = *static_cast<const qspan<F>*>(job.out);
+    return stays_finite<F>(*reinterpret_cast<const encoded<F>*>(block), to.outer(r, b * block_size<F>), n);
+}
+template <block_format F> void gptq_store(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept {
+    const auto& e = *reinterpret_cast<const encoded<F>*>(block);
+    F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, static_cast<const qspan<F>*>(job.out)->block(r, b));
+}
+template <class Room, block_format F, class Fit>
+void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
+              std::size_t apart, float* outer_scale) noexcept {
+    const auto& to = *static_cast<const qspan<F>*>(job.out);
+    const auto& fit = *static_cast<const Fit*>(job.fit);
+    typename F::outer outer[gptq_strip_rows];
+    typename F::params params[gptq_strip_rows];
+    for (std::size_t r = 0; r < x.rows; ++r) {
+        outer[r] = to.outer(first + r, c);
+        outer_scale[r] = F::outer_scale(outer[r]);
+    }
+    if (x.cols == block_size<F>) {
+        Room::template fit_rows<F>(fit, x, importance, outer, params);
+    } else {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    }
+    for (std::size_t r = 0; r < x.rows; ++r) reinterpret_cast<encoded<F>*>(blocks + r * apart)->params = params[r];
+}
+template <class Room, block_format F> void gptq_decode(const encode_job& job, std::size_t r, float* out) noexcept {
+    const qview<F> q = *static_cast<const qspan<F>*>(job.out);
+    Room::template decode_view<F, float>(&q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out);
+}
+template <class Room, block_format F, class Fit>
+inline constexpr gptq_kernels gptq_kernels_in{block_size<F>, F::group, F::vec, sizeof(encoded<F>), &gptq_fit<Room, F, Fit>, &gptq_round<F>,
+                                              &gptq_decode<Room, F>, &gptq_storable<F>, &gptq_store<F>};
 
 /// What one worker needs for a strip of rows.
-template <block_format F> struct gptq_workspace {
+struct gptq_workspace {
     matrix_view<float> weights;   // (strip, cols): the current weights
     matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
     matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
     float* losses;
-    encoded<F>* blocks;           // (strip, blocks of a row)
+    std::byte* blocks;            // (strip, blocks of a row)
 };
 
 /// How the memory of a call is shared out: per matrix first, then per worker.
-template <block_format F> class gptq_memory {
+class gptq_memory {
 public:
-    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
-        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
-          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
-          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
+    constexpr gptq_memory(const gptq_kernels& k, std::size_t rows, std::size_t cols, std::size_t workers) noexcept
+        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)), column_block_(k.column_block()),
+          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, column_block_)), quadratic_losses_scratch(gptq_strip_rows))),
+          blocks_each_(saturating_multiply(gptq_strip_rows * divide_up(cols, k.block), k.encoded_bytes)) {}
 
     [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
     [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
     [[nodiscard]] constexpr std::size_t bytes() const noexcept {
         const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
-        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
+        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<std::byte>(blocks())));
     }
-    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
+    [[nodiscard]] gptq_workspace worker(float* floats, std::byte* blocks, std::size_t i, std::size_t rows) const noexcept {
         float* const at = floats + i * floats_each_;
         const std::size_t strip = gptq_strip_rows * stride_;
-        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
-                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
+        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, column_block_},
+                at + 2 * strip + gptq_strip_rows * column_block_, blocks + i * blocks_each_};
     }
 
 private:
-    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
+    std::size_t rows_, cols_, workers_, stride_, column_block_, floats_each_, blocks_each_;
 };
 
 /// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
-template <block_format F, class Fit, weight_source T> struct gptq_strip {
-    static constexpr std::size_t block = block_size<F>;
-
-    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
+struct gptq_strip {
+    const encode_job& baseline;                // rounds to nearest with importance diag(H), into the output
+    const gptq_kernels& kernels;
     const hessian_factor& factor;
     const float* importance;                   // 1 / U_jj^2; 0 for dead columns
-    row_kernels kernels;
-    isa room;
-    gptq_workspace<F> work;
+    row_kernels rows;
+    gptq_workspace work;
     std::size_t first, count;                  // rows of the matrix
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
-        const status rounded = with_room(room, [&](auto r) { return decltype(r)::lanes::template encode_rows<F>(baseline, first, count); });
-        if (!rounded) return rounded;
-        for (std::size_t r = 0; r < count; ++r)
-            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
+        if (const status rounded = encode_rows(baseline, first, count); !rounded) return rounded;
+        for (std::size_t r = 0; r < count; ++r) kernels.decode(baseline, first + r, work.errors.row(r));
         losses_of_decoded(loss_rtn);
         load_original();
-        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
+        for (std::size_t c = 0; c < cols(); c += kernels.column_block()) column_block(c, smaller_size(c + kernels.column_block(), cols()));
         losses_of_decoded(loss);
         for (std::size_t r = 0; r < count; ++r) {
             if (loss[r] < loss_rtn[r] && storable(r)) store(r);
@@ -106,14 +173,15 @@ template <block_format F, class Fit, weight_source T> struct gptq_strip {
 
 private:
     [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
-    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
-    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
+    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(kernels.block, cols() - b * kernels.block); }
+    [[nodiscard]] std::size_t apart() const noexcept { return divide_up(cols(), kernels.block) * kernels.encoded_bytes; }
+    [[nodiscard]] std::byte* encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks + r * apart() + b * kernels.encoded_bytes; }
 
     /// The strip as it was given; the baseline has seen that it is clean.
     void load_original() const noexcept {
         for (std::size_t r = 0; r < count; ++r) {
             std::size_t bad = 0;
-            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
+            load_weights(baseline, first + r, 0, cols(), work.weights.row(r));
             (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
         }
     }
@@ -121,73 +189,81 @@ private:
         load_original();
         for (std::size_t r = 0; r < count; ++r)
             for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
-        quadratic_losses(factor, work.errors, loss, work.losses, room);
+        quadratic_losses(factor, work.errors, loss, work.losses, baseline.kernels->room);
     }
 
-    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
+    /// Columns [c0, c1): whole blocks, but for the last of a ragged row. Scales are fitted once per block, on what the feedback has made of its weights.
     void column_block(std::size_t c0, std::size_t c1) const noexcept {
-        for (std::size_t c = c0; c < c1; c += block) {
+        for (std::size_t c = c0; c < c1; c += kernels.block) {
             affine map[gptq_strip_rows];
-            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
-            fit_blocks(c, outer_scale);
-            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
-                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
+            float outer_scale[gptq_strip_rows];
+            const std::size_t n = weights_in(c / kernels.block);
+            kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride}, some_importance({importance + c, n}),
+                        encoded_block(0, c / kernels.block), apart(), outer_scale);
+            for (std::size_t j = c; j < c + n; ++j) {
+                if ((j - c) % kernels.vec == 0) round(c, j, map, outer_scale);
+                const float pivot = factor.pivot(j);
+                for (std::size_t r = 0; r < count; ++r) work.feedback(r, j - c0) = (work.errors(r, j) - work.weights(r, j)) / pivot;
                 spread(j - c0, 1, j, j + 1, c1);
             }
         }
         spread(0, c1 - c0, c0, c1, cols());
     }
-    /// Scales are fitted once per block, on what the feedback has made of its weights.
-    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
-        const std::size_t n = weights_in(c / block);
-        const auto weigh = some_importance({importance + c, n});
-        const matrix_view<const float> x{work.weights.row(0) + c, count, n, work.weights.stride};
-        typename F::outer outer[gptq_strip_rows];
-        typename F::params params[gptq_strip_rows];
-        for (std::size_t r = 0; r < count; ++r) {
-            outer[r] = baseline.out.outer(first + r, c);
-            outer_scale[r] = F::outer_scale(outer[r]);
-        }
-        if (n == block) {
-            with_room(room, [&](auto r) { decltype(r)::lanes::template fit_rows<F>(baseline.fit, x, weigh, outer, params); });
-        } else {
-            for (std::size_t r = 0; r < count; ++r) params[r] = baseline.fit.template block<F>(site<F>{{x.row(r), n}, weigh, 0, outer[r]});
-        }
-        for (std::size_t r = 0; r < count; ++r) encoded_block(r, c / block).params = params[r];
-    }
-    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
-    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
-        encoded<F>& e = encoded_block(r, c / block);
-        const std::size_t i = j - c;
-        if (i % F::group == 0) map = F::at(e.params, i / F::group);
-        if (i % F::vec == 0) {
-            const std::size_t lanes = smaller_size(F::vec, cols() - j);
-            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
-        }
-        const float q = decoded[i % F::vec];
-        work.errors(r, j) = q;
-        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
+    /// Rounds column j, and those after it that share its codes, in the block that begins at column c.
+    void round(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
+        const std::size_t lanes = smaller_size(kernels.vec, cols() - j);
+        kernels.round({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes, {work.weights.row(0) + j, count, lanes, work.weights.stride},
+                       importance + j, map, outer_scale, {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
     /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
         const matrix_view<const float> U = factor.square();
-        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
-                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
+        rows.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
+                         {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
     }
 
     [[nodiscard]] bool storable(std::size_t r) const noexcept {
         bool ok = true;
-        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && stays_finite<F>(encoded_block(r, b), baseline.out.outer(first + r, b * block), weights_in(b));
+        for (std::size_t b = 0; b * kernels.block < cols(); ++b) ok = ok && kernels.storable(baseline, first + r, b, weights_in(b), encoded_block(r, b));
         return ok;
     }
     void store(std::size_t r) const noexcept {
-        for (std::size_t b = 0; b * block < cols(); ++b) {
-            const encoded<F>& e = encoded_block(r, b);
-            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
-        }
+        for (std::size_t b = 0; b * kernels.block < cols(); ++b) kernels.store(baseline, first + r, b, weights_in(b), encoded_block(r, b));
     }
 };
+
+/// Runs all strips. `baseline` still lacks its importances.
+inline status gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer, const hessian_factor& factor,
+                          const call& how, gptq_report& report) noexcept {
+    const floats_view& W = baseline.W;
+    const gptq_memory memory(kernels, W.rows, W.cols, how.run.workers());
+    workspace space;
+    if (const status s = space.open(how, memory.bytes()); !s) return s;
+    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
+    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
+    float* const floats = space.take<float>(memory.floats());
+    std::byte* const blocks = space.take<std::byte>(memory.blocks());
+    for (std::size_t j = 0; j < W.cols; ++j) {
+        weigh[j] = factor.diagonal(j);
+        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / detail::product(factor.pivot(j), factor.pivot(j));
+    }
+    baseline.importance = {weigh, W.rows, W.cols, 0};
+    if (const status s = fit_outer_values(baseline, outer, how); !s) return s;
+    const row_kernels rows = rows_of(baseline.kernels->room);
+    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
+        const gptq_strip strip{baseline, kernels, factor, weigh + W.cols, rows, memory.worker(floats, blocks, worker, count), first, count};
+        return strip.run(losses + first, losses + W.rows + first);
+    });
+    if (!ran) return ran;
+    for (std::size_t r = 0; r < W.rows; ++r) {
+        report.loss += losses[r];
+        report.loss_rtn += losses[W.rows + r];
+        report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
+    }
+    return {};
+}
 
 inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
     auto copy = h.copy();
@@ -195,43 +271,22 @@ inline result<hessian_factor> factor_copy(const hessian& h, const factor_options
     return factorize(std::move(*copy), options, how);
 }
 
-template <block_format F, class Fit, weight_source T>
-result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+template <block_format F, class Fit>
+result<gptq_result<F>> gptq_with(floats_view W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
     if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
     auto out = qmatrix<F>::make(W.rows, W.cols);
     if (!out) return out.error();
     if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
-    const auto kernels = open_rows(how);
-    if (!kernels) return kernels.error();
+    if (const status s = check_room(how.room); !s) return s.error();
+    if (how.report != nullptr) how.report->room = resolve_room(how.room);
     gptq_result<F> done;
     done.weights = std::move(*out);
     done.report.factor = factor.report();
     if (W.rows == 0) return done;
-
-    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
-    workspace space;
-    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
-    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
-    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
-    float* const floats = space.take<float>(memory.floats());
-    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
-    for (std::size_t j = 0; j < W.cols; ++j) {
-        weigh[j] = factor.diagonal(j);
-        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
-    }
-    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
-    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
-    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
-        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
-        return strip.run(losses + first, losses + W.rows + first);
-    });
-    if (!ran) return ran.error();
-    for (std::size_t r = 0; r < W.rows; ++r) {
-        done.report.loss += losses[r];
-        done.report.loss_rtn += losses[W.rows + r];
-        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
-    }
+    const auto span = done.weights.span();
+    encode_job baseline{W, {}, options.on_non_finite, &fit, &span, block_size<F>, W.cols, &encoder_kernels_of<F, Fit>(how.room)};
+    const gptq_kernels& kernels = *with_room(how.room, [](auto in) { return &gptq_kernels_in<decltype(in), F, Fit>; });
+    if (const status s = gptq_matrix(baseline, kernels, outer_rule_of<F, Fit>, factor, how, done.report); !s) return s.error();
     if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
     return done;
 }
@@ -243,7 +298,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 
 /// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
 template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
-    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
+    const detail::gptq_kernels numbers{block_size<F>, F::group, F::vec, sizeof(encoded<F>), nullptr, nullptr, nullptr, nullptr, nullptr};
+    return detail::workspace::asked(detail::gptq_memory(numbers, rows, cols, workers).bytes());
 }
 
 /// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
@@ -255,30 +311,30 @@ template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes
 /// exact   the same bytes for any number of threads and on every instruction set
 /// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
     return detail::gptq_with<F>(W, factor, fit, options, how);
 }
-/// The same with a ready-made fit, options.fit.
-template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+/// The same with the default fit, search.
+template <block_format F> [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor) noexcept {
+    return detail::gptq_with<F>(W, factor, search_fit{}, {}, {});
 }
-/// The same from f16 or bf16.
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
+/// The same with a ready-made fit, options.fit: all three are compiled.
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, gptq_options options, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
 }
 /// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
     const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
     if (!factor) return factor.error();
     return gptq<F>(W, *factor, fit, options, how);
 }
+template <block_format F> [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h) noexcept {
+    return gptq<F>(W, h, search_fit{});
+}
 template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, gptq_options options, call how = {}) noexcept {
     const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
     if (!factor) return factor.error();
     return gptq<F>(W, *factor, options, how);

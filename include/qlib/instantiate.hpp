@@ -44,7 +44,7 @@ template <class Use> status with_typed_jobs(std::span<const any_gemm_job> jobs, 
         const status s = visit_instantiated(jobs[j].weights.format, [&]<block_format F>() -> status {
             const auto q = view_of<F>(jobs[j].weights);
             if (!q) return q.error();
-            const gemm_job job(jobs[j].Y, jobs[j].X, *q);
+            const gemm_job job{jobs[j].Y, jobs[j].X, *q};
             std::memcpy(static_cast<void*>(typed + j), &job, sizeof job);
             return {};
         });

@@ -4,35 +4,12 @@
 
 namespace qlib::inline v0 {
 
-/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy.
-class gemm_job {
-public:
-    /// Y (n, rows), X (n, k), W rows x k; n may differ from job to job, and may be 0.
-    template <block_format F>
-    QLIB_INLINE QLIB_TAGGED gemm_job(matrix_view<float> Y, matrix_view<const float> X, qview<F> W) noexcept : Y_(Y), X_(X) {
-        static_assert(std::is_trivially_copyable_v<qview<F>> && sizeof W <= sizeof weights_);
-        std::memcpy(weights_, &W, sizeof W);
-        plan_ = [](const gemm_job& job, const gemm_options& options, std::size_t workers, const call& how) noexcept {
-            return detail::stages_of<F, float, float>(job.Y_, job.X_, *reinterpret_cast<const qview<F>*>(job.weights_), options, workers, how);
-        };
-    }
-    template <block_format F>
-    QLIB_INLINE gemm_job(matrix_view<float> Y, matrix_view<const float> X, const qmatrix<F>& W) noexcept : gemm_job(Y, X, W.view()) {}
-
-    // For qgemm_grouped.
-    [[nodiscard]] QLIB_INLINE auto plan(const gemm_options& options, std::size_t workers, const call& how) const noexcept { return plan_(*this, options, workers, how); }
-    QLIB_INLINE void run(const detail::any_stages<float, float>& stages, std::size_t stage, std::size_t task, std::size_t worker) const noexcept {
-        stages.run_task(stages.state, stage, task, worker, Y_, X_, weights_);
-    }
-    [[nodiscard]] QLIB_INLINE bool same_input(const gemm_job& other) const noexcept {
-        return X_.data == other.X_.data && X_.rows == other.X_.rows && X_.cols == other.X_.cols && X_.stride == other.X_.stride;
-    }
-
-private:
-    matrix_view<float> Y_;
-    matrix_view<const float> X_;
-    alignas(8) std::byte weights_[128] = {};
-    result<detail::any_stages<float, float>> (*plan_)(const gemm_job&, const gemm_options&, std::size_t, const call&) noexcept = nullptr;
+/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x k; n may differ from job to
+/// job, and may be 0.
+struct gemm_job {
+    floats_span Y;
+    floats_view X;
+    weights_ref W;
 };
 
 }  // namespace qlib::inline v0
@@ -41,7 +18,8 @@ namespace qlib::inline v0::detail {
 
 /// A job with its stages, and where its tasks begin among those of the whole group.
 struct grouped_job {
-    any_stages<float, float> stages;
+    planned_product stages;           // none where `count` is 0; one, of one task that sets Y to zero, where it is 1
+    std::size_t count;
     std::size_t packed_by;    // the first job with the same packed activations: itself, or an earlier one, whose copy it uses
     std::size_t first[2];     // in each stage
     std::byte* activations;
@@ -58,56 +36,68 @@ struct grouped_bytes {
     [[nodiscard]] std::size_t all() const noexcept { return saturating_add(jobs, saturating_add(activations, of_workers())); }
 };
 
+/// Stages of a product: 2, or 1 over no inputs, or none for an empty Y.
+inline std::size_t stages_of(const planned_product& s) noexcept { return multiplies(s) ? 2 : s.Y.rows != 0 && s.Y.cols != 0 ? 1 : 0; }
+
 /// Which earlier job packs the activations of job j, in the same way; j itself if none does.
-inline result<std::size_t> packed_by(std::span<const gemm_job> jobs, std::size_t j, const any_stages<float, float>& stages, const gemm_options& options,
+inline result<std::size_t> packed_by(std::span<const gemm_job> jobs, std::size_t j, const planned_product& stages, const qgemm_options& options,
                                      std::size_t workers, const call& how) noexcept {
+    if (!multiplies(stages)) return j;
     for (std::size_t i = 0; i < j; ++i) {
-        if (!jobs[i].same_input(jobs[j])) continue;
-        const auto other = jobs[i].plan(options, workers, how);
+        if (!(jobs[i].X == jobs[j].X)) continue;
+        const auto other = open_product(jobs[i].Y, jobs[i].X, jobs[i].W, options, workers, how);
         if (!other) return other.error();
-        if (other->stages == stages.stages && other->packing == stages.packing) return i;
+        if (multiplies(*other) && packed_as(*other) == packed_as(stages)) return i;
     }
     return j;
 }
 
 /// visit(j, stages, packed_by) for all jobs, until one cannot be planned.
 template <class Visit>
-result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const gemm_options& options, call how, const Visit& visit) noexcept {
+result<grouped_bytes> plan_group(std::span<const gemm_job> jobs, const qgemm_options& options, call how, const Visit& visit) noexcept {
     const std::size_t workers = how.run.workers();
     grouped_bytes bytes{workspace::piece<grouped_job>(jobs.size()), workers};
     for (std::size_t j = 0; j < jobs.size(); ++j) {
-        const auto stages = jobs[j].plan(options, workers, how);
+        const auto stages = open_product(jobs[j].Y, jobs[j].X, jobs[j].W, options, workers, how);
         if (!stages) return stages.error();
         how.report = nullptr;  // the first job's room and mode stand for the group
         const auto from = packed_by(jobs, j, *stages, options, workers, how);
         if (!from) return from.error();
-        if (*from == j) bytes.activations = saturating_add(bytes.activations, stages->activation_bytes);
-        bytes.each_worker = larger_size(bytes.each_worker, stages->worker_bytes);
+        if (multiplies(*stages)) {
+            if (*from == j) bytes.activations = saturating_add(bytes.activations, activation_bytes(*stages));
+            bytes.each_worker = larger_size(bytes.each_worker, worker_bytes(*stages));
+        }
         visit(j, *stages, *from);
     }
     return bytes;
 }
 
 /// Lays out stages and memory of all jobs. Gives the number of tasks in both stages.
-inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, const gemm_options& options, const call& how, const grouped_bytes& bytes,
+inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, const qgemm_options& options, const call& how, const grouped_bytes& bytes,
                                              workspace& memory, grouped_job* group) noexcept {
     std::array<std::size_t, 2> total{};
     std::byte* activations = memory.take<std::byte>(bytes.activations);
     std::byte* const workers = memory.take<std::byte>(bytes.of_workers());
     call quiet = how;
     quiet.report = nullptr;
-    (void)plan_group(jobs, options, quiet, [&](std::size_t j, const any_stages<float, float>& stages, std::size_t from) {
+    (void)plan_group(jobs, options, quiet, [&](std::size_t j, const planned_product& stages, std::size_t from) {
         grouped_job& job = group[j];
         job.stages = stages;
+        job.count = stages_of(stages);
         job.packed_by = from;
-        job.activations = from == j ? std::exchange(activations, activations + stages.activation_bytes) : group[from].activations;
+        job.activations = activations;
+        if (from != j) job.activations = group[from].activations;
+        else if (job.count == 2) activations += activation_bytes(stages);
         for (std::size_t stage = 0; stage < 2; ++stage) {
             job.first[stage] = total[stage];
-            const bool runs = stage == 1 ? stages.stages != 0 : stages.stages == 2 && from == j;
-            if (runs) total[stage] += stages.tasks_of(stages.state, stage);
+            const bool runs = stage == 1 ? job.count != 0 : job.count == 2 && from == j;
+            if (runs) total[stage] += job.count == 2 ? tasks_of(stages, stage) : 1;
         }
+        if (job.count != 2) return;
         workspace packed(job.activations);
-        if (stages.stages != 0) job.stages.take_memory(job.stages.state, packed, workers, bytes.each_worker);
+        take_activations(job.stages, packed);
+        job.stages.workers = workers;
+        job.stages.apart = bytes.each_worker;
     });
     return total;
 }
@@ -117,7 +107,7 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
 namespace qlib::inline v0::inline QLIB_BASE {
 
 /// Bytes of call.scratch that qgemm_grouped asks for. 0 for what it would refuse.
-[[nodiscard]] inline std::size_t qgemm_grouped_scratch_bytes(std::span<const gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept {
+[[nodiscard]] inline std::size_t qgemm_grouped_scratch_bytes(std::span<const gemm_job> jobs, qgemm_options options = {}, call how = {}) noexcept {
     how.report = nullptr;
     const auto bytes = detail::plan_group(jobs, options, how, [](std::size_t, const auto&, std::size_t) {});
     return bytes ? detail::workspace::asked(bytes->all()) : 0;
@@ -129,7 +119,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 /// options  of all jobs. A format without integer levels refuses compute::integer
 /// error    that of the first job which qgemm would refuse: nothing is written then; memory, scratch, cancelled
 /// report   the room, mode and path of the first job
-[[nodiscard]] inline status qgemm_grouped(std::span<const gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept {
+[[nodiscard]] inline status qgemm_grouped(std::span<const gemm_job> jobs, qgemm_options options = {}, call how = {}) noexcept {
     const auto bytes = detail::plan_group(jobs, options, how, [](std::size_t, const auto&, std::size_t) {});
     if (!bytes) return bytes.error();
     detail::workspace memory;
@@ -142,7 +132,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
         const status s = detail::for_each_task(part, tasks[stage], [&](std::size_t i, std::size_t worker) -> status {
             std::size_t j = jobs.size() - 1;  // the last that begins at or before task i: it has tasks
             while (group[j].first[stage] > i) --j;
-            jobs[j].run(group[j].stages, stage, i - group[j].first[stage], worker);
+            if (group[j].count == 1) detail::set_zero(jobs[j].Y);
+            else detail::run_task(group[j].stages, stage, i - group[j].first[stage], worker, jobs[j].W.view());
             return {};
         });
         if (!s) return s;

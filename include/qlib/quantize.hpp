@@ -1,9 +1,9 @@
 #pragma once
 // quantize: floats into any format.
+#include "encode/lattice_search.hpp"
+#include "encode/outer_values.hpp"
 #include "fit/fit.hpp"
 #include "format/format.hpp"
-#include "kernel/rooms.hpp"
-#include "store/outer_values.hpp"
 #include "store/qmatrix.hpp"
 
 namespace qlib::inline v0 {
@@ -32,48 +32,52 @@ inline status check_importance(std::span<const float> importance, std::size_t co
 inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
 
 /// Fits the tiles of rows [first, first + count) and encodes these, a band at a time.
-template <class Room, block_format F, class Fit, class T>
-status fit_and_encode(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count, std::size_t band) noexcept {
-    const outer_values<F, Fit, T> values(encoder, Room::id);
+inline status fit_and_encode(const encode_job& job, const outer_rule& outer, std::size_t first, std::size_t count, std::size_t band) noexcept {
     for (std::size_t r = first, end = first + count; r < end; r += band) {
         const std::size_t n = smaller_size(band, end - r);
-        if (const status s = values.fit_rows(r, n); !s) return s;
-        if (const status s = Room::lanes::template encode_rows<F>(encoder, r, n); !s) return s;
+        if (const status s = fit_rows_of_tiles(job, outer, r, n); !s) return s;
+        if (const status s = encode_rows(job, r, n); !s) return s;
     }
     return {};
 }
 
-template <block_format F, class Fit, weight_source T>
-status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+/// Encodes a matrix whose operands have been looked at.
+inline status encode_matrix(const encode_job& job, const outer_rule& outer, const call& how) noexcept {
+    const std::size_t band = outer.any ? rows_of_band(outer.tile, job.W.rows, job.W.cols) : 0;
+    if (band == 0)
+        if (const status s = fit_outer_values(job, outer, how); !s) return s;
+    const std::size_t rows = job.W.cols == job.wire_cols ? job.W.rows : 1;
+    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), band != 0 ? band : 1);
+    if (how.report != nullptr) {
+        const encoder_kernels& k = *job.kernels;
+        *how.report = {k.room, k.fit_name != nullptr ? k.fit_name : "", k.batch != nullptr || k.numbers != nullptr ? "lanes" : "blocks"};
+    }
+    return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
+        const std::size_t first = i * step, count = smaller_size(step, rows - first);
+        return band != 0 ? fit_and_encode(job, outer, first, count, band) : encode_rows(job, first, count);
+    });
+}
+
+template <class Room, block_format F, class Fit> inline constexpr encoder_kernels encoder_kernels_in = Room::template encoder_of<F, Fit>();
+template <block_format F, class Fit> const encoder_kernels& encoder_kernels_of(isa room) noexcept {
+    return *with_room(room, [](auto in) { return &encoder_kernels_in<decltype(in), F, Fit>; });
+}
+
+template <block_format F, class Fit>
+status quantize_with(floats_view W, const qspan<F>& out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
     if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
     if (const status s = check_importance(options.importance, W.cols); !s) return s;
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};
-    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
-    const std::size_t band = rows_of_band<F>(W.rows, W.cols);
-    if (band == 0)
-        if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
-    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows;
-    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), band != 0 ? band : 1);
-    return with_room(how.room, [&](auto room) -> status {
-        using Room = decltype(room);
-        if (how.report != nullptr) {
-            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
-            if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
-        }
-        return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
-            const std::size_t first = i * step, count = smaller_size(step, rows - first);
-            if constexpr (tiles_by_rows<F>)
-                if (band != 0) return fit_and_encode<Room, F>(encoder, first, count, band);
-            return Room::lanes::template encode_rows<F>(encoder, first, count);
-        });
-    });
+    return encode_matrix({W, {options.importance.data(), W.rows, W.cols, 0}, options.on_non_finite, &fit, &out, block_size<F>,
+                          wire_shape_of<F>(W.rows, W.cols).cols, &encoder_kernels_of<F, Fit>(how.room)},
+                         outer_rule_of<F, Fit>, how);
 }
 
-template <block_format F, class Fit, weight_source T>
-result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+template <block_format F, class Fit>
+result<qmatrix<F>> quantized_with(floats_view W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     auto q = qmatrix<F>::make(W.rows, W.cols);
     if (!q) return q.error();
     if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
@@ -91,55 +95,35 @@ template <class Fit, class F> concept fit_for = requires(const Fit& fit, const s
 
 /// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
 ///
-/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
+/// W       rows x cols of float, f16 or bf16, row-major, any row stride; each weight counts as the float it is
 /// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
 /// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to an infinity), cancelled: `out`
 ///         is unspecified
 /// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
 /// scratch none
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+[[nodiscard]] status quantize_into(floats_view W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
     return detail::quantize_with<F>(W, out, fit, options, how);
 }
-/// The same with a ready-made fit, options.fit.
+/// The same with a ready-made fit, options.fit: all three are compiled.
 template <block_format F>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+[[nodiscard]] status quantize_into(floats_view W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
-}
-/// The same from f16 or bf16; each weight counts as the float it is.
-template <block_format F, class T, fit_for<F> Fit>
-    requires half_source<T>
-[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantize_with<F>(matrix_view<const T>(W), out, fit, options, how);
-}
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
 }
 
 /// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<qmatrix<F>> quantize(floats_view W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
     return detail::quantized_with<F>(W, fit, options, how);
 }
-/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
+/// Quantizes W with the default fit, search.
+template <block_format F> [[nodiscard]] result<qmatrix<F>> quantize(floats_view W) noexcept {
+    return detail::quantized_with<F>(W, search_fit{}, {}, {});
+}
+/// Quantizes W with a ready-made fit: quantize<nf4>(W, {.fit = fit::plain}). All three are compiled.
 template <block_format F>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<qmatrix<F>> quantize(floats_view W, quantize_options options, call how = {}) noexcept {
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
-}
-/// The same from f16 or bf16.
-template <block_format F, class T, fit_for<F> Fit>
-    requires half_source<T>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantized_with<F>(matrix_view<const T>(W), fit, options, how);
-}
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
 }
 
 /// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.

@@ -7,16 +7,12 @@
 
 namespace qlib::inline v0 {
 
-/// A room: the code for one instruction set.
-enum class isa : std::uint8_t {
-    best,      ///< the best that this machine has
-    portable,  ///< plain C++
-    avx512,    ///< x86-64 with AVX-512 F, BW, DQ, VL and VNNI
-};
+/// A room: the code for one instruction set. room/isa.hpp lists them; isa{} is isa::best.
+enum class isa : std::uint8_t;
 
 /// Which code served a call.
 struct call_report {
-    isa room = isa::best;    ///< never `best` after a call
+    isa room{};             ///< never `best` after a call
     const char* mode = "";   ///< "integer" or "exact" for qgemm, the fit's name for an encoder
     const char* path = "";   ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
 };
@@ -44,7 +40,7 @@ struct call {
     /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says: errc::scratch.
     std::span<std::byte> scratch = {};
     progress_ref progress = {};
-    isa room = isa::best;           ///< a lesser room than the machine's best, for tests; errc::unsupported when the machine lacks it
+    isa room{};                     ///< another room than the machine's best, for tests; errc::unsupported when it lacks it
     call_report* report = nullptr;  ///< filled in when given
 };
 

@@ -10,7 +10,7 @@ template <class F> concept has_site_reference = requires(const site<F>& s) {
     { F::reference(s) } -> std::same_as<encoded<F>>;
 };
 /// Whether it does so for many blocks at once, reference(lane sites, lane blocks), as qlib's own formats do.
-template <class F> concept has_lane_reference = requires(const detail::lane_sites<detail::one_block, F>& s, detail::lane_blocks<detail::one_block, F>& out) {
+template <class F> concept has_lane_reference = requires(const detail::lane_sites<typename detail::texts_of_one_block<F>::type, F>& s, detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F>& out) {
     F::reference(s, out);
 };
 /// Whether F has an original encoder at all.
@@ -32,8 +32,8 @@ struct reference_fit {
         if constexpr (has_site_reference<F>) {
             return F::reference(s);
         } else {
-            detail::lane_blocks<detail::one_block, F> lanes{};
-            F::reference(detail::lanes_of(s), lanes);
+            detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F> lanes{};
+            F::reference(detail::texts_of_one_block<F>::sites(s), lanes);
             encoded<F> e;
             e.params = lanes.params[0];
             for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];

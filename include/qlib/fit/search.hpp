@@ -2,11 +2,17 @@
 // search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
 // is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
 #include "plain.hpp"
-#include "search_outer.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+struct weight_range { float low = 0, high = 0; };
+constexpr weight_range range_of(std::span<const float> x) noexcept {
+    if (x.empty()) return {};
+    weight_range r{x[0], x[0]};
+    for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
+    return r;
+}
 /// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is made of.
 struct trial {
     float error = 0;
@@ -92,15 +98,15 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
     constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
     map_search<F> search{outer, x, w};
     const weight_range r = range_of(x);
-    search.consider(plain_map<F>(x), 1);
+    search.consider(texts_of_one_block<F>::plain_map(x), 1);
     constexpr int stride = 3;  // a lattice's nearest point costs more than the finer steps bring
     for (int step = 6; step <= 44; step += stride) {
         const float k = static_cast<float>(step) * 0.025f;
-        const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
+        const affine a = texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k));
         search.consider(a, F::map == form::offset ? 1 : 0);
         if constexpr (lopsided) search.consider({-a.s, 0}, 0);
     }
-    for (const float k : {1.25f, 1.5f}) search.consider(map_of_range<F>({product(r.low, k), product(r.high, k)}), 0);  // for coarse scale types
+    for (const float k : {1.25f, 1.5f}) search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)), 0);  // for coarse scale types
     search.consider(search.best, 3);
     return search.best;
 }
@@ -141,6 +147,13 @@ template <class F> constexpr typename F::params search_vectors(const site<F>& s)
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The search of one map for a whole tile: encode/search_outer.hpp.
+template <class F, class Measure> typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept;
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
 namespace qlib::inline v0 {
 
 /// Whether F brings a search of its own.
@@ -162,7 +175,7 @@ struct search_fit {
             return F::search(s).params;
         } else if constexpr (F::vec == 1) {
             typename F::params p;
-            detail::one_block::search_blocks<F>(detail::lanes_of(s), &p);
+            detail::texts_of_one_block<F>::type::template search_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
             return p;
         } else {
             return detail::search_vectors<F>(s);
@@ -181,7 +194,7 @@ struct search_fit {
     /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
     template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
         if constexpr (requires { error.measure; }) {
-            return detail::outer_search<F, decltype(error.measure)>(stats, error.measure).best();
+            return detail::search_tile<F>(stats, error.measure);
         } else {
             typename F::outer best = F::fit_outer(stats);
             if constexpr (detail::has_map_in_outer<F>) {

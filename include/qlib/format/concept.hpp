@@ -16,6 +16,8 @@
 
 namespace qlib::inline v0 {
 
+enum class isa : std::uint8_t;  // room/isa.hpp
+
 /// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of floats.
 enum class form : std::uint8_t {
     scaled,   ///< s * l
@@ -53,6 +55,7 @@ template <class F> struct site {
     std::span<const float> importance;  ///< as long as x, >= 0; empty: none was given
     float row_mean_square = 0;          ///< of the row, summed in order without FMA; only set for `reference`
     typename F::outer outer{};
+    isa room{};                         ///< of the call, for what runs over many lanes inside a block: lattices
 };
 
 /// Weights in a block of F.

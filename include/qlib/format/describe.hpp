@@ -20,14 +20,6 @@
 
 namespace qlib::inline v0 {
 
-/// How the codes of a block become bytes.
-enum class code_layout : std::uint8_t {
-    sequential,  ///< one after another, least significant bit first
-    planes,      ///< slices of each code, see `plane`
-    base3,       ///< five to a byte, the first the least significant
-    own,         ///< the format's own
-};
-
 /// A section of a block or of an outer value.
 struct described_field {
     field part{};
@@ -195,13 +187,8 @@ template <class F> constexpr void describe_codes(description& d) noexcept {
     if constexpr (requires { F::grid::bits; }) d.code_bits = F::grid::bits;
     if constexpr (requires { typename F::grid::number; }) d.code_type = scale_type_name<typename F::grid::number>;
     if constexpr (requires { typename F::bits; }) {
-        using B = typename F::bits;
-        if constexpr (std::same_as<B, sequential> || std::same_as<B, little_endian>) d.layout = code_layout::sequential;
-        else if constexpr (std::same_as<B, trits>) d.layout = code_layout::base3;
-        else if constexpr (requires { { B::list[0] } -> std::same_as<const plane&>; }) {
-            d.layout = code_layout::planes;
-            d.code_planes = B::list;
-        }
+        d.layout = layout_kind<typename F::bits>;
+        if constexpr (layout_kind<typename F::bits> == code_layout::planes) d.code_planes = F::bits::list;
     }
 }
 

@@ -5,11 +5,35 @@
 // A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from the least significant
 // of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that
 // one of the numbers 2n and 2n + 1 whose digits have an even sum.
-#include "../fit/ggml_iq1_search.hpp"
-#include "../fit/lattice_search.hpp"
+#include "lattice_tables.hpp"
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// What differs between ggml's encoders of lattices with signs.
+struct ggml_lattice_recipe {
+    float sigma2_factor = 2;          ///< sigma^2 in the block's mean square
+    float own_sigma2 = -1;            ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
+    float skipped_below;              ///< groups whose largest weight is less become zeros
+    int steps;                        ///< scales tried are -steps .. steps
+    float step;                       ///< tenths of a level apart
+    std::size_t shells;               ///< how many distances of neighbours are looked at
+    float factor = 1;                 ///< of the super-scale
+    bool scale_first = false;         ///< the first scale comes from make_qp_quants
+    bool all_again = false;           ///< codes are chosen again for all points, if for any
+    bool trusts_first = true;         ///< a group for which no step was accepted keeps its first point
+    bool keeps_zeros = true;          ///< a block of zeros holds what its groups left
+};
+
+// What encodes lattices: encode/lattice_search.hpp and the files that it includes.
+template <class G> typename G::code nearest_in_lattice(const float* u, const float* w) noexcept;
+template <class F> encoded<F> search_lattice(const site<F>& s) noexcept;
+template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lattice_recipe& recipe) noexcept;
+template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept;
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
 namespace qlib::inline v0 {
 
 /// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each

@@ -8,8 +8,21 @@
 
 namespace qlib::inline v0 {
 
+/// How a bit layout describes itself to kernels and readers, as `kind`; one without is its own.
+enum class code_layout : std::uint8_t {
+    sequential,  ///< one after another, least significant bit first
+    planes,      ///< slices of each code: `list`, see `plane`
+    base3,       ///< five to a byte, the first the least significant
+    own,         ///< the format's own
+};
+template <class Bits> inline constexpr code_layout layout_kind = [] {
+    if constexpr (requires { Bits::kind; }) return Bits::kind;
+    else return code_layout::own;
+}();
+
 /// Codes one after another, least significant bit first. The one bit layout that lets a row end inside a block.
 struct sequential {
+    static constexpr code_layout kind = code_layout::sequential;
     static constexpr bool ragged = true;
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return packed_bytes(n, B); }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
@@ -29,6 +42,7 @@ struct plane {
 
 /// Codes split into planes that follow each other, in storage order.
 template <plane... Planes> struct bit_planes {
+    static constexpr code_layout kind = code_layout::planes;
     static constexpr std::array<plane, sizeof...(Planes)> list{Planes...};
     static constexpr bool ragged = false;
 
@@ -76,6 +90,7 @@ using whole_bytes = bit_planes<plane{8}>;
 
 /// Codes 0, 1, 2 in base 3, five to a byte, the first the least significant: 1.6 bits each.
 struct trits {
+    static constexpr code_layout kind = code_layout::base3;
     static constexpr bool ragged = true;
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return (n + 4) / 5; }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
@@ -96,6 +111,7 @@ struct trits {
 
 /// Numbers of whole bytes one after another, little-endian.
 struct little_endian {
+    static constexpr code_layout kind = code_layout::sequential;
     static constexpr bool ragged = true;
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n * (B / 8); }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {

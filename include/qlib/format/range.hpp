@@ -40,6 +40,15 @@ template <class Grid> inline constexpr float highest_level = [] {
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
+/// What the map of a range depends on: the form, the levels at the grid's ends, whether scales and offsets have a sign.
+struct range_rule {
+    form map;
+    float bottom, top;
+    bool signed_scale, signed_offset;
+};
+template <form Map, class Grid, bool SignedScale, bool SignedOffset>
+inline constexpr range_rule range_rule_of{Map, lowest_level<Grid>, highest_level<Grid>, SignedScale, SignedOffset};
+
 /// The map of one range.
 struct one_range : one_lane {
 #include "range.inl"

@@ -23,7 +23,8 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         struct params { float s = 1, z = 0; };
 
         QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-            const auto a = detail::one_range::map_of_range<Map, Grid, signed_scale, true>(stats.low * stats.shrink, stats.high * stats.shrink);
+            const auto a = detail::one_range::map_of_range(detail::range_rule_of<Map, Grid, signed_scale, true>, stats.low * stats.shrink,
+                                                             stats.high * stats.shrink);
             return outer_of({a.s, a.z});
         }
         /// What the wire can hold of a map.

@@ -13,28 +13,28 @@ struct code_slice {
 
 /// How many slices a bit layout has; 0 for layouts that this file does not know.
 template <class Bits> inline constexpr std::size_t slice_count = [] {
-    if constexpr (requires { Bits::list.size(); }) return Bits::list.size();
-    else return std::size_t{std::same_as<Bits, sequential> || std::same_as<Bits, trits>};
+    if constexpr (layout_kind<Bits> == code_layout::planes) return Bits::list.size();
+    else return std::size_t{layout_kind<Bits> != code_layout::own};
 }();
 
 template <class Bits, std::size_t B> constexpr code_slice slice_of(std::size_t p) {
-    if constexpr (std::same_as<Bits, sequential>) return {B, 0, 8, false};
-    else if constexpr (std::same_as<Bits, trits>) return {8, 0, 5, true};
+    if constexpr (layout_kind<Bits> == code_layout::sequential) return {B, 0, 8, false};
+    else if constexpr (layout_kind<Bits> == code_layout::base3) return {8, 0, 5, true};
     else if constexpr (slice_count<Bits> == 0) return {};
     else return {Bits::list[p].width, Bits::list[p].shift, 8 / Bits::list[p].width * Bits::list[p].run, false};
 }
 
 /// The first bit of code e in slice p, from the slice's own start; in base 3 the byte's first bit.
 template <class Bits, std::size_t B> constexpr std::size_t first_bit(std::size_t p, std::size_t e) {
-    if constexpr (std::same_as<Bits, sequential>) return e * B;
-    else if constexpr (std::same_as<Bits, trits>) return e / 5 * 8;
+    if constexpr (layout_kind<Bits> == code_layout::sequential) return e * B;
+    else if constexpr (layout_kind<Bits> == code_layout::base3) return e / 5 * 8;
     else if constexpr (slice_count<Bits> == 0) return e;
     else return Bits::byte_of(Bits::list[p], e) * 8 + Bits::bit_of(Bits::list[p], e);
 }
 
 /// Bytes that a slice of n codes fills.
 template <class Bits, std::size_t B> constexpr std::size_t slice_bytes(std::size_t p, std::size_t n) {
-    if constexpr (std::same_as<Bits, trits>) return Bits::template bytes<B>(n);
+    if constexpr (layout_kind<Bits> == code_layout::base3) return Bits::template bytes<B>(n);
     else return packed_bytes(n, slice_of<Bits, B>(p).width);
 }
 
@@ -122,5 +122,18 @@ template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_sh
 
 /// The shuffles as constants that a room can load.
 template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+
+/// How the codes of a block are packed, as numbers.
+struct code_packing {
+    code_layout kind;
+    std::size_t codes, bits, bytes;
+    std::span<const plane> planes;
+};
+template <class F> inline constexpr code_packing packing_of = [] {
+    using bits = typename F::bits;
+    code_packing p{layout_kind<bits>, block_size<F>, F::grid::bits, bits::template bytes<F::grid::bits>(block_size<F>), {}};
+    if constexpr (layout_kind<bits> == code_layout::planes) p.planes = bits::list;
+    return p;
+}();
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE

@@ -1,4 +1,4 @@
-// No #pragma once: each room includes this text inside its struct, behind blocks.inl. Y = X * W^T over the room's vectors:
+// No #pragma once: each room includes this text behind decode.inl. Y = X * W^T over the room's vectors:
 // activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
 
 /// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
@@ -12,16 +12,15 @@ template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const 
     }(std::make_index_sequence<widths.size()>{});
 }
 
-/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
-static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
+static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
                              const integer_activations& all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
         pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
     });
 }
 
 /// One tile of packed activations, from X.rows of them.
-static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+[[gnu::noinline]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
     const std::size_t w = X.rows;
     for (std::size_t j = 0; j < w; ++j) {
         const float* x = X.row(j);
@@ -52,16 +51,18 @@ static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std
     for (std::size_t i = 0; i < padded; i += step) {
         alignas(64) std::int8_t stage[step] = {};
         const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
-        sum += quantize(x + i, here, inverse, stage);
+        sum += round_activations(x + i, here, inverse, stage);
         for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
     }
     return sum;
 }
 
-/// The panel of rows [row, row + rows) of W for groups [first, end); rows <= 16, `first` begins a block. Lanes without a row get zero maps.
+/// product_kernels::fill. Lanes without a row get zero maps.
 template <block_format F>
-static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                       const panel_memory& m, const integer_panel& out) noexcept {
+static void fill_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                       const panel_memory& m, std::size_t t) noexcept {
+    const auto& W = *static_cast<const qview<F>*>(view);
+    const integer_panel out = panel_of(m, t);
     constexpr std::size_t padded = F::groups * padded_group<F>;
     std::memset(m.stage, 0, m.stage_bytes());
     std::memset(out.scale, 0, 2 * m.scale_bytes);
@@ -82,18 +83,18 @@ static void fill_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, s
 
 /// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
 template <block_format F>
-QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
+static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
                                      block_maps<F>* maps) noexcept {
     constexpr std::size_t n = block_size<F>;
     if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
         open_blocks<F>(W, r, b, count, cols, out, n, maps);
-        to_operands<F>(out, count * n);
+        to_operands(out, count * n, operand_map_of<F, dot_form>);
     } else {
         alignas(64) raw<F> weights[chunk_blocks<F> * n + raw_margin] = {};
         std::uint8_t made[chunk_blocks<F> * n];
         open_blocks<F>(W, r, b, count, cols, weights, n, maps);
         if constexpr (byte_codes<F>) {
-            to_operands<F>(weights, count * n);
+            to_operands(weights, count * n, operand_map_of<F, dot_form>);
             std::memcpy(made, weights, count * n);
         } else {
             constexpr integer_levels l = integer_levels_of<F>;
@@ -106,7 +107,7 @@ QLIB_INLINE static void put_operands(const qview<F>& W, std::size_t r, std::size
 
 /// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
 template <block_format F>
-QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
+static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
                                  const integer_panel& out) noexcept {
     constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
     const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
@@ -121,21 +122,21 @@ QLIB_INLINE static void put_maps(const gemm_plan& p, const block_maps<F>& maps, 
     }
 }
 
-/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` floats, `lanes` of them written; added to unless first == 0.
+/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written; added to unless first == 0.
 template <std::size_t N, bool Offset>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
+    sixteen total[N];
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat(0.0f);
+    for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
     x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
     for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
-        floats sum[N];
+        sixteen sum[N];
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) sum[j] = splat(0.0f);
+        for (std::size_t j = 0; j < N; ++j) sum[j] = splat_16(0.0f);
         for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
             integers dots[N];
 #pragma GCC unroll 16
-            for (std::size_t j = 0; j < N; ++j) dots[j] = splat(x.start[j]);
+            for (std::size_t j = 0; j < N; ++j) dots[j] = splat_16(x.start[j]);
             std::size_t words = smaller_size(p.flush, stop - g) * p.padded / 4;
             do {
                 const bytes v = load_bytes(w.codes);
@@ -144,17 +145,17 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
                 w.codes += 64;
                 x.codes += 4 * N;
             } while (--words != 0);
-            const floats s = load(w.scale);
+            const sixteen s = load(w.scale);
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(to_float(dots[j]), s, sum[j]);
             if constexpr (Offset) {
-                const floats z = load(w.offset);
+                const sixteen z = load(w.offset);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat(x.sum[j]), z, sum[j]);
+                for (std::size_t j = 0; j < N; ++j) sum[j] = multiply_add(splat_16(x.sum[j]), z, sum[j]);
             }
         }
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat(x.scale[j]), total[j]);
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat_16(x.scale[j]), total[j]);
     }
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
@@ -163,13 +164,13 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
 /// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
 template <std::size_t N>
 static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
-    floats total[N];
+    sixteen total[N];
 #pragma GCC unroll 16
-    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat(0.0f);
+    for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat_16(0.0f);
     for (; depth != 0; --depth, w += 16, x += N) {
-        const floats v = load(w);
+        const sixteen v = load(w);
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat(x[j]), total[j]);
+        for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(v, splat_16(x[j]), total[j]);
     }
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
@@ -191,30 +192,21 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
     return {reinterpret_cast<std::uint8_t*>(tile), scale, scale + m.scale_bytes / sizeof(float)};
 }
 
-/// Rows [row, row + rows) of W against all of X; rows <= panel_rows. Y: (n, rows), the columns of the product that these rows make.
-template <block_format F>
-static void multiply_rows(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const integer_activations& x,
-                          matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.groups; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.groups);
-        for (std::size_t t = 0; t * 16 < rows; ++t) fill_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, panel_of(m, t));
-        multiply_panel<F::map != form::scaled>(p, m, rows, first, end, x, Y);
-    }
-}
-
-/// Columns [column, column + w) of the activations of an exact product, from the w rows of X: for each tile [k][width].
-static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, std::size_t w, float* all) noexcept {
-    for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
+/// Columns of the activations of an exact product: for each tile [k][width].
+static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept {
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
         float* const to = all + (column + first) * k;
         for (std::size_t j = 0; j < width; ++j)
             for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
     });
 }
 
-/// 16 rows of decoded weights [first, end) as [end - first][16].
+/// product_kernels::fill_exactly: [end - first][16].
 template <block_format F>
-static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                             const panel_memory& m, std::byte* out) noexcept {
+static void fill_exact_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                             const panel_memory& m, std::size_t t) noexcept {
+    const auto& W = *static_cast<const qview<F>*>(view);
+    std::byte* const out = m.panel + t * m.tile_bytes;
     std::memset(m.stage, 0, m.stage_bytes());
     constexpr std::size_t chunk = chunk_blocks<F> * block_size<F>;
     for (std::size_t c = first; c < end; c += chunk) {
@@ -225,17 +217,6 @@ static void fill_exact_panel(const gemm_plan& p, const qview<F>& W, std::size_t 
     }
 }
 
-/// Rows [row, row + rows) of W, decoded, against all of X; rows <= panel_rows.
-template <block_format F>
-static void multiply_rows_exactly(const gemm_plan& p, const qview<F>& W, std::size_t row, std::size_t rows, const float* x, matrix_view<float> Y, const panel_memory& m) noexcept {
-    for (std::size_t first = 0; first < p.k; first += p.stretch) {
-        const std::size_t end = smaller_size(first + p.stretch, p.k);
-        for (std::size_t t = 0; t * 16 < rows; ++t)
-            fill_exact_panel<F>(p, W, row + t * 16, smaller_size(16, rows - t * 16), first, end, m, m.panel + t * m.tile_bytes);
-        multiply_exact_panel(p, m, rows, first, end, x, Y);
-    }
-}
-
 static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
                                  const float* x, matrix_view<float> Y) noexcept {
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
@@ -243,4 +224,17 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
             exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
                                 Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
     });
+}
+
+/// What products ask of this room, and of a format in it.
+static constexpr tile_kernels tiles_of_room() noexcept {
+    return {widths[0], most_summed, &pack_activations, &pack_floats, {&multiply_panel<false>, &multiply_panel<true>}, &multiply_exact_panel};
+}
+template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
+    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, &fill_exact_panel<F>};
+    if constexpr (static_cast<bool>(integer_levels_of<F>)) {
+        k.bias = form_of<F, dot_form>.bias;
+        k.fill = &fill_panel<F>;
+    }
+    return k;
 }

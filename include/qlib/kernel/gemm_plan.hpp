@@ -1,5 +1,6 @@
 #pragma once
 // How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
+#include "../core/call.hpp"
 #include "../core/matrix_view.hpp"
 #include "../core/memory.hpp"
 #include "operands.hpp"
@@ -12,6 +13,21 @@ inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
 inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
 inline constexpr std::size_t panel_columns = 4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
 inline constexpr std::size_t chunk_columns = 256;   // of W that are unpacked before they are transposed, about
+
+/// What a product asks of a format, the same in every room.
+struct product_kernels;
+struct gemm_format {
+    std::size_t group, groups, block;
+    bool integer;     ///< its levels are 8-bit integers, up to a power of two
+    bool row_maps;    ///< one map covers a row
+    bool has_offset;  ///< maps have an offset or a zero point
+    const product_kernels& (*in_room)(isa room) noexcept;
+
+    /// Weights of a group, padded to whole dot products.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t padded() const noexcept { return (group + 3) / 4 * 4; }
+    /// Blocks that are unpacked before they are transposed.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t chunk() const noexcept { return block < chunk_columns ? chunk_columns / block : 1; }
+};
 
 /// Sizes in groups of the format, but for the first four.
 struct gemm_plan {
@@ -58,6 +74,35 @@ struct panel_memory {
     [[nodiscard]] QLIB_INLINE std::size_t stage_bytes() const noexcept { return 16 * stage_stride + 64; }
 };
 
+/// What a room does for products of any format.
+struct tile_kernels {
+    std::size_t columns;      ///< of Y in the widest tile
+    std::size_t most_summed;  ///< products of bytes whose sum is exact
+    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `columns`, X.rows <= columns.
+    void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
+                             const integer_activations& all) noexcept;
+    void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
+    /// All rows of X against the tiles of a panel, groups [first, end); for maps without and with an offset.
+    void (*multiply[2])(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
+                        matrix_view<float> Y) noexcept;
+    void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const float* x,
+                             matrix_view<float> Y) noexcept;
+};
+
+/// A format in a room. `W` is a qview of the format.
+struct product_kernels {
+    isa room;
+    const char* path;  ///< how codes are taken in
+    const tile_kernels* tiles;
+    int bias;          ///< of the operands
+    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a block.
+    void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
+                 std::size_t t) noexcept;
+    /// The same with decoded weights [first, end).
+    void (*fill_exactly)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
+                         std::size_t t) noexcept;
+};
+
 }  // namespace qlib::inline v0::detail
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -75,34 +120,34 @@ constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
 }
 
 /// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in the room.
-template <class F> gemm_plan plan_integer(std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
-    gemm_plan p{n, rows, k, padded_group<F>, divide_up(k, F::group)};
-    constexpr std::size_t wanted = F::group < panel_columns ? panel_columns / F::group : 1;
-    p.stretch = wanted < F::groups ? F::groups : wanted / F::groups * F::groups;
-    p.span = span >= k ? round_up(p.groups, p.stretch) : span / F::group;
-    if (row_maps<F> && F::group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / F::group));
+inline gemm_plan plan_integer(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
+    gemm_plan p{n, rows, k, f.padded(), divide_up(k, f.group)};
+    const std::size_t wanted = f.group < panel_columns ? panel_columns / f.group : 1;
+    p.stretch = wanted < f.groups ? f.groups : wanted / f.groups * f.groups;
+    p.span = span >= k ? round_up(p.groups, p.stretch) : span / f.group;
+    if (f.row_maps && f.group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / f.group));
     return p;
 }
 /// The plan of a product of decoded weights: groups are single weights.
-template <class F> gemm_plan plan_exact(std::size_t n, std::size_t rows, std::size_t k) noexcept {
+inline gemm_plan plan_exact(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k) noexcept {
     constexpr std::size_t most = panel_columns / 4;
-    return {n, rows, k, 1, k, 1, k, block_size<F> < most ? most / block_size<F> * block_size<F> : block_size<F>};
+    return {n, rows, k, 1, k, 1, k, f.block < most ? most / f.block * f.block : f.block};
 }
 
-/// Bytes of one worker's memory for `tiles` tiles, and where its parts lie. Transposition writes 16 words at a time: up to 15 too many.
-template <class F> panel_memory integer_memory(const gemm_plan& p) noexcept {
+/// Bytes of one worker's memory, and where its parts lie. Transposition writes 16 words at a time: up to 15 too many.
+inline panel_memory integer_memory(const gemm_format& f, const gemm_plan& p) noexcept {
     panel_memory m{};
-    const std::size_t held = smaller_size(p.stretch, round_up(p.groups, F::groups));
+    const std::size_t held = smaller_size(p.stretch, round_up(p.groups, f.groups));
     m.codes_bytes = (held * p.padded / 4 + 15) * 64;
     m.scale_bytes = divide_up(held, p.flush) * tile_rows * sizeof(float);
     m.tile_bytes = m.codes_bytes + 2 * m.scale_bytes;
-    m.stage_stride = stage_stride(chunk_blocks<F> * F::groups * p.padded);
+    m.stage_stride = stage_stride(f.chunk() * f.groups * p.padded);
     return m;
 }
-template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
+inline panel_memory exact_memory(const gemm_format& f, const gemm_plan& p) noexcept {
     panel_memory m{};
-    m.tile_bytes = (smaller_size(p.stretch, round_up(p.k, block_size<F>)) + 15) * 64;
-    m.stage_stride = stage_stride(chunk_blocks<F> * block_size<F> * sizeof(float));
+    m.tile_bytes = (smaller_size(p.stretch, round_up(p.k, f.block)) + 15) * 64;
+    m.stage_stride = stage_stride(f.chunk() * f.block * sizeof(float));
     return m;
 }
 

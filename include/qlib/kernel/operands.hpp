@@ -180,6 +180,23 @@ template <byte_codes F, dot_instruction D> inline constexpr auto operand_table =
     return t;
 }();
 
+/// The same for a room to apply: codes with some bits flipped, as those of all linear grids, or a table.
+struct operand_map {
+    bool flips = true;
+    std::uint8_t flip = 0;
+    std::size_t size = 0;  ///< of the table
+    std::array<std::uint8_t, 256> table{};
+};
+template <byte_codes F, dot_instruction D> inline constexpr operand_map operand_map_of = [] {
+    operand_map m;
+    constexpr auto& t = operand_table<F, D>;
+    m.flip = t[0];
+    m.size = t.size();
+    for (std::size_t i = 0; i < m.table.size(); ++i) m.table[i] = t[i % t.size()];
+    for (std::size_t i = 0; i < t.size(); ++i) m.flips = m.flips && t[i] == (static_cast<std::uint8_t>(i) ^ m.flip);
+    return m;
+}();
+
 /// Whether one map covers whole rows: then sums stay integers over many groups.
 template <class F> inline constexpr bool row_maps = [] {
     if constexpr (requires { requires F::outer_is_map; }) return F::tile.cols == 0 && !F::tile.flat;

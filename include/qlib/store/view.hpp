@@ -43,10 +43,9 @@ template <block_format F> QLIB_INLINE constexpr std::size_t plane_bytes(std::siz
 }
 
 /// The size of a tile and how many of them a matrix has.
-template <block_format F> struct tiling {
+struct tile_grid {
     std::size_t rows, cols, across, down;
-    QLIB_INLINE constexpr tiling(std::size_t matrix_rows, std::size_t matrix_cols) noexcept {
-        constexpr extent t = F::tile;
+    QLIB_INLINE constexpr tile_grid(const extent& t, std::size_t matrix_rows, std::size_t matrix_cols) noexcept {
         const bool any = matrix_rows != 0 && matrix_cols != 0;
         if (t.flat) {
             rows = 1;
@@ -62,13 +61,16 @@ template <block_format F> struct tiling {
     }
     [[nodiscard]] QLIB_INLINE constexpr std::size_t count() const noexcept { return saturating_multiply(across, down); }
 };
+template <block_format F> struct tiling : tile_grid {
+    QLIB_INLINE constexpr tiling(std::size_t matrix_rows, std::size_t matrix_cols) noexcept : tile_grid(F::tile, matrix_rows, matrix_cols) {}
+};
 
 /// Rows [r0, r1) and columns [c0, c1) of tile t, which is not flat.
 struct tile_rectangle {
     std::size_t r0, r1, c0, c1;
 };
-template <block_format F> QLIB_INLINE constexpr tile_rectangle rectangle_of(std::size_t rows, std::size_t cols, std::size_t t) noexcept {
-    const tiling<F> tiles(rows, cols);
+QLIB_INLINE constexpr tile_rectangle rectangle_of(const extent& tile, std::size_t rows, std::size_t cols, std::size_t t) noexcept {
+    const tile_grid tiles(tile, rows, cols);
     const std::size_t r0 = t / tiles.across * tiles.rows, c0 = t % tiles.across * tiles.cols;
     return {r0, smaller_size(r0 + tiles.rows, rows), c0, smaller_size(c0 + tiles.cols, cols)};
 }

@@ -1,0 +1,232 @@
+// No #pragma once: each room includes this text. Rows to blocks, `width` whole blocks at a time.
+
+/// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
+template <class F, class Fit> static constexpr bool encodes = [] {
+    if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
+    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) { fit.template blocks<room, F>(s, p); } ||
+                requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) { fit.template whole_blocks<room, F>(s, out); };
+}();
+
+/// n elements as floats.
+static void widen_elements(const void* from, element type, std::size_t n, float* out) noexcept {
+    const std::size_t whole = type == element::f32 ? 0 : n / 16 * 16;
+    const auto* bytes = static_cast<const std::byte*>(from);
+    for (std::size_t i = 0; i < whole; i += 16) {
+        if (type == element::f16) widen_16<f16>(bytes + 2 * i, out + i);
+        else widen_16<bf16>(bytes + 2 * i, out + i);
+    }
+    detail::widen_elements(bytes + whole * element_bytes(type), type, n - whole, out + whole);
+}
+
+/// The weights of each block of a batch, in lanes, or their importances. Where they are no floats in one piece they pass through a piece of memory.
+static void gather(const encode_job& job, const block_batch& b, bool importances, floats* out) noexcept {
+    const std::size_t n = job.block;
+    const bool direct = job.wire_cols == job.W.cols;
+    if (direct && (importances || job.W.type == element::f32)) {
+        const float* from[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            const std::size_t c = b.block[l] * n;
+            from[l] = importances ? job.importance.data + c : static_cast<const float*>(job.W.at(b.row[l], c));
+        }
+        return gather_blocks(from, n, out);
+    }
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) {
+            const std::size_t c = b.block[l] * n + i;
+            if (importances) load_importances(job, b.row[l], c, m, wide[l]);
+            else if (direct) widen_elements(job.W.at(b.row[l], c), job.W.type, m, wide[l]);
+            else load_weights(job, b.row[l], c, m, wide[l]);
+        }
+        gather_blocks(from, m, out + i);
+    }
+}
+
+/// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams. Quarters, as memory answers slowly.
+static void prefetch(const encode_job& job, const block_batch& b, std::size_t part) noexcept {
+    constexpr std::size_t line = 64;
+    if (job.wire_cols != job.W.cols) return;
+    const std::size_t bytes = job.block * element_bytes(job.W.type), ahead = round_up(std::size_t{4096}, width * bytes);
+    for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
+        const auto next = reinterpret_cast<std::uintptr_t>(job.W.at(b.row[l], b.block[l] * job.block)) + ahead;
+        for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
+    }
+}
+
+/// Brings a batch into lanes. False: some weight is not finite.
+static bool open_batch(const encode_job& job, const block_batch& b, floats* x, floats* w) noexcept {
+    prefetch(job, b, 0);
+    gather(job, b, false, x);
+    prefetch(job, b, 1);
+    ints most = splat(0);
+    for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
+    if (any(most >= 0x7F800000)) return false;
+    if (job.importance.data != nullptr) gather(job, b, true, w);
+    return true;
+}
+
+/// Stores params and codes of a batch.
+template <class F> static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+    plane_pointers<F, std::byte> planes[width];
+    for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
+    if constexpr (packs<F>) {
+        alignas(64) std::uint8_t packed[packed_size<F> * width];
+        pack_codes(packing_of<F>, e.code, packed);
+        std::byte* codes_at[width];
+        for (std::size_t l = 0; l < width; ++l) {
+            codes_at[l] = planes[l][0] + F::offset_of(field::codes);
+            F::store_params(e.params[l], planes[l]);
+        }
+        scatter_bytes(packed, packed_size<F>, codes_at);
+    } else {
+        for (std::size_t l = 0; l < width; ++l) {
+            typename F::code code[block_size<F>];
+            for (std::size_t i = 0; i < block_size<F>; ++i) code[i] = e.code[i * width + l];
+            F::store(e.params[l], code, planes[l]);
+        }
+    }
+}
+
+template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
+    constexpr std::size_t parts = 16 / width;
+    floats least[parts], most[parts];
+    ints largest[parts];
+    for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
+    T rest[16] = {};  // zeros widen nothing that holds 0
+    for (std::size_t i = 0; i < n; i += 16) {
+        const T* from = x + i;
+        __builtin_prefetch(from + 4096 / sizeof(T));
+        if (n - i < 16) {
+            for (std::size_t j = 0; j < n - i; ++j) rest[j] = from[j];
+            from = rest;
+        }
+        floats v[parts];
+        if constexpr (std::same_as<T, float>) std::memcpy(v, from, sizeof v);
+        else widen_16<T>(reinterpret_cast<const std::byte*>(from), reinterpret_cast<float*>(v));
+        for (std::size_t p = 0; p < parts; ++p) {
+            least[p] = smaller(least[p], v[p]);
+            most[p] = larger(most[p], v[p]);
+            largest[p] = larger(largest[p], bits(magnitude(v[p])));
+        }
+    }
+    for (std::size_t p = 1; p < parts; ++p) {
+        least[0] = smaller(least[0], least[p]);
+        most[0] = larger(most[0], most[p]);
+        largest[0] = larger(largest[0], largest[p]);
+    }
+    low = least_of(least[0]);
+    high = -least_of(-most[0]);
+    return !any(largest[0] >= 0x7F800000);
+}
+
+/// encoder_kernels::widen_range.
+static bool widen_range(const void* x, element type, std::size_t n, float& low, float& high) noexcept {
+    if (type == element::f16) return widen_range(static_cast<const f16*>(x), n, low, high);
+    if (type == element::bf16) return widen_range(static_cast<const bf16*>(x), n, low, high);
+    return widen_range(static_cast<const float*>(x), n, low, high);
+}
+
+/// encoder_kernels::batch.
+template <block_format F, class Fit> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const auto& to = *static_cast<const qspan<F>*>(job.out);
+    const auto& fit = *static_cast<const Fit*>(job.fit);
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    if (!open_batch(job, b, x, w)) return false;
+    typename F::outer outer[width];
+    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, splat(0.0f), outer};
+    for (std::size_t l = 0; l < width; ++l) {
+        outer[l] = to.outer(b.row[l], b.block[l] * n);
+        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
+    }
+    alignas(64) lane_blocks<room, F> e;
+    if constexpr (encodes_whole<Fit, F>) {
+        fit.template whole_blocks<room, F>(s, e);
+        for (std::size_t l = 0; l < width; ++l)
+            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
+    } else {
+        fit.template blocks<room, F>(s, e.params);
+        prefetch(job, b, 2);
+        if (!choose_codes<F>(s, e)) return false;
+    }
+    prefetch(job, b, 3);
+    scatter<F>(b, to, e);
+    return true;
+}
+
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+template <block_format F, class Fit>
+static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
+    if constexpr (!encodes<F, Fit>) {
+        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+    } else {
+        constexpr std::size_t n = block_size<F>;
+        alignas(64) floats weights[n];
+        alignas(64) floats w[n];
+        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        for (std::size_t first = 0; first < x.rows; first += width) {
+            const float* from[width];
+            typename F::outer at[width];
+            for (std::size_t l = 0; l < width; ++l) {  // idle lanes repeat the last row
+                const std::size_t r = smaller_size(first + l, x.rows - 1);
+                from[l] = x.row(r);
+                at[l] = outer[r];
+            }
+            gather_blocks(from, n, weights);
+            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
+            lane_blocks<room, F> e;
+            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<room, F>(s, e);
+            else fit.template blocks<room, F>(s, e.params);
+            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+        }
+    }
+}
+
+/// Whether F is rows of numbers that the room can make itself.
+template <class F> static constexpr bool copies_numbers = [] {
+    if constexpr (!holds_numbers<F> || std::endian::native != std::endian::little) return false;
+    else return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
+}();
+
+/// encoder_kernels::numbers, a piece of a row at a time.
+template <block_format F> static void encode_numbers(const encode_job& job, std::size_t r, bool streamed) noexcept {
+    using number = typename F::grid::number;
+    using stored = std::conditional_t<std::same_as<number, f32>, float, number>;
+    constexpr std::size_t piece = 512;
+    const std::size_t cols = job.W.cols;
+    for (std::size_t c = 0, n; c < cols; c += n) {
+        std::byte* const to = static_cast<const qspan<F>*>(job.out)->block(r, 0)[0] + c * sizeof(stored);
+        n = smaller_size(piece, cols - c);
+        if (c + n != cols) n -= (reinterpret_cast<std::uintptr_t>(to) / sizeof(stored) + n) % (64 / sizeof(stored));  // pieces end where lines do
+        float x[piece];
+        widen_elements(job.W.at(r, c), job.W.type, n, x);
+        if (reinterpret_cast<std::uintptr_t>(to) % alignof(stored) == 0) {
+            put_numbers(x, n, reinterpret_cast<stored*>(to), streamed);
+        } else {
+            stored made[piece];
+            put_numbers(x, n, made, false);
+            std::memcpy(to, made, n * sizeof(stored));
+        }
+    }
+    if (streamed) end_stream();
+}
+
+/// F under Fit in this room.
+template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
+    encoder_kernels k{id, width, encodes_whole<Fit, F> && weighs_by_row<F>, nullptr, nullptr, &encode_single<F, Fit>, nullptr, 0, 0, &widen_range};
+    if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
+        k.numbers = &encode_numbers<F>;
+        k.largest_number = F::grid::number::max();
+        k.number_bytes = sizeof(typename F::code);
+    } else if constexpr (encodes<F, Fit>) {
+        k.batch = &encode_batch<F, Fit>;
+    }
+    return k;
+}

@@ -1,0 +1,54 @@
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+    using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
+    const word every = static_cast<word>(0x0101010101010101u) * mask;
+    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+        word a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> shift & every) << place;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+}
+
+static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    const std::size_t places = 8 / p.width, bytes = p.run * width;
+    const unsigned mask_of_bits = (1u << p.width) - 1;
+    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes)
+        for (std::size_t i = 0; i < places; ++i)
+            or_bits(out, code + i * bytes, bytes, p.shift, mask_of_bits, p.width * (p.high_first ? places - 1 - i : i));
+}
+
+/// Whether F's codes are packed here; others go through F::store, block by block.
+template <class F> static constexpr bool packs = [] {
+    if constexpr (!has_bit_layout<F>) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else return packing_of<F>.kind != code_layout::own;
+}();
+template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
+
+/// The codes of whole blocks to their bytes.
+static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uint8_t* out) noexcept {
+    std::memset(out, 0, p.bytes * width);
+    if (p.kind == code_layout::planes) {
+        for (const plane& each : p.planes) {
+            pack_plane(each, code, p.codes, out);
+            out += packed_bytes(p.codes, each.width) * width;
+        }
+    } else if (p.kind == code_layout::sequential) {
+        for (std::size_t e = 0; e < p.codes; ++e) {
+            const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
+            or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);
+            if (place + p.bits > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + p.bits - 8)) - 1, 0);
+        }
+    } else {
+        for (std::size_t first = 0; first < p.codes; first += 5)
+            for (std::size_t e = smaller_size(first + 5, p.codes); e-- > first;)
+                for (std::size_t l = 0; l < width; ++l) {
+                    std::uint8_t& v = out[first / 5 * width + l];
+                    v = static_cast<std::uint8_t>(3 * v + code[e * width + l]);
+                }
+    }
+}
