@@ -86,11 +86,10 @@ template <block_format F> void gptq_store(const encode_job& job, std::size_t r, 
     const auto& e = *reinterpret_cast<const encoded<F>*>(block);
     F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, static_cast<const qspan<F>*>(job.out)->block(r, b));
 }
-template <class Room, block_format F, class Fit>
+template <class Room, block_format F>
 void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
               std::size_t apart, float* outer_scale) noexcept {
     const auto& to = *static_cast<const qspan<F>*>(job.out);
-    const auto& fit = *static_cast<const Fit*>(job.fit);
     typename F::outer outer[gptq_strip_rows];
     typename F::params params[gptq_strip_rows];
     for (std::size_t r = 0; r < x.rows; ++r) {
@@ -98,9 +97,12 @@ void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_vi
         outer_scale[r] = F::outer_scale(outer[r]);
     }
     if (x.cols == block_size<F>) {
-        Room::template fit_rows<F>(fit, x, importance, outer, params);
+        Room::template fit_rows<F>(*job.kernels, job.fit, x, importance, outer, params);
     } else {
-        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], job.kernels->room};
+            job.kernels->fit_site(job.fit, &s, params + r);
+        }
     }
     for (std::size_t r = 0; r < x.rows; ++r) reinterpret_cast<encoded<F>*>(blocks + r * apart)->params = params[r];
 }
@@ -108,8 +110,8 @@ template <class Room, block_format F> void gptq_decode(const encode_job& job, st
     const qview<F> q = *static_cast<const qspan<F>*>(job.out);
     Room::template decode_view<F, float>(&q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out);
 }
-template <class Room, block_format F, class Fit>
-inline constexpr gptq_kernels gptq_kernels_in{block_size<F>, F::group, F::vec, sizeof(encoded<F>), &gptq_fit<Room, F, Fit>, &gptq_round<F>,
+template <class Room, block_format F>
+inline constexpr gptq_kernels gptq_kernels_in{block_size<F>, F::group, F::vec, sizeof(encoded<F>), &gptq_fit<Room, F>, &gptq_round<F>,
                                               &gptq_decode<Room, F>, &gptq_storable<F>, &gptq_store<F>};
 
 /// What one worker needs for a strip of rows.
@@ -233,62 +235,89 @@ private:
     }
 };
 
-/// Runs all strips. `baseline` still lacks its importances.
-inline status gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer, const hessian_factor& factor,
-                          const call& how, gptq_report& report) noexcept {
-    const floats_view& W = baseline.W;
-    const gptq_memory memory(kernels, W.rows, W.cols, how.run.workers());
-    workspace space;
-    if (const status s = space.open(how, memory.bytes()); !s) return s;
-    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
-    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
-    float* const floats = space.take<float>(memory.floats());
-    std::byte* const blocks = space.take<std::byte>(memory.blocks());
-    for (std::size_t j = 0; j < W.cols; ++j) {
-        weigh[j] = factor.diagonal(j);
-        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / detail::product(factor.pivot(j), factor.pivot(j));
-    }
-    baseline.importance = {weigh, W.rows, W.cols, 0};
-    if (const status s = fit_outer_values(baseline, outer, how); !s) return s;
-    const row_kernels rows = rows_of(baseline.kernels->room);
-    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
-        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip strip{baseline, kernels, factor, weigh + W.cols, rows, memory.worker(floats, blocks, worker, count), first, count};
-        return strip.run(losses + first, losses + W.rows + first);
-    });
-    if (!ran) return ran;
-    for (std::size_t r = 0; r < W.rows; ++r) {
-        report.loss += losses[r];
-        report.loss_rtn += losses[W.rows + r];
-        report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
-    }
-    return {};
-}
-
 inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
     auto copy = h.copy();
     if (!copy) return copy.error();
     return factorize(std::move(*copy), options, how);
 }
 
-template <block_format F, class Fit>
-result<gptq_result<F>> gptq_with(floats_view W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+/// GPTQ into baseline.out, which still lacks its importances.
+inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer, const hessian_factor& factor,
+                                       const call& how) noexcept {
+    const floats_view& W = baseline.W;
+    gptq_report report;
+    report.factor = factor.report();
+    if (how.report != nullptr) how.report->room = baseline.kernels->room;
+    if (W.rows == 0) return report;
+    const gptq_memory memory(kernels, W.rows, W.cols, how.run.workers());
+    workspace space;
+    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
+    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
+    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
+    float* const floats = space.take<float>(memory.floats());
+    std::byte* const blocks = space.take<std::byte>(memory.blocks());
+    for (std::size_t j = 0; j < W.cols; ++j) {
+        weigh[j] = factor.diagonal(j);
+        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
+    }
+    baseline.importance = {weigh, W.rows, W.cols, 0};
+    if (const status s = fit_outer_values(baseline, outer, how); !s) return s.error();
+    const row_kernels rows = rows_of(baseline.kernels->room);
+    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
+        const gptq_strip strip{baseline, kernels, factor, weigh + W.cols, rows, memory.worker(floats, blocks, worker, count), first, count};
+        return strip.run(losses + first, losses + W.rows + first);
+    });
+    if (!ran) return ran.error();
+    for (std::size_t r = 0; r < W.rows; ++r) {
+        report.loss += losses[r];
+        report.loss_rtn += losses[W.rows + r];
+        report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
+    }
+    if (how.report != nullptr && baseline.kernels->fit_name != nullptr) how.report->mode = baseline.kernels->fit_name;
+    return report;
+}
+
+/// Whether GPTQ can serve a matrix with `sliceable` rows in a format of so large blocks.
+inline status check_gptq(const floats_view& W, const hessian_factor& factor, bool sliceable, std::size_t block, const call& how) noexcept {
     if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    if (!sliceable) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block, W.cols}};
+    return check_room(how.room);
+}
+
+/// The fit `fit`, of which format and room make the kernels that they are known by.
+struct gptq_fit_ref {
+    const void* fit;
+    const encoder_kernels& kernels;
+    const outer_rule& outer;
+};
+
+template <block_format F>
+result<gptq_result<F>> gptq_of(floats_view W, const hessian_factor& factor, const gptq_fit_ref& fit, const gptq_options& options, const call& how) noexcept {
     auto out = qmatrix<F>::make(W.rows, W.cols);
     if (!out) return out.error();
-    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
-    if (const status s = check_room(how.room); !s) return s.error();
-    if (how.report != nullptr) how.report->room = resolve_room(how.room);
     gptq_result<F> done;
     done.weights = std::move(*out);
-    done.report.factor = factor.report();
-    if (W.rows == 0) return done;
     const auto span = done.weights.span();
-    encode_job baseline{W, {}, options.on_non_finite, &fit, &span, block_size<F>, W.cols, &encoder_kernels_of<F, Fit>(how.room)};
-    const gptq_kernels& kernels = *with_room(how.room, [](auto in) { return &gptq_kernels_in<decltype(in), F, Fit>; });
-    if (const status s = gptq_matrix(baseline, kernels, outer_rule_of<F, Fit>, factor, how, done.report); !s) return s.error();
-    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
+    encode_job baseline{W, {}, options.on_non_finite, fit.fit, &span, block_size<F>, W.cols, &fit.kernels};
+    const gptq_kernels& kernels = *with_room(fit.kernels.room, [](auto in) { return &gptq_kernels_in<decltype(in), F>; });
+    const auto report = gptq_matrix(baseline, kernels, fit.outer, factor, how);
+    if (!report) return report.error();
+    done.report = *report;
     return done;
+}
+template <block_format F, class Fit>
+result<gptq_result<F>> gptq_with(floats_view W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+    const bool sliceable = !has_flat_blocks<F> || W.cols % block_size<F> == 0;
+    if (const status s = check_gptq(W, factor, sliceable, block_size<F>, how); !s) return s.error();
+    return gptq_of<F>(W, factor, {&fit, encoder_kernels_of<F, Fit>(how.room), outer_rule_of<F, Fit>}, options, how);
+}
+/// From a Hessian, which is copied and factored.
+template <block_format F, class Fit>
+result<gptq_result<F>> gptq_with(floats_view W, const hessian& h, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+    const auto factor = factor_copy(h, {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq_with<F>(W, *factor, fit, options, how);
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
@@ -326,18 +355,14 @@ template <block_format F>
 /// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
 template <block_format F, fit_for<F> Fit>
 [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
-    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
-    if (!factor) return factor.error();
-    return gptq<F>(W, *factor, fit, options, how);
+    return detail::gptq_with<F>(W, h, fit, options, how);
 }
 template <block_format F> [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h) noexcept {
-    return gptq<F>(W, h, search_fit{});
+    return detail::gptq_with<F>(W, h, search_fit{}, {}, {});
 }
 template <block_format F>
 [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, gptq_options options, call how = {}) noexcept {
-    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
-    if (!factor) return factor.error();
-    return gptq<F>(W, *factor, options, how);
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, h, fit, options, how); });
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE

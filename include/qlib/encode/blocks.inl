@@ -130,27 +130,30 @@ static bool widen_range(const void* x, element type, std::size_t n, float& low, 
     return widen_range(static_cast<const float*>(x), n, low, high);
 }
 
+/// encoder_kernels::fit_lanes.
+template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* blocks) noexcept {
+    const auto& s = *static_cast<const lane_sites<room, F>*>(sites);
+    auto& e = *static_cast<lane_blocks<room, F>*>(blocks);
+    if constexpr (encodes_whole<Fit, F>) static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, e);
+    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
+}
+
 /// encoder_kernels::batch.
-template <block_format F, class Fit> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
     constexpr std::size_t n = block_size<F>;
     const auto& to = *static_cast<const qspan<F>*>(job.out);
-    const auto& fit = *static_cast<const Fit*>(job.fit);
     alignas(64) floats x[n];
     alignas(64) floats w[n];
     if (!open_batch(job, b, x, w)) return false;
     typename F::outer outer[width];
-    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, splat(0.0f), outer};
-    for (std::size_t l = 0; l < width; ++l) {
-        outer[l] = to.outer(b.row[l], b.block[l] * n);
-        set_lane(s.row_mean_square, l, b.row_mean_square[l]);
-    }
+    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
+    for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
     alignas(64) lane_blocks<room, F> e;
-    if constexpr (encodes_whole<Fit, F>) {
-        fit.template whole_blocks<room, F>(s, e);
+    job.kernels->fit_lanes(job.fit, &s, &e);
+    if (job.kernels->whole) {
         for (std::size_t l = 0; l < width; ++l)
             if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
     } else {
-        fit.template blocks<room, F>(s, e.params);
         prefetch(job, b, 2);
         if (!choose_codes<F>(s, e)) return false;
     }
@@ -160,12 +163,17 @@ template <block_format F, class Fit> static bool encode_batch(const encode_job& 
 }
 
 /// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
-template <block_format F, class Fit>
-static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
-    if constexpr (!encodes<F, Fit>) {
-        for (std::size_t r = 0; r < x.rows; ++r) params[r] = fit.template block<F>(site<F>{{x.row(r), x.cols}, importance, 0, outer[r]});
-    } else {
+template <block_format F>
+static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x, std::span<const float> importance,
+                     const typename F::outer* outer, typename F::params* params) noexcept {
+    if (k.fit_lanes == nullptr) {
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
+            k.fit_site(fit, &s, params + r);
+        }
+        return;
+    }
+    if constexpr (byte_codes<F>) {
         constexpr std::size_t n = block_size<F>;
         alignas(64) floats weights[n];
         alignas(64) floats w[n];
@@ -181,8 +189,7 @@ static void fit_rows(const Fit& fit, matrix_view<const float> x, std::span<const
             gather_blocks(from, n, weights);
             const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
             lane_blocks<room, F> e;
-            if constexpr (encodes_whole<Fit, F>) fit.template whole_blocks<room, F>(s, e);
-            else fit.template blocks<room, F>(s, e.params);
+            k.fit_lanes(fit, &s, &e);
             for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
         }
     }
@@ -219,14 +226,23 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
 
 /// F under Fit in this room.
 template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
-    encoder_kernels k{id, width, encodes_whole<Fit, F> && weighs_by_row<F>, nullptr, nullptr, &encode_single<F, Fit>, nullptr, 0, 0, &widen_range};
+    encoder_kernels k{};
+    k.room = id;
+    k.width = width;
+    k.whole = encodes_whole<Fit, F>;
+    k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
+    k.fit_site = &fit_site<F, Fit>;
+    k.encode_site = &encode_site<F, Fit>;
+    k.single = &encode_single<F>;
+    k.widen_range = &widen_range;
+    if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;
         k.largest_number = F::grid::number::max();
         k.number_bytes = sizeof(typename F::code);
     } else if constexpr (encodes<F, Fit>) {
-        k.batch = &encode_batch<F, Fit>;
+        k.batch = &encode_batch<F>;
     }
     return k;
 }

@@ -35,6 +35,11 @@ struct encoder_kernels {
     std::size_t width;             ///< lanes
     bool row_mean_square;          ///< whether the fit asks for it, under importance
     const char* fit_name;          ///< null: none
+    bool whole;                    ///< the fit encodes whole blocks itself, as an original does
+    // What the fit does, all else being the same for every fit:
+    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
+    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params
+    void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
     /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;
     /// Encodes block b of wire row r, n weights long.
@@ -186,17 +191,25 @@ inline float mean_square(const encode_job& job, std::size_t r) noexcept {
     return sum / static_cast<float>(job.W.cols);
 }
 
+/// encoder_kernels::fit_site and encode_site.
+template <block_format F, class Fit> void fit_site(const void* fit, const void* s, void* params) noexcept {
+    *static_cast<typename F::params*>(params) = static_cast<const Fit*>(fit)->template block<F>(*static_cast<const site<F>*>(s));
+}
+template <block_format F, class Fit> void encode_site(const void* fit, const void* s, void* e) noexcept {
+    *static_cast<encoded<F>*>(e) = encode_block<F>(*static_cast<const site<F>*>(s), *static_cast<const Fit*>(fit));
+}
+
 /// encoder_kernels::single.
-template <block_format F, class Fit>
+template <block_format F>
 status encode_single(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, float row_mean_square) noexcept {
     constexpr std::size_t block = block_size<F>;
     const auto& out = *static_cast<const qspan<F>*>(job.out);
     float x[block], w[block];
     if (const status failed = read_weights(job, r, b * block, n, x, w); !failed) return failed;
-    site<F> s{{x, n}, {w, job.importance.data != nullptr ? n : 0}, row_mean_square, out.outer(r, b * block)};
-    s.room = job.kernels->room;
-    if constexpr (!encodes_whole<Fit, F>) s.importance = some_importance(s.importance);  // originals make of zeros what they make
-    const encoded<F> e = encode_block<F>(s, *static_cast<const Fit*>(job.fit));
+    site<F> s{{x, n}, {w, job.importance.data != nullptr ? n : 0}, row_mean_square, out.outer(r, b * block), job.kernels->room};
+    if (!job.kernels->whole) s.importance = some_importance(s.importance);  // originals make of zeros what they make
+    encoded<F> e;
+    job.kernels->encode_site(job.fit, &s, &e);
     if (!stays_finite<F>(e, s.outer, n))
         return error_at(job, r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
     F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));

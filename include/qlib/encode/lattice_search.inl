@@ -172,7 +172,7 @@ private:
     void set_scales(attempt& a, float d, const scales& wish) const noexcept {
         a.super = f16::from(static_cast<float>(static_cast<double>(d) * unit_));
         a.d = static_cast<float>(static_cast<double>(a.super.value()) / unit_);
-        const float inverse = safe_reciprocal(a.d);
+        const float inverse = detail::safe_reciprocal(a.d);
         for (std::size_t g = 0; g < groups; ++g) a.sub[g] = F::nearest_sub(product(wish[g].scale, inverse));
     }
     /// The super-scale of a few around d under which rounding the scales costs least, points unchanged; d itself where all are beyond f16's range.
@@ -222,7 +222,7 @@ private:
     /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
-        const float factor = 1.0f + product(0.75f, all_ / larger(-a.error, product(0.7f, all_)) - 1.0f);
+        const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);
         const f16 s = f16::from(static_cast<float>(static_cast<double>(a.super.value()) * static_cast<double>(factor)));
         return (s.bits & 0x7C00) == 0x7C00 ? a.super : s;
     }

@@ -99,7 +99,7 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
         } else {
             constexpr integer_levels l = integer_levels_of<F>;
             for (std::size_t i = 0; i < count * n; ++i)
-                made[i] = static_cast<std::uint8_t>(round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
+                made[i] = static_cast<std::uint8_t>(detail::round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
         }
         for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
     }
