@@ -30,6 +30,7 @@ const codec* find_codec(std::uint32_t number);
 /// How checkpoints in safetensors store a format: as several tensors.
 struct checkpoint_codec {
     std::uint32_t number;
+    std::size_t group;  ///< weights that must fill rows, as loaders count groups by the shapes; 0: blocks run over the rows' ends
     /// Their names, types and shapes. `was`: what the weights were before, one of f32, f16 and bf16.
     qlib::result<qlib::checkpoint_parts> (*parts)(std::size_t rows, std::size_t cols, qlib::safetensors_type was);
     /// One of them, from the matrix as `codec` encodes it.

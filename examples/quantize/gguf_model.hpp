@@ -1,6 +1,7 @@
 #pragma once
 // A GGUF model, in one file or several: read, and laid out again as one file.
 #include "../common/failure.hpp"
+#include "foreign_file.hpp"
 #include "model.hpp"
 
 #include <qlib/file/gguf.hpp>
@@ -74,7 +75,7 @@ private:
         files_.push_back({path, map_file(path)});
         std::string_view culprit;
         auto file = qlib::gguf_file::parse(files_.back().memory.bytes(), {}, &culprit);
-        if (!file) fail(file.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+        if (!file) fail_to_read(file.error(), path, culprit, files_.back().memory.bytes(), ".gguf");
         parsed_.push_back(std::move(file).value());
     }
     [[nodiscard]] static std::string suffix(std::uint64_t part, std::uint64_t parts) {

@@ -2,13 +2,19 @@
 //   options.hpp         the command line
 //   presets.hpp, tensor_types.hpp, which_tensors.hpp, ggml_formats.hpp   which tensor becomes what: llama.cpp's rules
 //   codecs.hpp          formats by number, and qlib's calls
-//   gguf_model.hpp, gguf_plan.hpp, safetensors_model.hpp   the model's files
-//   tensor_encoder.hpp, sqnr.hpp   one tensor, a strip of rows at a time
+//   gguf_model.hpp, gguf_plan.hpp   a model in GGUF
+//   quantize_checkpoint.hpp   one in safetensors, from folder to folder:
+//     checkpoint_folder.hpp, safetensors_model.hpp, checkpoint_config.hpp, safetensors_plan.hpp, checkpoint_output.hpp   its files
+//     linear_layers.hpp, linear_parts.hpp   which matrices its loaders take for linear layers
+//     checkpoint_method.hpp, fp8_checkpoint.hpp, fp8_weights.hpp   one that is quantized already
+//     staged_folder.hpp   a folder that appears whole or not at all
+//   foreign_file.hpp    what is no model at all
+//   tensor_encoder.hpp, source_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time
 //   quantize_model.hpp  the way through a model
 //   journal.hpp, manifest.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true
 //   imatrix_input.hpp, files.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them
 #include "gguf_plan.hpp"
-#include "safetensors_model.hpp"
+#include "quantize_checkpoint.hpp"
 #include "synthetic_model.hpp"
 #include "verify.hpp"
 
@@ -25,24 +31,12 @@ void quantize_gguf(options o, const imatrix_input* imatrix) {
     quantize_model(model, make_plan(model, o, imatrix), o, imatrix);
 }
 
-void quantize_safetensors(options o, const imatrix_input* imatrix) {
-    if (o.output.ends_with(".gguf"))
-        throw std::runtime_error(o.output + ": from safetensors no GGUF file can be made: it needs the tokenizer (llama.cpp has convert_hf_to_gguf.py)");
-    const safetensors_model model(o.input);
-    const auto plan = make_plan(model, o, imatrix);
-    o.output = output_file_of(o.output);
-    if (o.dry_run) return quantize_model(model, plan, o, imatrix);
-    if (const auto folder = std::filesystem::path(o.output).parent_path(); !folder.empty()) std::filesystem::create_directories(folder);
-    write_companions(model, plan, o.output);
-    quantize_model(model, plan, o, imatrix);
-}
-
 void run(options o) {
     const auto imatrix = imatrix_of(o);
     const bool safetensors = is_safetensors(o.input);
     // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity with the searched scales, other presets less.
     if (o.fit_name.empty()) o.fit_name = safetensors ? "search" : "reference";
-    (safetensors ? quantize_safetensors : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
+    (safetensors ? quantize_checkpoint : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
 }
 
 void verify(const options& o) {
@@ -52,7 +46,7 @@ void verify(const options& o) {
     if (!o.source.empty()) {
         const auto imatrix = imatrix_of(o);
         const auto compare = [&](const model& source) { check.check_source(source, imatrix ? &*imatrix : nullptr); };
-        if (safetensors) compare(safetensors_model(o.source));
+        if (safetensors) compare(safetensors_model(o.source, safetensors_model::purpose::quantize));
         else compare(gguf_model(o.source));
     }
     check.conclude();

@@ -35,6 +35,7 @@ inline json describe(const planned_tensor& p) {
     j["reason"] = reason_text(p.why);
     if (p.wanted_name != p.format_name) j["instead_of"] = p.wanted_name;
     if (p.format) j["importance"] = !p.importance.empty();
+    if (!p.left.why.empty()) j["left_alone"] = p.left.why;
     return j;
 }
 

@@ -2,6 +2,7 @@
 // A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where that goes.
 #include "../common/failure.hpp"
 #include "files.hpp"
+#include "fp8_weights.hpp"
 #include "sqnr.hpp"
 #include "tensor_types.hpp"
 
@@ -13,10 +14,17 @@ struct model_file {
     qlib::mapped_file memory;
 };
 
-/// One tensor of the model that is read.
+/// A matrix that lies in its file as inputs x outputs: row r is column first + r of what is stored.
+struct stored_transposed {
+    std::uint64_t cols = 0, first = 0;
+};
+
+/// One tensor of the model that is read, or a linear layer's part of one.
 struct source_tensor : tensor_shape {
     std::vector<std::uint64_t> dims;   ///< as many as it has, in the file's own order
     std::optional<ggml> type;          ///< none: a type that ggml does not have
+    std::optional<fp8_weights> fp8;    ///< the data are codes, and `type` is what they are decoded to
+    std::optional<stored_transposed> transposed;
     std::string type_name;
     std::span<const std::byte> data;
     const qlib::mapped_file* file = nullptr;
@@ -31,6 +39,14 @@ struct source_tensor : tensor_shape {
     }
 };
 
+/// Why a matrix stays as it is; empty: it does not, or there is nothing to say.
+struct left_alone {
+    std::string why;
+    bool for_loaders = false;  ///< they might take it for a layer that is quantized: it has to be named
+    bool is_stack = false;     ///< they look for several layers in its place
+    bool is_loss = false;      ///< it is a linear layer, and one would have it quantized
+};
+
 /// What is to become of one tensor. Formats are numbers as in codecs.hpp.
 struct planned_tensor {
     const source_tensor* source = nullptr;
@@ -41,6 +57,7 @@ struct planned_tensor {
     reason why = reason::kept;
     std::span<const float> importance;    ///< of the columns, for one matrix after the other; empty: not known
     std::uint64_t bytes = 0;              ///< of the output
+    left_alone left;
 };
 
 /// A tensor of the output, or one of several that a tensor becomes.
@@ -87,6 +104,14 @@ public:
     virtual ~model() = default;
     [[nodiscard]] const std::vector<model_file>& files() const { return files_; }
     [[nodiscard]] const std::vector<source_tensor>& tensors() const { return tensors_; }  ///< in the order of the output
+    /// The matrices that a tensor is to its loaders once it is quantized, where it is not simply one itself: experts one by one, or
+    /// transposed. Empty: it is.
+    [[nodiscard]] virtual std::span<const source_tensor> linear_parts(const source_tensor&) const { return {}; }
+    /// A tensor, or where it is to be quantized one of the parts. Null: there is none.
+    [[nodiscard]] virtual const source_tensor* find(std::string_view name, [[maybe_unused]] bool quantized) const {
+        const auto found = std::ranges::find(tensors_, name, &source_tensor::name);
+        return found != tensors_.end() ? &*found : nullptr;
+    }
     [[nodiscard]] std::uint64_t bytes() const {
         std::uint64_t sum = 0;
         for (const source_tensor& t : tensors_) sum += t.data.size();

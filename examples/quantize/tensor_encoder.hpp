@@ -1,8 +1,7 @@
 #pragma once
 // One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read is given back.
 #include "../common/failure.hpp"
-#include "codecs.hpp"
-#include "model.hpp"
+#include "source_floats.hpp"
 
 #include <qlib/core/thread_pool.hpp>
 
@@ -59,19 +58,16 @@ private:
 
     /// use(rows as floats, which matrix of a stack, which row of the tensor is first)
     template <class Use> void for_each_strip(const source_tensor& t, bool by_rows, const Use& use) {
-        const codec& floats = *find_codec(static_cast<std::uint32_t>(*t.type));
-        const std::size_t cols = t.cols(), row_bytes = floats.bytes(1, cols);
+        const std::size_t cols = t.cols();
         const std::uint64_t rows = t.ne[1];
         if (t.weights() == 0) return;
-        const std::uint64_t step = by_rows ? std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols)) : rows;
+        const std::uint64_t step = by_rows && !t.transposed ? std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols)) : rows;
         for (std::uint64_t row = 0, end = t.rows(); row < end;) {
             const std::uint64_t count = std::min(step, rows - row % rows);  // a strip ends where its matrix does
-            const auto part = t.data.subspan(row * row_bytes, count * row_bytes);
             weights_.resize(count * cols);
-            check(floats.decode(part, count, 0, {weights_.data(), count, cols}, {.run = threads_}), t.title());
-            release(*t.file, part);
+            read_rows(t, row, {weights_.data(), count, cols}, threads_);
             use({weights_.data(), count, cols}, row / rows, row);
-            told_(part.size());
+            told_(count * cols * bytes_of_weight(t));
             row += count;
         }
     }

@@ -48,13 +48,13 @@ public:
         progress_bar bar(repeatable ? "quantizing again" : "measuring", source.bytes());
         tensor_encoder encoder(options::fit_named(manifest_.at("options").at("fit").get<std::string>()), o_.threads, [&](std::uint64_t n) { bar.advance(n); });
         for (const json& t : manifest_.at("tensors")) {
-            const auto found = std::ranges::find(source.tensors(), t.at("name").get<std::string>(), &source_tensor::name);
-            if (found == source.tensors().end()) {
+            const source_tensor* found = source.find(t.at("name").get<std::string>(), t.at("method") == "round-to-nearest");
+            if (found == nullptr) {
                 complain(t.at("name"), "the source has no such tensor");
                 continue;
             }
             planned_tensor p;
-            p.source = &*found;
+            p.source = found;
             if (t.at("method") != "copy") {
                 p.format = format_named(t.at("format").get<std::string>());
                 if (!found->type || !is_float(*found->type)) {
@@ -90,13 +90,14 @@ private:
         return {t.at("name").get<std::string>()};
     }
     void complain(const std::string& what, const std::string& rule) {
-        std::printf("%s: %s\n", what.c_str(), rule.c_str());
+        note(what, rule);
         ++complaints_;
     }
+    static void note(const std::string& what, const std::string& fact) { std::printf("%s: %s\n", what.c_str(), fact.c_str()); }
     void check_file_beside() {
         const std::string path = manifest_path(stored_.path);
         std::ifstream in(path);
-        if (!in) return complain(path, "the manifest beside the model is missing");
+        if (!in) return note(path, "there is no manifest beside the model: what the one in it says is compared");
         json beside = json::parse(in, nullptr, false);
         const json file = beside.is_object() ? beside.value("file", json()) : json();
         if (beside.is_object()) beside.erase("file");
