@@ -21,6 +21,9 @@ inline bool is_weights(const std::string& name) {
                                  ".npz", ".safetensors.manifest.json"});
 }
 
+/// A path without links and dots, also of what is not there yet.
+inline fs::path real_path(const fs::path& path) { return fs::weakly_canonical(fs::absolute(path)); }
+
 /// Files of a folder and of those in it, relative to it; none of hidden folders, as .git and .cache.
 inline std::vector<fs::path> all_in(const fs::path& folder) {
     std::vector<fs::path> files;
@@ -59,8 +62,19 @@ inline std::string why_no_model(const fs::path& folder) {
     return inside + "there is no model.safetensors in it";
 }
 
+/// Whether a file's name says that there are others: "model-00001-of-00002.safetensors".
+inline bool is_one_of_several(const std::string& name) {
+    const std::size_t of = name.rfind("-of-");
+    const auto is_number = [](std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos; };
+    if (of == std::string::npos || !name.ends_with(".safetensors")) return false;
+    const std::string_view last = std::string_view(name).substr(of + 4, name.size() - of - 4 - std::string_view(".safetensors").size());
+    return is_number(last) && last.find_first_not_of("0") != std::string_view::npos && last.substr(last.find_first_not_of('0')) != "1";
+}
+
 /// The file that stands for a model: in a folder, its index or its only file.
 inline fs::path main_of(const fs::path& path) {
+    if (!fs::is_directory(path) && is_one_of_several(path.filename()))
+        throw std::runtime_error(path.string() + ": it is one part of a model: give the folder, or model.safetensors.index.json in it");
     if (!fs::is_directory(path)) return path;
     for (const char* name : {index, single})
         if (fs::exists(path / name)) return path / name;

@@ -43,11 +43,15 @@ inline bool is_float(qlib::safetensors_type t) {
 }
 inline bool is_fp8(qlib::safetensors_type t) { return t == qlib::safetensors_type::f8_e4m3 || t == qlib::safetensors_type::f8_e5m2; }
 
-/// How one tensor says that it holds codes, "MXFP4" or "codes of type I32"; empty: it does not.
-inline std::string method_of(const qlib::safetensors_tensor& t, bool has_biases) {
-    using enum qlib::safetensors_type;
+/// The method that a tensor's name is the mark of; empty: it is none's.
+inline std::string method_by_name(const qlib::safetensors_tensor& t) {
     for (const name_pair& mark : tensors)
         if (t.name.ends_with(mark.key)) return std::string(mark.name);
+    return "";
+}
+/// How a tensor's type says that it holds codes: "codes of type I32"; empty: it does not.
+inline std::string method_by_type(const qlib::safetensors_tensor& t, bool has_biases) {
+    using enum qlib::safetensors_type;
     if (is_float(t.type) || is_fp8(t.type) || t.type == boolean || t.type == i64 || t.type == u64 || t.type == c64) return "";
     if (t.type == u32 && has_biases) return "MLX";
     const bool is_small_float = t.type == f4 || t.type == f6_e2m3 || t.type == f6_e3m2 || t.type == f8_e4m3fnuz || t.type == f8_e5m2fnuz;
@@ -102,13 +106,16 @@ inline std::optional<checkpoint_method> find_method(const checkpoint_config& con
         if (!found && e.value.find("\"_tensor_data_names\"") != std::string_view::npos) found = {"torchao", "the metadata of the file", false};
 
     const bool has_biases = std::ranges::any_of(tensors, [](const auto* t) { return t->name.ends_with(".biases"); });
-    const qlib::safetensors_tensor* fp8 = nullptr;
-    for (const qlib::safetensors_tensor* t : tensors) {
-        if (methods::is_fp8(t->type)) fp8 = t;
-        const std::string method = methods::method_of(*t, has_biases);
-        if (method.empty()) continue;
-        return checkpoint_method{found ? found->name : method, (found ? found->where + ", and " : "the tensor ") + std::string(t->name), false};
-    }
+    const auto told_by = [&](const qlib::safetensors_tensor& t, const std::string& method) {
+        return checkpoint_method{found ? found->name : method, (found ? found->where + ", and " : "the tensor ") + std::string(t.name), false};
+    };
+    for (const qlib::safetensors_tensor* t : tensors)
+        if (const std::string method = methods::method_by_name(*t); !method.empty()) return told_by(*t, method);
+    for (const qlib::safetensors_tensor* t : tensors)
+        if (const std::string method = methods::method_by_type(*t, has_biases); !method.empty()) return told_by(*t, method);
+    const auto is_fp8 = [](const auto* t) { return methods::is_fp8(t->type); };
+    const auto at = std::ranges::find_if(tensors, is_fp8);
+    const qlib::safetensors_tensor* const fp8 = at != tensors.end() ? *at : nullptr;
     if (fp8 == nullptr) {
         if (found) found->where += ", but all tensors are floats: if they are the original weights, take that note away";
         return found;

@@ -7,14 +7,16 @@ struct companions {
     std::vector<fs::path> files, left_behind;
 };
 
-/// skip: a folder that is none of the model's, as where the output goes.
+/// skip: a folder that is none of the model's, as where the output goes. A file that stands without config.json has no companions: its
+/// folder may be anything.
 inline companions find_companions(const safetensors_model& model, const fs::path& skip) {
+    companions found;
+    if (!fs::exists(model.config().path())) return found;
     std::set<fs::path> own;
     for (const model_file& f : model.files()) own.insert(fs::path(f.path).filename());
-    companions found;
-    const fs::path without = fs::weakly_canonical(skip).lexically_relative(fs::weakly_canonical(model.folder()));
+    const fs::path without = checkpoint_files::real_path(skip).lexically_relative(checkpoint_files::real_path(model.folder()));
     for (const fs::path& file : checkpoint_files::all_in(model.folder())) {
-        if (*file.begin() == *without.begin() || file.string().starts_with(without.string() + ".")) continue;
+        if (file.string().starts_with(without.string() + "/") || file.string().starts_with(without.string() + ".")) continue;
         const std::string name = file.filename();
         const bool is_old_note = model.decodes_fp8() && name == "hf_quant_config.json";
         if (is_old_note || own.contains(file) || file == "config.json") continue;

@@ -93,7 +93,7 @@ inline stored_model read_stored_gguf(const std::string& path) {
     stored.head = stored.files[0].bytes();
     std::string_view culprit;
     const auto file = qlib::gguf_file::parse(stored.head, {}, &culprit);
-    if (!file) fail(file.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+    if (!file) fail_to_read(file.error(), path, culprit, stored.head, ".gguf");
     if (const qlib::gguf_value* v = file->find("quantize.manifest"); v != nullptr && v->as_string()) stored.manifest = *v->as_string();
     for (const qlib::gguf_tensor& t : file->tensors()) stored.pieces.emplace(t.name, t.data);
     return stored;

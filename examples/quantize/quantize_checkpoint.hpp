@@ -58,7 +58,8 @@ inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
         checkpoints::print_left_alone(plan);
         checkpoints::refuse_if_nothing(plan, o);
     }
-    if (model.scales_left_out() != 0) std::printf("left out: %zu scales, as FP8 is decoded\n", model.scales_left_out());
+    if (model.decodes_fp8()) std::printf("FP8 is decoded: its scales are left out (%zu tensors)\n", model.scales_left_out());
+    if (!fs::exists(model.config().path())) std::printf("there is no config.json beside it: nothing but the weights can be taken over\n");
     const json config = config_of_output(model, plan, o);
     if (o.dry_run) return quantize_model(model, plan, o, imatrix);
 

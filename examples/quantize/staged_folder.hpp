@@ -4,6 +4,7 @@
 #include "checkpoint_folder.hpp"
 #include "files.hpp"
 
+#include <cstdio>
 #include <optional>
 #include <set>
 
@@ -14,7 +15,7 @@ public:
     /// resume  keeps what an earlier run left
     /// error   a target with other files in it; a folder in the way that no earlier run left; another process at work there
     staged_folder(const fs::path& target, const std::vector<fs::path>& files, bool resume)
-        : target_(fs::weakly_canonical(target)), inside_(must_be_inside(target_)), path_(place(target_, inside_)) {
+        : target_(checkpoint_files::real_path(target)), inside_(must_be_inside(target_)), path_(place(target_, inside_)) {
         check_target(files);
         open();
         if (!resume) clear();
@@ -26,18 +27,15 @@ public:
     void keep() {
         fs::remove(marker());
         if (inside_) return move_files();
-        const fs::path old = path_.string() + ".replaced";
-        const bool replaces = fs::exists(target_);
-        if (replaces) fs::rename(target_, old);
-        try {
-            fs::rename(path_, target_);
-        } catch (...) {
-            if (replaces) fs::rename(old, target_);
-            throw;
-        }
-        if (replaces) fs::remove_all(old);
+        if (!fs::exists(target_)) return fs::rename(path_, target_);
+        exchange();
+        fs::remove_all(path_);
     }
-    void discard() const { fs::remove_all(path_); }
+    void discard() const {
+        fs::remove_all(path_);
+        std::error_code not_empty;
+        for (const fs::path& folder : made_) fs::remove(folder, not_empty);
+    }
     /// Whether there is nothing in it that a later run could go on from.
     [[nodiscard]] bool is_empty() const {
         return std::ranges::none_of(fs::directory_iterator(path_), [&](const auto& entry) { return entry.path() != marker(); });
@@ -57,6 +55,7 @@ private:
     [[nodiscard]] fs::path marker() const { return path_ / "written-by-quantize"; }
 
     void check_target(const std::vector<fs::path>& files) const {
+        if (fs::is_symlink(target_)) throw std::runtime_error(target_.string() + ": it is a link to nothing");
         if (!fs::exists(target_)) return;
         if (!fs::is_directory(target_)) throw std::runtime_error(target_.string() + ": it is a file; a checkpoint is a folder");
         const std::set<fs::path> replaced(files.begin(), files.end());
@@ -71,6 +70,7 @@ private:
     }
     /// Makes the folder, or takes over one that holds our marker, or nothing.
     void open() {
+        for (fs::path above = path_.parent_path(); !fs::exists(above); above = above.parent_path()) made_.push_back(above);
         fs::create_directories(path_.parent_path());
         if (!fs::create_directory(path_) && (fs::is_symlink(path_) || !fs::is_directory(path_) || (!fs::is_empty(path_) && !fs::exists(marker()))))
             throw std::runtime_error(path_.string() + ": it is in the way, and quantize did not leave it there");
@@ -80,6 +80,16 @@ private:
     void clear() const {
         for (const auto& entry : fs::directory_iterator(path_))
             if (entry.path() != marker()) fs::remove_all(entry.path());
+    }
+    /// Our folder and the target change places, at once where the file system can do that.
+    void exchange() const {
+#ifdef RENAME_EXCHANGE
+        if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) return;
+#endif
+        const fs::path old = path_.string() + ".replaced";
+        fs::rename(target_, old);
+        fs::rename(path_, target_);
+        fs::rename(old, path_);
     }
     void move_files() const {
         for (const fs::path& file : checkpoint_files::all_in(path_)) {
@@ -92,5 +102,6 @@ private:
     fs::path target_;
     bool inside_;
     fs::path path_;
+    std::vector<fs::path> made_;  // above it, the deepest first
     std::optional<descriptor> lock_;
 };
