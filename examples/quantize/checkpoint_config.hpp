@@ -1,6 +1,6 @@
 #pragma once
 // A checkpoint's config.json, as it came.
-#include "foreign_file.hpp"
+#include "../common/foreign_file.hpp"
 #include "files.hpp"
 
 #include <nlohmann/json.hpp>
@@ -22,7 +22,9 @@ inline json read_json_object(const std::filesystem::path& path) {
 
 class checkpoint_config {
 public:
-    explicit checkpoint_config(const std::filesystem::path& folder) : path_(folder / "config.json"), root_(read_json_object(path_)) {}
+    explicit checkpoint_config(const std::filesystem::path& folder)
+        : path_(folder / "config.json"),
+          root_(read_json_object(path_)) {}
 
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     [[nodiscard]] const json& root() const { return root_; }
@@ -31,7 +33,8 @@ public:
     [[nodiscard]] std::vector<std::string> texts(const char* key) const {
         std::vector<std::string> all;
         for (const json* part : parts())
-            if (const auto found = part->find(key); found != part->end() && found->is_string()) all.push_back(found->get<std::string>());
+            if (const auto found = part->find(key); found != part->end() && found->is_string())
+                all.push_back(found->get<std::string>());
         return all;
     }
     [[nodiscard]] std::string text(const char* key) const {
@@ -48,7 +51,9 @@ public:
     /// As transformers counts: "LlamaForCausalLM".
     [[nodiscard]] std::string architecture() const {
         const auto list = root_.find("architectures");
-        return list != root_.end() && list->is_array() && !list->empty() && list->front().is_string() ? list->front().get<std::string>() : "";
+        return list != root_.end() && list->is_array() && !list->empty() && list->front().is_string()
+                   ? list->front().get<std::string>()
+                   : "";
     }
 
 private:

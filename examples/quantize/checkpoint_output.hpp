@@ -1,5 +1,6 @@
 #pragma once
-// What stands beside a checkpoint's weights when it is written: config.json with what loaders must know, and all files that are no weights.
+// What stands beside a checkpoint's weights when it is written: config.json with what loaders must know, and all files
+// that are no weights.
 #include "safetensors_plan.hpp"
 
 /// Files that go with a model, and weights that do not, relative to its folder.
@@ -7,16 +8,18 @@ struct companions {
     std::vector<fs::path> files, left_behind;
 };
 
-/// skip: a folder that is none of the model's, as where the output goes. A file that stands without config.json has no companions: its
-/// folder may be anything.
+/// skip: a folder that is none of the model's, as where the output goes. A file that stands without config.json has no
+/// companions: its folder may be anything.
 inline companions find_companions(const safetensors_model& model, const fs::path& skip) {
     companions found;
     if (!fs::exists(model.config().path())) return found;
     std::set<fs::path> own;
     for (const model_file& f : model.files()) own.insert(fs::path(f.path).filename());
-    const fs::path without = checkpoint_files::real_path(skip).lexically_relative(checkpoint_files::real_path(model.folder()));
+    const fs::path without =
+        checkpoint_files::real_path(skip).lexically_relative(checkpoint_files::real_path(model.folder()));
     for (const fs::path& file : checkpoint_files::all_in(model.folder())) {
-        if (file.string().starts_with(without.string() + "/") || file.string().starts_with(without.string() + ".")) continue;
+        if (file.string().starts_with(without.string() + "/") || file.string().starts_with(without.string() + "."))
+            continue;
         const std::string name = file.filename();
         const bool is_old_note = model.decodes_fp8() && name == "hf_quant_config.json";
         if (is_old_note || own.contains(file) || file == "config.json") continue;
@@ -32,15 +35,15 @@ namespace output_config {
 inline std::string escaped(std::string_view text) {
     std::string out;
     for (const char c : text) {
-        if (c == '.' || c == '+' || c == '*' || c == '?' || c == '(' || c == ')' || c == '[' || c == ']' || c == '\\' || c == '^' || c == '$' || c == '|')
-            out += '\\';
+        if (std::string_view(".+*?()[]{}\\^$|").find(c) != std::string_view::npos) out += '\\';
         out += c;
     }
     return out;
 }
 
 /// Modules that loaders must not take for quantized ones.
-inline std::vector<std::string> ignored_modules(const std::vector<planned_tensor>& plan, const checkpoint_codec& codec) {
+inline std::vector<std::string> ignored_modules(const std::vector<planned_tensor>& plan,
+                                                const checkpoint_codec& codec) {
     std::vector<std::string> ignored;
     const auto put = [&](const std::string& name) {
         if (std::ranges::find(ignored, name) == ignored.end()) ignored.push_back(name);
@@ -50,23 +53,28 @@ inline std::vector<std::string> ignored_modules(const std::vector<planned_tensor
         std::string module = module_of(p.source->name);
         put(module);
         if (!p.left.is_stack) continue;
-        if (const std::size_t at = module.find("experts"); at != std::string::npos) put(module = module.substr(0, at + std::string_view("experts").size()));
-        if (codec.group != 0) put("re:" + escaped(module) + "\\..*");  // compressed-tensors compares whole names: loaders call experts by number
+        if (const std::size_t at = module.find("experts"); at != std::string::npos)
+            put(module = module.substr(0, at + std::string_view("experts").size()));
+        // compressed-tensors compares whole names, and loaders call experts by number.
+        if (codec.group != 0) put("re:" + escaped(module) + "\\..*");
     }
     const auto is_output = [](const planned_tensor& p) { return p.source->name == "lm_head.weight"; };
-    if (std::ranges::none_of(plan, is_output)) put("lm_head");  // shares the embedding's weights, and is a layer to loaders all the same
+    // One that shares the embedding's weights is a layer to loaders all the same.
+    if (std::ranges::none_of(plan, is_output)) put("lm_head");
     return ignored;
 }
 
-/// bitsandbytes' loaders skip every layer whose name begins like one that they are told to skip: "mlp.gate" is also "mlp.gate_proj".
+/// bitsandbytes' loaders skip every layer whose name begins like one that they are told to skip: "mlp.gate" is also
+/// "mlp.gate_proj".
 inline void check_prefixes(const std::vector<planned_tensor>& plan, const std::vector<std::string>& ignored) {
     std::set<std::string> quantized;
     for (const planned_tensor& p : plan)
         if (is_quantized(p)) quantized.insert(module_of(p.source->name));
     for (const std::string& name : ignored)
         if (const auto next = quantized.lower_bound(name); next != quantized.end() && next->starts_with(name))
-            throw std::runtime_error(*next + ": loaders of bitsandbytes would take it for " + name + ", which is not quantized, and skip it too: leave it "
-                                             "as it is with --tensor-type '" + *next + "=copy', or take an int4 format");
+            throw std::runtime_error(*next + ": loaders of bitsandbytes would take it for " + name +
+                                     ", which is not quantized, and skip it too: leave it as it is with --tensor-type '" +
+                                     *next + "=copy', or take an int4 format");
 }
 
 /// use(object) for the configuration and the parts in it.
@@ -79,7 +87,8 @@ template <class Use> void for_each_part(json& config, const Use& use) {
 }  // namespace output_config
 
 /// The output's config.json; null: there is none to write.
-inline json config_of_output(const safetensors_model& model, const std::vector<planned_tensor>& plan, const options& o) {
+inline json config_of_output(const safetensors_model& model, const std::vector<planned_tensor>& plan,
+                             const options& o) {
     json config = model.config().root();
     const auto quantized = std::ranges::find_if(plan, is_quantized);
     if (quantized == plan.end() && config.empty()) return nullptr;
@@ -90,14 +99,17 @@ inline json config_of_output(const safetensors_model& model, const std::vector<p
         const checkpoint_codec& codec = *find_checkpoint_codec(*quantized->format);
         const std::vector<std::string> ignored = output_config::ignored_modules(plan, codec);
         if (codec.group == 0) output_config::check_prefixes(plan, ignored);
-        const std::vector<std::string_view> views(ignored.begin(), ignored.end());
-        config["quantization_config"] = json::parse(codec.config(views, safetensors_model::type_of(*quantized)));
+        json& method = config["quantization_config"] =
+            json::parse(codec.config(safetensors_model::type_of(*quantized)));
+        method[codec.ignore_key] = ignored;
         return config;
     }
-    const char* const type = o.format == "f32" ? "float32" : o.format == "f16" ? "float16" : "bfloat16";
+    const std::map<std::string, const char*> types{{"f32", "float32"}, {"f16", "float16"}, {"bf16", "bfloat16"}};
+    const auto type = types.find(o.format);
+    if (type == types.end()) return config;
     output_config::for_each_part(config, [&](json& part) {
         for (const char* key : {"torch_dtype", "dtype"})
-            if (part.contains(key)) part[key] = type;
+            if (part.contains(key)) part[key] = type->second;
     });
     return config;
 }

@@ -25,18 +25,21 @@ public:
     /// Whether a tensor means nothing once the weights are decoded: their scales, and those of activations and caches.
     [[nodiscard]] bool is_used_up(std::string_view name) const {
         if (scales_.contains(name)) return true;
-        for (const std::string_view end : {".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale", ".kv_scale", ".prob_scale",
-                                           ".activation_scale", ".input_activation_scale", ".scale_input"})
+        for (const std::string_view end :
+             {".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale", ".kv_scale", ".prob_scale",
+              ".activation_scale", ".input_activation_scale", ".scale_input"})
             if (name.ends_with(end)) return true;
         return false;
     }
 
 private:
-    struct block { std::uint64_t rows, cols; };
+    struct block {
+        std::uint64_t rows, cols;
+    };
 
     [[noreturn]] static void refuse(const tensor& t, const std::string& why) {
-        throw std::runtime_error(std::string(t.name) + ": it is " + std::string(qlib::safetensors_name(t.type)) + ", and " + why +
-                                 "; dequantize the model to bf16 first");
+        throw std::runtime_error(std::string(t.name) + ": it is " + std::string(qlib::safetensors_name(t.type)) +
+                                 ", and " + why + "; dequantize the model to bf16 first");
     }
     /// weight_block_size, or the same in compressed-tensors' groups.
     void learn_blocks(const json& quantization) {
@@ -51,7 +54,8 @@ private:
             const json weights = group.is_object() ? group.value("weights", json()) : json();
             if (!weights.is_object()) continue;
             add(weights.value("block_structure", json()));
-            if (const json size = weights.value("group_size", json()); is_size(size)) blocks_.push_back({1, size.get<std::uint64_t>()});
+            if (const json size = weights.value("group_size", json()); is_size(size))
+                blocks_.push_back({1, size.get<std::uint64_t>()});
         }
     }
     static bool is_size(const json& n) { return n.is_number_unsigned() && n != 0; }
@@ -71,7 +75,8 @@ private:
     fp8_weights with_scales(const tensor& t, const tensor& scales) const {
         using enum qlib::safetensors_type;
         if (scales.type != f32 && scales.type != f16 && scales.type != bf16 && scales.type != f8_e8m0)
-            refuse(t, std::string(scales.name) + " is " + std::string(qlib::safetensors_name(scales.type)) + ", which is not understood");
+            refuse(t, std::string(scales.name) + " is " + std::string(qlib::safetensors_name(scales.type)) +
+                          ", which is not understood");
         fp8_weights w{t.type, scales.type, scales.data};
         const std::uint64_t rows = t.rows(), cols = t.cols(), count = scales.rows() * scales.cols();
         const bool by_row = count == rows && (scales.n_dims() == 1 || (scales.n_dims() == 2 && scales.cols() == 1));
@@ -81,12 +86,17 @@ private:
         }
         const auto divide_up = [](std::uint64_t n, std::uint64_t d) { return n / d + (n % d != 0); };
         for (const block b : blocks_) {
-            if (scales.n_dims() != 2 || scales.rows() != divide_up(rows, b.rows) || scales.cols() != divide_up(cols, b.cols)) continue;
+            if (scales.n_dims() != 2 || scales.rows() != divide_up(rows, b.rows) ||
+                scales.cols() != divide_up(cols, b.cols))
+                continue;
             w.block_rows = b.rows, w.block_cols = b.cols, w.scale_cols = scales.cols();
             return w;
         }
-        if (!by_row) refuse(t, std::to_string(scales.rows()) + " x " + std::to_string(scales.cols()) + " scales do not fit its " + std::to_string(rows) +
-                               " x " + std::to_string(cols) + " weights in blocks of " + std::to_string(blocks_[0].rows) + " x " + std::to_string(blocks_[0].cols));
+        if (!by_row)
+            refuse(t, std::to_string(scales.rows()) + " x " + std::to_string(scales.cols()) +
+                          " scales do not fit its " + std::to_string(rows) + " x " + std::to_string(cols) +
+                          " weights in blocks of " + std::to_string(blocks_[0].rows) + " x " +
+                          std::to_string(blocks_[0].cols));
         w.block_cols = cols;
         return w;
     }

@@ -1,8 +1,9 @@
 #pragma once
-// Weights in FP8 as checkpoints hold them: a tensor of E4M3 or E5M2 beside its scales, one for the tensor, for a row or for a block.
-// A weight is its code's value times its scale, in f32.
+// Weights in FP8 as checkpoints hold them: a tensor of E4M3 or E5M2 beside its scales, one for the tensor, for a row or
+// for a block. A weight is its code's value times its scale, in f32.
 //
-// source: DeepSeek-V3 (weight_scale_inv, which is multiplied all the same), compressed-tensors (float-quantized), FBGEMM, ModelOpt
+// source: DeepSeek-V3 (weight_scale_inv, which is multiplied all the same), compressed-tensors (float-quantized),
+//         FBGEMM, ModelOpt
 #include <qlib/core/call.hpp>
 #include <qlib/core/matrix_view.hpp>
 #include <qlib/file/safetensors_tensor.hpp>
@@ -33,7 +34,8 @@ struct fp8_weights {
     }
 
     /// `codes`: rows of out.cols, of which the first is the matrix's row `first`.
-    void decode(std::span<const std::byte> codes, std::uint64_t first, qlib::matrix_view<float> out, qlib::executor_ref run) const {
+    void decode(std::span<const std::byte> codes, std::uint64_t first, qlib::matrix_view<float> out,
+                qlib::executor_ref run) const {
         const std::array<float, 256>& values = values_of(type);
         run.run(out.rows, [&](std::size_t r, std::size_t) {
             const std::byte* const row = codes.data() + r * out.cols;

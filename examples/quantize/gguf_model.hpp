@@ -1,7 +1,7 @@
 #pragma once
 // A GGUF model, in one file or several: read, and laid out again as one file.
 #include "../common/failure.hpp"
-#include "foreign_file.hpp"
+#include "../common/foreign_file.hpp"
 #include "model.hpp"
 
 #include <qlib/file/gguf.hpp>

@@ -8,7 +8,6 @@
 //     linear_layers.hpp, linear_parts.hpp   which matrices its loaders take for linear layers
 //     checkpoint_method.hpp, fp8_checkpoint.hpp, fp8_weights.hpp   one that is quantized already
 //     staged_folder.hpp   a folder that appears whole or not at all
-//   foreign_file.hpp    what is no model at all
 //   tensor_encoder.hpp, source_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time
 //   quantize_model.hpp  the way through a model
 //   journal.hpp, manifest.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true

@@ -1,6 +1,7 @@
 #pragma once
 // A checkpoint in safetensors from folder to folder: the weights, config.json and all that goes with them, or nothing.
 #include "checkpoint_output.hpp"
+#include "fused_layers.hpp"
 #include "quantize_model.hpp"
 #include "staged_folder.hpp"
 
@@ -17,49 +18,65 @@ inline void print_left_alone(const std::vector<planned_tensor>& plan) {
     }
     std::fflush(stdout);
     for (const auto& [why, tensors] : losses)
-        std::fprintf(stderr, "quantize: warning: %zu %s not quantized, as %s%s: %s\n", tensors.size(), tensors.size() == 1 ? "layer is" : "layers are",
-                     why.c_str(), tensors.size() == 1 ? "" : ", the first", tensors[0]->source->title().c_str());
+        std::fprintf(stderr, "quantize: warning: %zu %s not quantized, as %s%s: %s\n", tensors.size(),
+                     tensors.size() == 1 ? "layer is" : "layers are", why.c_str(),
+                     tensors.size() == 1 ? "" : ", the first", tensors[0]->source->title().c_str());
+    for (const std::string& module : layers::torn_apart(plan))
+        std::fprintf(stderr,
+                     "quantize: warning: %s stays as it is, but a layer that engines as vLLM join it with is "
+                     "quantized: they will refuse the model\n",
+                     module.c_str());
 }
 
 /// error: nothing becomes what was asked for, which a run that goes on would hide.
 inline void refuse_if_nothing(const std::vector<planned_tensor>& plan, const options& o) {
-    const bool asks_for_codes = o.format != "copy" && find_checkpoint_codec(checkpoint_format_named(o.format)) != nullptr;
-    const bool any = std::ranges::any_of(plan, [&](const planned_tensor& p) { return asks_for_codes ? is_quantized(p) : p.format.has_value(); });
+    const bool asks_for_codes =
+        o.format != "copy" && find_checkpoint_codec(checkpoint_format_named(o.format)) != nullptr;
+    const bool any = std::ranges::any_of(
+        plan, [&](const planned_tensor& p) { return asks_for_codes ? is_quantized(p) : p.format.has_value(); });
     if (!any)
-        throw std::runtime_error(o.input + ": nothing in it would be quantized to " + o.format + "; --format copy copies a model, --tensor-type REGEX=" + o.format +
+        throw std::runtime_error(o.input + ": nothing in it would be quantized to " + o.format +
+                                 "; --format copy copies a model, --tensor-type REGEX=" + o.format +
                                  " quantizes what you know to be a linear layer");
 }
 
 /// What the weights' folder is to hold beside them.
-inline void write_companions(const safetensors_model& model, const companions& files, const json& config, bool is_copy, const fs::path& folder) {
+inline void write_companions(const safetensors_model& model, const companions& files, const json& config, bool is_copy,
+                             const fs::path& folder) {
     for (const fs::path& file : files.files) {
         fs::create_directories((folder / file).parent_path());
         fs::copy_file(model.folder() / file, folder / file, fs::copy_options::overwrite_existing);
     }
-    if (is_copy && fs::exists(model.config().path())) fs::copy_file(model.config().path(), folder / "config.json", fs::copy_options::overwrite_existing);
+    if (is_copy && fs::exists(model.config().path()))
+        fs::copy_file(model.config().path(), folder / "config.json", fs::copy_options::overwrite_existing);
     if (!is_copy && !config.is_null()) write_file(folder / "config.json", config.dump(2) + "\n");
 }
 
 /// error: the output is the input, whose originals would be lost.
 inline void check_places(const safetensors_model& model, const fs::path& folder) {
     if (fs::exists(folder) && fs::equivalent(folder, model.folder()))
-        throw std::runtime_error(folder.string() + ": it is the input's own folder, which holds one config.json: give another folder");
+        throw std::runtime_error(folder.string() +
+                                 ": it is the input's own folder, which holds one config.json: give another folder");
 }
 
 }  // namespace checkpoints
 
 inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     if (o.output.ends_with(".gguf"))
-        throw std::runtime_error(o.output + ": from safetensors no GGUF file can be made: it needs the tokenizer (llama.cpp has convert_hf_to_gguf.py)");
+        throw std::runtime_error(o.output + ": from safetensors no GGUF file can be made: it needs the tokenizer "
+                                            "(llama.cpp has convert_hf_to_gguf.py)");
     const bool is_copy = o.only_copies() && o.tensor_types.empty();
-    const safetensors_model model(o.input, is_copy ? safetensors_model::purpose::copy : safetensors_model::purpose::quantize);
+    const safetensors_model model(o.input,
+                                  is_copy ? safetensors_model::purpose::copy : safetensors_model::purpose::quantize);
     const std::vector<planned_tensor> plan = make_plan(model, o, imatrix);
     if (!is_copy) {
         checkpoints::print_left_alone(plan);
         checkpoints::refuse_if_nothing(plan, o);
     }
-    if (model.decodes_fp8()) std::printf("FP8 is decoded: its scales are left out (%zu tensors)\n", model.scales_left_out());
-    if (!fs::exists(model.config().path())) std::printf("there is no config.json beside it: nothing but the weights can be taken over\n");
+    if (model.decodes_fp8())
+        std::printf("FP8 is decoded: its scales are left out (%zu tensors)\n", model.scales_left_out());
+    if (!fs::exists(model.config().path()))
+        std::printf("there is no config.json beside it: nothing but the weights can be taken over\n");
     const json config = config_of_output(model, plan, o);
     if (o.dry_run) return quantize_model(model, plan, o, imatrix);
 
@@ -78,7 +95,8 @@ inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     } catch (const std::system_error&) {  // a full disk: what is done can be used
         throw;
     } catch (...) {
-        if (!o.resume || staged.is_empty()) staged.discard();  // --resume with other options must not lose what is there
+        // --resume with other options must not lose what is there.
+        if (!o.resume || staged.is_empty()) staged.discard();
         throw;
     }
 }

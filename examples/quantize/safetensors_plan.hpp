@@ -1,5 +1,6 @@
 #pragma once
-// What becomes of each tensor of a checkpoint: formats that its loaders understand for the layers that they look for, a reason for all others.
+// What becomes of each tensor of a checkpoint: formats that its loaders understand for the layers that they look for, a
+// reason for all others.
 #include "imatrix_input.hpp"
 #include "manifest.hpp"
 #include "safetensors_model.hpp"
@@ -11,8 +12,9 @@ inline std::uint32_t checkpoint_format_named(const std::string& name) {
     const auto id = qlib::format_named(name);
     if (id && find_checkpoint_codec(static_cast<std::uint32_t>(*id)) != nullptr) return static_cast<std::uint32_t>(*id);
     if (type || id)
-        throw std::runtime_error(name + ": safetensors files hold int4_g32, int4_g32_asym, int4_g128, int4_g128_asym, nf4, nf4_dq, f32, f16 and "
-                                        "bf16. GGUF's formats need a GGUF file as input: it holds the tokenizer, which a safetensors file does not");
+        throw std::runtime_error(name + ": safetensors files hold int4_g32, int4_g32_asym, int4_g128, int4_g128_asym, nf4, "
+                                        "nf4_dq, f32, f16 and bf16. GGUF's formats need a GGUF file as input: it holds "
+                                        "the tokenizer, which a safetensors file does not");
     throw std::runtime_error(name + ": there is no such format");
 }
 
@@ -21,7 +23,10 @@ inline bool is_quantized(const planned_tensor& p) { return p.format && find_chec
 
 class safetensors_planner {
 public:
-    safetensors_planner(const safetensors_model& model, const options& o, const imatrix_input* imatrix) : model_(model), o_(o), imatrix_(imatrix) {
+    safetensors_planner(const safetensors_model& model, const options& o, const imatrix_input* imatrix)
+        : model_(model),
+          o_(o),
+          imatrix_(imatrix) {
         for (const std::string& text : o.tensor_types) {
             const auto [pattern, name] = split_override(text);
             rules_.push_back({text, std::regex(pattern), name});
@@ -46,7 +51,8 @@ private:
     void decide(const source_tensor& t) {
         const layer_verdict layer = model_.judge(t);
         const bool is_matrix = t.dims.size() >= 2;
-        const auto asked = std::ranges::find_if(rules_, [&](const rule& r) { return is_matrix && std::regex_search(t.name, r.pattern); });
+        const auto asked = std::ranges::find_if(
+            rules_, [&](const rule& r) { return is_matrix && std::regex_search(t.name, r.pattern); });
         if (asked != rules_.end()) ++asked->matches;
         const bool by_rule = asked != rules_.end();
         const std::string& name = by_rule ? asked->format : o_.format;
@@ -54,8 +60,10 @@ private:
         if (name == "copy") return keep(t, left(t, layer, by_rule ? "--tensor-type says copy" : ""));
         const std::uint32_t format = checkpoint_format_named(name);
         const checkpoint_codec* codec = find_checkpoint_codec(format);
-        const std::string obstacle = codec != nullptr ? why_not_quantized(t, layer, *codec, by_rule) : why_not_rounded(t, layer, by_rule);
-        if (!obstacle.empty() && by_rule) throw std::runtime_error(t.title() + ": --tensor-type " + asked->text + " cannot be done: " + obstacle);
+        const std::string obstacle =
+            codec != nullptr ? why_not_quantized(t, layer, *codec, by_rule) : why_not_rounded(t, layer, by_rule);
+        if (!obstacle.empty() && by_rule)
+            throw std::runtime_error(t.title() + ": --tensor-type " + asked->text + " cannot be done: " + obstacle);
         if (!obstacle.empty()) return keep(t, left(t, layer, obstacle));
         const reason why = by_rule ? reason::asked : reason::base;
         if (codec == nullptr) return add_floats(t, format, why);
@@ -70,30 +78,37 @@ private:
         return layer.router && !by_rule ? layer.reason : "";
     }
     /// Empty: the loaders of the format will find it, and read what was written.
-    std::string why_not_quantized(const source_tensor& t, const layer_verdict& layer, const checkpoint_codec& codec, bool by_rule) const {
+    std::string why_not_quantized(const source_tensor& t, const layer_verdict& layer, const checkpoint_codec& codec,
+                                  bool by_rule) const {
         if (!t.type) return "its type is " + t.type_name + ", and only f32, f16, bf16 and FP8 are read";
         const auto parts = model_.linear_parts(t);
         if (is_stack(t, layer) && parts.empty())
-            return "experts in one tensor of " + std::to_string(t.dims.size()) + " dimensions, for which config.json has no words";
-        if (parts.empty() && (t.dims.size() != 2 || !t.name.ends_with(".weight"))) return "it is not the matrix of a layer, NAME.weight";
+            return "experts in one tensor of " + std::to_string(t.dims.size()) +
+                   " dimensions, for which config.json has no words";
+        if (parts.empty() && (t.dims.size() != 2 || !t.name.ends_with(".weight")))
+            return "it is not the matrix of a layer, NAME.weight";
         if (layer.looked_up || (!layer.linear && !by_rule)) return layer.reason;
         if (!parts.empty() && t.dims.size() == 2 && codec.group != 0 && !by_rule)
-            return "a Conv1D, which is transposed against a Linear: transformers looks for Linear layers alone in this format, nf4 can hold it";
+            return "a Conv1D, which is transposed against a Linear: transformers looks for Linear layers alone in this "
+                   "format, nf4 can hold it";
         const source_tensor& matrix = parts.empty() ? t : parts[0];
         if (codec.group != 0 && matrix.cols() % codec.group != 0)
-            return "rows of " + std::to_string(matrix.cols()) + " are not whole groups of " + std::to_string(codec.group) +
-                   ", and loaders would take other groups from the shapes";
+            return "rows of " + std::to_string(matrix.cols()) + " are not whole groups of " +
+                   std::to_string(codec.group) + ", and loaders would take other groups from the shapes";
         return matrix.weights() == 0 ? "it is empty" : "";
     }
     static bool is_stack(const source_tensor& t, const layer_verdict& layer) {
         const std::string module = module_of(t.name);
         const auto path = layers::parts_of(module);
-        const bool of_experts = layers::has_part(path, "experts") && (t.dims.size() == 3 || !t.name.ends_with(".weight"));
-        return of_experts || (t.dims.size() == 3 && (layer.linear || layers::is_one_of(path.back(), "input_linear output_linear")));
+        const bool of_experts =
+            layers::has_part(path, "experts") && (t.dims.size() == 3 || !t.name.ends_with(".weight"));
+        return of_experts ||
+               (t.dims.size() == 3 && (layer.linear || layers::is_one_of(path.back(), "input_linear output_linear")));
     }
     static left_alone left(const source_tensor& t, const layer_verdict& layer, const std::string& why) {
         const bool stack = is_stack(t, layer);
-        return {why, stack || (t.dims.size() == 2 && t.name.ends_with(".weight") && !layer.looked_up), stack, layer.linear || stack};
+        return {why, stack || (t.dims.size() == 2 && t.name.ends_with(".weight") && !layer.looked_up), stack,
+                layer.linear || stack};
     }
 
     planned_tensor& add(const source_tensor& t, reason why) {
@@ -119,7 +134,8 @@ private:
     }
     void add_codes(const source_tensor& t, const checkpoint_codec& codec, const std::string& name, reason why) {
         if (quantized_.value_or(codec.number) != codec.number)
-            throw std::runtime_error(t.title() + ": config.json can name one quantized format only, and another tensor has another");
+            throw std::runtime_error(
+                t.title() + ": config.json can name one quantized format only, and another tensor has another");
         quantized_ = codec.number;
         planned_tensor& p = add(t, why);
         p.format = codec.number;
@@ -138,9 +154,11 @@ private:
 };
 
 /// All of them.
-inline std::vector<planned_tensor> make_plan(const safetensors_model& model, const options& o, const imatrix_input* imatrix) {
+inline std::vector<planned_tensor> make_plan(const safetensors_model& model, const options& o,
+                                             const imatrix_input* imatrix) {
     if (!o.preset_name.empty())
-        throw std::runtime_error(o.preset_name + ": presets are mixtures of GGUF's formats. A GGUF file holds the tokenizer, which a safetensors "
-                                                 "file does not: convert the model first (llama.cpp has convert_hf_to_gguf.py)");
+        throw std::runtime_error(o.preset_name + ": presets are mixtures of GGUF's formats. A GGUF file holds the "
+                                                 "tokenizer, which a safetensors file does not: convert the model first "
+                                                 "(llama.cpp has convert_hf_to_gguf.py)");
     return safetensors_planner(model, o, imatrix).plan();
 }

@@ -12,16 +12,19 @@ inline std::size_t bytes_of_weight(const source_tensor& t) {
 namespace stored {
 
 /// out.rows rows from row `first` of what is stored on; `data` begins there.
-inline void read(const source_tensor& t, std::span<const std::byte> data, std::uint64_t first, qlib::matrix_view<float> out, qlib::executor_ref run) {
+inline void read(const source_tensor& t, std::span<const std::byte> data, std::uint64_t first,
+                 qlib::matrix_view<float> out, qlib::executor_ref run) {
     if (t.fp8) t.fp8->decode(data, first, out, run);
-    else check(find_codec(static_cast<std::uint32_t>(*t.type))->decode(data, out.rows, 0, out, {.run = run}), t.title());
+    else
+        check(find_codec(static_cast<std::uint32_t>(*t.type))->decode(data, out.rows, 0, out, {.run = run}), t.title());
     release(*t.file, data);
 }
 
 }  // namespace stored
 
 /// Rows from row `first` on. Of a matrix that is stored transposed it must be all of them.
-inline void read_rows(const source_tensor& t, std::uint64_t first, qlib::matrix_view<float> out, qlib::executor_ref run) {
+inline void read_rows(const source_tensor& t, std::uint64_t first, qlib::matrix_view<float> out,
+                      qlib::executor_ref run) {
     if (!t.transposed) {
         const std::size_t row_bytes = out.cols * bytes_of_weight(t);
         return stored::read(t, t.data.subspan(first * row_bytes, out.rows * row_bytes), first, out, run);

@@ -102,7 +102,7 @@ os.system("rm -r in out")
 
 for tensors, rule in (({Q + "weight": finite((128, 128))}, "without its scales"),
                       ({Q + "weight": finite((128, 128)), Q + "weight_scale_inv": make("F32", 3, 1)}, "do not fit"),
-                      ({Q + "weight": finite((128, 128)), Q + "weight_scale": make("U8", 128, 4)}, "codes of type U8"),
+                      ({Q + "weight": finite((128, 128)), Q + "weight_scale": make("U8", 128, 4)}, "MXFP8"),
                       ({"model.layers.0.mlp.experts.down_proj": finite((2, 64, 64))}, "only matrices of layers")):
     write("in", PLAIN | tensors, LLAMA)
     done = run("in", "out", "--format", "nf4")
