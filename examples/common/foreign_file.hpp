@@ -28,7 +28,7 @@ struct mark {
 };
 inline constexpr mark marks[] = {
     {"GGUF", "it is a GGUF file: give it a name that ends in .gguf"},
-    {"lmgg", old_ggml}, {"fmgg", old_ggml}, {"tjgg", old_ggml}, {"algg", old_ggml},  // numbers of four letters, the last one first
+    {"lmgg", old_ggml}, {"fmgg", old_ggml}, {"tjgg", old_ggml}, {"algg", old_ggml},  // four letters, the last one first
     {"version https://git-lfs",
      "it is a git-lfs pointer, not the file itself: run \"git lfs pull\" in its folder, or download the file"},
     {"<!doctype html", page}, {"<html", page}, {"<?xml", page},
@@ -55,8 +55,8 @@ inline std::string_view what_it_is(std::span<const std::byte> bytes) {
 
 }  // namespace foreign
 
-/// A parser's error about a file that was taken for one of `kind`, ".gguf" or ".safetensors". Where it is another thing:
-/// what, and what to do.
+/// A parser's error about a file that was taken for one of `kind`, ".gguf" or ".safetensors". Where it is another
+/// thing: what, and what to do.
 [[noreturn]] inline void fail_to_read(const qlib::error& e, const std::string& path, std::string_view culprit,
                                       std::span<const std::byte> bytes, std::string_view kind) {
     const std::string_view what = foreign::what_it_is(bytes);

@@ -25,7 +25,8 @@ inline constexpr architecture architectures[] = {
               "minicpm glm glm4 phi3 ernie4_5 hunyuan_v1_dense internlm3 mllama_text_model deci qwen2_vl qwen2_vl_text "
               "qwen2_5_vl qwen2_5_vl_text qwen3_vl_text",
      .linear = ""},
-    {.types = "olmoe qwen2_moe qwen3_moe qwen3_vl_moe_text glm4_moe dots1 ernie4_5_moe minimax_m2 gpt_oss", .linear = ""},
+    {.types = "olmoe qwen2_moe qwen3_moe qwen3_vl_moe_text glm4_moe dots1 ernie4_5_moe minimax_m2 gpt_oss",
+     .linear = ""},
     {.types = "deepseek_v2 deepseek_v3 kimi_k2 minicpm3 longcat_flash glm4_moe_lite",
      .linear = "self_attn.q_a_proj self_attn.q_b_proj self_attn.kv_a_proj_with_mqa self_attn.kv_b_proj"},
     {.types = "mixtral phimoe minimax",
@@ -42,7 +43,9 @@ inline constexpr architecture architectures[] = {
     {.types = "lfm2 lfm2_moe",
      .linear = "self_attn.out_proj feed_forward.w1 feed_forward.w2 feed_forward.w3 feed_forward.experts.#.w1 "
                "feed_forward.experts.#.w2 feed_forward.experts.#.w3 conv.in_proj conv.out_proj"},
-    {.types = "jamba bamba falcon_h1", .linear = "mamba.in_proj", .floats = "mamba.out_proj mamba.x_proj mamba.dt_proj"},
+    {.types = "jamba bamba falcon_h1",
+     .linear = "mamba.in_proj",
+     .floats = "mamba.out_proj mamba.x_proj mamba.dt_proj"},
     {.types = "mamba mamba2 falcon_mamba nemotron_h",
      .linear = "mixer.in_proj",
      .floats = "mixer.out_proj mixer.x_proj mixer.dt_proj"},

@@ -73,7 +73,8 @@ inline void check_prefixes(const std::vector<planned_tensor>& plan, const std::v
     for (const std::string& name : ignored)
         if (const auto next = quantized.lower_bound(name); next != quantized.end() && next->starts_with(name))
             throw std::runtime_error(*next + ": loaders of bitsandbytes would take it for " + name +
-                                     ", which is not quantized, and skip it too: leave it as it is with --tensor-type '" +
+                                     ", which is not quantized, and skip it too: leave it as it is with "
+                                     "--tensor-type '" +
                                      *next + "=copy', or take an int4 format");
 }
 

@@ -22,7 +22,10 @@ using part_sizes = qlib::result<qlib::checkpoint_parts>;
 using dtype = qlib::safetensors_type;
 
 template <class F> constexpr checkpoint_codec compressed_tensors(std::uint32_t number) {
-    return {number, F::group, [](std::size_t rows, std::size_t cols, dtype) -> part_sizes { return qlib::pack_quantized_parts<F>(rows, cols); },
+    return {number, F::group,
+            [](std::size_t rows, std::size_t cols, dtype) -> part_sizes {
+                return qlib::pack_quantized_parts<F>(rows, cols);
+            },
             [](std::span<const std::byte> whole, std::size_t rows, std::size_t cols, dtype, std::size_t part, std::span<std::byte> out) {
                 const auto q = qlib::qview<F>::over(whole, rows, cols);
                 return q ? qlib::export_pack_quantized<F>(*q, part, out) : qlib::status(q.error());
@@ -43,7 +46,8 @@ template <class F> std::string bitsandbytes_config(dtype was) {
            R"(", "bnb_4bit_quant_storage": "uint8", "llm_int8_threshold": 6.0, "llm_int8_skip_modules": []})";
 }
 template <class F> constexpr checkpoint_codec bitsandbytes(std::uint32_t number) {
-    return {number, 0, [](std::size_t rows, std::size_t cols, dtype was) { return qlib::bitsandbytes_parts<F>(rows, cols, was); },
+    return {number, 0,
+            [](std::size_t rows, std::size_t cols, dtype was) { return qlib::bitsandbytes_parts<F>(rows, cols, was); },
             [](std::span<const std::byte> whole, std::size_t rows, std::size_t cols, dtype was, std::size_t part, std::span<std::byte> out) {
                 const auto q = qlib::qview<F>::over(whole, rows, cols);
                 return q ? qlib::export_bitsandbytes<F>(*q, was, part, out) : qlib::status(q.error());

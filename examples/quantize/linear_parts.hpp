@@ -23,8 +23,8 @@ inline source_tensor transposed_part(const source_tensor& whole, std::string nam
     return part;
 }
 
-/// Experts of Llama 4: gate_up_proj is experts x inputs x (gate, then up), down_proj is experts x inputs x outputs. Once
-/// they are quantized, transformers and vLLM look for them as layers of their own.
+/// Experts of Llama 4: gate_up_proj is experts x inputs x (gate, then up), down_proj is experts x inputs x outputs.
+/// Once they are quantized, transformers and vLLM look for them as layers of their own.
 inline std::vector<source_tensor> expert_parts(const source_tensor& t, const std::string& module) {
     std::vector<source_tensor> parts;
     const std::uint64_t experts = t.dims[0], inputs = t.dims[1], outputs = t.dims[2];

@@ -4,8 +4,8 @@
 //   codecs.hpp          formats by number, and qlib's calls
 //   gguf_model.hpp, gguf_plan.hpp   a model in GGUF
 //   quantize_checkpoint.hpp   one in safetensors, from folder to folder:
-//     checkpoint_folder.hpp, safetensors_model.hpp, checkpoint_config.hpp, safetensors_plan.hpp, checkpoint_output.hpp   its files
-//     linear_layers.hpp, linear_parts.hpp   which matrices its loaders take for linear layers
+//     checkpoint_folder.hpp, safetensors_model.hpp, checkpoint_config.hpp, checkpoint_output.hpp   its files
+//     safetensors_plan.hpp, architectures.hpp, linear_layers.hpp, linear_parts.hpp, fused_layers.hpp   its layers
 //     checkpoint_method.hpp, fp8_checkpoint.hpp, fp8_weights.hpp   one that is quantized already
 //     staged_folder.hpp   a folder that appears whole or not at all
 //   tensor_encoder.hpp, source_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time

@@ -104,8 +104,8 @@ public:
     virtual ~model() = default;
     [[nodiscard]] const std::vector<model_file>& files() const { return files_; }
     [[nodiscard]] const std::vector<source_tensor>& tensors() const { return tensors_; }  ///< in the order of the output
-    /// The matrices that a tensor is to its loaders once it is quantized, where it is not simply one itself: experts one by one, or
-    /// transposed. Empty: it is.
+    /// The matrices that a tensor is to its loaders once it is quantized, where it is not simply one itself: experts
+    /// one by one, or transposed. Empty: it is.
     [[nodiscard]] virtual std::span<const source_tensor> linear_parts(const source_tensor&) const { return {}; }
     /// A tensor, or where it is to be quantized one of the parts. Null: there is none.
     [[nodiscard]] virtual const source_tensor* find(std::string_view name, [[maybe_unused]] bool quantized) const {

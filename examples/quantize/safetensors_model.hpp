@@ -24,7 +24,8 @@ public:
     enum class purpose { copy, quantize };
 
     /// error: for `quantize`, a checkpoint of codes that cannot be decoded.
-    safetensors_model(const std::string& path, purpose use) : main_(checkpoint_files::main_of(path)), config_(folder()) {
+    safetensors_model(const std::string& path, purpose use)
+        : main_(checkpoint_files::main_of(path)), config_(folder()) {
         if (main_.extension() == ".json") open_all();
         else open(main_);
         if (use == purpose::quantize) decode_fp8();
@@ -34,7 +35,8 @@ public:
         for (std::size_t i = 1; i < tensors_.size(); ++i)
             if (tensors_[i].name == tensors_[i - 1].name) throw std::runtime_error(tensors_[i].name + ": the tensor is in two of the model's files");
         for (const source_tensor& t : tensors_)
-            if (auto parts = ::linear_parts(architecture_, judge(t), t); !parts.empty()) parts_.emplace(t.name, std::move(parts));
+            if (auto parts = ::linear_parts(architecture_, judge(t), t); !parts.empty())
+                parts_.emplace(t.name, std::move(parts));
     }
 
     [[nodiscard]] std::filesystem::path folder() const { return main_.has_parent_path() ? main_.parent_path() : "."; }
@@ -42,7 +44,9 @@ public:
     [[nodiscard]] bool decodes_fp8() const { return fp8_.has_value(); }
     [[nodiscard]] std::size_t scales_left_out() const { return scales_left_out_; }
     /// What kind of layer a tensor is of.
-    [[nodiscard]] layer_verdict judge(const source_tensor& t) const { return judge_layer(architecture_, config_.text("model_type"), module_of(t.name)); }
+    [[nodiscard]] layer_verdict judge(const source_tensor& t) const {
+        return judge_layer(architecture_, config_.text("model_type"), module_of(t.name));
+    }
 
     [[nodiscard]] std::span<const source_tensor> linear_parts(const source_tensor& t) const override {
         const auto found = parts_.find(t.name);
@@ -183,7 +187,7 @@ private:
 
 /// Where the output goes: a file, or one of the usual name in a folder.
 inline std::string output_file_of(const std::string& output) {
-    return output.ends_with(".safetensors") ? output : (std::filesystem::path(output) / checkpoint_files::single).string();
+    return output.ends_with(".safetensors") ? output : (fs::path(output) / checkpoint_files::single).string();
 }
 
 /// A quantized model, to be verified.

@@ -12,9 +12,9 @@ inline std::uint32_t checkpoint_format_named(const std::string& name) {
     const auto id = qlib::format_named(name);
     if (id && find_checkpoint_codec(static_cast<std::uint32_t>(*id)) != nullptr) return static_cast<std::uint32_t>(*id);
     if (type || id)
-        throw std::runtime_error(name + ": safetensors files hold int4_g32, int4_g32_asym, int4_g128, int4_g128_asym, nf4, "
-                                        "nf4_dq, f32, f16 and bf16. GGUF's formats need a GGUF file as input: it holds "
-                                        "the tokenizer, which a safetensors file does not");
+        throw std::runtime_error(name + ": safetensors files hold int4_g32, int4_g32_asym, int4_g128, int4_g128_asym, "
+                                        "nf4, nf4_dq, f32, f16 and bf16. GGUF's formats need a GGUF file as input: it "
+                                        "holds the tokenizer, which a safetensors file does not");
     throw std::runtime_error(name + ": there is no such format");
 }
 
@@ -158,7 +158,7 @@ inline std::vector<planned_tensor> make_plan(const safetensors_model& model, con
                                              const imatrix_input* imatrix) {
     if (!o.preset_name.empty())
         throw std::runtime_error(o.preset_name + ": presets are mixtures of GGUF's formats. A GGUF file holds the "
-                                                 "tokenizer, which a safetensors file does not: convert the model first "
-                                                 "(llama.cpp has convert_hf_to_gguf.py)");
+                                                 "tokenizer, which a safetensors file does not: convert the model "
+                                                 "first (llama.cpp has convert_hf_to_gguf.py)");
     return safetensors_planner(model, o, imatrix).plan();
 }

@@ -61,7 +61,8 @@ private:
         const std::size_t cols = t.cols();
         const std::uint64_t rows = t.ne[1];
         if (t.weights() == 0) return;
-        const std::uint64_t step = by_rows && !t.transposed ? std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols)) : rows;
+        const std::uint64_t strip = std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols));
+        const std::uint64_t step = by_rows && !t.transposed ? strip : rows;
         for (std::uint64_t row = 0, end = t.rows(); row < end;) {
             const std::uint64_t count = std::min(step, rows - row % rows);  // a strip ends where its matrix does
             weights_.resize(count * cols);

@@ -48,7 +48,8 @@ public:
         progress_bar bar(repeatable ? "quantizing again" : "measuring", source.bytes());
         tensor_encoder encoder(options::fit_named(manifest_.at("options").at("fit").get<std::string>()), o_.threads, [&](std::uint64_t n) { bar.advance(n); });
         for (const json& t : manifest_.at("tensors")) {
-            const source_tensor* found = source.find(t.at("name").get<std::string>(), t.at("method") == "round-to-nearest");
+            const bool is_quantized = t.at("method") == "round-to-nearest";
+            const source_tensor* found = source.find(t.at("name").get<std::string>(), is_quantized);
             if (found == nullptr) {
                 complain(t.at("name"), "the source has no such tensor");
                 continue;
@@ -93,7 +94,9 @@ private:
         note(what, rule);
         ++complaints_;
     }
-    static void note(const std::string& what, const std::string& fact) { std::printf("%s: %s\n", what.c_str(), fact.c_str()); }
+    static void note(const std::string& what, const std::string& fact) {
+        std::printf("%s: %s\n", what.c_str(), fact.c_str());
+    }
     void check_file_beside() {
         const std::string path = manifest_path(stored_.path);
         std::ifstream in(path);

@@ -44,12 +44,13 @@ def read(folder):
 
 
 def nf4(tensors, layer):
-    """bitsandbytes: blocks of 64 weights along storage, the first code in the high bits. The shape, and the weights row by row."""
+    """bitsandbytes: blocks of 64 weights along storage, the first code in the high bits. Its shape and its weights."""
     get = lambda suffix: tensors[layer + ".weight" + suffix]
     state = json.loads(get(".quant_state.bitsandbytes__nf4")[2])
     levels, codes = safetensors_file.floats("F32", get(".quant_map")[2]), get("")[2]
     absmax = safetensors_file.floats("F32", get(".absmax")[2])
-    return state["shape"], [levels[codes[i // 2] >> (0 if i % 2 else 4) & 15] * absmax[i // 64] for i in range(math.prod(state["shape"]))]
+    count = math.prod(state["shape"])
+    return state["shape"], [levels[codes[i // 2] >> (0 if i % 2 else 4) & 15] * absmax[i // 64] for i in range(count)]
 
 
 def sqnr(weights, decoded):

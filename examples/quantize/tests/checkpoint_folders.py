@@ -1,4 +1,5 @@
-"""A checkpoint's folder is written whole or not at all, with all that is no weights; and what is no checkpoint is called what it is.
+"""A checkpoint's folder is written whole or not at all, with all that is no weights. What is no checkpoint is called
+what it is.
 
 usage: checkpoint_folders.py QUANTIZE FOLDER_TO_WRITE_IN
 """
@@ -13,9 +14,11 @@ from program import expect, program, run, succeed
 
 LLAMA = {"model_type": "llama", "torch_dtype": "bfloat16"}
 L = "model.layers.0."
-TENSORS = {L + f"self_attn.{p}_proj.weight": make("BF16", 128, 128) for p in "qkvo"} | {"model.embed_tokens.weight": make("BF16", 8, 128)}
+TENSORS = {L + f"self_attn.{p}_proj.weight": make("BF16", 128, 128) for p in "qkvo"}
+TENSORS["model.embed_tokens.weight"] = make("BF16", 8, 128)
 BAD = TENSORS | {L + "self_attn.v_proj.weight": ("BF16", [128, 128], b"\xc0\x7f" * (128 * 128))}  # NaN
-FILES = ["tokenizer.json", "tokenizer.model", "vocab.tiktoken", "modeling_own.py", "chat_template.jinja", "generation_config.json",
+FILES = ["tokenizer.json", "tokenizer.model", "vocab.tiktoken", "modeling_own.py", "chat_template.jinja",
+         "generation_config.json",
          "preprocessor_config.json", "LICENSE", "assets/voice.txt"]
 AWAY = ["pytorch_model.bin", "original/consolidated.00.pth", ".cache/huggingface/lock.txt"]
 
@@ -53,20 +56,26 @@ for format in ("nf4", "bf16", "f32", "copy"):
     source = "floats" if format == "bf16" else "model"
     done = succeed(source, format, "--format", format)
     manifest = [] if format == "copy" else ["model.safetensors.manifest.json"]
-    expect(sorted(snapshot(format)) == sorted(FILES + ["config.json", "model.safetensors"] + manifest), f"{format}: {sorted(snapshot(format))}")
+    expect(sorted(snapshot(format)) == sorted(FILES + ["config.json", "model.safetensors"] + manifest),
+           f"{format}: {sorted(snapshot(format))}")
     expect(all(snapshot(format)[f] == snapshot(source)[f] for f in FILES), "as they are")
-    expect(format == "bf16" or "left behind: pytorch_model.bin" in done and "left behind: original/consolidated.00.pth" in done, done)
+    for weights in AWAY[:2] if source == "model" else []:
+        expect(f"left behind: {weights}\n" in done, done)
 config = {f: read(f)[1] for f in ("nf4", "bf16", "f32", "copy")}
-expect([config[f]["torch_dtype"] for f in ("bf16", "f32", "copy")] == ["bfloat16", "float32", "bfloat16"], "config.json says what the weights are")
-expect("quantization_config" in config["nf4"] and snapshot("copy")["config.json"] == snapshot("model")["config.json"], "and how")
+expect([config[f]["torch_dtype"] for f in ("bf16", "f32", "copy")] == ["bfloat16", "float32", "bfloat16"],
+       "config.json says what the weights are")
+expect("quantization_config" in config["nf4"] and snapshot("copy")["config.json"] == snapshot("model")["config.json"],
+       "and how")
 
 # A run that fails leaves a good folder as it was; one that succeeds replaces it whole.
-for arguments in (["bad", "nf4", "--format", "int4_g32"], ["bad", "new", "--format", "nf4"], ["bad", "deep/er/new", "--format", "f32"]):
+for arguments in (["bad", "nf4", "--format", "int4_g32"], ["bad", "new", "--format", "nf4"],
+                  ["bad", "deep/er/new", "--format", "f32"]):
     expect_refusal("v_proj.weight (128 x 128)", *arguments)
 before = snapshot("nf4")
 succeed("model", "nf4", "--format", "int4_g32")
 after = snapshot("nf4")
-expect(set(before) == set(after) and read("nf4")[1]["quantization_config"]["quant_method"] == "compressed-tensors", "weights and configuration are of one kind")
+expect(set(before) == set(after) and read("nf4")[1]["quantization_config"]["quant_method"] == "compressed-tensors",
+       "weights and configuration are of one kind")
 os.mkdir("empty")
 succeed("model", "empty/", "--format", "nf4")
 expect(snapshot("empty") == before, "an empty folder is filled")
@@ -90,8 +99,8 @@ expect_refusal("it is in the way", "model", "new", "--format", "nf4")
 os.remove("new.being-quantized")
 os.symlink("model", "same")
 for place in ("model", "./model/", "same", os.path.abspath("model"), "model/small.safetensors"):
-    for format in ("nf4", "copy", "bf16"):
-        expect_refusal("", "model", place, "--format", format)
+    for format in ("nf4", "copy", "f32"):
+        expect_refusal("the input's own folder", "model", place, "--format", format)
 expect_refusal("it is a file", "model", "model/LICENSE", "--format", "nf4")
 os.remove("same")
 succeed("model", "model/small", "--format", "nf4")
@@ -100,7 +109,8 @@ shutil.rmtree("model/small")
 
 # A run that is killed goes on, also after one with other options was refused.
 whole = snapshot("f32")
-child = subprocess.Popen([program, "model", "again", "--format", "f32", "--threads", "1"], stdout=subprocess.PIPE, text=True)
+child = subprocess.Popen([program, "model", "again", "--format", "f32", "--threads", "1"], stdout=subprocess.PIPE,
+                         text=True)
 while "tensor" not in child.stdout.readline():
     pass
 child.stdout.readline()
@@ -112,11 +122,13 @@ if child.returncode == -9 and not os.path.exists("again"):  # it may have been q
     expect(done.returncode == 1 or os.path.exists("again"), done.stdout)
     shutil.rmtree("again", ignore_errors=True)
     succeed("model", "again", "--format", "f32", "--resume")
-expect(snapshot("again") == whole and not os.path.exists("again.being-quantized"), "and is complete with the same bytes")
+expect(snapshot("again") == whole and not os.path.exists("again.being-quantized"),
+       "and is complete with the same bytes")
 
 # The manifest in the model counts when the one beside it is missing.
 os.remove("again/model.safetensors.manifest.json")
-expect("there is no manifest beside the model" in succeed("--verify", "again", "--source", "model"), "that is said, and hashes are compared")
+expect("there is no manifest beside the model" in succeed("--verify", "again", "--source", "model"),
+       "that is said, and hashes are compared")
 with open("again/model.safetensors", "r+b") as f:
     f.seek(-5, 2)
     f.write(b"\0\1\0\1\0")
@@ -125,8 +137,10 @@ expect(done.returncode == 1 and "its bytes are not those" in done.stdout, "damag
 
 # Things that are no checkpoint.
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4976698672\n"
-THINGS = {"git-lfs pointer": LFS, "web page": b"\n<!DOCTYPE html><html>Sign in</html>", "saved in the model's place": b"<?xml version='1.0'?><Error/>",
-          "PyTorch": b"PK\3\4" + bytes(100), "file of PyTorch": b"\x80\2}q\0", "older ggml container": b"tjgg" + struct.pack("<I", 3) + bytes(100),
+THINGS = {"git-lfs pointer": LFS, "web page": b"\n<!DOCTYPE html><html>Sign in</html>",
+          "saved in the model's place": b"<?xml version='1.0'?><Error/>",
+          "PyTorch": b"PK\3\4" + bytes(100), "file of PyTorch": b"\x80\2}q\0",
+          "older ggml container": b"tjgg" + struct.pack("<I", 3) + bytes(100),
           "it is empty": b"", "a JSON text": b'{"error": "Repository not found"}', "an HDF5 file": b"\x89HDF\r\n\x1a\n"}
 for what, data in THINGS.items():
     for name in ("thing.safetensors", "thing.gguf", "pytorch_model.bin", "ggml-model-q4_0.bin"):
@@ -135,7 +149,8 @@ for what, data in THINGS.items():
         expect_refusal(what, name, "out", "--format", "q8_0")
         os.remove(name)
 os.mkdir("part")
-for name, rule in (("model.safetensors", "git-lfs"), ("model.safetensors.index.json", "git-lfs"), ("config.json", "git-lfs")):
+for name, rule in (("model.safetensors", "git-lfs"), ("model.safetensors.index.json", "git-lfs"),
+                   ("config.json", "git-lfs")):
     shutil.copy("model/model.safetensors", "part/model.safetensors")
     with open("part/" + name, "wb") as f:
         f.write(LFS)
@@ -148,10 +163,14 @@ with open("thing.safetensors", "wb") as f:
 expect_refusal("it is a GGUF file", "thing.safetensors", "out", "--format", "nf4")
 expect_refusal("one part of a model", "model-00001-of-00002.safetensors", "out", "--format", "nf4")
 
-for rule, files in (("diffusers folder", ["diffusion_pytorch_model.safetensors", "config.json"]), ("diffusers folder", ["model_index.json", "unet/config.json"]),
-                    ("PyTorch's files", ["pytorch_model.bin", "config.json"]), ("PyTorch's files", ["pytorch_model.bin.index.json"]),
-                    ("an adapter", ["adapter_model.safetensors", "adapter_config.json"]), ("give the file itself: m-Q8_0.gguf", ["m-Q8_0.gguf"]),
-                    ("give the file itself: own.safetensors", ["own.safetensors"]), ("is the download complete?", ["model-00001-of-00002.safetensors", "x.safetensors"]),
+for rule, files in (("diffusers folder", ["diffusion_pytorch_model.safetensors", "config.json"]),
+                    ("diffusers folder", ["model_index.json", "unet/config.json"]),
+                    ("PyTorch's files", ["pytorch_model.bin", "config.json"]),
+                    ("PyTorch's files", ["pytorch_model.bin.index.json"]),
+                    ("an adapter", ["adapter_model.safetensors", "adapter_config.json"]),
+                    ("give the file itself: m-Q8_0.gguf", ["m-Q8_0.gguf"]),
+                    ("give the file itself: own.safetensors", ["own.safetensors"]),
+                    ("is the download complete?", ["model-00001-of-00002.safetensors", "x.safetensors"]),
                     ("there is no model.safetensors in it", ["config.json"])):
     for name in files:
         os.makedirs(os.path.dirname("things/" + name), exist_ok=True)

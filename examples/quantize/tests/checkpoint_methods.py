@@ -11,26 +11,39 @@ from program import expect, run, succeed
 
 LLAMA = {"model_type": "llama", "torch_dtype": "bfloat16"}
 Q = "model.layers.0.self_attn.q_proj."
-PLAIN = {"model.norm.weight": make("F32", 128), "lm_head.weight": make("BF16", 8, 128), "model.layers.0.mlp.up_proj.weight": make("BF16", 64, 128)}
+PLAIN = {"model.norm.weight": make("F32", 128), "lm_head.weight": make("BF16", 8, 128),
+         "model.layers.0.mlp.up_proj.weight": make("BF16", 64, 128)}
 
 # What it is called in the error: its tensors, and what config.json says.
 METHODS = {
-    "GPTQ, 4 bits": ({Q + "qweight": make("I32", 16, 128), Q + "qzeros": make("I32", 1, 16), Q + "scales": make("F16", 1, 128)},
+    "GPTQ, 4 bits": ({Q + "qweight": make("I32", 16, 128), Q + "qzeros": make("I32", 1, 16),
+                      Q + "scales": make("F16", 1, 128)},
                      {"quantization_config": {"quant_method": "gptq", "bits": 4}}),
     "GPTQ or AWQ": ({Q + "qweight": make("I32", 16, 128), Q + "scales": make("F16", 1, 128)}, {}),
-    "AWQ, 4 bits": ({Q + "qweight": make("I32", 128, 16), Q + "scales": make("F16", 1, 128)}, {"quantization_config": {"quant_method": "awq", "bits": 4}}),
-    "MLX, 4 bits": ({Q + "weight": make("U32", 128, 16), Q + "scales": make("F16", 128, 2), Q + "biases": make("F16", 128, 2)},
+    "AWQ, 4 bits": ({Q + "qweight": make("I32", 128, 16), Q + "scales": make("F16", 1, 128)},
+                    {"quantization_config": {"quant_method": "awq", "bits": 4}}),
+    "MLX, 4 bits": ({Q + "weight": make("U32", 128, 16), Q + "scales": make("F16", 128, 2),
+                     Q + "biases": make("F16", 128, 2)},
                     {"quantization": {"group_size": 64, "bits": 4}}),
-    "MLX": ({Q + "weight": make("U32", 128, 16), Q + "scales": make("F16", 128, 2), Q + "biases": make("F16", 128, 2)}, {}),
-    "compressed-tensors, pack-quantized": ({Q + "weight_packed": make("I32", 128, 16), Q + "weight_scale": make("BF16", 128, 1)},
-                                           {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}}),
-    "compressed-tensors, int-quantized": ({Q + "weight": make("I8", 128, 128), Q + "weight_scale": make("BF16", 128, 1)},
-                                          {"compression_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}}),
-    "bitsandbytes, 4 bits": ({Q + "weight": make("U8", 8192, 1), Q + "weight.absmax": make("F32", 256), Q + "weight.quant_map": make("F32", 16)},
-                             {"text_config": {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}}),
+    "MLX": ({Q + "weight": make("U32", 128, 16), Q + "scales": make("F16", 128, 2), Q + "biases": make("F16", 128, 2)},
+            {}),
+    "compressed-tensors, pack-quantized": ({Q + "weight_packed": make("I32", 128, 16),
+                                            Q + "weight_scale": make("BF16", 128, 1)},
+                                           {"quantization_config": {"quant_method": "compressed-tensors",
+                                                                    "format": "pack-quantized"}}),
+    "compressed-tensors, int-quantized": ({Q + "weight": make("I8", 128, 128),
+                                           Q + "weight_scale": make("BF16", 128, 1)},
+                                          {"compression_config": {"quant_method": "compressed-tensors",
+                                                                  "format": "int-quantized"}}),
+    "bitsandbytes, 4 bits": ({Q + "weight": make("U8", 8192, 1), Q + "weight.absmax": make("F32", 256),
+                              Q + "weight.quant_map": make("F32", 16)},
+                             {"text_config": {"quantization_config": {"quant_method": "bitsandbytes",
+                                                                      "load_in_4bit": True}}}),
     "LLM.int8()": ({Q + "weight": make("I8", 128, 128), Q + "SCB": make("F32", 128)}, {}),
-    "NVFP4": ({Q + "weight": make("U8", 128, 64), Q + "weight_scale": make("F8_E4M3", 128, 8), Q + "weight_scale_2": make("F32")}, {}),
-    "MXFP4": ({"model.layers.0.mlp.experts.down_proj_blocks": make("U8", 2, 64, 2, 16), "model.layers.0.mlp.experts.down_proj_scales": make("U8", 2, 64, 2)},
+    "NVFP4": ({Q + "weight": make("U8", 128, 64), Q + "weight_scale": make("F8_E4M3", 128, 8),
+               Q + "weight_scale_2": make("F32")}, {}),
+    "MXFP4": ({"model.layers.0.mlp.experts.down_proj_blocks": make("U8", 2, 64, 2, 16),
+               "model.layers.0.mlp.experts.down_proj_scales": make("U8", 2, 64, 2)},
               {"quantization_config": {"quant_method": "mxfp4"}}),
     "own-way": ({Q + "weight": make("BF16", 128, 128)}, {"quantization_config": {"quant_method": "own-way"}}),
     "codes of type U8": ({Q + "weight": make("U8", 128, 64), Q + "other": make("F16", 128, 1)}, {}),
@@ -39,7 +52,8 @@ for name, (tensors, config) in METHODS.items():
     write("in", PLAIN | tensors, LLAMA | config)
     for format in ("int4_g32", "bf16"):
         done = run("in", "out", "--format", format)
-        expect(done.returncode == 1 and name in done.stdout.split("quantized already: ")[-1].split(" (says")[0], f"{name} is refused under its name: {done.stdout}")
+        expect(done.returncode == 1 and name in done.stdout.split("quantized already: ")[-1].split(" (says")[0],
+               f"{name} is refused under its name: {done.stdout}")
         expect("dequantize" in done.stdout and not os.path.exists("out"), "with what to do, and nothing is written")
     succeed("in", "out", "--format", "copy")
     expect(read("out") == read("in"), "a copy is one of everything, with its configuration")
@@ -81,16 +95,19 @@ for shape, suffix, dtype, quantization, (rows, cols) in SCALES:
     write("in", PLAIN | {Q + "weight": codes, Q + suffix: scales, Q + "input_scale": make("F32")}, config)
     succeed("in", "out", "--format", "f32")
     tensors, config = read("out")
-    expect("quantization_config" not in config and Q + suffix not in tensors and Q + "input_scale" not in tensors, "nothing speaks of FP8 any more")
+    expect("quantization_config" not in config and Q + suffix not in tensors and Q + "input_scale" not in tensors,
+           "nothing speaks of FP8 any more")
     values = [2.0 ** (b - 127) for b in scales[2]] if dtype == "F8_E8M0" else safetensors_file.floats(dtype, scales[2])
     per_row = -(-160 // cols)
     want = [single(e4m3(c) * values[i // 160 // rows * per_row + i % 160 // cols]) for i, c in enumerate(codes[2])]
-    expect(safetensors_file.floats("F32", tensors[Q + "weight"][2]) == want, f"FP8 times its scales, {shape} {suffix} of {dtype}")
+    expect(safetensors_file.floats("F32", tensors[Q + "weight"][2]) == want,
+           f"FP8 times its scales, {shape} {suffix} of {dtype}")
     for format in ("int4_g32", "nf4"):
         succeed("in", format, "--format", format)
         tensors, config = read(format)
         method = config["quantization_config"]
-        expect(Q[:-1] not in method.get("ignore", method.get("llm_int8_skip_modules")), "an FP8 layer is quantized, not ignored")
+        expect(Q[:-1] not in method.get("ignore", method.get("llm_int8_skip_modules")),
+               "an FP8 layer is quantized, not ignored")
         expect("as its manifest says" in succeed("--verify", format, "--source", "in"), "and can be verified")
     os.system("rm -r in out int4_g32 nf4")
 
