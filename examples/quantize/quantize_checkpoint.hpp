@@ -40,6 +40,17 @@ inline void refuse_if_nothing(const std::vector<planned_tensor>& plan, const opt
                                  " quantizes what you know to be a linear layer");
 }
 
+/// What comes along may itself not be there yet, as a tokenizer that git-lfs is to fetch.
+inline void warn_of_pointers(const fs::path& folder, const std::vector<fs::path>& files) {
+    for (const fs::path& file : files) {
+        if (fs::file_size(folder / file) == 0 || fs::file_size(folder / file) > 1024) continue;
+        const std::string_view what = foreign::what_it_is(map_file(folder / file).bytes());
+        if (what.find("git-lfs pointer") == std::string_view::npos) continue;
+        std::fprintf(stderr, "quantize: warning: %s: %.*s\n", (folder / file).c_str(), static_cast<int>(what.size()),
+                     what.data());
+    }
+}
+
 /// What the weights' folder is to hold beside them.
 inline void write_companions(const safetensors_model& model, const companions& files, const json& config, bool is_copy,
                              const fs::path& folder) {
@@ -83,6 +94,7 @@ inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     const fs::path file = output_file_of(o.output), folder = file.has_parent_path() ? file.parent_path() : ".";
     checkpoints::check_places(model, folder);
     const companions beside = find_companions(model, folder);
+    checkpoints::warn_of_pointers(model.folder(), beside.files);
     for (const fs::path& weights : beside.left_behind) std::printf("left behind: %s\n", weights.c_str());
     std::vector<fs::path> written = beside.files;
     written.insert(written.end(), {file.filename(), manifest_path(file.filename()), "config.json"});

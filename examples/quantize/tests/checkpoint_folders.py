@@ -149,6 +149,11 @@ for what, data in THINGS.items():
         expect_refusal(what, name, "out", "--format", "q8_0")
         os.remove(name)
 os.mkdir("part")
+shutil.copytree("model", "no_tokenizer")
+with open("no_tokenizer/tokenizer.model", "wb") as f:
+    f.write(LFS)
+done = succeed("no_tokenizer", "pointer", "--format", "nf4")
+expect("no_tokenizer/tokenizer.model: it is a git-lfs pointer" in done, "what comes along is looked at: " + done)
 for name, rule in (("model.safetensors", "git-lfs"), ("model.safetensors.index.json", "git-lfs"),
                    ("config.json", "git-lfs")):
     shutil.copy("model/model.safetensors", "part/model.safetensors")
