@@ -17,11 +17,12 @@ def pack(dtype, values):
 
 
 def make(dtype, *shape):
-    """A tensor of bell-shaped weights, or of any codes where the type is none of floats."""
+    """A tensor of bell-shaped weights, or of any codes: of FP8 those that are no NaN."""
     count = math.prod(shape)
     if dtype in ("F32", "F16", "BF16"):
         return dtype, list(shape), pack(dtype, [rng.gauss(0, 0.05) for _ in range(count)])
-    return dtype, list(shape), bytes(rng.randrange(256) for _ in range(count * safetensors_file.BYTES[dtype]))
+    codes = (rng.randrange(256) for _ in range(count * safetensors_file.BYTES[dtype]))
+    return dtype, list(shape), bytes(8 if dtype == "F8_E4M3" and c & 127 == 127 else c for c in codes)
 
 
 def write(folder, tensors, config, files=()):
