@@ -203,12 +203,12 @@ private:
     }
 
     std::size_t append(step s) {
-        if (steps_.size() == most_steps) bad("repetitions that make it too long");
         steps_.push_back(s);
         return steps_.size() - 1;
     }
     void emit(std::size_t index) {
         const node n = nodes_[index];
+        if (++emitted_ > most_steps) bad("repetitions that make it too long");
         switch (n.what) {
         case node::bytes: append({step::bytes, n.set}); break;
         case node::begin: append({step::begin}); break;
@@ -249,7 +249,7 @@ private:
     }
 
     std::string_view text_;  // while it is read
-    std::size_t at_ = 0;
+    std::size_t at_ = 0, emitted_ = 0;
     std::vector<node> nodes_;
     std::vector<byte_set> sets_;
     std::vector<step> steps_;

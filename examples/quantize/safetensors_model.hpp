@@ -2,9 +2,11 @@
 // A model of Hugging Face's kind: safetensors, in one file or several with an index, and config.json beside them. Read, and laid out
 // again as one file in which a quantized weight is several tensors.
 #include "../common/failure.hpp"
+#include "../common/work_folder.hpp"
 #include "codecs.hpp"
 #include "imatrix_input.hpp"
 #include "manifest.hpp"
+#include "tensor_rules.hpp"
 
 #include <qlib/file/safetensors.hpp>
 #include <qlib/formats.hpp>
@@ -55,7 +57,7 @@ public:
         output_layout layout;
         layout.begin(out);
         std::map<std::string_view, output_piece> places;
-        for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.header.size() + t.offset, t.bytes};
+        for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.files[0].header.size() + t.offset, t.bytes};
         for (const auto& of_one : names) {
             auto& pieces = layout.pieces.emplace_back();
             for (const std::string& name : of_one) pieces.push_back(places.at(name));
@@ -163,12 +165,7 @@ inline std::vector<planned_tensor> make_plan(const safetensors_model& model, con
     if (!o.preset_name.empty())
         throw std::runtime_error(o.preset_name + ": presets are mixtures of GGUF's formats. A GGUF file holds the tokenizer, which a safetensors "
                                                  "file does not: convert the model first (llama.cpp has convert_hf_to_gguf.py)");
-    struct rule { std::regex pattern; std::string name; };
-    std::vector<rule> rules;
-    for (const std::string& text : o.tensor_types) {
-        const auto [pattern, name] = split_override(text);
-        rules.push_back({std::regex(pattern), name});
-    }
+    const std::vector<tensor_rule> rules = rules_of(o, true);
     std::vector<planned_tensor> plan;
     std::optional<std::uint32_t> quantized;
     for (const source_tensor& t : model.tensors()) {
@@ -176,10 +173,11 @@ inline std::vector<planned_tensor> make_plan(const safetensors_model& model, con
         p.source = &t;
         p.bytes = t.data.size();
         p.format_name = p.wanted_name = t.type_name;
-        const auto found = std::ranges::find_if(rules, [&](const rule& r) { return t.dims.size() == 2 && std::regex_search(t.name, r.pattern); });
+        const auto found = std::ranges::find_if(rules, [&](const tensor_rule& r) { return t.dims.size() == 2 && r.pattern.matches(t.name); });
+        if (found != rules.end()) p.rule = found->text;
         if (found == rules.end() && !is_linear_weight(t)) continue;
-        const std::string& name = found != rules.end() ? found->name : o.format;
-        if (name == "copy") continue;
+        const std::string& name = found != rules.end() ? found->format : o.format;
+        if (upper_case(name) == "COPY") continue;
         if (!t.type || !t.name.ends_with(".weight"))
             throw std::runtime_error(t.title() + ": its type is " + t.type_name + "; only weights in f32, f16 and bf16 can be quantized");
         p.why = found != rules.end() ? reason::asked : reason::base;
@@ -196,6 +194,7 @@ inline std::vector<planned_tensor> make_plan(const safetensors_model& model, con
         p.bytes = 0;
         for (const qlib::checkpoint_part& part : safetensors_model::parts_of(p, *find_checkpoint_codec(format))) p.bytes += part.bytes;
     }
+    for (const tensor_rule& rule : rules) check_rule(rule.text, plan);
     return plan;
 }
 
@@ -241,6 +240,6 @@ inline stored_model read_stored_safetensors(const std::string& path) {
     stored.head = stored.files[0].bytes();
     const qlib::safetensors_file file = parse_safetensors(stored.path, stored.files[0]);
     if (const std::string_view* text = file.metadata("quantize.manifest")) stored.manifest = *text;
-    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(t.name, t.data);
+    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(utf8_text(t.name), t.data);
     return stored;
 }

@@ -326,7 +326,7 @@ TEST_CASE("falcon has rules of its own, and a fused projection counts as the val
 TEST_CASE("overrides come before rules and are not counted; pure has no rules; shapes have the last word") {
     const auto request = [](preset p, bool pure, std::vector<std::pair<const char*, std::optional<ggml>>> overrides) {
         type_request r{info_of(p).base, p, pure, {}};
-        for (const auto& [pattern, type] : overrides) r.overrides.push_back({pattern, std::regex(pattern), type});
+        for (const auto& [pattern, type] : overrides) r.overrides.push_back({pattern, name_pattern(pattern), type});
         return r;
     };
     // Layers 0 and 1 are taken out of the count of values: 0 to 3 of it are layers 2 to 5.
