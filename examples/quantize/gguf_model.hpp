@@ -44,7 +44,7 @@ public:
         layers_ = static_cast<std::uint64_t>(checked_count(block_count_key(), count_of(head(), block_count_key(), 0), model_facts::most_layers));
         pruned_ = {layers.begin(), layers.end()};
         if (*pruned_.rbegin() >= layers_ || pruned_.size() == layers_)
-            throw std::runtime_error("--prune-layers " + std::to_string(*pruned_.rbegin()) + ": the model has the layers 0 to " +
+            throw std::runtime_error(files_[0].path + ": layer " + std::to_string(*pruned_.rbegin()) + " cannot be left out: there are the layers 0 to " +
                                      std::to_string(static_cast<std::int64_t>(layers_) - 1) + ", and one must stay");
         const auto layer = [](const source_tensor& t) { return static_cast<std::uint64_t>(layer_of(t.name)); };
         std::erase_if(tensors_, [&](const source_tensor& t) { return pruned_.contains(layer(t)); });

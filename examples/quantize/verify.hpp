@@ -94,11 +94,11 @@ public:
         std::printf("%s: as its manifest says\n", stored_.path.c_str());
     }
 
-    static std::uint32_t format_named(const std::string& name) {
+    [[nodiscard]] std::uint32_t format_named(const std::string& name) const {
         const auto type = find_ggml_type(name);
         const auto id = qlib::format_named(name);
         const std::uint32_t number = type ? static_cast<std::uint32_t>(*type) : id ? static_cast<std::uint32_t>(*id) : ~0u;
-        if (find_codec(number) == nullptr) throw std::runtime_error(name + ": an unknown format in the manifest");
+        if (find_codec(number) == nullptr) throw std::runtime_error(stored_.path + ": " + name + " is an unknown format in its manifest");
         return number;
     }
 
