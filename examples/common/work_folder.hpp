@@ -63,7 +63,7 @@ private:
     static std::string prefix_of(const std::string& output) {
         const std::filesystem::path path(output);
         const std::string name = path.filename().string().substr(0, 200);  // file systems allow names of 255 bytes
-        return (path.parent_path() / (name + ".quantize-")).string();
+        return (path.parent_path() / (name + ".unfinished-")).string();
     }
     static bool is_own_folder(const std::string& path) {
         struct stat info {};

@@ -5,7 +5,7 @@
 //   codecs.hpp          formats by number, and qlib's calls
 //   gguf_model.hpp, gguf_parts.hpp, gguf_kind.hpp, gguf_metadata.hpp, gguf_plan.hpp, safetensors_model.hpp   the model's files
 //   tensor_encoder.hpp, finite_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time
-//   quantize_model.hpp, output_place.hpp   the way through a model, and where its output may go
+//   quantize_model.hpp  the way through a model
 //   journal.hpp, manifest.hpp, json_text.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true
 //   imatrix_input.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them
 #include "gguf_plan.hpp"

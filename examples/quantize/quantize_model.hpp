@@ -1,7 +1,7 @@
 #pragma once
 // The way through a model: plan, hash the source, then tensor by tensor into the output, then the header.
+#include "../common/output_place.hpp"
 #include "journal.hpp"
-#include "output_place.hpp"
 #include "progress.hpp"
 #include "report.hpp"
 #include "tensor_encoder.hpp"

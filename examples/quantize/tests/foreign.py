@@ -163,12 +163,12 @@ for name in ("m.gguf", "./m.gguf", "folder/../m.gguf", "link.gguf", "hard.gguf",
 refuse("imatrix.gguf that is read, and would be lost", "m.gguf", "imatrix.gguf", "--preset", "Q8_0", "--imatrix", "./imatrix.gguf")
 expect(content("m.gguf") == before and os.path.islink("link.gguf"), "nothing has changed")
 os.makedirs("c")
-safetensors_file.write("c/model.safetensors", {"a.weight": ("F32", [32, 32], floats("f", [0.5] * 1024))})
+safetensors_file.write("c/model.safetensors", {"model.layers.0.self_attn.q_proj.weight": ("F32", [32, 32], floats("f", [0.5] * 1024))})
 with open("c/config.json", "w") as f:
     f.write("{}")
 os.symlink("c", "same")
 for name in ("c", "./c/", "same", "c/other.safetensors", "c/model.safetensors", "same/model.safetensors"):
-    refuse("it is the folder of the model that is read", "c", name, "--format", "int4_g32")
+    refuse("it is the input's own folder", "c", name, "--format", "int4_g32")
 expect(sorted(os.listdir("c")) == ["config.json", "model.safetensors"], "nothing has changed")
 os.mkfifo("pipe")
 refuse("pipe: it exists and is no file that could be replaced, but a device, pipe or socket", "m.gguf", "pipe", "--preset", "Q8_0")
@@ -197,8 +197,8 @@ done = with_little_room("--synthetic", "full.gguf")
 expect(done.returncode == 1 and "full.gguf" in done.stdout and "File too large" in done.stdout and not os.path.exists("full.gguf"), done.stdout)
 succeed("--synthetic", "s.gguf")
 done = with_little_room("s.gguf", "full.gguf", "--preset", "Q4_K_M")
-expect(done.returncode == 1 and "full.gguf.quantize-" in done.stdout and "--resume goes on from there" in done.stdout, done.stdout)
+expect(done.returncode == 1 and "full.gguf.unfinished-" in done.stdout and "--resume goes on from there" in done.stdout, done.stdout)
 succeed("s.gguf", "full.gguf", "--preset", "Q4_K_M", "--resume")
-left = [n for n in os.listdir() if ".quantize-" in n]
+left = [n for n in os.listdir() if ".unfinished-" in n]
 expect(not left, f"nothing is left behind: {left}")
 print("floats, numbers, kinds, texts, manifests, places and a full disk: as they should be")

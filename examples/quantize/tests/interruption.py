@@ -55,7 +55,7 @@ with open("model.gguf", "wb") as f:
     f.write(data)
 
 # Bytes that were lost, as by a power failure, and a journal whose last line was cut short.
-work, = glob.glob("out.gguf.quantize-*")
+work, = glob.glob("out.gguf.unfinished-*")
 with open(work + "/part-1", "r+b") as f:
     f.seek(30000)
     f.write(b"lost")
@@ -69,21 +69,21 @@ os.remove("out.gguf")
 kill_after(9, "model.gguf", "out.gguf", *OPTIONS)
 again = run("model.gguf", "out.gguf", *OPTIONS)
 expect(again.returncode == 0 and " earlier\n" not in again.stdout and content("out.gguf") == whole, "without --resume it is begun anew")
-expect(not glob.glob("out.gguf.quantize-*"), "and what the killed run left is gone")
+expect(not glob.glob("out.gguf.unfinished-*"), "and what the killed run left is gone")
 os.remove("out.gguf")
 
 # What is not ours stays, whatever its name: a user's folder, one of another output, a link.
-os.makedirs("out.gguf.quantize-abcdef")
-os.makedirs("out.gguf.quantize-ABCDEF")
-with open("out.gguf.quantize-ABCDEF/journal", "w") as f:
+os.makedirs("out.gguf.unfinished-abcdef")
+os.makedirs("out.gguf.unfinished-ABCDEF")
+with open("out.gguf.unfinished-ABCDEF/journal", "w") as f:
     f.write('{"output":"other.gguf"}\n')
 os.makedirs("elsewhere")
-shutil.copy("out.gguf.quantize-ABCDEF/journal", "elsewhere/journal")
-os.symlink("elsewhere", "out.gguf.quantize-linked")
+shutil.copy("out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal")
+os.symlink("elsewhere", "out.gguf.unfinished-linked")
 for resume in ([], ["--resume"]):
     again = run("model.gguf", "out.gguf", *OPTIONS, *resume)
     expect(again.returncode == 0 and content("out.gguf") == whole, again.stdout)
-    for path in ("out.gguf.quantize-abcdef", "out.gguf.quantize-ABCDEF/journal", "elsewhere/journal", "out.gguf.quantize-linked"):
+    for path in ("out.gguf.unfinished-abcdef", "out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal", "out.gguf.unfinished-linked"):
         expect(os.path.exists(path), path + " is still there")
 
 # Two at once: the second does not touch what the first writes.

@@ -28,8 +28,7 @@ inline void check_output(const std::string& output, const std::vector<std::strin
 /// For models of several files that describe each other. error: the output's folder is the input's
 inline void check_output_folder(const std::filesystem::path& output, const std::filesystem::path& input) {
     if (is_same_place(output, input))
-        throw std::runtime_error(output.string() + ": it is the folder of the model that is read, whose files would no longer fit together; "
-                                                   "choose another folder");
+        throw std::runtime_error(output.string() + ": it is the input's own folder, which holds one config.json: give another folder");
 }
 
 /// The files of an output in `count` parts, named as llama-gguf-split does: PREFIX-00001-of-00003.gguf.
