@@ -49,10 +49,11 @@ public:
         const auto layer = [](const source_tensor& t) { return static_cast<std::uint64_t>(layer_of(t.name)); };
         std::erase_if(tensors_, [&](const source_tensor& t) { return pruned_.contains(layer(t)); });
         for (source_tensor& t : tensors_) {
-            if (layer_of(t.name) < 0) continue;
+            const std::size_t dot = t.name.find_first_not_of("0123456789", 4);
+            if (layer_of(t.name) < 0 || dot == std::string::npos || t.name[dot] != '.') continue;
             const auto before = std::distance(pruned_.begin(), pruned_.lower_bound(layer(t)));
             t.source_name = t.name;
-            t.name = "blk." + std::to_string(layer(t) - static_cast<std::uint64_t>(before)) + t.name.substr(t.name.find('.', 4));
+            t.name = "blk." + std::to_string(layer(t) - static_cast<std::uint64_t>(before)) + t.source_name.substr(dot);
         }
     }
 
@@ -112,8 +113,10 @@ private:
         s.part = part;
     }
     [[nodiscard]] const kv_override* find_override_of(std::string_view key) const {
-        const auto found = std::ranges::find(overrides, key, &kv_override::key);
-        return found != overrides.end() ? &*found : nullptr;
+        const kv_override* found = nullptr;
+        for (const kv_override& o : overrides)
+            if (o.key == key) found = &o;  // the last one is what is written
+        return found;
     }
     [[nodiscard]] std::string architecture() const {
         const kv_override* o = find_override_of("general.architecture");

@@ -24,6 +24,8 @@ inline type_request request_of(const options& o, bool has_output) {
         const preset_info& info = *std::ranges::find(presets, std::string_view(o.preset_name), &preset_info::name);
         request.recipe = info.id;
         request.base = info.base;
+    } else if (o.only_copies()) {
+        request.copy = true;
     } else {
         request.base = type_named(o.format);
     }
@@ -88,7 +90,7 @@ inline void plan_adapter(type_request& request, const std::string& path) {
 /// All of them. The model learns what its metadata will say.
 inline std::vector<planned_tensor> make_plan(gguf_model& model, const options& o, const imatrix_input* imatrix) {
     std::vector<planned_tensor> plan;
-    if (o.only_copies()) {
+    if (o.only_copies() && rules_of(o, true).empty()) {
         for (const source_tensor& t : model.tensors()) plan.push_back(plan_tensor(t, {}, {}, o, nullptr));
         return plan;
     }
@@ -105,7 +107,8 @@ inline std::vector<planned_tensor> make_plan(gguf_model& model, const options& o
     for (const type_override& rule : request.overrides) check_rule(rule.text, plan);
     check_work(plan, o.input);
 
-    model.extra_numbers = {{"general.quantization_version", 2}, {"general.file_type", file_type_of(request)}};
+    model.extra_numbers = {{"general.quantization_version", 2}};
+    if (!request.copy) model.extra_numbers["general.file_type"] = file_type_of(request);
     if (imatrix == nullptr) return plan;
     model.extra_texts["quantize.imatrix.file"] = utf8_text(imatrix->name());
     if (!imatrix->datasets().empty()) model.extra_texts["quantize.imatrix.dataset"] = utf8_text(imatrix->datasets()[0]);

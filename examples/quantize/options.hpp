@@ -89,10 +89,11 @@ inline void place_arguments(options& o, const std::vector<std::string>& words) {
 /// Throws CLI::ParseError, also for --help.
 inline options parse_options(CLI::App& app, int argc, char** argv) {
     options o;
-    std::vector<std::string> words;
-    app.add_option("arguments", words, "INPUT   a GGUF file (of several parts: the first), a safetensors file, its index, or their folder\n"
-                                       "OUTPUT  a file, or for safetensors a folder\n"
-                                       "TYPE    in place of --preset or --format; THREADS in place of --threads")->expected(0, 4)->type_name("INPUT OUTPUT");
+    std::string words[4];
+    app.add_option("input", words[0], "a GGUF file (of several parts: the first), a safetensors file, its index, or their folder");
+    app.add_option("output", words[1], "a file, or for safetensors a folder");
+    app.add_option("type", words[2], "in place of --preset or --format");
+    app.add_option("threads", words[3], "in place of --threads");
     app.add_option("--format", o.format, "one format for all matrices, the token embedding and the output included: q4_k, q8_0, ... in GGUF;\n"
                                          "int4_g128, nf4, ... in safetensors. \"copy\": everything stays as it is");
     app.add_option("--preset", o.preset_name, "a mixture of formats by llama.cpp's rules: Q4_K_M, Q2_K, ..., or its number")->excludes("--format");
@@ -114,7 +115,7 @@ inline options parse_options(CLI::App& app, int argc, char** argv) {
         o.preset_name = known->preset;
         o.format = known->format;
     }
-    place_arguments(o, words);
+    place_arguments(o, {std::begin(words), std::ranges::find(words, "")});
     if (upper_case(o.format) == "COPY") o.format = "copy";
     if (!o.synthetic.empty() || !o.verify.empty()) return o;
     if (o.input.empty() || (o.format.empty() && o.preset_name.empty())) throw CLI::RequiredError("input, and --format or --preset");

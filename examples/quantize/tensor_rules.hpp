@@ -41,7 +41,8 @@ inline void refuse_gguf_options(const options& o) {
         {"--leave-output-tensor", o.leave_output},         {"--output-tensor-type", !o.output_type.empty()},
         {"--token-embedding-type", !o.embedding_type.empty()}, {"--prune-layers", !o.prune_layers.empty()},
         {"--override-kv", !o.override_kv.empty()},         {"--keep-split", o.keep_split},
-        {"--split-max-size", o.split_max_size != 0},       {"--allow-requantize", o.allow_requantize}};
+        {"--split-max-size", o.split_max_size != 0},       {"--allow-requantize", o.allow_requantize},
+        {"--no-fallback", o.no_fallback}};
     for (const auto& [name, is_given] : given)
         if (is_given) throw std::runtime_error(std::string(name) + ": this is for GGUF files; safetensors are written whole, with names of their own");
 }

@@ -18,6 +18,7 @@ struct type_request {
     bool pure = false;                ///< no rules: the base alone
     std::vector<type_override> overrides;
     bool adapter = false;             ///< the model is one: its matrices have names of their own
+    bool copy = false;                ///< what no override speaks of stays as it is
 };
 
 /// Why a tensor gets the type that it gets.
@@ -54,6 +55,8 @@ inline std::vector<type_choice> choose_types(std::span<const tensor_shape> tenso
         if (choice.rule != nullptr) {
             choice.wanted = *choice.rule->type;
             choice.why = reason::asked;
+        } else if (request.copy) {
+            continue;
         } else if (rules) {
             choice.wanted = rules->choose(t);
             choice.why = choice.wanted == request.base ? reason::base : reason::rule;

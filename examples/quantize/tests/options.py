@@ -75,6 +75,8 @@ manifest = json.loads(gguf_file.Reader("a.gguf").metadata["quantize.manifest"])
 rules = {t["name"]: t.get("rule") for t in manifest["tensors"]}
 expect(rules["blk.2.attn_v.weight"] == "--tensor-type attn_v=q8_0" and rules["token_embd.weight"] is None and
        rules["blk.0.ffn_gate_inp.weight"] is None, "the manifest says which rule was followed, and where")
+succeed("model.gguf", "a.gguf", "COPY", "--tensor-type", "attn_v=q8_0")
+expect({n for n, t in types("a.gguf").items() if t != MODEL[n][0]} == {f"blk.{i}.attn_v.weight" for i in range(4)}, "and the rest is copied")
 refuse("--tensor-type attn_x=q8_0: it decides about no tensor", "model.gguf", "b.gguf", "Q4_0", "--tensor-type", "attn_x=q8_0")
 refuse("--tensor-type ffn_down=q8_0: it decides about no tensor", "model.gguf", "b.gguf", "Q4_0", "--tensor-type", "ffn=q6_k",
        "--tensor-type", "ffn_down=q8_0")
