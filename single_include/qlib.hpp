@@ -19032,8 +19032,8 @@ struct gguf_tensor {
     [[nodiscard]] QLIB_INLINE std::uint64_t rows() const noexcept { return ne[1] * ne[2] * ne[3]; }
 };
 
-/// The longest tensor name, in bytes, that programs built on ggml load: its struct has room for 64 with the terminator. The
-/// format has no such limit, and diffusion models have longer names.
+/// The longest tensor name, in bytes, that programs built on ggml load: its struct has room for 64 with the terminator.
+/// The format has no such limit, and diffusion models have longer names.
 inline constexpr std::size_t gguf_ggml_name_limit = 63;
 
 }  // namespace qlib::inline v0
@@ -19042,7 +19042,7 @@ namespace qlib::inline v0::detail {
 
 inline constexpr std::uint32_t gguf_default_alignment = 32;
 inline constexpr std::uint64_t gguf_alignment_limit = std::uint64_t{1} << 20;  // ggml has none; real files have 32 or 64
-inline constexpr std::size_t gguf_name_limit = 1024;                          // the format has none; ggml reads gguf_ggml_name_limit
+inline constexpr std::size_t gguf_name_limit = 1024;  // the format has none; ggml reads gguf_ggml_name_limit
 inline constexpr std::size_t gguf_key_limit = 65535;
 /// Of one tensor's elements and bytes, far from where rounding up or adding a file's length could wrap.
 inline constexpr std::uint64_t gguf_size_limit = std::uint64_t{1} << 62;
@@ -19929,7 +19929,9 @@ struct gguf_draft {
     std::uint64_t done = 0;  // bytes of it
     stage at = stage::collecting;
 
-    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept { return {names.data() + t.name_at, t.name_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept {
+        return {names.data() + t.name_at, t.name_bytes};
+    }
 };
 
 template <class T> consteval gguf_type gguf_type_of() noexcept {
@@ -20215,7 +20217,8 @@ public:
 
     /// Announces the next tensor.
     ///
-    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. ggml reads gguf_ggml_name_limit bytes
+    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. Programs built on ggml
+    ///         read gguf_ggml_name_limit bytes
     /// type    see ggml_type_info
     /// ne      0 to 4 dimensions, the row length first: {cols, rows}. Written as given: ggml drops trailing ones
     /// error   malformed or argument, sizes[3] being the tensor's index; unsupported for a type that ggml does not have
@@ -20601,7 +20604,9 @@ struct imatrix_draft {
     std::uint32_t chunk_count = 0, chunk_size = 0;
     gguf_draft metadata;           // holds pairs only
 
-    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept { return {names.data() + e.name_at, e.name_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept {
+        return {names.data() + e.name_at, e.name_bytes};
+    }
 };
 
 }  // namespace qlib::inline v0::detail

@@ -212,7 +212,8 @@ TEST_CASE("gguf_writer: refuses tensors that no reader would take") {
     gguf_writer out;
     memory_sink sink;
     CHECK(message(out.add_tensor("", 0, dims{1})) == "tensor: #0 has an empty name");
-    CHECK(message(out.add_tensor(std::string(1025, 'n'), 0, dims{1})) == "tensor: #0 has a name of 1025 bytes, 1024 are allowed");
+    CHECK(message(out.add_tensor(std::string(1025, 'n'), 0, dims{1})) ==
+          "tensor: #0 has a name of 1025 bytes, 1024 are allowed");
     CHECK(message(out.add_tensor("t", 0, dims{1, 1, 1, 1, 1})) == "tensor: #0 has 5 dimensions, 4 are allowed");
     CHECK(message(out.add_tensor("t", 0, dims{4, (1u << 30) - 1, (1u << 30) + 1})) ==
           "tensor: #0 has dimensions whose size in bytes overflows");

@@ -215,7 +215,8 @@ TEST_CASE("imatrix_file: refuses sizes of the older form that the bytes do not b
     CHECK(truncated(legacy(0x7FFFFFFF, {})) == "imatrix: at least 36507222003 bytes are needed, 4 are there");
     const std::string long_name(1025, 'n');
     CHECK(malformed(legacy(1, {legacy_entry("", 1, {1, 1})})) == "imatrix: a name of 0 bytes: 1 to 1024 are allowed");
-    CHECK(malformed(legacy(1, {legacy_entry(long_name, 1, {1})})) == "imatrix: a name of 1025 bytes: 1 to 1024 are allowed");
+    CHECK(malformed(legacy(1, {legacy_entry(long_name, 1, {1})})) ==
+          "imatrix: a name of 1025 bytes: 1 to 1024 are allowed");
     CHECK(malformed(legacy(1, {file_bytes().u32(negative).raw("01234567890123456789")})) ==
           "imatrix: a name of 4294967295 bytes: 1 to 1024 are allowed");
     CHECK(malformed(legacy(1, {legacy_entry("a\0b"sv, 1, {1})})) == "a\0b: imatrix: #0 has a zero byte in its name"sv);

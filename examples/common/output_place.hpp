@@ -1,6 +1,6 @@
 #pragma once
-// Whether an output may go where it is to go. Places are compared as the operating system knows them, not as they are spelled: links,
-// "./", and upper and lower case where a file system takes them for the same lead to the same file.
+// Whether an output may go where it is to go. Places are compared as the operating system knows them, not as they are
+// spelled: links, "./", and upper and lower case where a file system takes them for the same lead to the same file.
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -22,13 +22,15 @@ inline void check_output(const std::string& output, const std::vector<std::strin
                                  (std::filesystem::is_directory(status) ? "folder" : "device, pipe or socket"));
     for (const std::string& input : inputs)
         if (is_same_place(output, input))
-            throw std::runtime_error(output + ": it is the file " + input + " that is read, and would be lost; choose another name");
+            throw std::runtime_error(output + ": it is the file " + input +
+                                     " that is read, and would be lost; choose another name");
 }
 
 /// For models of several files that describe each other. error: the output's folder is the input's
 inline void check_output_folder(const std::filesystem::path& output, const std::filesystem::path& input) {
     if (is_same_place(output, input))
-        throw std::runtime_error(output.string() + ": it is the input's own folder, which holds one config.json: give another folder");
+        throw std::runtime_error(output.string() +
+                                 ": it is the input's own folder, which holds one config.json: give another folder");
 }
 
 /// The files of an output in `count` parts, named as llama-gguf-split does: PREFIX-00001-of-00003.gguf.

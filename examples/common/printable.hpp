@@ -1,5 +1,5 @@
 #pragma once
-// Texts of strangers: names in files may hold any bytes, also such that a terminal obeys, and such that JSON cannot hold.
+// Texts of strangers: names in files may hold any bytes, also some that a terminal obeys, or that JSON cannot hold.
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -13,7 +13,8 @@
     for (std::size_t i = 1; i < bytes; ++i)
         if ((at(i) & 0xC0) != 0x80) return 0;
     const bool too_long = (first == 0xE0 && at(1) < 0xA0) || (first == 0xF0 && at(1) < 0x90);
-    const bool no_character = (first == 0xED && at(1) >= 0xA0) || (first == 0xF4 && at(1) >= 0x90);  // surrogates; beyond U+10FFFF
+    const bool no_character =
+        (first == 0xED && at(1) >= 0xA0) || (first == 0xF4 && at(1) >= 0x90);  // surrogates; beyond U+10FFFF
     return too_long || no_character ? 0 : bytes;
 }
 
@@ -51,7 +52,7 @@ template <class Good> std::string with_escapes(std::string_view text, const Good
     return detail::with_escapes(text, [](std::string_view character) { return !is_control(character); });
 }
 
-/// A text for JSON and for GGUF's metadata, which are UTF-8. Bytes that are none become "\xE9"; all else stays as it is.
+/// A text for JSON and for GGUF's metadata, which are UTF-8. Bytes that are none become "\xE9"; all else stays.
 [[nodiscard]] inline std::string utf8_text(std::string_view text) {
     return detail::with_escapes(text, [](std::string_view) { return true; });
 }

@@ -1,6 +1,6 @@
 #pragma once
-// Where an output grows: in a folder beside it, made by this run alone, from which complete files are moved under their names. What
-// had such a name is there until then. A run that is killed leaves its folder behind, and another can go on in it.
+// Where an output grows: in a folder beside it, made by this run alone. Complete files are moved from there under their
+// names; what had such a name is there until then. A run that is killed leaves its folder, and another can go on in it.
 #include "files.hpp"
 
 #include <cstdlib>
@@ -16,7 +16,9 @@ public:
         static_cast<void>(lock());
     }
     work_folder(work_folder&& other) noexcept
-        : path_(std::exchange(other.path_, {})), lock_(std::move(other.lock_)), left_(std::exchange(other.left_, true)) {}
+        : path_(std::exchange(other.path_, {})),
+          lock_(std::move(other.lock_)),
+          left_(std::exchange(other.left_, true)) {}
     ~work_folder() {
         std::error_code ignored;
         if (!left_) std::filesystem::remove_all(path_, ignored);
@@ -38,9 +40,11 @@ public:
         std::vector<std::string> found;
         std::error_code none;
         const auto beside = prefix.parent_path();
-        for (std::filesystem::directory_iterator at(beside.empty() ? "." : beside, none), end; !none && at != end; at.increment(none)) {
+        for (std::filesystem::directory_iterator at(beside.empty() ? "." : beside, none), end; !none && at != end;
+             at.increment(none)) {
             const std::string other = at->path().filename();
-            if (other.size() == name.size() + 6 && other.starts_with(name) && is_own_folder(at->path())) found.push_back(beside / other);
+            if (other.size() == name.size() + 6 && other.starts_with(name) && is_own_folder(at->path()))
+                found.push_back(beside / other);
         }
         std::ranges::sort(found);
         return found;
@@ -48,7 +52,9 @@ public:
 
     [[nodiscard]] const std::string& path() const { return path_; }
     [[nodiscard]] std::string path_of(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] descriptor open(const std::string& name) const { return {path_of(name), O_RDWR | O_CREAT | O_NOFOLLOW}; }
+    [[nodiscard]] descriptor open(const std::string& name) const {
+        return {path_of(name), O_RDWR | O_CREAT | O_NOFOLLOW};
+    }
 
     /// Gives a complete file its name.
     void keep(const descriptor& file, const std::string& target) const {

@@ -257,7 +257,8 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     c.add_option("--single-chunks", o.single_chunks, "chunks at most with a batch of 1; 0: all")->capture_default_str();
-    c.add_option("--max-kl", o.max_kl, "fail, with exit code 1, when a mean KL divergence is larger; 0: when it is not 0")
+    c.add_option("--max-kl", o.max_kl,
+                 "fail, with exit code 1, when a mean KL divergence is larger; 0: when it is not 0")
         ->check(CLI::NonNegativeNumber);
 
     CLI::App& i = add("imatrix", "Writes the importance of each column of each matrix, for quantizers.", write_imatrix);

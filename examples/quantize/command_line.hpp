@@ -13,7 +13,8 @@
 /// "regex=format" in its two parts.
 inline std::pair<std::string, std::string> split_override(const std::string& text) {
     const std::size_t at = text.rfind('=');
-    if (at == std::string::npos || at == 0 || at + 1 == text.size()) throw CLI::ValidationError("--tensor-type " + text, "is not of the form REGEX=FORMAT");
+    if (at == std::string::npos || at == 0 || at + 1 == text.size())
+        throw CLI::ValidationError("--tensor-type " + text, "is not of the form REGEX=FORMAT");
     return {text.substr(0, at), text.substr(at + 1)};
 }
 
@@ -24,7 +25,9 @@ inline void add_words_of(const std::string& path, std::vector<std::string>& word
     if (in.bad() || !in.eof()) throw std::runtime_error(path + ": it cannot be read");
 }
 
-inline bool is_number(std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos; }
+inline bool is_number(std::string_view text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
 
 inline std::size_t parse_threads(const std::string& text) {
     std::size_t n = 0;
@@ -73,18 +76,23 @@ struct kv_override {
 inline kv_override parse_override(const std::string& text) {
     const auto bad = [&](const char* rule) { return CLI::ValidationError("--override-kv " + text, rule); };
     const std::size_t at = text.find('='), colon = text.find(':', at == std::string::npos ? 0 : at);
-    if (at == 0 || at == std::string::npos || colon == std::string::npos) throw bad("is not of the form KEY=TYPE:VALUE");
-    const std::string key = text.substr(0, at), type = text.substr(at + 1, colon - at - 1), value = text.substr(colon + 1);
+    if (at == 0 || at == std::string::npos || colon == std::string::npos)
+        throw bad("is not of the form KEY=TYPE:VALUE");
+    const std::string key = text.substr(0, at), type = text.substr(at + 1, colon - at - 1),
+                      value = text.substr(colon + 1);
     const char* const end = value.data() + value.size();
     if (type == "str") return {key, value};
     if (type == "bool" && (value == "true" || value == "false")) return {key, value == "true"};
     if (type == "int") {
         std::int64_t n = 0;
-        if (const auto read = std::from_chars(value.data(), end, n); read.ec == std::errc() && read.ptr == end) return {key, n};
+        if (const auto read = std::from_chars(value.data(), end, n); read.ec == std::errc() && read.ptr == end)
+            return {key, n};
     }
     if (type == "float") {
         double x = 0;
-        if (const auto read = std::from_chars(value.data(), end, x); read.ec == std::errc() && read.ptr == end && std::isfinite(x)) return {key, x};
+        if (const auto read = std::from_chars(value.data(), end, x);
+            read.ec == std::errc() && read.ptr == end && std::isfinite(x))
+            return {key, x};
     }
     throw bad("needs TYPE int, float, bool or str, and a VALUE of it");
 }

@@ -1,11 +1,11 @@
 #pragma once
-// No NaN and no infinity goes from one file to another: the numbers of what is copied are looked at like those of what is quantized.
+// No NaN and no infinity goes from one file to another: what is copied is looked at like what is quantized.
 #include "../common/failure.hpp"
 #include "model.hpp"
 
 #include <qlib/file/ggml_data_check.hpp>
 
-/// ggml's number for elements that are checked as its own are: also for types of safetensors that ggml models do not have.
+/// ggml's number for elements that are checked as its own are: also for types of safetensors that no ggml model has.
 inline std::optional<std::uint32_t> checked_type_of(const source_tensor& t) {
     if (t.type) return static_cast<std::uint32_t>(*t.type);
     if (t.type_name == "F64") return 28;
@@ -31,8 +31,9 @@ inline std::size_t indivisible_bytes(const source_tensor& t) {
 
 [[noreturn]] inline void fail_non_finite(const source_tensor& t, std::uint64_t element, bool is_scale) {
     const std::uint64_t cols = std::max<std::uint64_t>(1, t.cols());
-    throw std::runtime_error(t.title() + ": " + (is_scale ? "the scale of the weights from " : "the weight in ") + "row " + std::to_string(element / cols) +
-                             ", column " + std::to_string(element % cols) + (is_scale ? " on" : "") + " is not finite: a NaN or an infinity");
+    throw std::runtime_error(t.title() + ": " + (is_scale ? "the scale of the weights from " : "the weight in ") +
+                             "row " + std::to_string(element / cols) + ", column " + std::to_string(element % cols) +
+                             (is_scale ? " on" : "") + " is not finite: a NaN or an infinity");
 }
 
 /// error: a float that is not finite, in bytes [first, first + bytes.size()) of a tensor's data

@@ -22,6 +22,7 @@ inline gguf_kind kind_of(const qlib::gguf_file& file, const std::string& path) {
     const std::string type = text_of(file, "general.type"), architecture = text_of(file, "general.architecture");
     if (type == "imatrix") refuse("an importance matrix, not a model: give it with --imatrix");
     if (architecture == "controlvector") refuse("a control vector, which is too small to be quantized");
-    if (file.tensors().empty() && file.find("tokenizer.ggml.tokens") != nullptr) refuse("a vocabulary without weights: there is nothing to quantize");
+    if (file.tensors().empty() && file.find("tokenizer.ggml.tokens") != nullptr)
+        refuse("a vocabulary without weights: there is nothing to quantize");
     return type == "adapter" ? gguf_kind::adapter : gguf_kind::model;
 }

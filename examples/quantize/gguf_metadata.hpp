@@ -7,10 +7,13 @@
 
 #include <set>
 
-/// A number as the key has it in the input, if that is an integer; else as the smallest type that llama.cpp would read it as.
-inline qlib::status set_integer(qlib::gguf_writer& out, const std::string& key, std::int64_t n, const qlib::gguf_value* was) {
+/// A number as the key has it in the input, if that is an integer; else of 32 bits, as llama.cpp reads it.
+inline qlib::status set_integer(qlib::gguf_writer& out, const std::string& key, std::int64_t n,
+                                const qlib::gguf_value* was) {
     const auto as = [&]<class T>(T) -> qlib::status {
-        if (!std::in_range<T>(n)) throw std::runtime_error("--override-kv " + key + ": " + std::to_string(n) + " is out of the range of the key's type");
+        if (!std::in_range<T>(n))
+            throw std::runtime_error("--override-kv " + key + ": " + std::to_string(n) +
+                                     " is out of the range of the key's type");
         return out.set(key, static_cast<T>(n));
     };
     switch (was != nullptr ? was->type : n < 0 ? qlib::gguf_type::i32 : qlib::gguf_type::u32) {
@@ -43,10 +46,13 @@ inline void check_number(std::string_view key, const qlib::gguf_value& v) {
 }
 
 /// Writes the elements of an array that stand for layers which stay.
-inline void write_kept_elements(qlib::gguf_writer& out, std::string_view key, const qlib::gguf_value& v, const std::set<std::uint64_t>& pruned) {
+inline void write_kept_elements(qlib::gguf_writer& out, std::string_view key, const qlib::gguf_value& v,
+                                const std::set<std::uint64_t>& pruned) {
     std::vector<std::byte> bytes;
     const std::size_t size = v.count != 0 ? v.bytes.size() / v.count : 0;
     for (std::uint64_t i = 0; i < v.count; ++i)
-        if (!pruned.contains(i)) bytes.insert(bytes.end(), v.bytes.begin() + static_cast<std::ptrdiff_t>(i * size), v.bytes.begin() + static_cast<std::ptrdiff_t>((i + 1) * size));
+        if (!pruned.contains(i))
+            bytes.insert(bytes.end(), v.bytes.begin() + static_cast<std::ptrdiff_t>(i * size),
+                         v.bytes.begin() + static_cast<std::ptrdiff_t>((i + 1) * size));
     check(out.set(key, qlib::gguf_value{v.type, v.element_type, v.count - pruned.size(), bytes}), key);
 }

@@ -28,7 +28,8 @@ public:
             const std::string key = facts.architecture + suffix;
             const kv_override* o = find_override_of(key);
             if (o != nullptr && std::holds_alternative<std::int64_t>(o->value))
-                return checked_count(printable(key), static_cast<std::uint64_t>(std::get<std::int64_t>(o->value)), most);
+                return checked_count(printable(key), static_cast<std::uint64_t>(std::get<std::int64_t>(o->value)),
+                                     most);
             return checked_count(printable(key), count_of(head(), key, static_cast<std::uint64_t>(otherwise)), most);
         };
         facts.layers = number(".block_count", 0, model_facts::most_layers);
@@ -41,10 +42,12 @@ public:
     /// Leaves layers out, and numbers the others anew. error: a layer that the model does not have
     void prune(const std::vector<std::uint32_t>& layers) {
         if (layers.empty()) return;
-        layers_ = static_cast<std::uint64_t>(checked_count(block_count_key(), count_of(head(), block_count_key(), 0), model_facts::most_layers));
+        layers_ = static_cast<std::uint64_t>(
+            checked_count(block_count_key(), count_of(head(), block_count_key(), 0), model_facts::most_layers));
         pruned_ = {layers.begin(), layers.end()};
         if (*pruned_.rbegin() >= layers_ || pruned_.size() == layers_)
-            throw std::runtime_error(files_[0].path + ": layer " + std::to_string(*pruned_.rbegin()) + " cannot be left out: there are the layers 0 to " +
+            throw std::runtime_error(files_[0].path + ": layer " + std::to_string(*pruned_.rbegin()) +
+                                     " cannot be left out: there are the layers 0 to " +
                                      std::to_string(static_cast<std::int64_t>(layers_) - 1) + ", and one must stay");
         const auto layer = [](const source_tensor& t) { return static_cast<std::uint64_t>(layer_of(t.name)); };
         std::erase_if(tensors_, [&](const source_tensor& t) { return pruned_.contains(layer(t)); });
@@ -67,7 +70,8 @@ public:
 
     [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const override {
         const std::vector<std::size_t> file_of = split(plan);
-        const std::size_t files = std::max(keeps_split ? parsed_.size() : 1, file_of.empty() ? 1 : *std::ranges::max_element(file_of) + 1);
+        const std::size_t files =
+            std::max(keeps_split ? parsed_.size() : 1, file_of.empty() ? 1 : *std::ranges::max_element(file_of) + 1);
         output_layout layout;
         layout.pieces.resize(plan.size());
         for (std::size_t file = 0; file < files; ++file) {
@@ -78,15 +82,18 @@ public:
             for (std::size_t i = 0; i < plan.size(); ++i)
                 if (file_of[i] == file) members.push_back(i);
             for (const std::size_t i : members) {
-                const std::uint32_t type = plan[i].format ? *plan[i].format : static_cast<std::uint32_t>(*plan[i].source->type);
+                const std::uint32_t type =
+                    plan[i].format ? *plan[i].format : static_cast<std::uint32_t>(*plan[i].source->type);
                 check(out.add_tensor(plan[i].source->name, type, plan[i].source->dims), plan[i].source->title());
             }
             const output_file& begun = layout.begin(out);
-            const auto written = qlib::gguf_file::parse(begun.header, {.file_size = begun.size});  // it says where the data go
+            const auto written =
+                qlib::gguf_file::parse(begun.header, {.file_size = begun.size});  // it says where the data go
             if (!written) fail(written.error(), "header");
             for (std::size_t i = 0; i < members.size(); ++i) {
                 const qlib::gguf_tensor& t = written->tensors()[i];
-                layout.pieces[members[i]].push_back({std::string(t.name), written->data_start() + t.offset, t.bytes, file});
+                layout.pieces[members[i]].push_back(
+                    {std::string(t.name), written->data_start() + t.offset, t.bytes, file});
             }
         }
         return layout;
@@ -99,7 +106,8 @@ private:
             for (const qlib::gguf_tensor& t : parsed_[i].tensors()) add(t, i);
         std::ranges::sort(tensors_, stands_before, &source_tensor::name);
         for (std::size_t i = 1; i < tensors_.size(); ++i)
-            if (tensors_[i].name == tensors_[i - 1].name) throw std::runtime_error(printable(tensors_[i].name) + ": the tensor is in two parts of the model");
+            if (tensors_[i].name == tensors_[i - 1].name)
+                throw std::runtime_error(printable(tensors_[i].name) + ": the tensor is in two parts of the model");
     }
     void add(const qlib::gguf_tensor& t, std::size_t part) {
         source_tensor& s = tensors_.emplace_back();
@@ -120,7 +128,8 @@ private:
     }
     [[nodiscard]] std::string architecture() const {
         const kv_override* o = find_override_of("general.architecture");
-        return o != nullptr && std::holds_alternative<std::string>(o->value) ? std::get<std::string>(o->value) : text_of(head(), "general.architecture");
+        return o != nullptr && std::holds_alternative<std::string>(o->value) ? std::get<std::string>(o->value)
+                                                                             : text_of(head(), "general.architecture");
     }
     [[nodiscard]] std::string block_count_key() const { return architecture() + ".block_count"; }
 
@@ -143,19 +152,22 @@ private:
         for (const auto& [key, value] : head().entries()) {
             if (key.starts_with("split.")) continue;
             check_number(key, value);
-            const bool per_layer = value.is_array() && value.count == layers_ && value.element_type != qlib::gguf_type::string &&
+            const bool per_layer = value.is_array() && value.count == layers_ &&
+                                   value.element_type != qlib::gguf_type::string &&
                                    key.starts_with(architecture() + ".") && !key.starts_with(architecture() + ".rope.");
             if (!pruned_.empty() && per_layer) write_kept_elements(out, key, value, pruned_);
             else check(out.set(key, value), printable(key));
         }
-        if (!pruned_.empty()) check(out.set(block_count_key(), static_cast<std::uint32_t>(layers_ - pruned_.size())), block_count_key());
+        if (!pruned_.empty())
+            check(out.set(block_count_key(), static_cast<std::uint32_t>(layers_ - pruned_.size())), block_count_key());
         for (const auto& [key, value] : extra_numbers) check(out.set(key, value), key);
         for (const auto& [key, value] : extra_texts) check(out.set(key, std::string_view(value)), key);
         for (const kv_override& o : overrides) write_override(out, o, head().find(o.key));
         if (!manifest.empty()) check(out.set("quantize.manifest", std::string_view(manifest)), "quantize.manifest");
     }
     static void describe_part(qlib::gguf_writer& out, std::size_t file, std::size_t files, std::size_t tensors) {
-        if (files > 65535) throw std::runtime_error("--split-max-size: " + std::to_string(files) + " files, 65535 are the most");
+        if (files > 65535)
+            throw std::runtime_error("--split-max-size: " + std::to_string(files) + " files, 65535 are the most");
         check(out.set("split.no", static_cast<std::uint16_t>(file)), "split.no");
         check(out.set("split.count", static_cast<std::uint16_t>(files)), "split.count");
         check(out.set("split.tensors.count", static_cast<std::int32_t>(tensors)), "split.tensors.count");

@@ -24,7 +24,9 @@ struct gguf_parts {
     explicit gguf_parts(const std::string& path) {
         open(path);
         const std::uint64_t count = count_of(parsed[0], "split.count", 1);
-        if (count > 65535) throw std::runtime_error(path + ": split.count: " + std::to_string(count) + " parts, it must be from 1 to 65535");
+        if (count > 65535)
+            throw std::runtime_error(path + ": split.count: " + std::to_string(count) +
+                                     " parts, it must be from 1 to 65535");
         for (std::uint64_t part = 1; part < count; ++part) open(part_of(path, part, count));
         if (count > 1) check_parts(count);
     }
@@ -41,14 +43,16 @@ private:
     }
     [[nodiscard]] static std::string suffix(std::uint64_t part, std::uint64_t parts) {
         char text[64];
-        std::snprintf(text, sizeof text, "-%05llu-of-%05llu.gguf", static_cast<unsigned long long>(part + 1), static_cast<unsigned long long>(parts));
+        std::snprintf(text, sizeof text, "-%05llu-of-%05llu.gguf", static_cast<unsigned long long>(part + 1),
+                      static_cast<unsigned long long>(parts));
         return text;
     }
     /// The path of another part, from that of the first.
     [[nodiscard]] static std::string part_of(const std::string& path, std::uint64_t part, std::uint64_t parts) {
         const std::string first = suffix(0, parts);
         if (!path.ends_with(first))
-            throw std::runtime_error(path + ": the first part of a model in " + std::to_string(parts) + " parts ends in " + first);
+            throw std::runtime_error(path + ": the first part of a model in " + std::to_string(parts) +
+                                     " parts ends in " + first);
         return path.substr(0, path.size() - first.size()) + suffix(part, parts);
     }
     void check_parts(std::uint64_t parts) const {
@@ -59,11 +63,12 @@ private:
                 return v != nullptr && v->as_uint() ? *v->as_uint() : ~std::uint64_t{0};
             };
             if (value("split.no") != i || value("split.count") != parts)
-                throw std::runtime_error(files[i].path + ": split.no and split.count do not say that it is part " + std::to_string(i + 1) +
-                                         " of " + std::to_string(parts));
+                throw std::runtime_error(files[i].path + ": split.no and split.count do not say that it is part " +
+                                         std::to_string(i + 1) + " of " + std::to_string(parts));
             tensors += parsed[i].tensors().size();
         }
         if (const std::uint64_t promised = count_of(parsed[0], "split.tensors.count", tensors); promised != tensors)
-            throw std::runtime_error(files[0].path + ": " + std::to_string(promised) + " tensors are promised, the parts have " + std::to_string(tensors));
+            throw std::runtime_error(files[0].path + ": " + std::to_string(promised) +
+                                     " tensors are promised, the parts have " + std::to_string(tensors));
     }
 };

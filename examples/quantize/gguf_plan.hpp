@@ -38,13 +38,14 @@ inline type_request request_of(const options& o, bool has_output) {
 /// error: blocks that do not fill the rows, where no other type may take their place
 inline void check_fallback(const source_tensor& t, const type_choice& choice) {
     if (choice.type == choice.wanted) return;
-    throw std::runtime_error(t.title() + ": its rows are no whole blocks of " + name_of(choice.wanted) + ", which has " +
-                             std::to_string(info_of(choice.wanted).elements) + " weights to one; --no-fallback forbids " + name_of(choice.type));
+    throw std::runtime_error(t.title() + ": its rows are no whole blocks of " + name_of(choice.wanted) +
+                             ", which has " + std::to_string(info_of(choice.wanted).elements) +
+                             " weights to one; --no-fallback forbids " + name_of(choice.type));
 }
 
 /// One tensor's part of the plan. error: a type that this program cannot write, or a source that has no weights to quantize.
-inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& choice, const type_request& request, const options& o,
-                                  const imatrix_input* imatrix) {
+inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& choice, const type_request& request,
+                                  const options& o, const imatrix_input* imatrix) {
     planned_tensor p;
     p.source = &t;
     p.bytes = t.data.size();
@@ -59,8 +60,10 @@ inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& cho
     if (o.no_fallback) check_fallback(t, choice);
     if (choice.type == t.type) return p;
     if (!is_float(*t.type) && (!o.allow_requantize || find_codec(static_cast<std::uint32_t>(*t.type)) == nullptr))
-        throw std::runtime_error(t.title() + ": its type is " + t.type_name + "; only f32, f16 and bf16 can be quantized" +
-                                 (find_codec(static_cast<std::uint32_t>(*t.type)) != nullptr ? ", others with --allow-requantize, at a loss" : ""));
+        throw std::runtime_error(
+            t.title() + ": its type is " + t.type_name + "; only f32, f16 and bf16 can be quantized" +
+            (find_codec(static_cast<std::uint32_t>(*t.type)) != nullptr ? ", others with --allow-requantize, at a loss"
+                                                                        : ""));
     const codec* format = find_codec(static_cast<std::uint32_t>(choice.type));
     if (format == nullptr) throw std::runtime_error(t.title() + ": it would have to become " + p.format_name + ", which cannot be written yet");
     if (imatrix != nullptr) p.importance = imatrix->importance_of(t);
@@ -76,14 +79,18 @@ inline void check_work(const std::vector<planned_tensor>& plan, const std::strin
     if (std::ranges::any_of(plan, [](const planned_tensor& p) { return p.format.has_value(); })) return;
     const auto already = std::ranges::count_if(plan, [](const planned_tensor& p) { return p.why != reason::kept; });
     throw std::runtime_error(path + ": there is nothing to quantize: " +
-                             (already != 0 ? std::to_string(already) + " matrices have the format that they would get"
-                                           : "none of its " + std::to_string(plan.size()) + " tensors is a matrix of weights that engines take in another format") +
+                             (already != 0
+                                  ? std::to_string(already) + " matrices have the format that they would get"
+                                  : "none of its " + std::to_string(plan.size()) +
+                                        " tensors is a matrix of weights that engines take in another format") +
                              "; --format copy copies a model");
 }
 
 /// What only an adapter allows, and what it does not.
 inline void plan_adapter(type_request& request, const std::string& path) {
-    if (request.recipe) throw std::runtime_error(path + ": an adapter (LoRA), not a model, which presets are for; it takes one format, as in --format q8_0");
+    if (request.recipe)
+        throw std::runtime_error(
+            path + ": an adapter (LoRA), not a model, which presets are for; it takes one format, as in --format q8_0");
     request.adapter = true;
 }
 
@@ -95,7 +102,8 @@ inline std::vector<planned_tensor> make_plan(gguf_model& model, const options& o
         return plan;
     }
     const gguf_kind kind = kind_of(model.head(), o.input);
-    const bool has_output = std::ranges::any_of(model.tensors(), [](const source_tensor& t) { return role_of(t.name) == role::output; });
+    const bool has_output =
+        std::ranges::any_of(model.tensors(), [](const source_tensor& t) { return role_of(t.name) == role::output; });
     type_request request = request_of(o, has_output);
     if (kind == gguf_kind::adapter) plan_adapter(request, o.input);
     model_facts facts;
@@ -103,7 +111,8 @@ inline std::vector<planned_tensor> make_plan(gguf_model& model, const options& o
     facts.has_imatrix = imatrix != nullptr;
     const std::vector<tensor_shape> shapes(model.tensors().begin(), model.tensors().end());
     const std::vector<type_choice> choices = choose_types(shapes, facts, request);
-    for (std::size_t i = 0; i < shapes.size(); ++i) plan.push_back(plan_tensor(model.tensors()[i], choices[i], request, o, imatrix));
+    for (std::size_t i = 0; i < shapes.size(); ++i)
+        plan.push_back(plan_tensor(model.tensors()[i], choices[i], request, o, imatrix));
     for (const type_override& rule : request.overrides) check_rule(rule.text, plan);
     check_work(plan, o.input);
 
@@ -130,8 +139,11 @@ inline void warn_of_long_names(const gguf_model& model) {
     const auto too_long = [](const source_tensor& t) { return t.name.size() > qlib::gguf_ggml_name_limit; };
     const auto first = std::ranges::find_if(model.tensors(), too_long);
     if (first == model.tensors().end()) return;
-    std::fprintf(stderr, "warning: %td tensors have names of more than %zu bytes, which programs built on ggml do not load: the first is %s\n",
-                 std::ranges::count_if(model.tensors(), too_long), qlib::gguf_ggml_name_limit, printable(first->name).c_str());
+    std::fprintf(stderr,
+                 "warning: %td tensors have names of more than %zu bytes, which programs built on ggml do not load: "
+                 "the first is %s\n",
+                 std::ranges::count_if(model.tensors(), too_long), qlib::gguf_ggml_name_limit,
+                 printable(first->name).c_str());
 }
 
 /// A quantized GGUF model, to be verified.

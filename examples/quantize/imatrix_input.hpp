@@ -9,22 +9,31 @@ class imatrix_input {
 public:
     /// Of the entries those alone whose name holds one of the texts `include`, or none of `exclude`; both empty: all.
     /// error: a text that no entry's name holds
-    explicit imatrix_input(const std::string& path, std::vector<std::string> include = {}, std::vector<std::string> exclude = {})
-        : name_(std::filesystem::path(path).filename()), memory_(map_file(path)), file_(parse(path, memory_)), include_(std::move(include)),
+    explicit imatrix_input(const std::string& path, std::vector<std::string> include = {},
+                           std::vector<std::string> exclude = {})
+        : name_(std::filesystem::path(path).filename()),
+          memory_(map_file(path)),
+          file_(parse(path, memory_)),
+          include_(std::move(include)),
           exclude_(std::move(exclude)) {
         for (const auto* texts : {&include_, &exclude_})
             for (const std::string& text : *texts)
-                if (std::ranges::none_of(file_.entries(), [&](const qlib::imatrix_entry& e) { return e.name.find(text) != std::string_view::npos; }))
+                if (std::ranges::none_of(file_.entries(), [&](const qlib::imatrix_entry& e) {
+                        return e.name.find(text) != std::string_view::npos;
+                    }))
                     throw std::runtime_error(path + ": it has no entry whose name holds " + text + ", as " +
-                                             (texts == &include_ ? "--include-weights" : "--exclude-weights") + " says");
+                                             (texts == &include_ ? "--include-weights" : "--exclude-weights") +
+                                             " says");
     }
 
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] std::string sha256() const { return sha256_of(memory_.bytes()); }
     /// Of the text that the matrix was made from, where the file says it.
     [[nodiscard]] std::string text_sha256() const {
-        for (const char* key : {"imatrix.dataset_sha256", "calibration.sha256"})  // as examples/llm writes it, and other programs
-            if (const qlib::gguf_value* v = file_.find_metadata(key); v != nullptr && v->as_string()) return std::string(*v->as_string());
+        for (const char* key :
+             {"imatrix.dataset_sha256", "calibration.sha256"})  // as examples/llm writes it, and other programs
+            if (const qlib::gguf_value* v = file_.find_metadata(key); v != nullptr && v->as_string())
+                return std::string(*v->as_string());
         return "";
     }
     [[nodiscard]] std::vector<std::string> datasets() const { return {file_.datasets().begin(), file_.datasets().end()}; }

@@ -1,6 +1,6 @@
 #pragma once
-// What a run has done so far, in the folder where its output grows: a line for the task, then one per tensor. A process that was killed
-// leaves both behind, and one with the same task goes on where it stopped.
+// What a run has done so far, in the folder where its output grows: a line for the task, then one per tensor. A process
+// that was killed leaves both behind, and one with the same task goes on where it stopped.
 #include "../common/work_folder.hpp"
 #include "manifest.hpp"
 
@@ -33,7 +33,8 @@ public:
             outcome done{sums("sums"), sums("weighted"), line["sha256"]};
             sha256 hash;
             for (const output_piece& p : pieces)
-                if (!files[p.file].read(p.at, p.bytes, [&](std::span<const std::byte> bytes) { hash.add(bytes); })) return std::nullopt;
+                if (!files[p.file].read(p.at, p.bytes, [&](std::span<const std::byte> bytes) { hash.add(bytes); }))
+                    return std::nullopt;
             if (hash.hex() == done.sha256) return done;
         }
         return std::nullopt;
@@ -63,7 +64,8 @@ private:
             const json pair = line.value(key, json());
             return pair.size() == 2 && pair[0].is_number() && pair[1].is_number();
         };
-        return line.contains("name") && line.value("sha256", json()).is_string() && is_pair("sums") && is_pair("weighted");
+        return line.contains("name") && line.value("sha256", json()).is_string() && is_pair("sums") &&
+               is_pair("weighted");
     }
     void append(const json& line) const {
         std::ofstream out(path_, std::ios::app);
@@ -82,8 +84,8 @@ inline std::string first_difference(const json& other, const json& task) {
     return "";
 }
 
-/// A place to work in: with `resume` that of an earlier run with the same task, if there is one. Without it, earlier runs' for this
-/// output are done away with. error: another process is at it, or only other tasks can be gone on with.
+/// A place to work in: with `resume` that of an earlier run with the same task, if there is one. Without it, earlier
+/// runs' for this output are done away with. error: another process is at it, or only other tasks can be gone on with.
 inline work_folder begin_work(const std::string& output, const json& task, bool resume) {
     std::string difference;
     for (const std::string& path : work_folder::candidates(output)) {

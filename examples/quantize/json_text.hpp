@@ -1,5 +1,5 @@
 #pragma once
-// JSON and the texts of strangers: names that are no UTF-8 go in, and files of any content come out, without an error that names neither.
+// JSON and the texts of strangers: names that are no UTF-8, files of any content, and errors that name both.
 #include "../common/printable.hpp"
 
 #include <nlohmann/json.hpp>
@@ -22,11 +22,12 @@ inline json with_utf8(const json& j) {
     return out;
 }
 
-/// A text of JSON; discarded where it is none, or deeper than what this program writes: to compare or print deep values recurses.
+/// A text of JSON; discarded where it is none, or deeper than what this program writes: comparing deep values recurses.
 inline json parse_json(std::string_view text) {
     constexpr int deepest = 16;
     bool too_deep = false;
-    json j = json::parse(text, [&](int depth, json::parse_event_t, json&) { return !(too_deep |= depth > deepest); }, false);
+    json j = json::parse(
+        text, [&](int depth, json::parse_event_t, json&) { return !(too_deep |= depth > deepest); }, false);
     return too_deep ? json(json::value_t::discarded) : j;
 }
 

@@ -3,10 +3,12 @@
 //   presets.hpp, tensor_types.hpp, which_tensors.hpp, ggml_formats.hpp   which tensor becomes what: llama.cpp's rules
 //   tensor_rules.hpp, name_pattern.hpp   and the user's
 //   codecs.hpp          formats by number, and qlib's calls
-//   gguf_model.hpp, gguf_parts.hpp, gguf_kind.hpp, gguf_metadata.hpp, gguf_plan.hpp, safetensors_model.hpp   the model's files
+//   gguf_model.hpp, gguf_parts.hpp, gguf_kind.hpp, gguf_metadata.hpp, gguf_plan.hpp   a model in GGUF
+//   safetensors_model.hpp   one in safetensors
 //   tensor_encoder.hpp, finite_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time
 //   quantize_model.hpp  the way through a model
-//   journal.hpp, manifest.hpp, json_text.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true
+//   journal.hpp         going on after an interruption
+//   manifest.hpp, json_text.hpp, verify.hpp   how a file was made, and whether that is true
 //   imatrix_input.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them
 #include "gguf_plan.hpp"
 #include "safetensors_model.hpp"
@@ -16,9 +18,11 @@
 namespace {
 
 std::optional<imatrix_input> imatrix_of(const options& o) {
-    if (!o.imatrix.empty()) return std::optional<imatrix_input>(std::in_place, o.imatrix, o.include_weights, o.exclude_weights);
+    if (!o.imatrix.empty())
+        return std::optional<imatrix_input>(std::in_place, o.imatrix, o.include_weights, o.exclude_weights);
     if (!o.include_weights.empty() || !o.exclude_weights.empty())
-        throw std::runtime_error("--include-weights and --exclude-weights say what of an imatrix is used: --imatrix is missing");
+        throw std::runtime_error(
+            "--include-weights and --exclude-weights say what of an imatrix is used: --imatrix is missing");
     return std::nullopt;
 }
 

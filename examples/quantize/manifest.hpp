@@ -43,7 +43,9 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
                      const std::vector<planned_tensor>& plan, const output_layout& layout) {
     json j{{"manifest", manifest_version}, {"tool", "qlib quantize " + qlib_version()}};
     for (std::size_t i = 0; i < files.size(); ++i)
-        j["source"].push_back({{"file", std::filesystem::path(files[i].path).filename().string()}, {"bytes", files[i].memory.bytes().size()}, {"sha256", hashes[i]}});
+        j["source"].push_back({{"file", std::filesystem::path(files[i].path).filename().string()},
+                               {"bytes", files[i].memory.bytes().size()},
+                               {"sha256", hashes[i]}});
     j["options"] = {{o.preset_name.empty() ? "format" : "preset", o.preset_name.empty() ? o.format : o.preset_name},
                     {"fit", o.fit_name}, {"pure", o.pure}, {"tensor_types", o.tensor_types}};
     const auto note = [&](const char* name, const auto& value) {

@@ -22,7 +22,7 @@ struct source_tensor : tensor_shape {
     std::span<const std::byte> data;
     const qlib::mapped_file* file = nullptr;
     std::size_t part = 0;              ///< which of the model's files it is in
-    std::string source_name;           ///< in the source, where the output has another: layers in front of it were left out
+    std::string source_name;  ///< in the source, where the output has another: layers in front of it were left out
 
     /// As the source and what belongs to it name the tensor.
     [[nodiscard]] const std::string& original_name() const { return source_name.empty() ? name : source_name; }

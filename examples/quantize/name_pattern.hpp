@@ -1,7 +1,8 @@
 #pragma once
-// Regular expressions for tensor names: of what ECMAScript has, all that needs no going back. A name is read once, and what can have
-// matched so far is kept as a set of places in the pattern: time and memory are bounded by the pattern's length times the name's, and
-// nothing recurses over a name, as std::regex does until the stack is used up. Source: K. Thompson, CACM 11 (6), 1968.
+// Regular expressions for tensor names: of what ECMAScript has, all that needs no going back. A name is read once, and
+// what can have matched so far is kept as a set of places in the pattern: time and memory are bounded by the pattern's
+// length times the name's, and nothing recurses over a name, as std::regex does until the stack is used up.
+// Source: K. Thompson, CACM 11 (6), 1968.
 #include <bitset>
 #include <cstdint>
 #include <stdexcept>
@@ -22,8 +23,8 @@ public:
         nodes_.clear();
     }
 
-    /// Whether a part of the name matches that begins where a word between dots does: "output" finds itself in "output.weight" and in
-    /// "blk.0.output.weight", and not in "attn_output.weight".
+    /// Whether a part of the name matches that begins where a word between dots does: "output" finds itself in
+    /// "output.weight" and in "blk.0.output.weight", and not in "attn_output.weight".
     [[nodiscard]] bool matches(std::string_view name) const {
         threads now(steps_.size()), then(steps_.size());
         for (std::size_t at = 0;; ++at) {
@@ -32,7 +33,9 @@ public:
             if (at == name.size()) return false;
             then.clear();
             for (const std::size_t s : now.list)
-                if (sets_[steps_[s].a][static_cast<unsigned char>(name[at])] && follow(then, s + 1, at + 1, name.size())) return true;
+                if (sets_[steps_[s].a][static_cast<unsigned char>(name[at])] &&
+                    follow(then, s + 1, at + 1, name.size()))
+                    return true;
             std::swap(now, then);
         }
     }
@@ -192,7 +195,8 @@ private:
                 set |= escaped();
             } else if (next_is('-') && at_ + 1 < text_.size() && text_[at_ + 1] != ']') {
                 const char last = text_[++at_];
-                if (last == '\\' || static_cast<unsigned char>(last) < static_cast<unsigned char>(first)) bad("no range of characters");
+                if (last == '\\' || static_cast<unsigned char>(last) < static_cast<unsigned char>(first))
+                    bad("no range of characters");
                 ++at_;
                 set |= range(first, last);
             } else {

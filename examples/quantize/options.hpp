@@ -31,41 +31,57 @@ struct options {
 };
 
 inline constexpr const char* footer =
-    "The arguments may also stand as llama-quantize takes them: INPUT [OUTPUT] TYPE [THREADS], TYPE a name or a number.\n"
+    "The arguments may also stand as llama-quantize takes them: INPUT [OUTPUT] TYPE [THREADS], TYPE a name or a "
+    "number.\n"
     "Where this program differs from llama-quantize:\n"
-    "  --tensor-type      the first rule that matches counts. A match begins where a word between dots does, so that \"output\" is not\n"
-    "                     found in attn_output. A rule that decides about no tensor is an error, and so is one for tensors that loaders\n"
+    "  --tensor-type      the first rule that matches counts. A match begins where a word between dots does, so that "
+    "\"output\" is not\n"
+    "                     found in attn_output. A rule that decides about no tensor is an error, and so is one for "
+    "tensors that loaders\n"
     "                     need as floats (norms, routers, ...) alone. Patterns do not look ahead or behind\n"
     "  --output-tensor-type, --token-embedding-type, --leave-output-tensor   are such rules, and come first\n"
     "  --imatrix          an entry of another size than its tensor is an error\n"
     "  --override-kv      an integer keeps the type that the key has in the input\n"
     "  --keep-split       types are chosen as without it\n"
     "  weights            a NaN or an infinity is an error, in what is copied too\n"
-    "  output             never the input itself. It appears when it is complete, with a manifest in it and beside it; see --verify";
+    "  output             never the input itself. It appears when it is complete, with a manifest in it and beside it; "
+    "see --verify";
 
 inline void add_llama_options(CLI::App& app, options& o) {
     const auto many = [&](const char* name, std::vector<std::string>& values, const char* text) {
         return app.add_option(name, values, text)->allow_extra_args(false);
     };
-    many("--tensor-type", o.tensor_types, "REGEX=FORMAT for tensors whose name holds a match; FORMAT \"copy\": they stay as they are");
-    app.add_option("--tensor-type-file", o.tensor_type_file, "a file of such rules, separated by white space; they come after those of --tensor-type")
+    many("--tensor-type", o.tensor_types,
+         "REGEX=FORMAT for tensors whose name holds a match; FORMAT \"copy\": they stay as they are");
+    app.add_option("--tensor-type-file", o.tensor_type_file,
+                   "a file of such rules, separated by white space; they come after those of --tensor-type")
         ->check(CLI::ExistingFile);
     app.add_flag("--leave-output-tensor", o.leave_output, "output.weight stays as it is");
-    app.add_option("--output-tensor-type", o.output_type, "format of output.weight, or of the token embedding where it serves as that");
+    app.add_option("--output-tensor-type", o.output_type,
+                   "format of output.weight, or of the token embedding where it serves as that");
     app.add_option("--token-embedding-type", o.embedding_type, "format of token_embd.weight");
-    auto* const include = many("--include-weights", o.include_weights, "use the imatrix only for tensors whose name holds this text");
-    many("--exclude-weights", o.exclude_weights, "do not use the imatrix for tensors whose name holds this text")->excludes(include);
-    app.add_option("--prune-layers", o.prune_layers, "L0,L1,...: leave these layers out, and number the others anew")->delimiter(',')->allow_extra_args(false);
+    auto* const include =
+        many("--include-weights", o.include_weights, "use the imatrix only for tensors whose name holds this text");
+    many("--exclude-weights", o.exclude_weights, "do not use the imatrix for tensors whose name holds this text")
+        ->excludes(include);
+    app.add_option("--prune-layers", o.prune_layers, "L0,L1,...: leave these layers out, and number the others anew")
+        ->delimiter(',')
+        ->allow_extra_args(false);
     many("--override-kv", o.override_kv, "KEY=TYPE:VALUE: metadata of the output; TYPE is int, float, bool or str");
-    app.add_flag("--keep-split", o.keep_split, "write as many files as the input has, named OUTPUT-00001-of-00003.gguf");
-    app.add_option_function<std::string>("--split-max-size", [&o](const std::string& text) { o.split_max_size = parse_size(text); },
-                                         "write files of N M or G (megabytes, gigabytes) of tensors at most")->excludes("--keep-split");
-    app.add_flag("--allow-requantize", o.allow_requantize, "quantize also what is quantized already: worse than from the original");
-    app.add_flag("--no-fallback", o.no_fallback, "rows that are no whole blocks of a tensor's format are an error: no other format is taken");
+    app.add_flag("--keep-split", o.keep_split,
+                 "write as many files as the input has, named OUTPUT-00001-of-00003.gguf");
+    app.add_option_function<std::string>(
+           "--split-max-size", [&o](const std::string& text) { o.split_max_size = parse_size(text); },
+           "write files of N M or G (megabytes, gigabytes) of tensors at most")
+        ->excludes("--keep-split");
+    app.add_flag("--allow-requantize", o.allow_requantize,
+                 "quantize also what is quantized already: worse than from the original");
+    app.add_flag("--no-fallback", o.no_fallback,
+                 "rows that are no whole blocks of a tensor's format are an error: no other format is taken");
     app.add_flag("--pure", o.pure, "with --preset: its base format for all matrices, no mixture");
 }
 
-/// INPUT [OUTPUT] [TYPE [THREADS]]. The type may stand where the output would, as with llama-quantize, whose default that then is.
+/// INPUT [OUTPUT] [TYPE [THREADS]]. As with llama-quantize the type may stand where the output would.
 inline void place_arguments(options& o, const std::vector<std::string>& words) {
     std::size_t at = 0;
     const auto next = [&] { return at < words.size() ? words[at++] : std::string(); };
@@ -90,13 +106,16 @@ inline void place_arguments(options& o, const std::vector<std::string>& words) {
 inline options parse_options(CLI::App& app, int argc, char** argv) {
     options o;
     std::string words[4];
-    app.add_option("input", words[0], "a GGUF file (of several parts: the first), a safetensors file, its index, or their folder");
+    app.add_option("input", words[0],
+                   "a GGUF file (of several parts: the first), a safetensors file, its index, or their folder");
     app.add_option("output", words[1], "a file, or for safetensors a folder");
     app.add_option("type", words[2], "in place of --preset or --format");
     app.add_option("threads", words[3], "in place of --threads");
     app.add_option("--format", o.format, "one format for all matrices, the token embedding and the output included: q4_k, q8_0, ... in GGUF;\n"
                                          "int4_g128, nf4, ... in safetensors. \"copy\": everything stays as it is");
-    app.add_option("--preset", o.preset_name, "a mixture of formats by llama.cpp's rules: Q4_K_M, Q2_K, ..., or its number")->excludes("--format");
+    app.add_option("--preset", o.preset_name,
+                   "a mixture of formats by llama.cpp's rules: Q4_K_M, Q2_K, ..., or its number")
+        ->excludes("--format");
     app.add_option("--fit", o.fit_name, "how scales are chosen: plain (the range), search (least error), reference (as llama.cpp does it).\n"
                                          "Without it: reference in GGUF, search in safetensors")->check(CLI::IsMember({"plain", "search", "reference"}));
     app.add_option("--imatrix", o.imatrix, "importance of the inputs, as llama-imatrix writes it")->check(CLI::ExistingFile);

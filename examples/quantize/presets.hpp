@@ -50,13 +50,15 @@ struct tensor_shape {
 
 /// A count that rules divide, multiply or count up to, from foreign metadata. error: one that no model has
 inline std::int64_t checked_count(const std::string& key, std::uint64_t n, std::int64_t most) {
-    if (n > static_cast<std::uint64_t>(most)) throw std::runtime_error(key + ": " + std::to_string(n) + ", it must be from 0 to " + std::to_string(most));
+    if (n > static_cast<std::uint64_t>(most))
+        throw std::runtime_error(key + ": " + std::to_string(n) + ", it must be from 0 to " + std::to_string(most));
     return static_cast<std::int64_t>(n);
 }
 
 /// A model, as far as the rules look at it; from its metadata.
 struct model_facts {
-    static constexpr std::int64_t most_layers = 1 << 16, most_experts = 1 << 16, most_heads = 1 << 20;  // as in check_gguf_model()
+    static constexpr std::int64_t most_layers = 1 << 16, most_experts = 1 << 16,
+                                  most_heads = 1 << 20;  // as in check_gguf_model()
 
     std::string architecture;
     std::int64_t layers = 0, experts = 0;
@@ -160,7 +162,8 @@ private:
         if (model_.experts <= 1) return before;
         const std::int64_t named = layer_of(t.name);
         if (named < 0 || named >= model_.layers)
-            throw std::runtime_error(printable(t.name) + ": the preset's rule for experts needs a layer from 0 to " + std::to_string(model_.layers - 1));
+            throw std::runtime_error(printable(t.name) + ": the preset's rule for experts needs a layer from 0 to " +
+                                     std::to_string(model_.layers - 1));
         return named;
     }
 

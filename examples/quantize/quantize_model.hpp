@@ -38,8 +38,8 @@ inline void check_outputs(const model& m, const options& o, std::size_t count) {
 }
 
 /// Encodes one tensor into its places in the files.
-inline outcome write_tensor(const model& m, const planned_tensor& p, const std::vector<output_piece>& pieces, tensor_encoder& encoder,
-                            const std::vector<descriptor>& files) {
+inline outcome write_tensor(const model& m, const planned_tensor& p, const std::vector<output_piece>& pieces,
+                            tensor_encoder& encoder, const std::vector<descriptor>& files) {
     sha256 hash;
     std::uint64_t at = 0;
     const auto put = [&](std::size_t file, std::span<const std::byte> bytes) {
@@ -89,26 +89,30 @@ inline std::vector<outcome> write_tensors(const model& m, const std::vector<plan
 }
 
 /// The files with the true manifest in the first one's header, in place of one of the same length.
-inline std::vector<output_file> finished_files(const model& m, const std::vector<planned_tensor>& plan, const std::string& manifest,
-                                               const output_layout& layout) {
+inline std::vector<output_file> finished_files(const model& m, const std::vector<planned_tensor>& plan,
+                                               const std::string& manifest, const output_layout& layout) {
     output_layout finished = m.lay_out(plan, manifest);
     for (std::size_t i = 0; i < layout.files.size(); ++i)
-        if (finished.files[i].header.size() != layout.files[i].header.size() || finished.files[i].size != layout.files[i].size)
+        if (finished.files[i].header.size() != layout.files[i].header.size() ||
+            finished.files[i].size != layout.files[i].size)
             throw std::logic_error("the header's length changed");
     return std::move(finished.files);
 }
 
 /// All that decides about an output: a run with the same can go on where another stopped.
 inline json task_of(const json& draft, const output_layout& layout, const options& o) {
-    json task{{"output", std::filesystem::path(o.output).filename().string()}, {"tool", draft["tool"]}, {"source", draft["source"]},
-              {"options", draft["options"]}, {"imatrix", draft.value("imatrix", json())}};
+    json task{{"output", std::filesystem::path(o.output).filename().string()},
+              {"tool", draft["tool"]},
+              {"source", draft["source"]},
+              {"options", draft["options"]},
+              {"imatrix", draft.value("imatrix", json())}};
     for (const output_file& f : layout.files) task["header"].push_back(sha256_of(f.header));
     return with_utf8(task);
 }
 
 /// Runs the plan in a folder of its own.
 inline void work_on(const model& m, const std::vector<planned_tensor>& plan, output_layout& layout, const json& draft,
-                                    std::size_t room, const options& o, work_folder& work, journal& log, report& table) {
+                    std::size_t room, const options& o, work_folder& work, journal& log, report& table) {
     std::vector<descriptor> files;
     for (std::size_t i = 0; i < layout.files.size(); ++i) {
         files.push_back(work.open("part-" + std::to_string(i + 1)));

@@ -77,9 +77,14 @@ public:
     }
     /// What was quantized before loses again.
     static void requantized(const std::vector<planned_tensor>& plan) {
-        const auto again = [](const planned_tensor& p) { return p.format && p.source->type && !is_float(*p.source->type); };
+        const auto again = [](const planned_tensor& p) {
+            return p.format && p.source->type && !is_float(*p.source->type);
+        };
         const auto count = std::ranges::count_if(plan, again);
-        if (count != 0) std::fprintf(stderr, "warning: %td tensors were quantized already; made from the original they would be better\n", count);
+        if (count != 0)
+            std::fprintf(stderr,
+                         "warning: %td tensors were quantized already; made from the original they would be better\n",
+                         count);
     }
     void totals(std::uint64_t bytes_in, std::uint64_t bytes_out, double seconds) const {
         std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight", static_cast<double>(bytes_in) * 1e-6, static_cast<double>(bytes_out) * 1e-6,
@@ -111,8 +116,9 @@ private:
     }
     void row(const planned_tensor& p) const {
         const std::uint64_t weights = p.source->weights();
-        std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, printable(p.source->name).c_str(), shape_width_, p.source->shape_text().c_str(), format_width_,
-                    format_of(p).c_str(), weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
+        std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, printable(p.source->name).c_str(), shape_width_,
+                    p.source->shape_text().c_str(), format_width_, format_of(p).c_str(),
+                    weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
     }
     void count(const planned_tensor& p, const qlib::sqnr& sums) {
         weights_ += p.source->weights();

@@ -57,7 +57,8 @@ public:
         output_layout layout;
         layout.begin(out);
         std::map<std::string_view, output_piece> places;
-        for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.files[0].header.size() + t.offset, t.bytes};
+        for (const qlib::safetensors_tensor& t : out.tensors())
+            places[t.name] = {std::string(t.name), layout.files[0].header.size() + t.offset, t.bytes};
         for (const auto& of_one : names) {
             auto& pieces = layout.pieces.emplace_back();
             for (const std::string& name : of_one) pieces.push_back(places.at(name));
@@ -173,7 +174,8 @@ inline std::vector<planned_tensor> make_plan(const safetensors_model& model, con
         p.source = &t;
         p.bytes = t.data.size();
         p.format_name = p.wanted_name = t.type_name;
-        const auto found = std::ranges::find_if(rules, [&](const tensor_rule& r) { return t.dims.size() == 2 && r.pattern.matches(t.name); });
+        const auto found = std::ranges::find_if(
+            rules, [&](const tensor_rule& r) { return t.dims.size() == 2 && r.pattern.matches(t.name); });
         if (found != rules.end()) p.rule = found->text;
         if (found == rules.end() && !is_linear_weight(t)) continue;
         const std::string& name = found != rules.end() ? found->format : o.format;

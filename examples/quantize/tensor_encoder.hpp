@@ -37,7 +37,8 @@ public:
             bytes.resize(format.bytes(W.rows, W.cols));
             check_rows(format.encode(W, {.fit = fit_, .importance = importance}, {.run = threads_}, bytes), *p.source, first_row);
             measure_strips(W, format, bytes, importance, result);
-            if (!std::isfinite(result.sums.noise())) throw std::runtime_error(p.source->title() + ": its weights decode to numbers that are not finite");
+            if (!std::isfinite(result.sums.noise()))
+                throw std::runtime_error(p.source->title() + ": its weights decode to numbers that are not finite");
             out(bytes);
         });
         return result;

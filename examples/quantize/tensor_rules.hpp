@@ -25,9 +25,12 @@ inline std::vector<tensor_rule> rules_of(const options& o, bool has_output) {
     std::vector<tensor_rule> rules;
     const char* const embedding = R"(^token_embd\.weight$)";
     const char* const output = R"(^output\.weight$)";
-    if (!o.embedding_type.empty()) rules.push_back(make_rule("--token-embedding-type " + o.embedding_type, embedding, o.embedding_type));
+    if (!o.embedding_type.empty())
+        rules.push_back(make_rule("--token-embedding-type " + o.embedding_type, embedding, o.embedding_type));
     if (o.leave_output) rules.push_back(make_rule("--leave-output-tensor", output, "copy"));
-    if (!o.output_type.empty()) rules.push_back(make_rule("--output-tensor-type " + o.output_type, has_output ? output : embedding, o.output_type));
+    if (!o.output_type.empty())
+        rules.push_back(
+            make_rule("--output-tensor-type " + o.output_type, has_output ? output : embedding, o.output_type));
     for (const std::string& text : o.tensor_types) {
         const auto [pattern, format] = split_override(text);
         rules.push_back(make_rule("--tensor-type " + text, pattern, format));
@@ -44,7 +47,9 @@ inline void refuse_gguf_options(const options& o) {
         {"--split-max-size", o.split_max_size != 0},       {"--allow-requantize", o.allow_requantize},
         {"--no-fallback", o.no_fallback}};
     for (const auto& [name, is_given] : given)
-        if (is_given) throw std::runtime_error(std::string(name) + ": this is for GGUF files; safetensors are written whole, with names of their own");
+        if (is_given)
+            throw std::runtime_error(
+                std::string(name) + ": this is for GGUF files; safetensors are written whole, with names of their own");
 }
 
 /// What a rule did: how many tensors it decided about, and how many it would have changed that stay as they are.
@@ -67,8 +72,11 @@ inline void check_rule(const std::string& rule, const std::vector<planned_tensor
     const rule_use use = use_of(rule, plan);
     if (use.tensors != 0) return;
     if (use.overruled != 0)
-        throw std::runtime_error(rule + ": of the tensors that it names none can have another format, as engines need them as they are: " +
-                                 use.first_overruled + (use.overruled > 1 ? " and " + std::to_string(use.overruled - 1) + " more" : ""));
-    throw std::runtime_error(rule + ": it decides about no tensor. None has such a name, or an earlier rule is for it; a match begins where a word "
-                                    "between dots does, so for a part of a word write .*PART");
+        throw std::runtime_error(
+            rule + ": of the tensors that it names none can have another format, as engines need them as they are: " +
+            use.first_overruled + (use.overruled > 1 ? " and " + std::to_string(use.overruled - 1) + " more" : ""));
+    throw std::runtime_error(
+        rule +
+        ": it decides about no tensor. None has such a name, or an earlier rule is for it; a match begins where a word "
+        "between dots does, so for a part of a word write .*PART");
 }

@@ -4,7 +4,7 @@
 #include "presets.hpp"
 #include "which_tensors.hpp"
 
-/// A rule of the command line: tensors whose name holds a match of the pattern get this type. None: they stay as they are.
+/// A rule of the command line: tensors whose name holds a match of the pattern get this type. None: they stay.
 struct type_override {
     std::string text;  ///< as given, "--tensor-type ffn_down=q6_k"
     name_pattern pattern;

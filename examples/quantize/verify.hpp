@@ -19,7 +19,8 @@ public:
         std::vector<std::uint32_t> layers;
         if (!options.is_object() || !options.contains("prune_layers")) return layers;
         for (const json& layer : read_.list(options, "prune_layers")) {
-            if (!layer.is_number_unsigned()) throw std::runtime_error(stored_.path + ": \"prune_layers\" are no numbers in its manifest");
+            if (!layer.is_number_unsigned())
+                throw std::runtime_error(stored_.path + ": \"prune_layers\" are no numbers in its manifest");
             layers.push_back(layer.get<std::uint32_t>());
         }
         return layers;
@@ -27,7 +28,8 @@ public:
     /// The imatrix that was used, if any, with what was left of it.
     [[nodiscard]] std::vector<std::string> weights_of_imatrix(const char* which) const {
         const json& options = read_.member(manifest_, "options");
-        return options.is_object() && options.contains(which) ? read_.texts(options, which) : std::vector<std::string>();
+        return options.is_object() && options.contains(which) ? read_.texts(options, which)
+                                                              : std::vector<std::string>();
     }
 
     /// Against itself.
@@ -49,7 +51,8 @@ public:
                 ++pieces_;
             }
             ++tensors_;
-            if (hash.hex() != read_.text(t, "sha256")) complain(read_.text(t, "name"), "its bytes are not those that were written");
+            if (hash.hex() != read_.text(t, "sha256"))
+                complain(read_.text(t, "name"), "its bytes are not those that were written");
         }
         if (pieces_ < stored_.pieces.size()) complain(stored_.path, "it has tensors that the manifest does not know");
         std::printf("%zu tensors: hashes compared\n", tensors_);
@@ -63,10 +66,12 @@ public:
             complain(imatrix->name(), "another imatrix than the one that was used");
         const bool repeatable = !used || imatrix != nullptr;
         progress_bar bar(repeatable ? "quantizing again" : "measuring", source.bytes());
-        tensor_encoder encoder(options::fit_named(read_.text(read_.member(manifest_, "options"), "fit")), o_.threads, [&](std::uint64_t n) { bar.advance(n); });
+        tensor_encoder encoder(options::fit_named(read_.text(read_.member(manifest_, "options"), "fit")), o_.threads,
+                               [&](std::uint64_t n) { bar.advance(n); });
         for (const json& t : read_.list(manifest_, "tensors")) {
             const std::string name = read_.text(t, "name");
-            const auto found = std::ranges::find_if(source.tensors(), [&](const source_tensor& s) { return utf8_text(s.name) == name; });
+            const auto found = std::ranges::find_if(source.tensors(),
+                                                    [&](const source_tensor& s) { return utf8_text(s.name) == name; });
             if (found == source.tensors().end()) {
                 complain(name, "the source has no such tensor");
                 continue;
@@ -80,7 +85,8 @@ public:
                     continue;
                 }
             }
-            if (imatrix != nullptr && t.value("importance", json()) == true) p.importance = imatrix->importance_of(*found);
+            if (imatrix != nullptr && t.value("importance", json()) == true)
+                p.importance = imatrix->importance_of(*found);
             if (repeatable || !p.format) check_repeated(t, source, p, encoder);
             else check_measured(t, p, encoder);
         }
@@ -98,7 +104,8 @@ public:
         const auto type = find_ggml_type(name);
         const auto id = qlib::format_named(name);
         const std::uint32_t number = type ? static_cast<std::uint32_t>(*type) : id ? static_cast<std::uint32_t>(*id) : ~0u;
-        if (find_codec(number) == nullptr) throw std::runtime_error(stored_.path + ": " + name + " is an unknown format in its manifest");
+        if (find_codec(number) == nullptr)
+            throw std::runtime_error(stored_.path + ": " + name + " is an unknown format in its manifest");
         return number;
     }
 
@@ -107,7 +114,8 @@ private:
         const std::string name = read_.text(t, "name");
         if (!t.contains("pieces")) return {name};
         std::vector<std::string> pieces = read_.texts(t, "pieces");
-        if (pieces.empty()) throw std::runtime_error(stored_.path + ": tensor " + name + " has no pieces in its manifest");
+        if (pieces.empty())
+            throw std::runtime_error(stored_.path + ": tensor " + name + " has no pieces in its manifest");
         return pieces;
     }
     void complain(const std::string& what, const std::string& rule) {
@@ -132,7 +140,8 @@ private:
         const json& known = read_.list(manifest_, "source");
         if (known.size() != hashes.size()) return complain(o_.source, "another number of files than the model was made from");
         for (std::size_t i = 0; i < hashes.size(); ++i)
-            if (read_.text(known[i], "sha256") != hashes[i]) complain(source.files()[i].path, "not the file that the model was made from");
+            if (read_.text(known[i], "sha256") != hashes[i])
+                complain(source.files()[i].path, "not the file that the model was made from");
     }
     void check_repeated(const json& t, const model& source, const planned_tensor& p, tensor_encoder& encoder) {
         sha256 hash;
@@ -157,7 +166,8 @@ private:
     void check_score(const json& t, const outcome& done) {
         const json& told = read_.member(t, "sqnr");
         if (score_of(done.sums) != told)
-            complain(read_.text(t, "name"), "its SQNR is " + score_of(done.sums).dump() + " dB, not " + with_utf8(told).dump());
+            complain(read_.text(t, "name"),
+                     "its SQNR is " + score_of(done.sums).dump() + " dB, not " + with_utf8(told).dump());
     }
 
     const options& o_;

@@ -183,7 +183,9 @@ void make_formats() {
 void make_presets() {
     for (std::size_t i = 0; i < 32; ++i) {
         std::vector<std::byte> seed;
-        const auto put = [&](std::initializer_list<std::size_t> bytes) { for (const std::size_t b : bytes) seed.push_back(static_cast<std::byte>(b)); };
+        const auto put = [&](std::initializer_list<std::size_t> bytes) {
+            for (const std::size_t b : bytes) seed.push_back(static_cast<std::byte>(b));
+        };
         put({i % 5, 80, i % 3 * 4, 64, 8, i % 2, i, 1, 1, 3, 'f', 'f', 'n', 1});
         for (std::size_t part = 0; part < 15; ++part) {
             put({part == 0 ? 0u : part == 1 ? 1u : 38 + part});

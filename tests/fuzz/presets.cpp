@@ -1,5 +1,6 @@
-// The rules of examples/quantize by which the tensors of a foreign file get their types: any names, shapes and numbers of metadata, any
-// preset and any pattern. Each tensor gets a type whose blocks fill its rows, or the whole is refused with a text.
+// The rules of examples/quantize by which the tensors of a foreign file get their types: any names, shapes and numbers
+// of metadata, any preset and any pattern. Each tensor gets a type whose blocks fill its rows, or the whole is refused
+// with a text.
 #include "fuzz.hpp"
 
 #include "../../examples/quantize/tensor_types.hpp"
@@ -15,7 +16,8 @@ struct taker {
 
     std::uint64_t number(std::size_t size) {
         std::uint64_t n = 0;
-        for (std::size_t i = 0; i < size && !bytes.empty(); ++i, bytes = bytes.subspan(1)) n |= static_cast<std::uint64_t>(bytes[0]) << (8 * i);
+        for (std::size_t i = 0; i < size && !bytes.empty(); ++i, bytes = bytes.subspan(1))
+            n |= static_cast<std::uint64_t>(bytes[0]) << (8 * i);
         return n;
     }
     /// Small, or any number of 64 bits.
@@ -30,8 +32,9 @@ struct taker {
     }
     /// A name of a tensor that rules speak of, or any.
     std::string name() {
-        static constexpr const char* parts[] = {"attn_q", "attn_k", "attn_v", "attn_qkv", "attn_kv_b", "attn_output", "ffn_up", "ffn_gate", "ffn_down",
-                                                "ffn_down_exps", "ffn_up_shexp", "ffn_gate_inp", "attn_norm"};
+        static constexpr const char* parts[] = {"attn_q",       "attn_k",       "attn_v",   "attn_qkv", "attn_kv_b",
+                                                "attn_output",  "ffn_up",       "ffn_gate", "ffn_down", "ffn_down_exps",
+                                                "ffn_up_shexp", "ffn_gate_inp", "attn_norm"};
         const std::uint64_t kind = number(1);
         if (kind < 2) return kind == 0 ? "output.weight" : "token_embd.weight";
         if (kind < 32) return text();
@@ -58,7 +61,8 @@ model_facts take_facts(taker& in) {
 void take_override(taker& in, type_request& request) {
     const std::string text = in.text();
     try {
-        request.overrides.push_back({text, name_pattern(text), in.number(1) % 2 != 0 ? std::optional(ggml::q6_k) : std::nullopt});
+        request.overrides.push_back(
+            {text, name_pattern(text), in.number(1) % 2 != 0 ? std::optional(ggml::q6_k) : std::nullopt});
     } catch (const std::invalid_argument& e) {
         touch_text(std::string_view(e.what()));
     }

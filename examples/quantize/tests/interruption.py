@@ -83,11 +83,13 @@ os.symlink("elsewhere", "out.gguf.unfinished-linked")
 for resume in ([], ["--resume"]):
     again = run("model.gguf", "out.gguf", *OPTIONS, *resume)
     expect(again.returncode == 0 and content("out.gguf") == whole, again.stdout)
-    for path in ("out.gguf.unfinished-abcdef", "out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal", "out.gguf.unfinished-linked"):
+    for path in ("out.gguf.unfinished-abcdef", "out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal",
+                 "out.gguf.unfinished-linked"):
         expect(os.path.exists(path), path + " is still there")
 
 # Two at once: the second does not touch what the first writes.
-child = subprocess.Popen([program, "model.gguf", "twice.gguf", *OPTIONS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+child = subprocess.Popen([program, "model.gguf", "twice.gguf", *OPTIONS], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
 child.stdout.readline()
 os.kill(child.pid, 19)  # it stops where it is
 try:

@@ -1,4 +1,4 @@
-// Patterns for tensor names: what matches, what is refused, and that no name and no pattern takes the stack or for ever.
+// Patterns for tensor names: what matches, what is refused, and that no name uses the stack up and no pattern the day.
 #include "../name_pattern.hpp"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,8 @@ bool matches(std::string_view pattern, std::string_view name) { return name_patt
 }  // namespace
 
 TEST_CASE("a match begins where a word between dots does") {
-    for (const char* pattern : {"output", "output.weight", R"(output\.weight)", "^output", "out", "(token_embd|output)", "[a-z]+put", ".*output", ""})
+    for (const char* pattern : {"output", "output.weight", R"(output\.weight)", "^output", "out", "(token_embd|output)",
+                                "[a-z]+put", ".*output", ""})
         CHECK(matches(pattern, "output.weight"));
     CHECK_FALSE(matches("output.weight", "blk.0.attn_output.weight"));
     CHECK_FALSE(matches("v.weight", "blk.0.attn_v.weight"));
@@ -75,5 +76,6 @@ TEST_CASE("names of any length, and patterns that other matchers take for ever w
     const std::string name(400'000, 'a');  // std::regex recurses once per byte
     CHECK(matches("(.|a)*b|a*$", name));
     CHECK_FALSE(matches("^(.|a)*b$", name));
-    CHECK_FALSE(matches("^(a*)*(a*)*(a*)*b", std::string(2000, 'a')));  // exponential where alternatives are tried in turn
+    CHECK_FALSE(
+        matches("^(a*)*(a*)*(a*)*b", std::string(2000, 'a')));  // exponential where alternatives are tried in turn
 }

@@ -369,7 +369,8 @@ TEST_CASE("numbers that no model has are refused before a rule reckons with them
     CHECK(refusal({"llama", 65537, 0, 1, 1}) == "llama.block_count: 65537, it must be from 0 to 65536");
     CHECK(refusal({"llama", huge, 0, 1, 1}).starts_with("llama.block_count: "));
     CHECK(refusal({"llama", 1, -1, 1, 1}).starts_with("llama.expert_count: "));
-    CHECK(refusal({"llama", 1, 0, least, -1}).starts_with("llama.attention.head_count: "));  // whose quotient does not exist
+    CHECK(refusal({"llama", 1, 0, least, -1})
+              .starts_with("llama.attention.head_count: "));  // whose quotient does not exist
     CHECK(refusal({"llama", 1, 0, 1, -1}).starts_with("llama.attention.head_count_kv: "));
 }
 
@@ -386,7 +387,8 @@ TEST_CASE("presets by the names and numbers of llama-quantize") {
     CHECK(find_recipe("0")->format == "f32");
     CHECK(find_recipe("32")->format == "bf16");
     CHECK(find_recipe("copy")->format == "copy");
-    for (const char* text : {"", "4", "99", "4294967295", "99999999999999999999", "-1", "Q4", "Q4_K_M "}) CHECK_FALSE(find_recipe(text));
+    for (const char* text : {"", "4", "99", "4294967295", "99999999999999999999", "-1", "Q4", "Q4_K_M "})
+        CHECK_FALSE(find_recipe(text));
 }
 
 TEST_CASE("order and need") {

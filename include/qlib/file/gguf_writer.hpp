@@ -51,7 +51,9 @@ struct gguf_draft {
     std::uint64_t done = 0;  // bytes of it
     stage at = stage::collecting;
 
-    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept { return {names.data() + t.name_at, t.name_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept {
+        return {names.data() + t.name_at, t.name_bytes};
+    }
 };
 
 template <class T> consteval gguf_type gguf_type_of() noexcept {
@@ -337,7 +339,8 @@ public:
 
     /// Announces the next tensor.
     ///
-    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. ggml reads gguf_ggml_name_limit bytes
+    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. Programs built on ggml
+    ///         read gguf_ggml_name_limit bytes
     /// type    see ggml_type_info
     /// ne      0 to 4 dimensions, the row length first: {cols, rows}. Written as given: ggml drops trailing ones
     /// error   malformed or argument, sizes[3] being the tensor's index; unsupported for a type that ggml does not have

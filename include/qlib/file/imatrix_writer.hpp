@@ -27,7 +27,9 @@ struct imatrix_draft {
     std::uint32_t chunk_count = 0, chunk_size = 0;
     gguf_draft metadata;           // holds pairs only
 
-    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept { return {names.data() + e.name_at, e.name_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept {
+        return {names.data() + e.name_at, e.name_bytes};
+    }
 };
 
 }  // namespace qlib::inline v0::detail
