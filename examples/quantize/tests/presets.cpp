@@ -1,6 +1,5 @@
 // The presets' rules, by dry run over the tensor lists of models of every kind. What is expected was written down from the rules as
 // llama.cpp publishes them; llama_cpp_types.py compares the same choices with llama.cpp's own.
-#include "../presets_by_name.hpp"
 #include "../tensor_types.hpp"
 
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
@@ -372,23 +371,6 @@ TEST_CASE("numbers that no model has are refused before a rule reckons with them
     CHECK(refusal({"llama", 1, 0, least, -1})
               .starts_with("llama.attention.head_count: "));  // whose quotient does not exist
     CHECK(refusal({"llama", 1, 0, 1, -1}).starts_with("llama.attention.head_count_kv: "));
-}
-
-TEST_CASE("presets by the names and numbers of llama-quantize") {
-    for (const preset_info& p : presets) {
-        CHECK(find_recipe(p.name)->preset == p.name);
-        CHECK(find_recipe(std::to_string(static_cast<std::uint32_t>(p.id)))->preset == p.name);
-    }
-    CHECK(find_recipe("q4_k")->preset == "Q4_K_M");
-    CHECK(find_recipe("Q3_K")->preset == "Q3_K_M");
-    CHECK(find_recipe("Q5_K")->preset == "Q5_K_M");
-    CHECK(find_recipe("F16")->format == "f16");
-    CHECK(find_recipe("1")->format == "f16");
-    CHECK(find_recipe("0")->format == "f32");
-    CHECK(find_recipe("32")->format == "bf16");
-    CHECK(find_recipe("copy")->format == "copy");
-    for (const char* text : {"", "4", "99", "4294967295", "99999999999999999999", "-1", "Q4", "Q4_K_M "})
-        CHECK_FALSE(find_recipe(text));
 }
 
 TEST_CASE("order and need") {

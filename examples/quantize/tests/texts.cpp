@@ -51,3 +51,20 @@ TEST_CASE("sizes, metadata and rules of the command line") {
     for (const char* text : {"0", "4097", "x", "", "1x", "-1"}) CHECK_THROWS_AS(parse_threads(text), CLI::ParseError);
     CHECK(default_output_of("models/m.gguf", "Q4_K_M") == "models/ggml-model-Q4_K_M.gguf");
 }
+
+TEST_CASE("presets by the names and numbers of llama-quantize") {
+    for (const preset_info& p : presets) {
+        CHECK(find_recipe(p.name)->preset == p.name);
+        CHECK(find_recipe(std::to_string(static_cast<std::uint32_t>(p.id)))->preset == p.name);
+    }
+    CHECK(find_recipe("q4_k")->preset == "Q4_K_M");
+    CHECK(find_recipe("Q3_K")->preset == "Q3_K_M");
+    CHECK(find_recipe("Q5_K")->preset == "Q5_K_M");
+    CHECK(find_recipe("F16")->format == "f16");
+    CHECK(find_recipe("1")->format == "f16");
+    CHECK(find_recipe("0")->format == "f32");
+    CHECK(find_recipe("32")->format == "bf16");
+    CHECK(find_recipe("copy")->format == "copy");
+    for (const char* text : {"", "4", "99", "4294967295", "99999999999999999999", "-1", "Q4", "Q4_K_M "})
+        CHECK_FALSE(find_recipe(text));
+}
