@@ -1,6 +1,7 @@
 #pragma once
 // What a file is that is not the model it is taken for, by its first bytes, and what its owner can do.
 #include "failure.hpp"
+#include "printable.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -61,5 +62,5 @@ inline std::string_view what_it_is(std::span<const std::byte> bytes) {
                                       std::span<const std::byte> bytes, std::string_view kind) {
     const std::string_view what = foreign::what_it_is(bytes);
     if (!what.empty() && !what.ends_with(kind)) throw std::runtime_error(path + ": " + std::string(what));
-    fail(e, culprit.empty() ? path : path + ": " + std::string(culprit));
+    fail(e, culprit.empty() ? path : path + ": " + printable(culprit));
 }

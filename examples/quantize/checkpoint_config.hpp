@@ -1,20 +1,17 @@
 #pragma once
 // A checkpoint's config.json, as it came.
 #include "../common/foreign_file.hpp"
-#include "files.hpp"
-
-#include <nlohmann/json.hpp>
+#include "../common/files.hpp"
+#include "json_text.hpp"
 
 #include <initializer_list>
-
-using json = nlohmann::ordered_json;
 
 /// A JSON file's object; an empty one where there is no such file.
 inline json read_json_object(const std::filesystem::path& path) {
     if (!std::filesystem::exists(path)) return json::object();
     const qlib::mapped_file file = map_file(path);
     const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-    json value = json::parse(text, nullptr, false);
+    json value = parse_json(text);
     if (value.is_object()) return value;
     const std::string_view what = foreign::what_it_is(file.bytes());
     throw std::runtime_error(path.string() + ": " + (what.empty() ? "it is no JSON object" : std::string(what)));

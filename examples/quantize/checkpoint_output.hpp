@@ -105,12 +105,12 @@ inline json config_of_output(const safetensors_model& model, const std::vector<p
         method[codec.ignore_key] = ignored;
         return config;
     }
-    const std::map<std::string, const char*> types{{"f32", "float32"}, {"f16", "float16"}, {"bf16", "bfloat16"}};
-    const auto type = types.find(o.format);
-    if (type == types.end()) return config;
+    if (o.only_copies()) return config;
+    const auto format = static_cast<ggml>(checkpoint_format_named(o.format));
+    const char* const type = format == ggml::f32 ? "float32" : format == ggml::f16 ? "float16" : "bfloat16";
     output_config::for_each_part(config, [&](json& part) {
         for (const char* key : {"torch_dtype", "dtype"})
-            if (part.contains(key)) part[key] = type->second;
+            if (part.contains(key)) part[key] = type;
     });
     return config;
 }

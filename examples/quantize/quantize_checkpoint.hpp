@@ -25,13 +25,13 @@ inline void print_left_alone(const std::vector<planned_tensor>& plan) {
         std::fprintf(stderr,
                      "quantize: warning: %s stays as it is, but a layer that engines as vLLM join it with is "
                      "quantized: they will refuse the model\n",
-                     module.c_str());
+                     printable(module).c_str());
 }
 
 /// error: nothing becomes what was asked for, which a run that goes on would hide.
 inline void refuse_if_nothing(const std::vector<planned_tensor>& plan, const options& o) {
     const bool asks_for_codes =
-        o.format != "copy" && find_checkpoint_codec(checkpoint_format_named(o.format)) != nullptr;
+        !o.only_copies() && find_checkpoint_codec(checkpoint_format_named(o.format)) != nullptr;
     const bool any = std::ranges::any_of(
         plan, [&](const planned_tensor& p) { return asks_for_codes ? is_quantized(p) : p.format.has_value(); });
     if (!any)
@@ -41,13 +41,16 @@ inline void refuse_if_nothing(const std::vector<planned_tensor>& plan, const opt
 }
 
 /// What comes along may itself not be there yet, as a tokenizer that git-lfs is to fetch.
-inline void warn_of_pointers(const fs::path& folder, const std::vector<fs::path>& files) {
+///
+/// error: a file that cannot be read, which must not be found out after hours
+inline void check_companions(const fs::path& folder, const std::vector<fs::path>& files) {
     for (const fs::path& file : files) {
-        if (fs::file_size(folder / file) == 0 || fs::file_size(folder / file) > 1024) continue;
-        const std::string_view what = foreign::what_it_is(map_file(folder / file).bytes());
+        const descriptor opened((folder / file).string(), O_RDONLY);
+        if (opened.size() == 0 || opened.size() > 1024) continue;
+        const std::string_view what = foreign::what_it_is(map_file((folder / file).string()).bytes());
         if (what.find("git-lfs pointer") == std::string_view::npos) continue;
-        std::fprintf(stderr, "quantize: warning: %s: %.*s\n", (folder / file).c_str(), static_cast<int>(what.size()),
-                     what.data());
+        std::fprintf(stderr, "quantize: warning: %s: %.*s\n", printable(opened.path()).c_str(),
+                     static_cast<int>(what.size()), what.data());
     }
 }
 
@@ -63,20 +66,14 @@ inline void write_companions(const safetensors_model& model, const companions& f
     if (!is_copy && !config.is_null()) write_file(folder / "config.json", config.dump(2) + "\n");
 }
 
-/// error: the output is the input, whose originals would be lost.
-inline void check_places(const safetensors_model& model, const fs::path& folder) {
-    if (fs::exists(folder) && fs::equivalent(folder, model.folder()))
-        throw std::runtime_error(folder.string() +
-                                 ": it is the input's own folder, which holds one config.json: give another folder");
-}
-
 }  // namespace checkpoints
 
 inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     if (o.output.ends_with(".gguf"))
         throw std::runtime_error(o.output + ": from safetensors no GGUF file can be made: it needs the tokenizer "
                                             "(llama.cpp has convert_hf_to_gguf.py)");
-    const bool is_copy = o.only_copies() && o.tensor_types.empty();
+    refuse_gguf_options(o);
+    const bool is_copy = o.only_copies() && rules_of(o, true).empty();
     const safetensors_model model(o.input,
                                   is_copy ? safetensors_model::purpose::copy : safetensors_model::purpose::quantize);
     const std::vector<planned_tensor> plan = make_plan(model, o, imatrix);
@@ -92,10 +89,11 @@ inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     if (o.dry_run) return quantize_model(model, plan, o, imatrix);
 
     const fs::path file = output_file_of(o.output), folder = file.has_parent_path() ? file.parent_path() : ".";
-    checkpoints::check_places(model, folder);
+    check_output_folder(folder, model.folder());
     const companions beside = find_companions(model, folder);
-    checkpoints::warn_of_pointers(model.folder(), beside.files);
-    for (const fs::path& weights : beside.left_behind) std::printf("left behind: %s\n", weights.c_str());
+    checkpoints::check_companions(model.folder(), beside.files);
+    for (const fs::path& weights : beside.left_behind)
+        std::printf("left behind: %s\n", printable(weights.string()).c_str());
     std::vector<fs::path> written = beside.files;
     written.insert(written.end(), {file.filename(), manifest_path(file.filename()), "config.json"});
     staged_folder staged(folder, written, o.resume);
@@ -107,8 +105,7 @@ inline void quantize_checkpoint(options o, const imatrix_input* imatrix) {
     } catch (const std::system_error&) {  // a full disk: what is done can be used
         throw;
     } catch (...) {
-        // --resume with other options must not lose what is there.
-        if (!o.resume || staged.is_empty()) staged.discard();
+        if (!staged.holds_work()) staged.discard();  // what was begun with other options can still be gone on with
         throw;
     }
 }

@@ -71,7 +71,8 @@ public:
         output_layout layout;
         layout.begin(out);
         std::map<std::string_view, output_piece> places;
-        for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.header.size() + t.offset, t.bytes};
+        for (const qlib::safetensors_tensor& t : out.tensors())
+            places[t.name] = {std::string(t.name), layout.files[0].header.size() + t.offset, t.bytes};
         for (const auto& of_one : names) {
             auto& pieces = layout.pieces.emplace_back();
             for (const std::string& name : of_one) pieces.push_back(places.at(name));
@@ -198,6 +199,6 @@ inline stored_model read_stored_safetensors(const std::string& path) {
     stored.head = stored.files[0].bytes();
     const qlib::safetensors_file file = parse_safetensors(stored.path, stored.files[0]);
     if (const std::string_view* text = file.metadata("quantize.manifest")) stored.manifest = *text;
-    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(t.name, t.data);
+    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(utf8_text(t.name), t.data);
     return stored;
 }

@@ -4,6 +4,7 @@
 #include "imatrix_input.hpp"
 #include "manifest.hpp"
 #include "safetensors_model.hpp"
+#include "tensor_rules.hpp"
 
 /// The number of a format that a safetensors checkpoint can hold.
 inline std::uint32_t checkpoint_format_named(const std::string& name) {
@@ -24,46 +25,35 @@ inline bool is_quantized(const planned_tensor& p) { return p.format && find_chec
 class safetensors_planner {
 public:
     safetensors_planner(const safetensors_model& model, const options& o, const imatrix_input* imatrix)
-        : model_(model),
-          o_(o),
-          imatrix_(imatrix) {
-        for (const std::string& text : o.tensor_types) {
-            const auto [pattern, name] = split_override(text);
-            rules_.push_back({text, std::regex(pattern), name});
-        }
-    }
+        : model_(model), o_(o), imatrix_(imatrix), rules_(rules_of(o, true)) {}
 
     std::vector<planned_tensor> plan() && {
         for (const source_tensor& t : model_.tensors()) decide(t);
-        for (const rule& r : rules_)
-            if (r.matches == 0) throw std::runtime_error("--tensor-type " + r.text + ": no matrix has such a name");
+        for (const tensor_rule& rule : rules_) check_rule(rule.text, plan_);
         return std::move(plan_);
     }
 
 private:
-    struct rule {
-        std::string text;
-        std::regex pattern;
-        std::string format;
-        std::size_t matches = 0;
-    };
-
     void decide(const source_tensor& t) {
-        const layer_verdict layer = model_.judge(t);
-        const bool is_matrix = t.dims.size() >= 2;
         const auto asked = std::ranges::find_if(
-            rules_, [&](const rule& r) { return is_matrix && std::regex_search(t.name, r.pattern); });
-        if (asked != rules_.end()) ++asked->matches;
-        const bool by_rule = asked != rules_.end();
+            rules_, [&](const tensor_rule& r) { return t.dims.size() >= 2 && r.pattern.matches(t.name); });
+        const std::size_t first = plan_.size();
+        plan_one(t, asked != rules_.end() ? &*asked : nullptr);
+        if (asked == rules_.end()) return;
+        for (std::size_t i = first; i < plan_.size(); ++i) plan_[i].rule = asked->text;
+    }
+    void plan_one(const source_tensor& t, const tensor_rule* asked) {
+        const layer_verdict layer = model_.judge(t);
+        const bool by_rule = asked != nullptr;
         const std::string& name = by_rule ? asked->format : o_.format;
-        if (!is_matrix) return keep(t, {});
-        if (name == "copy") return keep(t, left(t, layer, by_rule ? "--tensor-type says copy" : ""));
+        if (t.dims.size() < 2) return keep(t, {});
+        if (upper_case(name) == "COPY") return keep(t, left(t, layer, by_rule ? "--tensor-type says copy" : ""));
         const std::uint32_t format = checkpoint_format_named(name);
         const checkpoint_codec* codec = find_checkpoint_codec(format);
         const std::string obstacle =
             codec != nullptr ? why_not_quantized(t, layer, *codec, by_rule) : why_not_rounded(t, layer, by_rule);
         if (!obstacle.empty() && by_rule)
-            throw std::runtime_error(t.title() + ": --tensor-type " + asked->text + " cannot be done: " + obstacle);
+            throw std::runtime_error(t.title() + ": " + asked->text + " cannot be done: " + obstacle);
         if (!obstacle.empty()) return keep(t, left(t, layer, obstacle));
         const reason why = by_rule ? reason::asked : reason::base;
         if (codec == nullptr) return add_floats(t, format, why);
@@ -148,7 +138,7 @@ private:
     const safetensors_model& model_;
     const options& o_;
     const imatrix_input* imatrix_;
-    std::vector<rule> rules_;
+    std::vector<tensor_rule> rules_;
     std::vector<planned_tensor> plan_;
     std::optional<std::uint32_t> quantized_;
 };

@@ -4,9 +4,9 @@
 #include "codecs.hpp"
 #include "model.hpp"
 
-/// In the file.
-inline std::size_t bytes_of_weight(const source_tensor& t) {
-    return t.fp8 ? 1 : find_codec(static_cast<std::uint32_t>(*t.type))->bytes(1, 1);
+/// Of a row of weights in the file, as long as if it lay there in one piece.
+inline std::size_t bytes_of_row(const source_tensor& t) {
+    return t.fp8 ? t.cols() : find_codec(static_cast<std::uint32_t>(*t.type))->bytes(1, t.cols());
 }
 
 namespace stored {
@@ -26,7 +26,7 @@ inline void read(const source_tensor& t, std::span<const std::byte> data, std::u
 inline void read_rows(const source_tensor& t, std::uint64_t first, qlib::matrix_view<float> out,
                       qlib::executor_ref run) {
     if (!t.transposed) {
-        const std::size_t row_bytes = out.cols * bytes_of_weight(t);
+        const std::size_t row_bytes = bytes_of_row(t);
         return stored::read(t, t.data.subspan(first * row_bytes, out.rows * row_bytes), first, out, run);
     }
     std::vector<float> columns(out.cols * t.transposed->cols);

@@ -1,8 +1,8 @@
 #pragma once
 // A folder that appears whole or not at all: it is made beside its place, and renamed at the end. One that was there
 // before stays as it is until then. What a process that died leaves behind can be taken up again.
+#include "../common/files.hpp"
 #include "checkpoint_folder.hpp"
-#include "files.hpp"
 
 #include <cstdio>
 #include <optional>
@@ -17,8 +17,9 @@ public:
     staged_folder(const fs::path& target, const std::vector<fs::path>& files, bool resume)
         : target_(checkpoint_files::real_path(target)),
           inside_(must_be_inside(target_)),
-          path_(place(target_, inside_)) {
-        check_target(files);
+          path_(place(target_, inside_)),
+          files_(files.begin(), files.end()) {
+        check_target();
         open();
         if (!resume) clear();
     }
@@ -27,6 +28,8 @@ public:
 
     /// The target is now what was written.
     void keep() const {
+        for (const fs::path& file : checkpoint_files::all_in(path_))
+            if (is_stray(file)) remove_stray(file);
         if (inside_) move_files();
         else if (!fs::exists(target_)) fs::rename(path_, target_);
         else exchange();
@@ -37,10 +40,10 @@ public:
         std::error_code not_empty;
         for (const fs::path& folder : made_) fs::remove(folder, not_empty);
     }
-    /// Whether there is nothing in it that a later run could go on from.
-    [[nodiscard]] bool is_empty() const {
-        return std::ranges::none_of(fs::directory_iterator(path_),
-                                    [&](const auto& entry) { return entry.path() != marker(); });
+    /// Whether there is more in it than the target's files: work that a later run could go on with.
+    [[nodiscard]] bool holds_work() const {
+        const std::vector<fs::path> files = checkpoint_files::all_in(path_);
+        return std::ranges::any_of(files, [&](const fs::path& file) { return is_stray(file); });
     }
 
 private:
@@ -58,17 +61,25 @@ private:
     }
     [[nodiscard]] fs::path marker() const { return path_ / mark; }
 
-    void check_target(const std::vector<fs::path>& files) const {
+    [[nodiscard]] bool is_stray(const fs::path& file) const { return file != mark && !files_.contains(file); }
+    /// What an earlier run for another model left, and folders that are empty without it.
+    void remove_stray(fs::path file) const {
+        for (; !file.empty(); file = file.parent_path()) {
+            fs::remove(path_ / file);
+            if (!fs::is_empty((path_ / file).parent_path())) return;
+        }
+    }
+
+    void check_target() const {
         if (fs::is_symlink(target_)) throw std::runtime_error(target_.string() + ": it is a link to nothing");
         if (!fs::exists(target_)) return;
         if (!fs::is_directory(target_))
             throw std::runtime_error(target_.string() + ": it is a file; a checkpoint is a folder");
-        const std::set<fs::path> replaced(files.begin(), files.end());
         for (auto at = checkpoint_files::inside(target_); at != fs::recursive_directory_iterator(); ++at) {
             if (inside_ && at->path() == path_) at.disable_recursion_pending();
             if (at->is_directory() && !at->is_symlink()) continue;
             const fs::path name = at->path().lexically_relative(target_);
-            if (!replaced.contains(name) && !name.string().ends_with(".manifest.json"))
+            if (!files_.contains(name) && !name.string().ends_with(".manifest.json"))
                 throw std::runtime_error(target_.string() + ": there is " + name.string() +
                                          " in it, which would stay or be lost: give a new folder, or empty this one");
         }
@@ -116,6 +127,7 @@ private:
     fs::path target_;
     bool inside_;
     fs::path path_;
+    std::set<fs::path> files_;
     std::vector<fs::path> made_;  // above it, the deepest first
     std::optional<descriptor> lock_;
 };

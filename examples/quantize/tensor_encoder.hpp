@@ -1,10 +1,12 @@
 #pragma once
 // One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read is given back.
 #include "../common/failure.hpp"
+#include "finite_floats.hpp"
 #include "source_floats.hpp"
 
 #include <qlib/core/thread_pool.hpp>
 
+#include <cmath>
 #include <functional>
 
 /// A call with a tensor's error: its name, shape and rule, the row counted from the tensor's first.
@@ -35,6 +37,8 @@ public:
             bytes.resize(format.bytes(W.rows, W.cols));
             check_rows(format.encode(W, {.fit = fit_, .importance = importance}, {.run = threads_}, bytes), *p.source, first_row);
             measure_strips(W, format, bytes, importance, result);
+            if (!std::isfinite(result.sums.noise()))
+                throw std::runtime_error(p.source->title() + ": its weights decode to numbers that are not finite");
             out(bytes);
         });
         return result;
@@ -68,7 +72,7 @@ private:
             weights_.resize(count * cols);
             read_rows(t, row, {weights_.data(), count, cols}, threads_);
             use({weights_.data(), count, cols}, row / rows, row);
-            told_(count * cols * bytes_of_weight(t));
+            told_(count * bytes_of_row(t));
             row += count;
         }
     }
@@ -90,9 +94,10 @@ private:
         return p.importance.subspan(matrix_index % p.source->ne[2] * cols, cols);
     }
     void copy(const source_tensor& t, const sink& out) {
-        constexpr std::size_t piece = std::size_t{1} << 23;
+        const std::size_t piece = (std::size_t{1} << 23) / indivisible_bytes(t) * indivisible_bytes(t);
         for (std::size_t at = 0; at < t.data.size(); at += piece) {
             const auto part = t.data.subspan(at, std::min(piece, t.data.size() - at));
+            check_floats(t, part, at);
             out(part);
             release(*t.file, part);
             told_(part.size());

@@ -69,7 +69,7 @@ expect("quantization_config" in config["nf4"] and snapshot("copy")["config.json"
 
 # A run that fails leaves a good folder as it was; one that succeeds replaces it whole.
 for arguments in (["bad", "nf4", "--format", "int4_g32"], ["bad", "new", "--format", "nf4"],
-                  ["bad", "deep/er/new", "--format", "f32"]):
+                  ["bad", "new", "--format", "nf4", "--resume"], ["bad", "deep/er/new", "--format", "f32"]):
     expect_refusal("v_proj.weight (128 x 128)", *arguments)
 before = snapshot("nf4")
 succeed("model", "nf4", "--format", "int4_g32")
@@ -118,10 +118,8 @@ child.kill()
 child.communicate()
 if child.returncode == -9 and not os.path.exists("again"):  # it may have been quicker
     expect(os.path.isdir("again.being-quantized"), "its work is beside the target")
-    done = run("model", "again", "--format", "nf4", "--resume")
-    expect(done.returncode == 1 or os.path.exists("again"), done.stdout)
-    shutil.rmtree("again", ignore_errors=True)
-    succeed("model", "again", "--format", "f32", "--resume")
+    expect_refusal("begun with another", "model", "again", "--format", "nf4", "--resume")
+    expect(" earlier\n" in succeed("model", "again", "--format", "f32", "--resume"), "what was done is taken over")
 expect(snapshot("again") == whole and not os.path.exists("again.being-quantized"),
        "and is complete with the same bytes")
 

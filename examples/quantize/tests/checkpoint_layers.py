@@ -149,7 +149,7 @@ expect("lm_head.weight_packed" in tensors, "the output layer is quantized when t
 expect(config["quantization_config"]["ignore"] == [L + "mlp.down_proj", L + "self_attn.q_proj"], str(config))
 expect(L + "self_attn.q_proj stays as it is, but a layer that engines as vLLM join it with is quantized" in done, done)
 for arguments, rule in ((["--tensor-type", "embed_tokens=int4_g32"], "embedding"),
-                        (["--tensor-type", "nothing=int4_g32"], "no matrix has such a name"),
+                        (["--tensor-type", "nothing=int4_g32"], "it decides about no tensor"),
                         (["--tensor-type", ".=copy"], "nothing in it would be quantized to int4_g32")):
     done = run("in", "out", "--format", "int4_g32", *arguments)
     expect(done.returncode == 1 and rule in done.stdout and not os.path.exists("out"), f"{rule}: {done.stdout}")
