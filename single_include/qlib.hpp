@@ -19020,7 +19020,7 @@ namespace qlib::inline v0 {
 
 /// One tensor. ne[0] is the length of a contiguous row, so a weight matrix W[rows x k] has ne = {k, rows, 1, 1}.
 struct gguf_tensor {
-    std::string_view name;                        ///< 1 to 63 bytes
+    std::string_view name;                        ///< 1 to 1024 bytes
     std::uint32_t n_dims = 0;                     ///< 0 to 4
     std::array<std::uint64_t, 4> ne{1, 1, 1, 1};  ///< elements along each dimension; 1 beyond n_dims; 0 is allowed
     std::uint32_t type = 0;                       ///< see ggml_type_info
@@ -19032,13 +19032,17 @@ struct gguf_tensor {
     [[nodiscard]] QLIB_INLINE std::uint64_t rows() const noexcept { return ne[1] * ne[2] * ne[3]; }
 };
 
+/// The longest tensor name, in bytes, that programs built on ggml load: its struct has room for 64 with the terminator.
+/// The format has no such limit, and diffusion models have longer names.
+inline constexpr std::size_t gguf_ggml_name_limit = 63;
+
 }  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail {
 
 inline constexpr std::uint32_t gguf_default_alignment = 32;
 inline constexpr std::uint64_t gguf_alignment_limit = std::uint64_t{1} << 20;  // ggml has none; real files have 32 or 64
-inline constexpr std::size_t gguf_name_limit = 63;                            // ggml holds 64 bytes with the terminator
+inline constexpr std::size_t gguf_name_limit = 1024;  // the format has none; ggml reads gguf_ggml_name_limit
 inline constexpr std::size_t gguf_key_limit = 65535;
 /// Of one tensor's elements and bytes, far from where rounding up or adding a file's length could wrap.
 inline constexpr std::uint64_t gguf_size_limit = std::uint64_t{1} << 62;
@@ -19906,12 +19910,10 @@ struct gguf_set {
     bool removed = false;
 };
 
-/// A tensor to be written. The name is held here: info.name stays empty.
+/// A tensor to be written. Its name stands in the draft's `names`, which may move: info.name stays empty.
 struct gguf_planned {
-    std::array<char, gguf_name_limit> text{};
-    std::size_t text_bytes = 0;
+    std::size_t name_at = 0, name_bytes = 0;
     gguf_tensor info;
-    [[nodiscard]] QLIB_INLINE std::string_view name() const noexcept { return {text.data(), text_bytes}; }
 };
 
 /// What a writer knows and where it stands.
@@ -19920,11 +19922,16 @@ struct gguf_draft {
     growing<std::byte> text;
     growing<gguf_set> sets;
     growing<gguf_planned> tensors;
+    growing<char> names;
     sink_ref sink;
     std::uint64_t alignment = gguf_default_alignment, file_size = 0;
     std::size_t next = 0;    // the tensor that is being written
     std::uint64_t done = 0;  // bytes of it
     stage at = stage::collecting;
+
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept {
+        return {names.data() + t.name_at, t.name_bytes};
+    }
 };
 
 template <class T> consteval gguf_type gguf_type_of() noexcept {
@@ -20046,12 +20053,13 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     if (status s = check_name(name, gguf_name_limit, "tensor", index); !s) return s;
     if (ne.size() > 4) return gguf_error(errc::argument, "#{3} has {0} dimensions, 4 are allowed", "tensor", index, ne.size());
     gguf_planned t;
-    std::memcpy(t.text.data(), name.data(), name.size());
-    t.text_bytes = name.size();
+    t.name_at = draft.names.size();
+    t.name_bytes = name.size();
     t.info.n_dims = static_cast<std::uint32_t>(ne.size());
     for (std::size_t d = 0; d < ne.size(); ++d) t.info.ne[d] = ne[d];
     t.info.type = type;
     if (status s = measure_tensor(t.info, index); !s) return s;
+    if (!draft.names.append(std::span(name.data(), name.size()))) return out_of_memory(name.size());
     return draft.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
 }
 
@@ -20082,7 +20090,7 @@ inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
 
 /// Refuses equal names, and lays the tensors out without gaps. `end` is the size of the data section.
 inline status place_planned(gguf_draft& draft, std::uint64_t& end) noexcept {
-    const auto name_of = [&](std::size_t i) { return draft.tensors[i].name(); };
+    const auto name_of = [&](std::size_t i) { return draft.name_of(draft.tensors[i]); };
     buffer<std::size_t> order;
     if (!sort_names(order, draft.tensors.size(), name_of)) return out_of_memory(draft.tensors.size() * sizeof(std::size_t));
     if (const std::size_t p = find_duplicate(order, name_of); p != order.size())
@@ -20131,7 +20139,7 @@ inline status begin_file(gguf_draft& draft, sink_ref sink) noexcept {
     for (const gguf_set& set : draft.sets.view())
         if (ok && !set.removed) ok = head.append({draft.text.data() + set.at, set.bytes});
     for (const gguf_planned& t : draft.tensors.view()) {
-        ok = ok && put_text(head, t.name()) && put_number(head, t.info.n_dims, 4);
+        ok = ok && put_text(head, draft.name_of(t)) && put_number(head, t.info.n_dims, 4);
         for (std::uint32_t d = 0; d < t.info.n_dims; ++d) ok = ok && put_number(head, t.info.ne[d], 8);
         ok = ok && put_number(head, t.info.type, 4) && put_number(head, t.info.offset, 8);
     }
@@ -20151,7 +20159,7 @@ inline status write_piece(gguf_draft& draft, std::string_view name, std::span<co
     if (draft.next == draft.tensors.size())
         return error{errc::shape, "all tensors are complete, {0} bytes are left over", "tensor data", {piece.size()}};
     const gguf_planned& t = draft.tensors[draft.next];
-    if (name != t.name())
+    if (name != draft.name_of(t))
         return gguf_error(errc::argument, "data for another tensor than #{3}, which is next", "tensor data", draft.next);
     if (piece.size() > t.info.bytes - draft.done)
         return gguf_error(errc::shape, "{0} bytes more, but #{3} lacks only {1} of its {2}", "tensor data", draft.next,
@@ -20209,7 +20217,8 @@ public:
 
     /// Announces the next tensor.
     ///
-    /// name    1 to 63 bytes, none of them zero; begin() refuses a name that was given twice
+    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. Programs built on ggml
+    ///         read gguf_ggml_name_limit bytes
     /// type    see ggml_type_info
     /// ne      0 to 4 dimensions, the row length first: {cols, rows}. Written as given: ggml drops trailing ones
     /// error   malformed or argument, sizes[3] being the tensor's index; unsupported for a type that ggml does not have
@@ -20248,7 +20257,7 @@ namespace qlib::inline v0 {
 
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
-    std::string_view name;                        ///< of the weight's tensor, 1 to 63 bytes
+    std::string_view name;                        ///< of the weight's tensor, 1 to 1024 bytes
     std::size_t cols = 0, matrices = 0;           ///< neither is 0. The older form has one matrix, as wide as all experts together
     std::span<const float> importance;            ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
     std::span<const float> counts;                ///< how many inputs each matrix has seen; in the older form: chunks
@@ -20580,21 +20589,24 @@ private:
 
 namespace qlib::inline v0::detail {
 
-/// One weight's sums. The numbers are the caller's.
+/// One weight's sums. The numbers are the caller's; the name stands in the draft's `names`.
 struct imatrix_sums {
-    std::array<char, gguf_name_limit> text{};
-    std::size_t text_bytes = 0;
+    std::size_t name_at = 0, name_bytes = 0;
     std::span<const float> sums, counts;
-    [[nodiscard]] QLIB_INLINE std::string_view name() const noexcept { return {text.data(), text_bytes}; }
 };
 
 struct imatrix_draft {
     growing<imatrix_sums> entries;
+    growing<char> names;
     growing<std::byte> datasets;  // strings as in a GGUF array
     std::uint64_t dataset_count = 0;
     std::size_t last_dataset = 0;  // where its text begins in `datasets`
     std::uint32_t chunk_count = 0, chunk_size = 0;
     gguf_draft metadata;           // holds pairs only
+
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept {
+        return {names.data() + e.name_at, e.name_bytes};
+    }
 };
 
 }  // namespace qlib::inline v0::detail
@@ -20621,10 +20633,11 @@ inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<co
         if (count > 0 && !is_finite(sums[i] / count)) return bad_sums("the mean of value {0} of matrix {1} overflows", i % cols, i / cols);
     }
     imatrix_sums entry;
-    std::memcpy(entry.text.data(), name.data(), name.size());
-    entry.text_bytes = name.size();
+    entry.name_at = draft.names.size();
+    entry.name_bytes = name.size();
     entry.sums = sums;
     entry.counts = counts;
+    if (!draft.names.append(std::span(name.data(), name.size()))) return out_of_memory(name.size());
     return draft.entries.append(entry) ? status{} : status(out_of_memory(sizeof entry));
 }
 
@@ -20641,7 +20654,7 @@ inline status add_dataset(imatrix_draft& draft, std::string_view name) noexcept 
 
 /// The entries by name, as llama-imatrix writes them.
 inline status order_sums(const imatrix_draft& draft, buffer<std::size_t>& order) noexcept {
-    const auto name_of = [&](std::size_t i) { return draft.entries[i].name(); };
+    const auto name_of = [&](std::size_t i) { return draft.name_of(draft.entries[i]); };
     if (draft.entries.size() == 0) return error{errc::argument, "no entries", "imatrix", {}};
     if (!sort_names(order, draft.entries.size(), name_of)) return out_of_memory(draft.entries.size() * sizeof(std::size_t));
     const std::size_t p = find_duplicate(order, name_of);
@@ -20682,9 +20695,9 @@ inline status write_imatrix_gguf(const imatrix_draft& draft, sink_ref sink) noex
             const imatrix_sums& e = draft.entries[order[p]];
             for (std::size_t part = 0; part < 2; ++part) {
                 char name[gguf_name_limit];
-                std::memcpy(name, e.text.data(), e.text_bytes);
-                std::memcpy(name + e.text_bytes, suffixes[part].data(), suffixes[part].size());
-                const std::string_view full(name, e.text_bytes + suffixes[part].size());
+                std::memcpy(name, draft.names.data() + e.name_at, e.name_bytes);
+                std::memcpy(name + e.name_bytes, suffixes[part].data(), suffixes[part].size());
+                const std::string_view full(name, e.name_bytes + suffixes[part].size());
                 if (status s = visit(full, part == 0 ? e.sums : e.counts, e.counts.size()); !s) return s;
             }
         }
@@ -20760,8 +20773,8 @@ inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) no
         std::uint32_t chunks = 0;
         if (status s = count_chunks(e, draft.chunk_size, chunks); !s) return s;
         if (chunks == 0) continue;
-        if (status s = send_number(e.text_bytes); !s) return s;
-        if (status s = send(bytes_of(e.name())); !s) return s;
+        if (status s = send_number(e.name_bytes); !s) return s;
+        if (status s = send(bytes_of(draft.name_of(e))); !s) return s;
         if (status s = send_number(chunks); !s) return s;
         if (status s = send_number(e.sums.size()); !s) return s;
         const auto value = [&](std::size_t i) { return mean_times(e.sums[i], e.counts[i / cols], chunks); };

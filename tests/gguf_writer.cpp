@@ -187,17 +187,39 @@ TEST_CASE("gguf_writer: refuses keys and values that break the rules") {
     CHECK_FALSE(out.set("k", gguf_value{gguf_type::boolean, gguf_type::boolean, 1, two}));
 }
 
+TEST_CASE("gguf_writer: names longer than ggml's 63 bytes are read as they were written") {
+    gguf_writer out;
+    memory_sink sink;
+    std::vector<std::string> names;  // as diffusion models have them, and up to the longest
+    for (std::size_t bytes = gguf_ggml_name_limit; bytes <= 1024; bytes += 31) {
+        names.push_back("model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.");
+        names.back().resize(bytes, 'n');
+    }
+    for (const std::string& name : names) REQUIRE(out.add_tensor(name, 24, dims{1}));
+    REQUIRE(out.begin(sink));
+    for (std::size_t i = 0; i < names.size(); ++i) REQUIRE(out.write(names[i], std::array{static_cast<std::byte>(i)}));
+    REQUIRE(out.finish());
+    const auto file = gguf_file::parse(sink.bytes);
+    REQUIRE(file);
+    REQUIRE(file->tensors().size() == names.size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        CHECK(file->tensors()[i].name == names[i]);
+        CHECK(file->find_tensor(names[i])->data[0] == static_cast<std::byte>(i));
+    }
+}
+
 TEST_CASE("gguf_writer: refuses tensors that no reader would take") {
     gguf_writer out;
     memory_sink sink;
     CHECK(message(out.add_tensor("", 0, dims{1})) == "tensor: #0 has an empty name");
-    CHECK(message(out.add_tensor(std::string(64, 'n'), 0, dims{1})) == "tensor: #0 has a name of 64 bytes, 63 are allowed");
+    CHECK(message(out.add_tensor(std::string(1025, 'n'), 0, dims{1})) ==
+          "tensor: #0 has a name of 1025 bytes, 1024 are allowed");
     CHECK(message(out.add_tensor("t", 0, dims{1, 1, 1, 1, 1})) == "tensor: #0 has 5 dimensions, 4 are allowed");
     CHECK(message(out.add_tensor("t", 0, dims{4, (1u << 30) - 1, (1u << 30) + 1})) ==
           "tensor: #0 has dimensions whose size in bytes overflows");
     CHECK(message(out.add_tensor("t", 2, dims{33})) == "tensor: #0 has rows of 33 elements, its type stores blocks of 32");
     CHECK(message(out.add_tensor("t", 5, dims{32})) == "tensor type: type 5 was removed from ggml");
-    CHECK(out.add_tensor(std::string(63, 'n'), 0, dims{1}));
+    CHECK(out.add_tensor(std::string(1024, 'n'), 0, dims{1}));
     CHECK(out.add_tensor("t", 0, dims{1}));
     CHECK(out.add_tensor("t", 1, dims{2}));
     CHECK(message(out.begin(sink)) == "tensor: #1 and #2 have the same name");

@@ -18,7 +18,7 @@ std::string refusal(std::span<const std::byte> file, errc code) {
     const auto parsed = imatrix_file::parse(file, {}, &culprit);
     if (parsed) return culprit.empty() ? "" : "a culprit without an error";
     CHECK(parsed.error().code == code);
-    char text[400];
+    char text[2000];
     return std::string(parsed.error().format(text, culprit));
 }
 
@@ -174,7 +174,7 @@ TEST_CASE("imatrix_file: refuses sums and counts that do not belong together") {
     CHECK(malformed(tensors({"w.in_sum2", "w.counts"}, 24)) ==
           "w.in_sum2: imatrix: sums of type 0 and counts of type 24: both must be f32");
     CHECK(malformed(tensors({"w.weight", "v"})) == "imatrix: no entries");
-    const std::string longest(56, 'n');  // 63 bytes with .counts, so that no name of sums fits
+    const std::string longest(1017, 'n');  // 1024 bytes with .counts, so that no name of sums fits
     CHECK(malformed(tensors({longest + ".counts"})) == longest + ".counts: imatrix: counts without sums");
 }
 
@@ -213,11 +213,12 @@ TEST_CASE("imatrix_file: refuses sizes of the older form that the bytes do not b
     CHECK(malformed(legacy(0, {})) == "imatrix: 0 entries: 1 to 2147483647 are allowed");
     CHECK(malformed(legacy(negative, {})) == "imatrix: 4294967295 entries: 1 to 2147483647 are allowed");
     CHECK(truncated(legacy(0x7FFFFFFF, {})) == "imatrix: at least 36507222003 bytes are needed, 4 are there");
-    const std::string long_name(64, 'n');
-    CHECK(malformed(legacy(1, {legacy_entry("", 1, {1, 1})})) == "imatrix: a name of 0 bytes: 1 to 63 are allowed");
-    CHECK(malformed(legacy(1, {legacy_entry(long_name, 1, {1})})) == "imatrix: a name of 64 bytes: 1 to 63 are allowed");
+    const std::string long_name(1025, 'n');
+    CHECK(malformed(legacy(1, {legacy_entry("", 1, {1, 1})})) == "imatrix: a name of 0 bytes: 1 to 1024 are allowed");
+    CHECK(malformed(legacy(1, {legacy_entry(long_name, 1, {1})})) ==
+          "imatrix: a name of 1025 bytes: 1 to 1024 are allowed");
     CHECK(malformed(legacy(1, {file_bytes().u32(negative).raw("01234567890123456789")})) ==
-          "imatrix: a name of 4294967295 bytes: 1 to 63 are allowed");
+          "imatrix: a name of 4294967295 bytes: 1 to 1024 are allowed");
     CHECK(malformed(legacy(1, {legacy_entry("a\0b"sv, 1, {1})})) == "a\0b: imatrix: #0 has a zero byte in its name"sv);
     CHECK(malformed(legacy(1, {legacy_entry("w", negative, {1})})) == "w: imatrix: a count of 4294967295: 0 to 2147483647 are allowed");
     CHECK(malformed(legacy(1, {legacy_entry("w", 1, {})}).u32(0)) == "w: imatrix: 0 values: 1 to 2147483647 are allowed");

@@ -1,5 +1,7 @@
 #pragma once
 // How this program fails: qlib returns errors, the example throws them with the name of what they are about.
+#include "printable.hpp"
+
 #include <qlib/file/gguf.hpp>
 
 #include <stdexcept>
@@ -8,7 +10,7 @@
 
 /// The error as a sentence that begins with `name`.
 [[noreturn]] inline void fail(const qlib::error& e, std::string_view name) {
-    char text[512];
+    char text[2048];  // names have up to 1024 bytes
     throw std::runtime_error(std::string(e.format(text, name)));
 }
 

@@ -39,6 +39,10 @@ endforeach()
 # A model does not differ from itself, a ternary one does.
 llm(0 "batch 512.*mean 0\\.000000.*largest 0\\.000000.*100\\.000.*batch 1,.*largest 0\\.000000" compare ${f32} ${f32} ${text} --chunks 2 --single-chunks 1
     --max-kl 0.000001)
+llm(0 "same top-1" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --max-kl 0)
+llm(1 "error: the mean KL divergence is more than 0" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --max-kl 0
+    --load-b-as q8_0)
+llm(105 "--max-kl" compare ${f32} ${f32} ${text} --chunks 1 --max-kl -1)
 llm(0 "batch 1,.*99th percentile" compare ${f32} ${f32} ${text} --chunks 1 --load-b-as q8_0 --max-kl 0.02)
 llm(1 "error: the mean KL divergence is more than 0.02" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --load-b-as ternary_g80 --max-kl 0.02)
 

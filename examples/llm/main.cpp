@@ -19,8 +19,11 @@
 #include "safetensors_model.hpp"
 #include "sampler.hpp"
 
+#include "../common/file_sink.hpp"
+#include "../common/output_place.hpp"
 #include "../common/read_text.hpp"
 #include "../common/sha256.hpp"
+#include "../common/work_folder.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -48,7 +51,7 @@ struct options {
     std::optional<qlib::compute> mode_b;
     std::vector<std::size_t> batches{512, 1};
     std::size_t single_chunks = 4;
-    double max_kl = 0;
+    std::optional<double> max_kl;
     // imatrix
     std::string output;
     bool legacy = false, process_output = false;
@@ -132,14 +135,14 @@ int perplexity_of(const options& o) {
 }
 
 /// Prints one comparison. Whether its mean divergence is small enough.
-bool report(comparison& c, std::size_t batch, std::size_t chunks, double max_kl) {
+bool report(comparison& c, std::size_t batch, std::size_t chunks, std::optional<double> max_kl) {
     std::printf("batch %zu, %zu chunks, %zu tokens scored\n", batch, chunks, c.kl.count());
     std::printf("  KL divergence  mean %.6f +/- %.6f, 99th percentile %.6f +/- %.6f, largest %.6f\n", c.kl.mean(), c.kl.standard_error(),
                 qlib::percentile(c.all_kl, 0.99), qlib::percentile_error(c.all_kl, 0.99), qlib::percentile(c.all_kl, 1));
     std::printf("  same top-1     %.3f +/- %.3f %%\n", 100 * c.same_top1.mean(), 100 * c.same_top1.standard_error());
     std::printf("  perplexity     %.4f +/- %.4f (A), %.4f +/- %.4f (B)\n", c.a.value(), c.a.error(), c.b.value(), c.b.error());
-    if (max_kl <= 0 || c.kl.mean() <= max_kl) return true;
-    std::printf("error: the mean KL divergence is more than %g\n", max_kl);
+    if (!max_kl || c.kl.mean() <= *max_kl) return true;  // a NaN is not small either
+    std::printf("error: the mean KL divergence is more than %g\n", *max_kl);
     return false;
 }
 
@@ -163,6 +166,7 @@ int compare(const options& o) {
 }
 
 int write_imatrix(const options& o) {
+    check_output(o.output, {o.path, o.text, o.tokenizer});
     qlib::thread_pool threads(o.threads);
     const model m = load(o.path, o.load_as, o.mode, threads);
     const vocabulary v(o, m);
@@ -178,15 +182,11 @@ int write_imatrix(const options& o) {
     check(out.add_dataset(o.text), o.text);
     check(out.set("imatrix.dataset_sha256", sha256_of(std::as_bytes(std::span(plain)))), o.text);
     out.set_chunks(static_cast<std::uint32_t>(text.chunks()), static_cast<std::uint32_t>(context));
-    const std::string part = o.output + ".part";
-    std::ofstream file(part, std::ios::binary);
-    const auto sink = [&](std::span<const std::byte> bytes) {
-        return file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size())).good();
-    };
-    check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), part);
-    file.close();
-    if (!file) throw std::runtime_error(part + ": cannot be written");
-    std::filesystem::rename(part, o.output);
+    const work_folder work(o.output);
+    const descriptor file = work.open("imatrix");
+    file_sink sink(file);
+    sink.check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), o.output);
+    work.keep(file, o.output);
     std::printf("%s: %zu matrices, %zu chunks of %zu tokens\n", o.output.c_str(), collector.size(), text.chunks(), context);
     return 0;
 }
@@ -257,7 +257,9 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     c.add_option("--single-chunks", o.single_chunks, "chunks at most with a batch of 1; 0: all")->capture_default_str();
-    c.add_option("--max-kl", o.max_kl, "fail, with exit code 1, when a mean KL divergence is larger");
+    c.add_option("--max-kl", o.max_kl,
+                 "fail, with exit code 1, when a mean KL divergence is larger; 0: when it is not 0")
+        ->check(CLI::NonNegativeNumber);
 
     CLI::App& i = add("imatrix", "Writes the importance of each column of each matrix, for quantizers.", write_imatrix);
     add_text_options(i, o);
@@ -280,7 +282,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& e) {
         return app.exit(e);
     } catch (const std::exception& e) {
-        std::fprintf(stderr, "llm: %s\n", e.what());
+        std::fprintf(stderr, "llm: %s\n", printable(e.what()).c_str());
         return 1;
     }
 }

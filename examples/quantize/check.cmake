@@ -26,11 +26,12 @@ expect_same(model.gguf copy.gguf)
 quantize(model.gguf copy.gguf --format q4_k --dry-run)  # prints, and writes nothing
 expect_same(model.gguf copy.gguf)
 
-foreach(format IN ITEMS f16 q4_0 q5_0 q8_0 q4_k q6_k)
+foreach(format IN ITEMS bf16 q4_0 q5_0 q8_0 q4_k q6_k)
     quantize(model.gguf one.gguf --format ${format} --threads 1)
     quantize(model.gguf three.gguf --format ${format} --threads 3)
     expect_same(one.gguf three.gguf)
-    quantize(three.gguf three.gguf --format ${format} --fit plain)  # what has its format already is copied, also onto its own file
+    expect_failure("there is nothing to quantize: 15 matrices have the format" three.gguf bad.gguf --format ${format})
+    expect_failure("three.gguf that is read, and would be lost" three.gguf three.gguf --format copy)
     expect_same(one.gguf three.gguf)
 endforeach()
 quantize(--verify one.gguf --source model.gguf)
@@ -43,7 +44,7 @@ expect_failure("q8_1: models cannot be written in this format" model.gguf bad.gg
 expect_failure("blk.0.attn_k.weight .128 x 256.: iq2_s is of no use without an imatrix" model.gguf bad.gguf --preset IQ3_XXS)
 expect_failure("blk.0.attn_k.weight .128 x 256.: q2_K is of no use without an imatrix" model.gguf bad.gguf --preset Q2_K_S)
 expect_failure("REGEX=FORMAT" model.gguf bad.gguf --preset Q4_K_M --tensor-type ffn_down)
-expect_failure("--tensor-type .=q8_0" model.gguf bad.gguf --preset Q4_K_M --tensor-type [=q8_0)
+expect_failure("--tensor-type .=q8_0: not a pattern" model.gguf bad.gguf --preset Q4_K_M --tensor-type [=q8_0)
 expect_failure("there is no manifest in it" --verify model.gguf)
 expect_failure("safetensors" model.gguf bad.gguf --format nf4)
 expect_failure("tokenizer" model.gguf bad.safetensors --format q8_0)

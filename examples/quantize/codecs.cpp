@@ -22,34 +22,37 @@ using part_sizes = qlib::result<qlib::checkpoint_parts>;
 using dtype = qlib::safetensors_type;
 
 template <class F> constexpr checkpoint_codec compressed_tensors(std::uint32_t number) {
-    return {number, [](std::size_t rows, std::size_t cols, dtype) -> part_sizes { return qlib::pack_quantized_parts<F>(rows, cols); },
+    return {number, F::group,
+            [](std::size_t rows, std::size_t cols, dtype) -> part_sizes {
+                return qlib::pack_quantized_parts<F>(rows, cols);
+            },
             [](std::span<const std::byte> whole, std::size_t rows, std::size_t cols, dtype, std::size_t part, std::span<std::byte> out) {
                 const auto q = qlib::qview<F>::over(whole, rows, cols);
                 return q ? qlib::export_pack_quantized<F>(*q, part, out) : qlib::status(q.error());
             },
-            [](std::span<const std::string_view> ignored, dtype) {
-                std::string text(qlib::write_compressed_tensors_config<F>(ignored, {}), ' ');
-                qlib::write_compressed_tensors_config<F>(ignored, text);
+            [](dtype) {
+                std::string text(qlib::write_compressed_tensors_config<F>({}, {}), ' ');
+                qlib::write_compressed_tensors_config<F>({}, text);
                 return text;
-            }};
+            },
+            "ignore"};
 }
 
 /// transformers' BitsAndBytesConfig.
-template <class F> std::string bitsandbytes_config(std::span<const std::string_view> ignored, dtype was) {
-    std::string modules;
-    for (const std::string_view name : ignored) modules += (modules.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+template <class F> std::string bitsandbytes_config(dtype was) {
     const char* const type = was == dtype::f16 ? "float16" : was == dtype::bf16 ? "bfloat16" : "float32";
     return std::string(R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false, "bnb_4bit_quant_type": "nf4", )") +
            R"("bnb_4bit_use_double_quant": )" + (std::is_same_v<F, qlib::nf4_dq> ? "true" : "false") + R"(, "bnb_4bit_compute_dtype": ")" + type +
-           R"(", "bnb_4bit_quant_storage": "uint8", "llm_int8_threshold": 6.0, "llm_int8_skip_modules": [)" + modules + "]}";
+           R"(", "bnb_4bit_quant_storage": "uint8", "llm_int8_threshold": 6.0, "llm_int8_skip_modules": []})";
 }
 template <class F> constexpr checkpoint_codec bitsandbytes(std::uint32_t number) {
-    return {number, [](std::size_t rows, std::size_t cols, dtype was) { return qlib::bitsandbytes_parts<F>(rows, cols, was); },
+    return {number, 0,
+            [](std::size_t rows, std::size_t cols, dtype was) { return qlib::bitsandbytes_parts<F>(rows, cols, was); },
             [](std::span<const std::byte> whole, std::size_t rows, std::size_t cols, dtype was, std::size_t part, std::span<std::byte> out) {
                 const auto q = qlib::qview<F>::over(whole, rows, cols);
                 return q ? qlib::export_bitsandbytes<F>(*q, was, part, out) : qlib::status(q.error());
             },
-            bitsandbytes_config<F>};
+            bitsandbytes_config<F>, "llm_int8_skip_modules"};
 }
 
 constexpr checkpoint_codec checkpoint_codecs[] = {

@@ -30,13 +30,16 @@ const codec* find_codec(std::uint32_t number);
 /// How checkpoints in safetensors store a format: as several tensors.
 struct checkpoint_codec {
     std::uint32_t number;
+    std::size_t group;  ///< must fill rows, as loaders infer it from the shapes; 0: blocks run over the rows' ends
     /// Their names, types and shapes. `was`: what the weights were before, one of f32, f16 and bf16.
     qlib::result<qlib::checkpoint_parts> (*parts)(std::size_t rows, std::size_t cols, qlib::safetensors_type was);
     /// One of them, from the matrix as `codec` encodes it.
     qlib::status (*write)(std::span<const std::byte> matrix, std::size_t rows, std::size_t cols, qlib::safetensors_type was, std::size_t part,
                           std::span<std::byte> out);
-    /// The text behind "quantization_config" in config.json. `ignored`: layers that are not quantized; `was`: of most weights.
-    std::string (*config)(std::span<const std::string_view> ignored, qlib::safetensors_type was);
+    /// The text behind "quantization_config" in config.json, for a model of which all layers are quantized.
+    /// `was`: of most weights.
+    std::string (*config)(qlib::safetensors_type was);
+    const char* ignore_key;  ///< in it, of the list of layers that are not
 };
 
 /// That of a number, or null.

@@ -1,9 +1,8 @@
 #pragma once
-// A GGUF model, in one file or several: read, and laid out again as one file.
-#include "../common/failure.hpp"
-#include "model.hpp"
-
-#include <qlib/file/gguf.hpp>
+// A GGUF model, in one file or several: read, and laid out again.
+#include "gguf_kind.hpp"
+#include "gguf_metadata.hpp"
+#include "gguf_parts.hpp"
 
 /// The type of file that a model of mostly one type is, for general.file_type.
 inline std::uint32_t file_type_of(const type_request& request) {
@@ -18,102 +17,99 @@ inline std::uint32_t file_type_of(const type_request& request) {
 
 class gguf_model : public model {
 public:
-    explicit gguf_model(const std::string& path) {
-        open(path);
-        const std::uint64_t parts = count("split.count", 1);
-        for (std::uint64_t part = 1; part < parts; ++part) open(part_of(path, part, parts));
-        if (parts > 1) check_parts(parts);
-        for (std::size_t i = 0; i < parsed_.size(); ++i)
-            for (const qlib::gguf_tensor& t : parsed_[i].tensors()) add(t, files_[i].memory);
-        std::ranges::sort(tensors_, stands_before, &source_tensor::name);
-        for (std::size_t i = 1; i < tensors_.size(); ++i)
-            if (tensors_[i].name == tensors_[i - 1].name) throw std::runtime_error(tensors_[i].name + ": the tensor is in two parts of the model");
-    }
+    explicit gguf_model(const std::string& path) : gguf_model(gguf_parts(path)) {}
 
     [[nodiscard]] const qlib::gguf_file& head() const { return parsed_[0]; }
 
     [[nodiscard]] model_facts facts() const {
         model_facts facts;
-        if (const auto* name = head().find("general.architecture")) facts.architecture = name->as_string() ? *name->as_string() : "";
-        const auto number = [&](const char* key, std::int64_t otherwise) {
-            return static_cast<std::int64_t>(count(facts.architecture + key, static_cast<std::uint64_t>(otherwise)));
+        facts.architecture = architecture();
+        const auto number = [&](const char* suffix, std::int64_t otherwise, std::int64_t most) {
+            const std::string key = facts.architecture + suffix;
+            const kv_override* o = find_override_of(key);
+            if (o != nullptr && std::holds_alternative<std::int64_t>(o->value))
+                return checked_count(printable(key), static_cast<std::uint64_t>(std::get<std::int64_t>(o->value)),
+                                     most);
+            return checked_count(printable(key), count_of(head(), key, static_cast<std::uint64_t>(otherwise)), most);
         };
-        facts.layers = number(".block_count", 0);
-        facts.experts = number(".expert_count", 0);
-        facts.heads = number(".attention.head_count", 0);
-        facts.kv_heads = number(".attention.head_count_kv", facts.heads);
+        facts.layers = number(".block_count", 0, model_facts::most_layers);
+        facts.experts = number(".expert_count", 0, model_facts::most_experts);
+        facts.heads = number(".attention.head_count", 0, model_facts::most_heads);
+        facts.kv_heads = number(".attention.head_count_kv", facts.heads, model_facts::most_heads);
         return facts;
+    }
+
+    /// Leaves layers out, and numbers the others anew. error: a layer that the model does not have
+    void prune(const std::vector<std::uint32_t>& layers) {
+        if (layers.empty()) return;
+        layers_ = static_cast<std::uint64_t>(
+            checked_count(block_count_key(), count_of(head(), block_count_key(), 0), model_facts::most_layers));
+        pruned_ = {layers.begin(), layers.end()};
+        if (*pruned_.rbegin() >= layers_ || pruned_.size() == layers_)
+            throw std::runtime_error(files_[0].path + ": layer " + std::to_string(*pruned_.rbegin()) +
+                                     " cannot be left out: there are the layers 0 to " +
+                                     std::to_string(static_cast<std::int64_t>(layers_) - 1) + ", and one must stay");
+        const auto layer = [](const source_tensor& t) { return static_cast<std::uint64_t>(layer_of(t.name)); };
+        std::erase_if(tensors_, [&](const source_tensor& t) { return pruned_.contains(layer(t)); });
+        for (source_tensor& t : tensors_) {
+            const std::size_t dot = t.name.find_first_not_of("0123456789", 4);
+            if (layer_of(t.name) < 0 || dot == std::string::npos || t.name[dot] != '.') continue;
+            const auto before = std::distance(pruned_.begin(), pruned_.lower_bound(layer(t)));
+            t.source_name = t.name;
+            t.name = "blk." + std::to_string(layer(t) - static_cast<std::uint64_t>(before)) + t.source_name.substr(dot);
+        }
     }
 
     /// Metadata that the output has beside the input's: what was asked for, and imatrix details.
     std::map<std::string, std::string> extra_texts;
     std::map<std::string, std::uint32_t> extra_numbers;
+    std::vector<kv_override> overrides;
+    /// Into which files the output goes: as many as the input has, or none with more bytes of tensors (0: no limit).
+    bool keeps_split = false;
+    std::uint64_t split_max_size = 0;
 
     [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const override {
-        qlib::gguf_writer out;
-        for (const auto& [key, value] : head().entries())
-            if (!key.starts_with("split.")) check(out.set(key, value), key);
-        for (const auto& [key, value] : extra_numbers) check(out.set(key, value), key);
-        for (const auto& [key, value] : extra_texts) check(out.set(key, std::string_view(value)), key);
-        if (!manifest.empty()) check(out.set("quantize.manifest", std::string_view(manifest)), "quantize.manifest");
-        for (const planned_tensor& p : plan) {
-            const std::uint32_t type = p.format ? *p.format : static_cast<std::uint32_t>(*p.source->type);
-            check(out.add_tensor(p.source->name, type, p.source->dims), p.source->title());
-        }
+        const std::vector<std::size_t> file_of = split(plan);
+        const std::size_t files =
+            std::max(keeps_split ? parsed_.size() : 1, file_of.empty() ? 1 : *std::ranges::max_element(file_of) + 1);
         output_layout layout;
-        layout.begin(out);
-        const auto written = qlib::gguf_file::parse(layout.header, {.file_size = layout.file_size});  // it says where the data go
-        if (!written) fail(written.error(), "header");
-        for (const qlib::gguf_tensor& t : written->tensors())
-            layout.pieces.push_back({{std::string(t.name), written->data_start() + t.offset, t.bytes}});
+        layout.pieces.resize(plan.size());
+        for (std::size_t file = 0; file < files; ++file) {
+            qlib::gguf_writer out;
+            if (file == 0) describe(out, manifest);
+            if (files > 1) describe_part(out, file, files, plan.size());
+            std::vector<std::size_t> members;  // indices in the plan
+            for (std::size_t i = 0; i < plan.size(); ++i)
+                if (file_of[i] == file) members.push_back(i);
+            for (const std::size_t i : members) {
+                const std::uint32_t type =
+                    plan[i].format ? *plan[i].format : static_cast<std::uint32_t>(*plan[i].source->type);
+                check(out.add_tensor(plan[i].source->name, type, plan[i].source->dims), plan[i].source->title());
+            }
+            const output_file& begun = layout.begin(out);
+            const auto written =
+                qlib::gguf_file::parse(begun.header, {.file_size = begun.size});  // it says where the data go
+            if (!written) fail(written.error(), "header");
+            for (std::size_t i = 0; i < members.size(); ++i) {
+                const qlib::gguf_tensor& t = written->tensors()[i];
+                layout.pieces[members[i]].push_back(
+                    {std::string(t.name), written->data_start() + t.offset, t.bytes, file});
+            }
+        }
         return layout;
     }
 
 private:
-    void open(const std::string& path) {
-        files_.push_back({path, map_file(path)});
-        std::string_view culprit;
-        auto file = qlib::gguf_file::parse(files_.back().memory.bytes(), {}, &culprit);
-        if (!file) fail(file.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
-        parsed_.push_back(std::move(file).value());
+    explicit gguf_model(gguf_parts parts) : parsed_(std::move(parts.parsed)) {
+        files_ = std::move(parts.files);
+        for (std::size_t i = 0; i < parsed_.size(); ++i)
+            for (const qlib::gguf_tensor& t : parsed_[i].tensors()) add(t, i);
+        std::ranges::sort(tensors_, stands_before, &source_tensor::name);
+        for (std::size_t i = 1; i < tensors_.size(); ++i)
+            if (tensors_[i].name == tensors_[i - 1].name)
+                throw std::runtime_error(printable(tensors_[i].name) + ": the tensor is in two parts of the model");
     }
-    [[nodiscard]] static std::string suffix(std::uint64_t part, std::uint64_t parts) {
-        char text[64];
-        std::snprintf(text, sizeof text, "-%05llu-of-%05llu.gguf", static_cast<unsigned long long>(part + 1), static_cast<unsigned long long>(parts));
-        return text;
-    }
-    /// The path of another part, from that of the first.
-    [[nodiscard]] static std::string part_of(const std::string& path, std::uint64_t part, std::uint64_t parts) {
-        const std::string first = suffix(0, parts);
-        if (!path.ends_with(first))
-            throw std::runtime_error(path + ": the first part of a model in " + std::to_string(parts) + " parts ends in " + first);
-        return path.substr(0, path.size() - first.size()) + suffix(part, parts);
-    }
-    void check_parts(std::uint64_t parts) const {
-        std::uint64_t tensors = 0;
-        for (std::size_t i = 0; i < parsed_.size(); ++i) {
-            const auto value = [&](const char* key) {
-                const qlib::gguf_value* v = parsed_[i].find(key);
-                return v != nullptr && v->as_uint() ? *v->as_uint() : ~std::uint64_t{0};
-            };
-            if (value("split.no") != i || value("split.count") != parts)
-                throw std::runtime_error(files_[i].path + ": split.no and split.count do not say that it is part " + std::to_string(i + 1) +
-                                         " of " + std::to_string(parts));
-            tensors += parsed_[i].tensors().size();
-        }
-        if (const std::uint64_t promised = count("split.tensors.count", tensors); promised != tensors)
-            throw std::runtime_error(files_[0].path + ": " + std::to_string(promised) + " tensors are promised, the parts have " + std::to_string(tensors));
-    }
-    /// A number of the metadata; of an array, which has one per layer, the first.
-    [[nodiscard]] std::uint64_t count(const std::string& key, std::uint64_t otherwise) const {
-        const qlib::gguf_value* v = head().find(key);
-        if (v == nullptr) return otherwise;
-        const auto first = v->is_array() ? v->at(0) : qlib::result<qlib::gguf_value>(*v);
-        const auto n = first ? first->as_uint() : qlib::result<std::uint64_t>(first.error());
-        if (!n) fail(n.error(), key);
-        return *n;
-    }
-    void add(const qlib::gguf_tensor& t, const qlib::mapped_file& file) {
+    void add(const qlib::gguf_tensor& t, std::size_t part) {
         source_tensor& s = tensors_.emplace_back();
         s.name = t.name;
         s.ne = t.ne;
@@ -121,8 +117,63 @@ private:
         s.type = static_cast<ggml>(t.type);
         s.type_name = name_of(*s.type);
         s.data = t.data;
-        s.file = &file;
+        s.file = &files_[part].memory;
+        s.part = part;
+    }
+    [[nodiscard]] const kv_override* find_override_of(std::string_view key) const {
+        const kv_override* found = nullptr;
+        for (const kv_override& o : overrides)
+            if (o.key == key) found = &o;  // the last one is what is written
+        return found;
+    }
+    [[nodiscard]] std::string architecture() const {
+        const kv_override* o = find_override_of("general.architecture");
+        return o != nullptr && std::holds_alternative<std::string>(o->value) ? std::get<std::string>(o->value)
+                                                                             : text_of(head(), "general.architecture");
+    }
+    [[nodiscard]] std::string block_count_key() const { return architecture() + ".block_count"; }
+
+    /// Which file each tensor goes to.
+    [[nodiscard]] std::vector<std::size_t> split(const std::vector<planned_tensor>& plan) const {
+        std::vector<std::size_t> file_of(plan.size());
+        std::uint64_t bytes = 0;
+        for (std::size_t i = 0, file = 0; i < plan.size(); ++i) {
+            if (split_max_size != 0 && bytes != 0 && plan[i].bytes > split_max_size - std::min(bytes, split_max_size)) {
+                ++file;
+                bytes = 0;
+            }
+            bytes += plan[i].bytes;
+            file_of[i] = keeps_split ? plan[i].source->part : file;
+        }
+        return file_of;
+    }
+    /// The metadata of the whole model.
+    void describe(qlib::gguf_writer& out, const std::string& manifest) const {
+        for (const auto& [key, value] : head().entries()) {
+            if (key.starts_with("split.")) continue;
+            check_number(key, value);
+            const bool per_layer = value.is_array() && value.count == layers_ &&
+                                   value.element_type != qlib::gguf_type::string &&
+                                   key.starts_with(architecture() + ".") && !key.starts_with(architecture() + ".rope.");
+            if (!pruned_.empty() && per_layer) write_kept_elements(out, key, value, pruned_);
+            else check(out.set(key, value), printable(key));
+        }
+        if (!pruned_.empty())
+            check(out.set(block_count_key(), static_cast<std::uint32_t>(layers_ - pruned_.size())), block_count_key());
+        for (const auto& [key, value] : extra_numbers) check(out.set(key, value), key);
+        for (const auto& [key, value] : extra_texts) check(out.set(key, std::string_view(value)), key);
+        for (const kv_override& o : overrides) write_override(out, o, head().find(o.key));
+        if (!manifest.empty()) check(out.set("quantize.manifest", std::string_view(manifest)), "quantize.manifest");
+    }
+    static void describe_part(qlib::gguf_writer& out, std::size_t file, std::size_t files, std::size_t tensors) {
+        if (files > 65535)
+            throw std::runtime_error("--split-max-size: " + std::to_string(files) + " files, 65535 are the most");
+        check(out.set("split.no", static_cast<std::uint16_t>(file)), "split.no");
+        check(out.set("split.count", static_cast<std::uint16_t>(files)), "split.count");
+        check(out.set("split.tensors.count", static_cast<std::int32_t>(tensors)), "split.tensors.count");
     }
 
     std::vector<qlib::gguf_file> parsed_;
+    std::set<std::uint64_t> pruned_;
+    std::uint64_t layers_ = 0;
 };

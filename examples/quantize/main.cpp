@@ -1,40 +1,42 @@
 // quantize: a model in, a quantized model out. What an engine's own quantizer needs of qlib stands in this folder:
-//   options.hpp         the command line
+//   options.hpp, command_line.hpp, presets_by_name.hpp   the command line
 //   presets.hpp, tensor_types.hpp, which_tensors.hpp, ggml_formats.hpp   which tensor becomes what: llama.cpp's rules
+//   tensor_rules.hpp, name_pattern.hpp   and the user's
 //   codecs.hpp          formats by number, and qlib's calls
-//   gguf_model.hpp, gguf_plan.hpp, safetensors_model.hpp   the model's files
-//   tensor_encoder.hpp, sqnr.hpp   one tensor, a strip of rows at a time
+//   gguf_model.hpp, gguf_parts.hpp, gguf_kind.hpp, gguf_metadata.hpp, gguf_plan.hpp   a model in GGUF
+//   quantize_checkpoint.hpp   one in safetensors, from folder to folder:
+//     checkpoint_folder.hpp, safetensors_model.hpp, checkpoint_config.hpp, checkpoint_output.hpp   its files
+//     safetensors_plan.hpp, architectures.hpp, linear_layers.hpp, linear_parts.hpp, fused_layers.hpp   its layers
+//     checkpoint_method.hpp, fp8_checkpoint.hpp, fp8_weights.hpp   one that is quantized already
+//     staged_folder.hpp   a folder that appears whole or not at all
+//   tensor_encoder.hpp, source_floats.hpp, finite_floats.hpp, sqnr.hpp   one tensor, a strip of rows at a time
 //   quantize_model.hpp  the way through a model
-//   journal.hpp, manifest.hpp, verify.hpp   going on after an interruption; how a file was made, and whether that is true
-//   imatrix_input.hpp, files.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them
+//   journal.hpp         going on after an interruption
+//   manifest.hpp, json_text.hpp, verify.hpp   how a file was made, and whether that is true
+//   imatrix_input.hpp, progress.hpp, report.hpp, synthetic_model.hpp, ../common   what is around them
 #include "gguf_plan.hpp"
-#include "safetensors_model.hpp"
+#include "quantize_checkpoint.hpp"
 #include "synthetic_model.hpp"
 #include "verify.hpp"
 
 namespace {
 
 std::optional<imatrix_input> imatrix_of(const options& o) {
-    return o.imatrix.empty() ? std::nullopt : std::optional<imatrix_input>(std::in_place, o.imatrix);
+    if (!o.imatrix.empty())
+        return std::optional<imatrix_input>(std::in_place, o.imatrix, o.include_weights, o.exclude_weights);
+    if (!o.include_weights.empty() || !o.exclude_weights.empty())
+        throw std::runtime_error(
+            "--include-weights and --exclude-weights say what of an imatrix is used: --imatrix is missing");
+    return std::nullopt;
 }
 
 void quantize_gguf(options o, const imatrix_input* imatrix) {
     if (is_safetensors(o.output))
         throw std::runtime_error(o.output + ": from a GGUF file only another can be made; safetensors need a tokenizer in files of its own");
     gguf_model model(o.input);
+    apply_options(model, o);
+    warn_of_long_names(model);
     quantize_model(model, make_plan(model, o, imatrix), o, imatrix);
-}
-
-void quantize_safetensors(options o, const imatrix_input* imatrix) {
-    if (o.output.ends_with(".gguf"))
-        throw std::runtime_error(o.output + ": from safetensors no GGUF file can be made: it needs the tokenizer (llama.cpp has convert_hf_to_gguf.py)");
-    const safetensors_model model(o.input);
-    const auto plan = make_plan(model, o, imatrix);
-    o.output = output_file_of(o.output);
-    if (o.dry_run) return quantize_model(model, plan, o, imatrix);
-    if (const auto folder = std::filesystem::path(o.output).parent_path(); !folder.empty()) std::filesystem::create_directories(folder);
-    write_companions(model, plan, o.output);
-    quantize_model(model, plan, o, imatrix);
 }
 
 void run(options o) {
@@ -42,7 +44,7 @@ void run(options o) {
     const bool safetensors = is_safetensors(o.input);
     // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity with the searched scales, other presets less.
     if (o.fit_name.empty()) o.fit_name = safetensors ? "search" : "reference";
-    (safetensors ? quantize_safetensors : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
+    (safetensors ? quantize_checkpoint : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
 }
 
 void verify(const options& o) {
@@ -50,10 +52,19 @@ void verify(const options& o) {
     verification check(o, safetensors ? read_stored_safetensors(o.verify) : read_stored_gguf(o.verify));
     check.check_hashes();
     if (!o.source.empty()) {
-        const auto imatrix = imatrix_of(o);
+        options as_made = o;
+        as_made.include_weights = check.weights_of_imatrix("include_weights");
+        as_made.exclude_weights = check.weights_of_imatrix("exclude_weights");
+        if (o.imatrix.empty()) as_made.include_weights = as_made.exclude_weights = {};
+        const auto imatrix = imatrix_of(as_made);
         const auto compare = [&](const model& source) { check.check_source(source, imatrix ? &*imatrix : nullptr); };
-        if (safetensors) compare(safetensors_model(o.source));
-        else compare(gguf_model(o.source));
+        if (safetensors) {
+            compare(safetensors_model(o.source, safetensors_model::purpose::quantize));
+        } else {
+            gguf_model source(o.source);
+            source.prune(check.pruned_layers());
+            compare(source);
+        }
     }
     check.conclude();
 }
@@ -70,7 +81,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& e) {
         return app.exit(e);
     } catch (const std::exception& e) {
-        std::fprintf(stderr, "quantize: %s\n", e.what());
+        std::fprintf(stderr, "quantize: %s\n", printable(e.what()).c_str());
         return 1;
     }
 }

@@ -4,11 +4,8 @@
 // A file's header stands before its data, but the scores and hashes in the manifest are known last. So it has a fixed length: it is laid
 // out with the longest numbers, and filled up with spaces once the true ones are known.
 #include "imatrix_input.hpp"
+#include "json_text.hpp"
 #include "options.hpp"
-
-#include <nlohmann/json.hpp>
-
-using json = nlohmann::ordered_json;
 
 inline constexpr int manifest_version = 1;
 
@@ -32,9 +29,13 @@ inline json describe(const planned_tensor& p) {
     json j{{"name", t.name}, {"shape", std::vector<std::uint64_t>(t.dims)}, {"from", t.type_name}, {"format", p.format_name}};
     j["bits"] = t.weights() != 0 ? std::round(8e4 * static_cast<double>(p.bytes) / static_cast<double>(t.weights())) / 1e4 : 0.0;
     j["method"] = !p.format ? "copy" : is_float(static_cast<ggml>(*p.format)) ? "rounding" : "round-to-nearest";
+    if (p.format && t.type && !is_float(*t.type)) j["requantized"] = true;
     j["reason"] = reason_text(p.why);
+    if (!t.source_name.empty()) j["source_name"] = t.source_name;
+    if (!p.rule.empty() && !p.overruled) j["rule"] = p.rule;
     if (p.wanted_name != p.format_name) j["instead_of"] = p.wanted_name;
     if (p.format) j["importance"] = !p.importance.empty();
+    if (!p.left.why.empty()) j["left_alone"] = p.left.why;
     return j;
 }
 
@@ -43,9 +44,21 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
                      const std::vector<planned_tensor>& plan, const output_layout& layout) {
     json j{{"manifest", manifest_version}, {"tool", "qlib quantize " + qlib_version()}};
     for (std::size_t i = 0; i < files.size(); ++i)
-        j["source"].push_back({{"file", std::filesystem::path(files[i].path).filename()}, {"bytes", files[i].memory.bytes().size()}, {"sha256", hashes[i]}});
+        j["source"].push_back({{"file", std::filesystem::path(files[i].path).filename().string()},
+                               {"bytes", files[i].memory.bytes().size()},
+                               {"sha256", hashes[i]}});
     j["options"] = {{o.preset_name.empty() ? "format" : "preset", o.preset_name.empty() ? o.format : o.preset_name},
                     {"fit", o.fit_name}, {"pure", o.pure}, {"tensor_types", o.tensor_types}};
+    const auto note = [&](const char* name, const auto& value) {
+        if (value != std::remove_cvref_t<decltype(value)>{}) j["options"][name] = value;
+    };
+    note("leave_output_tensor", o.leave_output);
+    note("output_tensor_type", o.output_type);
+    note("token_embedding_type", o.embedding_type);
+    note("include_weights", o.include_weights);
+    note("exclude_weights", o.exclude_weights);
+    note("override_kv", o.override_kv);
+    note("prune_layers", o.prune_layers);
     if (imatrix != nullptr) {
         j["imatrix"] = {{"file", imatrix->name()}, {"sha256", imatrix->sha256()}, {"datasets", imatrix->datasets()}, {"chunks", imatrix->chunks()}};
         if (const std::string hash = imatrix->text_sha256(); !hash.empty()) j["imatrix"]["text_sha256"] = hash;
@@ -55,7 +68,7 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
         if (layout.pieces[i].size() > 1)
             for (const output_piece& piece : layout.pieces[i]) t["pieces"].push_back(piece.name);
     }
-    return j;
+    return with_utf8(j);
 }
 
 /// The same with what came of it.

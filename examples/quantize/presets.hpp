@@ -1,6 +1,7 @@
 #pragma once
 // llama.cpp's presets: which type each tensor of a model gets when the model as a whole is to be "Q4_K_M". The rules stand here as
 // short functions of names and counts; they read no file. Source: llama.cpp, llama-quant.cpp.
+#include "../common/printable.hpp"
 #include "ggml_formats.hpp"
 
 #include <algorithm>
@@ -47,12 +48,33 @@ struct tensor_shape {
     [[nodiscard]] std::uint64_t weights() const { return cols() * rows(); }
 };
 
+/// A count that rules divide, multiply or count up to, from foreign metadata. error: one that no model has
+inline std::int64_t checked_count(const std::string& key, std::uint64_t n, std::int64_t most) {
+    if (n > static_cast<std::uint64_t>(most))
+        throw std::runtime_error(key + ": " + std::to_string(n) + ", it must be from 0 to " + std::to_string(most));
+    return static_cast<std::int64_t>(n);
+}
+
 /// A model, as far as the rules look at it; from its metadata.
 struct model_facts {
+    static constexpr std::int64_t most_layers = 1 << 16, most_experts = 1 << 16,
+                                  most_heads = 1 << 20;  // as in check_gguf_model()
+
     std::string architecture;
     std::int64_t layers = 0, experts = 0;
     std::int64_t heads = 0, kv_heads = 0;  ///< of the first layer
     bool has_imatrix = false;
+
+    /// error: a number that is negative or too large to reckon with
+    void check() const {
+        const auto count = [&](const char* key, std::int64_t n, std::int64_t most) {
+            static_cast<void>(checked_count(architecture + key, static_cast<std::uint64_t>(n), most));
+        };
+        count(".block_count", layers, most_layers);
+        count(".expert_count", experts, most_experts);
+        count(".attention.head_count", heads, most_heads);
+        count(".attention.head_count_kv", kv_heads, most_heads);
+    }
 
     /// Heads of queries to one of keys and values.
     [[nodiscard]] std::int64_t gqa() const { return kv_heads != 0 ? heads / kv_heads : 0; }
@@ -97,9 +119,10 @@ inline role role_of(std::string_view name) {
 /// Chooses a type for one tensor after the other, in the order of stands_before.
 class preset_rules {
 public:
-    /// `tensors`: all of the model, also those that choose() is never asked about.
+    /// `tensors`: all of the model, also those that choose() is never asked about. error: model.check()'s
     preset_rules(preset p, const model_facts& model, std::span<const tensor_shape> tensors)
         : preset_(p), base_(info_of(p).base), model_(model), falcon_(model.architecture == "falcon") {
+        model.check();
         for (const tensor_shape& t : tensors) {
             values_ += role_of(t.name) == role::attn_v;
             tied_ &= role_of(t.name) != role::output;
@@ -139,7 +162,8 @@ private:
         if (model_.experts <= 1) return before;
         const std::int64_t named = layer_of(t.name);
         if (named < 0 || named >= model_.layers)
-            throw std::runtime_error(t.name + ": the preset's rule for experts needs a layer from 0 to " + std::to_string(model_.layers - 1));
+            throw std::runtime_error(printable(t.name) + ": the preset's rule for experts needs a layer from 0 to " +
+                                     std::to_string(model_.layers - 1));
         return named;
     }
 

@@ -1,6 +1,6 @@
 #pragma once
 // What a run prints: a line per tensor as it is written, or as it would be, then what was replaced and the totals.
-#include "model.hpp"
+#include "tensor_rules.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -9,7 +9,7 @@ class report {
 public:
     explicit report(const std::vector<planned_tensor>& plan) {
         for (const planned_tensor& p : plan) {
-            name_width_ = std::max(name_width_, static_cast<int>(p.source->name.size()));
+            name_width_ = std::max(name_width_, std::min(100, static_cast<int>(printable(p.source->name).size())));
             shape_width_ = std::max(shape_width_, static_cast<int>(p.source->shape_text().size()));
             format_width_ = std::max(format_width_, static_cast<int>(format_of(p).size()));
         }
@@ -63,6 +63,29 @@ public:
         if (known == 0 && quantized != 0) throw std::runtime_error("the imatrix knows none of the tensors that are to be quantized: is it another model's?");
         std::printf("the imatrix knows %td of %td tensors that are quantized\n", known, quantized);
     }
+    /// What each rule of the command line did.
+    static void rules(const std::vector<planned_tensor>& plan) {
+        std::vector<std::string> told;
+        for (const planned_tensor& p : plan) {
+            if (p.rule.empty() || std::ranges::find(told, p.rule) != told.end()) continue;
+            told.push_back(p.rule);
+            const rule_use use = use_of(p.rule, plan);
+            std::printf("%s: %zu tensors", printable(p.rule).c_str(), use.tensors);
+            if (use.overruled != 0) std::printf(", and not %zu more, which engines need as they are", use.overruled);
+            std::printf("\n");
+        }
+    }
+    /// What was quantized before loses again.
+    static void requantized(const std::vector<planned_tensor>& plan) {
+        const auto again = [](const planned_tensor& p) {
+            return p.format && p.source->type && !is_float(*p.source->type);
+        };
+        const auto count = std::ranges::count_if(plan, again);
+        if (count != 0)
+            std::fprintf(stderr,
+                         "warning: %td tensors were quantized already; made from the original they would be better\n",
+                         count);
+    }
     void totals(std::uint64_t bytes_in, std::uint64_t bytes_out, double seconds) const {
         std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight", static_cast<double>(bytes_in) * 1e-6, static_cast<double>(bytes_out) * 1e-6,
                     bits(static_cast<double>(bytes_)));
@@ -93,8 +116,9 @@ private:
     }
     void row(const planned_tensor& p) const {
         const std::uint64_t weights = p.source->weights();
-        std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, p.source->name.c_str(), shape_width_, p.source->shape_text().c_str(), format_width_,
-                    format_of(p).c_str(), weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
+        std::printf("%-*s  %-*s  %-*s  %7.3f  ", name_width_, printable(p.source->name).c_str(), shape_width_,
+                    p.source->shape_text().c_str(), format_width_, format_of(p).c_str(),
+                    weights != 0 ? 8 * static_cast<double>(p.bytes) / static_cast<double>(weights) : 0.0);
     }
     void count(const planned_tensor& p, const qlib::sqnr& sums) {
         weights_ += p.source->weights();

@@ -2,47 +2,63 @@
 // A model of Hugging Face's kind: safetensors, in one file or several with an index, and config.json beside them. Read, and laid out
 // again as one file in which a quantized weight is several tensors.
 #include "../common/failure.hpp"
+#include "checkpoint_folder.hpp"
 #include "codecs.hpp"
-#include "imatrix_input.hpp"
-#include "manifest.hpp"
+#include "fp8_checkpoint.hpp"
+#include "linear_layers.hpp"
+#include "linear_parts.hpp"
+#include "model.hpp"
 
 #include <qlib/file/safetensors.hpp>
-#include <qlib/formats.hpp>
-
-inline constexpr const char* single_file = "model.safetensors";
-inline constexpr const char* index_file = "model.safetensors.index.json";
-
-/// Whether a path is a model of this kind: one of its files, or their folder.
-inline bool is_safetensors(const std::string& path) {
-    return path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json") || std::filesystem::is_directory(path);
-}
-/// The file that stands for a model: in a folder, its index or its only file.
-inline std::string main_file_of(const std::string& path) {
-    if (!std::filesystem::is_directory(path)) return path;
-    const auto index = std::filesystem::path(path) / index_file;
-    return std::filesystem::exists(index) ? index : std::filesystem::path(path) / single_file;
-}
 
 inline qlib::safetensors_file parse_safetensors(const std::string& path, const qlib::mapped_file& memory) {
     std::string_view culprit;
     auto file = qlib::safetensors_file::parse(memory.bytes(), {}, &culprit);
-    if (!file) fail(file.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+    if (!file) fail_to_read(file.error(), path, culprit, memory.bytes(), ".safetensors");
     return std::move(file).value();
 }
 
 class safetensors_model : public model {
 public:
-    explicit safetensors_model(const std::string& path) : main_(main_file_of(path)) {
+    /// What is to be done with it.
+    enum class purpose { copy, quantize };
+
+    /// error: for `quantize`, a checkpoint of codes that cannot be decoded.
+    safetensors_model(const std::string& path, purpose use)
+        : main_(checkpoint_files::main_of(path)), config_(folder()) {
         if (main_.extension() == ".json") open_all();
         else open(main_);
+        if (use == purpose::quantize) decode_fp8();
         for (std::size_t i = 0; i < parsed_.size(); ++i)
             for (const qlib::safetensors_tensor& t : parsed_[i].tensors()) add(t, files_[i].memory);
         std::ranges::sort(tensors_, {}, &source_tensor::name);
         for (std::size_t i = 1; i < tensors_.size(); ++i)
             if (tensors_[i].name == tensors_[i - 1].name) throw std::runtime_error(tensors_[i].name + ": the tensor is in two of the model's files");
+        for (const source_tensor& t : tensors_)
+            if (auto parts = ::linear_parts(architecture_, judge(t), t); !parts.empty())
+                parts_.emplace(t.name, std::move(parts));
     }
 
-    [[nodiscard]] std::filesystem::path folder() const { return main_.parent_path(); }
+    [[nodiscard]] std::filesystem::path folder() const { return main_.has_parent_path() ? main_.parent_path() : "."; }
+    [[nodiscard]] const checkpoint_config& config() const { return config_; }
+    [[nodiscard]] bool decodes_fp8() const { return fp8_.has_value(); }
+    [[nodiscard]] std::size_t scales_left_out() const { return scales_left_out_; }
+    /// What kind of layer a tensor is of.
+    [[nodiscard]] layer_verdict judge(const source_tensor& t) const {
+        return judge_layer(architecture_, config_.text("model_type"), module_of(t.name));
+    }
+
+    [[nodiscard]] std::span<const source_tensor> linear_parts(const source_tensor& t) const override {
+        const auto found = parts_.find(t.name);
+        return found != parts_.end() ? std::span<const source_tensor>(found->second) : std::span<const source_tensor>();
+    }
+    [[nodiscard]] const source_tensor* find(std::string_view name, bool quantized) const override {
+        if (quantized)
+            for (const auto& [whole, parts] : parts_)
+                for (const source_tensor& part : parts)
+                    if (part.name == name) return &part;
+        return model::find(name, quantized);
+    }
 
     [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const override {
         qlib::safetensors_writer out;
@@ -55,7 +71,8 @@ public:
         output_layout layout;
         layout.begin(out);
         std::map<std::string_view, output_piece> places;
-        for (const qlib::safetensors_tensor& t : out.tensors()) places[t.name] = {std::string(t.name), layout.header.size() + t.offset, t.bytes};
+        for (const qlib::safetensors_tensor& t : out.tensors())
+            places[t.name] = {std::string(t.name), layout.files[0].header.size() + t.offset, t.bytes};
         for (const auto& of_one : names) {
             auto& pieces = layout.pieces.emplace_back();
             for (const std::string& name : of_one) pieces.push_back(places.at(name));
@@ -92,7 +109,7 @@ private:
         const qlib::mapped_file text = map_file(main_);
         std::string_view culprit;
         const auto index = qlib::safetensors_index::parse({reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}, &culprit);
-        if (!index) fail(index.error(), main_.string() + ": " + std::string(culprit));
+        if (!index) fail_to_read(index.error(), main_.string(), culprit, text.bytes(), ".index.json");
         for (const std::string_view name : index->files()) open(folder() / name);
         for (const auto& [tensor, file] : index->tensors()) {
             const auto at = std::ranges::find(index->files(), file);
@@ -100,7 +117,29 @@ private:
                 throw std::runtime_error(std::string(tensor) + ": the index says that it is in " + std::string(file) + ", which does not have it");
         }
     }
+    /// Learns how FP8 weights are to be read. error: codes of another kind.
+    void decode_fp8() {
+        std::vector<const qlib::safetensors_tensor*> all;
+        for (const qlib::safetensors_file& file : parsed_)
+            for (const qlib::safetensors_tensor& t : file.tensors()) all.push_back(&t);
+        const auto method = find_method(config_, folder(), all, parsed_[0].metadata());
+        if (!method) return;
+        if (!method->only_fp8) refuse(*method, main_.string());
+        fp8_.emplace(config_, all);
+    }
+    /// What FP8 weights are decoded to where they are not quantized.
+    [[nodiscard]] ggml float_type() const {
+        for (const char* key : {"dtype", "torch_dtype"}) {
+            if (config_.text(key) == "float16") return ggml::f16;
+            if (config_.text(key) == "float32") return ggml::f32;
+        }
+        return ggml::bf16;
+    }
     void add(const qlib::safetensors_tensor& t, const qlib::mapped_file& file) {
+        if (fp8_ && fp8_->is_used_up(t.name)) {
+            ++scales_left_out_;
+            return;
+        }
         source_tensor& s = tensors_.emplace_back();
         s.name = t.name;
         s.dims.assign(t.shape.begin(), t.shape.end());
@@ -109,6 +148,10 @@ private:
         if (t.type == qlib::safetensors_type::f32) s.type = ggml::f32;
         if (t.type == qlib::safetensors_type::f16) s.type = ggml::f16;
         if (t.type == qlib::safetensors_type::bf16) s.type = ggml::bf16;
+        if (const fp8_weights* codes = fp8_ ? fp8_->find(t.name) : nullptr) {
+            s.fp8 = *codes;
+            s.type = float_type();
+        }
         s.data = t.data;
         s.file = &file;
     }
@@ -135,102 +178,17 @@ private:
     }
 
     std::filesystem::path main_;
+    checkpoint_config config_;
+    const architecture* architecture_ = find_architecture(config_);
     std::vector<qlib::safetensors_file> parsed_;
+    std::optional<fp8_checkpoint> fp8_;
+    std::size_t scales_left_out_ = 0;
+    std::map<std::string, std::vector<source_tensor>, std::less<>> parts_;
 };
-
-/// Whether a tensor is the weight of a linear layer; the output layer is by custom left as it is.
-inline bool is_linear_weight(const source_tensor& t) {
-    if (t.dims.size() != 2 || !t.type || !t.name.ends_with(".weight")) return false;
-    for (const char* part : {"embed", "norm", "lm_head", "wte.", "wpe."})
-        if (t.name.find(part) != std::string::npos) return false;
-    return true;
-}
-
-/// The number of a format that a safetensors checkpoint can hold.
-inline std::uint32_t checkpoint_format_named(const std::string& name) {
-    const auto type = find_ggml_type(name);
-    if (type && is_float(*type)) return static_cast<std::uint32_t>(*type);
-    const auto id = qlib::format_named(name);
-    if (id && find_checkpoint_codec(static_cast<std::uint32_t>(*id)) != nullptr) return static_cast<std::uint32_t>(*id);
-    if (type || id)
-        throw std::runtime_error(name + ": safetensors files hold int4_g32, int4_g32_asym, int4_g128, int4_g128_asym, nf4, nf4_dq, f32, f16 and "
-                                        "bf16. GGUF's formats need a GGUF file as input: it holds the tokenizer, which a safetensors file does not");
-    throw std::runtime_error(name + ": there is no such format");
-}
-
-/// What becomes of each tensor.
-inline std::vector<planned_tensor> make_plan(const safetensors_model& model, const options& o, const imatrix_input* imatrix) {
-    if (!o.preset_name.empty())
-        throw std::runtime_error(o.preset_name + ": presets are mixtures of GGUF's formats. A GGUF file holds the tokenizer, which a safetensors "
-                                                 "file does not: convert the model first (llama.cpp has convert_hf_to_gguf.py)");
-    struct rule { std::regex pattern; std::string name; };
-    std::vector<rule> rules;
-    for (const std::string& text : o.tensor_types) {
-        const auto [pattern, name] = split_override(text);
-        rules.push_back({std::regex(pattern), name});
-    }
-    std::vector<planned_tensor> plan;
-    std::optional<std::uint32_t> quantized;
-    for (const source_tensor& t : model.tensors()) {
-        planned_tensor& p = plan.emplace_back();
-        p.source = &t;
-        p.bytes = t.data.size();
-        p.format_name = p.wanted_name = t.type_name;
-        const auto found = std::ranges::find_if(rules, [&](const rule& r) { return t.dims.size() == 2 && std::regex_search(t.name, r.pattern); });
-        if (found == rules.end() && !is_linear_weight(t)) continue;
-        const std::string& name = found != rules.end() ? found->name : o.format;
-        if (name == "copy") continue;
-        if (!t.type || !t.name.ends_with(".weight"))
-            throw std::runtime_error(t.title() + ": its type is " + t.type_name + "; only weights in f32, f16 and bf16 can be quantized");
-        p.why = found != rules.end() ? reason::asked : reason::base;
-        const std::uint32_t format = checkpoint_format_named(name);
-        if (format == static_cast<std::uint32_t>(*t.type)) continue;
-        p.format = format;
-        p.format_name = p.wanted_name = format < 0x1000 ? name_of(static_cast<ggml>(format)) : name;
-        if (imatrix != nullptr) p.importance = imatrix->importance_of(t);
-        p.bytes = find_codec(format)->bytes(t.rows(), t.cols());
-        if (find_checkpoint_codec(format) == nullptr) continue;
-        if (quantized.value_or(format) != format)
-            throw std::runtime_error(t.title() + ": config.json can name one quantized format only, and another tensor has another");
-        quantized = format;
-        p.bytes = 0;
-        for (const qlib::checkpoint_part& part : safetensors_model::parts_of(p, *find_checkpoint_codec(format))) p.bytes += part.bytes;
-    }
-    return plan;
-}
 
 /// Where the output goes: a file, or one of the usual name in a folder.
 inline std::string output_file_of(const std::string& output) {
-    return output.ends_with(".safetensors") ? output : (std::filesystem::path(output) / single_file).string();
-}
-
-/// The files that stand beside the weights: config.json with what loaders must know, and into another folder the tokenizer's and the like.
-inline void write_companions(const safetensors_model& model, const std::vector<planned_tensor>& plan, const std::string& output) {
-    const std::filesystem::path folder = std::filesystem::path(output).parent_path();
-    if (std::filesystem::equivalent(folder.empty() ? "." : folder, model.folder().empty() ? "." : model.folder())) return;  // the input's own config.json stays
-    for (const auto& entry : std::filesystem::directory_iterator(model.folder().empty() ? "." : model.folder())) {
-        const std::string name = entry.path().filename(), extension = entry.path().extension();
-        const bool wanted = extension == ".json" || extension == ".txt" || extension == ".model" || extension == ".jinja";
-        if (entry.is_regular_file() && wanted && name != "config.json" && !name.ends_with(".index.json") && !name.ends_with(".manifest.json"))
-            std::filesystem::copy_file(entry.path(), folder / name, std::filesystem::copy_options::overwrite_existing);
-    }
-    std::vector<std::string> kept;
-    const planned_tensor* quantized = nullptr;
-    for (const planned_tensor& p : plan) {
-        const bool is_quantized = p.format && find_checkpoint_codec(*p.format) != nullptr;
-        if (is_quantized) quantized = &p;
-        const bool layer = p.source->dims.size() == 2 && p.source->name.ends_with(".weight") && p.source->name.find("embed") == std::string::npos;
-        if (!is_quantized && layer) kept.push_back(p.source->name.substr(0, p.source->name.size() - std::string_view(".weight").size()));
-    }
-    if (quantized == nullptr) return;
-    const auto is_output = [](const planned_tensor& p) { return p.source->name == "lm_head.weight"; };
-    if (std::ranges::none_of(plan, is_output)) kept.emplace_back("lm_head");  // shares the embedding's weights, and is a layer to loaders all the same
-    std::ifstream in(model.folder() / "config.json");
-    json config = in ? json::parse(in, nullptr, false) : json::object();
-    if (!config.is_object()) throw std::runtime_error((model.folder() / "config.json").string() + ": it is no JSON object");
-    const std::vector<std::string_view> ignored(kept.begin(), kept.end());
-    config["quantization_config"] = json::parse(find_checkpoint_codec(*quantized->format)->config(ignored, safetensors_model::type_of(*quantized)));
-    write_file(folder / "config.json", config.dump(2) + "\n");
+    return output.ends_with(".safetensors") ? output : (fs::path(output) / checkpoint_files::single).string();
 }
 
 /// A quantized model, to be verified.
@@ -241,6 +199,6 @@ inline stored_model read_stored_safetensors(const std::string& path) {
     stored.head = stored.files[0].bytes();
     const qlib::safetensors_file file = parse_safetensors(stored.path, stored.files[0]);
     if (const std::string_view* text = file.metadata("quantize.manifest")) stored.manifest = *text;
-    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(t.name, t.data);
+    for (const qlib::safetensors_tensor& t : file.tensors()) stored.pieces.emplace(utf8_text(t.name), t.data);
     return stored;
 }

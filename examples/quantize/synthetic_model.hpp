@@ -1,8 +1,8 @@
 #pragma once
 // A small model with the metadata and tensors of a Llama and the same random weights on every machine: something to
 // quantize where no model is at hand. Engines load and run it; what it writes is noise.
-#include "../common/failure.hpp"
-#include "files.hpp"
+#include "../common/file_sink.hpp"
+#include "../common/work_folder.hpp"
 
 #include <qlib/numeric/minifloat.hpp>
 
@@ -28,17 +28,13 @@ public:
             add_norm(layer + "ffn_norm.weight");
             add(layer + "ffn_up.weight", dim, ffn);
         }
-        const part_file part(path);
-        part.resize(0);
-        std::uint64_t at = 0;
-        const auto sink = [&](std::span<const std::byte> bytes) {
-            part.file().write(std::exchange(at, at + bytes.size()), bytes);
-            return true;
-        };
-        check(out_.begin(sink), path);
-        for (const planned& t : tensors_) check(out_.write(t.name, weights(t)), t.name);
-        check(out_.finish(), path);
-        part.keep();
+        const work_folder work(path);
+        const descriptor file = work.open("model");
+        file_sink sink(file);
+        sink.check(out_.begin(sink), path);
+        for (const planned& t : tensors_) sink.check(out_.write(t.name, weights(t)), t.name);
+        sink.check(out_.finish(), path);
+        work.keep(file, path);
     }
 
 private:

@@ -1,11 +1,12 @@
 #pragma once
 // One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read is given back.
 #include "../common/failure.hpp"
-#include "codecs.hpp"
-#include "model.hpp"
+#include "finite_floats.hpp"
+#include "source_floats.hpp"
 
 #include <qlib/core/thread_pool.hpp>
 
+#include <cmath>
 #include <functional>
 
 /// A call with a tensor's error: its name, shape and rule, the row counted from the tensor's first.
@@ -36,6 +37,8 @@ public:
             bytes.resize(format.bytes(W.rows, W.cols));
             check_rows(format.encode(W, {.fit = fit_, .importance = importance}, {.run = threads_}, bytes), *p.source, first_row);
             measure_strips(W, format, bytes, importance, result);
+            if (!std::isfinite(result.sums.noise()))
+                throw std::runtime_error(p.source->title() + ": its weights decode to numbers that are not finite");
             out(bytes);
         });
         return result;
@@ -59,19 +62,17 @@ private:
 
     /// use(rows as floats, which matrix of a stack, which row of the tensor is first)
     template <class Use> void for_each_strip(const source_tensor& t, bool by_rows, const Use& use) {
-        const codec& floats = *find_codec(static_cast<std::uint32_t>(*t.type));
-        const std::size_t cols = t.cols(), row_bytes = floats.bytes(1, cols);
+        const std::size_t cols = t.cols();
         const std::uint64_t rows = t.ne[1];
         if (t.weights() == 0) return;
-        const std::uint64_t step = by_rows ? std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols)) : rows;
+        const std::uint64_t strip = std::max<std::uint64_t>(1, std::min<std::uint64_t>(rows, strip_weights / cols));
+        const std::uint64_t step = by_rows && !t.transposed ? strip : rows;
         for (std::uint64_t row = 0, end = t.rows(); row < end;) {
             const std::uint64_t count = std::min(step, rows - row % rows);  // a strip ends where its matrix does
-            const auto part = t.data.subspan(row * row_bytes, count * row_bytes);
             weights_.resize(count * cols);
-            check(floats.decode(part, count, 0, {weights_.data(), count, cols}, {.run = threads_}), t.title());
-            release(*t.file, part);
+            read_rows(t, row, {weights_.data(), count, cols}, threads_);
             use({weights_.data(), count, cols}, row / rows, row);
-            told_(part.size());
+            told_(count * bytes_of_row(t));
             row += count;
         }
     }
@@ -93,9 +94,10 @@ private:
         return p.importance.subspan(matrix_index % p.source->ne[2] * cols, cols);
     }
     void copy(const source_tensor& t, const sink& out) {
-        constexpr std::size_t piece = std::size_t{1} << 23;
+        const std::size_t piece = (std::size_t{1} << 23) / indivisible_bytes(t) * indivisible_bytes(t);
         for (std::size_t at = 0; at < t.data.size(); at += piece) {
             const auto part = t.data.subspan(at, std::min(piece, t.data.size() - at));
+            check_floats(t, part, at);
             out(part);
             release(*t.file, part);
             told_(part.size());

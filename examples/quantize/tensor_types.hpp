@@ -1,15 +1,13 @@
 #pragma once
 // Which type each tensor of a GGUF model becomes: a preset or one format for all, overrides by name, and what fits the rows.
+#include "name_pattern.hpp"
 #include "presets.hpp"
 #include "which_tensors.hpp"
 
-#include <regex>
-#include <vector>
-
-/// --tensor-type: tensors whose name holds a match of the pattern get this type. "copy": they stay as they are.
+/// A rule of the command line: tensors whose name holds a match of the pattern get this type. None: they stay.
 struct type_override {
-    std::string text;  ///< as given, "ffn_down=q6_k"
-    std::regex pattern;
+    std::string text;  ///< as given, "--tensor-type ffn_down=q6_k"
+    name_pattern pattern;
     std::optional<ggml> type;
 };
 
@@ -19,6 +17,8 @@ struct type_request {
     std::optional<preset> recipe;     ///< whose rules apply
     bool pure = false;                ///< no rules: the base alone
     std::vector<type_override> overrides;
+    bool adapter = false;             ///< the model is one: its matrices have names of their own
+    bool copy = false;                ///< what no override speaks of stays as it is
 };
 
 /// Why a tensor gets the type that it gets.
@@ -27,31 +27,42 @@ enum class reason { kept, base, rule, asked };
 /// A decision. `type` differs from `wanted` where its blocks do not fill the rows.
 struct type_choice {
     ggml wanted{}, type{};
-    reason why = reason::kept;  ///< kept: neither type means anything
+    reason why = reason::kept;             ///< kept: neither type means anything
+    const type_override* rule = nullptr;   ///< that speaks of the tensor
+    bool overruled = false;                ///< it would change what loaders expect as it is
 };
 
 inline const type_override* find_override(std::span<const type_override> overrides, const std::string& name) {
-    const auto found = std::ranges::find_if(overrides, [&](const type_override& o) { return std::regex_search(name, o.pattern); });
+    const auto found = std::ranges::find_if(overrides, [&](const type_override& o) { return o.pattern.matches(name); });
     return found != overrides.end() ? &*found : nullptr;
 }
 
 /// One choice per tensor. `tensors` are sorted by stands_before. Tensors with an override are not seen by the rules, and not counted.
+/// error: what the preset's rules say of impossible models
 inline std::vector<type_choice> choose_types(std::span<const tensor_shape> tensors, const model_facts& model, const type_request& request) {
     std::vector<type_choice> choices(tensors.size());
     std::optional<preset_rules> rules;
     if (request.recipe && !request.pure) rules.emplace(*request.recipe, model, tensors);
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const tensor_shape& t = tensors[i];
-        if (!is_quantizable(t.name, t.rows())) continue;
         type_choice& choice = choices[i];
-        if (const type_override* o = find_override(request.overrides, t.name)) {
-            if (!o->type) continue;
-            choice = {*o->type, {}, reason::asked};
+        choice.rule = find_override(request.overrides, t.name);
+        if (choice.rule != nullptr && !choice.rule->type) continue;
+        if (!is_quantizable(t.name, t.rows()) && !(request.adapter && is_adapter_matrix(t.name, t.rows()))) {
+            choice.overruled = choice.rule != nullptr;
+            continue;
+        }
+        if (choice.rule != nullptr) {
+            choice.wanted = *choice.rule->type;
+            choice.why = reason::asked;
+        } else if (request.copy) {
+            continue;
         } else if (rules) {
             choice.wanted = rules->choose(t);
             choice.why = choice.wanted == request.base ? reason::base : reason::rule;
         } else {
-            choice = {request.base, {}, reason::base};
+            choice.wanted = request.base;
+            choice.why = reason::base;
         }
         choice.type = type_that_fits(choice.wanted, t.cols());
     }

@@ -23,3 +23,8 @@ inline bool is_quantizable(std::string_view name, std::uint64_t rows) {
         if (name.find(part) != std::string_view::npos) return false;
     return true;
 }
+
+/// Whether a tensor is one of the two factors of an adapter's (LoRA's) change to a weight.
+inline bool is_adapter_matrix(std::string_view name, std::uint64_t rows) {
+    return rows >= 2 && (name.ends_with(".lora_a") || name.ends_with(".lora_b"));
+}

@@ -34,7 +34,7 @@ void read_value(const gguf_value& v) {
 }
 
 void read_tensor(const gguf_file& file, const gguf_tensor& t) {
-    require(!t.name.empty() && t.name.size() <= 63 && t.n_dims <= 4);
+    require(!t.name.empty() && t.name.size() <= 1024 && t.n_dims <= 4);
     require(file.find_tensor(t.name) == &t && t.data.size() == t.bytes);
     require(t.offset % file.alignment() == 0);
     const auto type = ggml_type_info(t.type);

@@ -179,6 +179,23 @@ void make_formats() {
     }
 }
 
+/// As fuzz_presets reads it: a model of the kind that each preset has rules for.
+void make_presets() {
+    for (std::size_t i = 0; i < 32; ++i) {
+        std::vector<std::byte> seed;
+        const auto put = [&](std::initializer_list<std::size_t> bytes) {
+            for (const std::size_t b : bytes) seed.push_back(static_cast<std::byte>(b));
+        };
+        put({i % 5, 80, i % 3 * 4, 64, 8, i % 2, i, 1, 1, 3, 'f', 'f', 'n', 1});
+        for (std::size_t part = 0; part < 15; ++part) {
+            put({part == 0 ? 0u : part == 1 ? 1u : 38 + part});
+            if (part > 1) put({part % 4});
+            put({i % 2 * 32, 1, 2, 0, 1, 0, 1, 0});
+        }
+        save("presets", "preset" + std::to_string(i), seed);
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -187,6 +204,7 @@ int main(int count, char** arguments) {
     make_gguf();
     make_imatrix();
     make_formats();
+    make_presets();
     make_checkpoints();
     return failed;
 }

@@ -5,7 +5,8 @@ import struct
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 # Block elements and bytes of ggml's types.
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84), 11: (256, 110), 12: (256, 144),
-          13: (256, 176), 14: (256, 210), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136),
+          13: (256, 176), 14: (256, 210), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
+          21: (256, 110), 22: (256, 82), 23: (256, 136), 28: (1, 8),
           29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17), 41: (128, 18), 42: (64, 18)}
 
 
@@ -18,10 +19,11 @@ class Reader:
         self.at = 4
         assert self.bytes[:4] == b"GGUF" and self.number("I") == 3
         tensor_count, pair_count = self.number("Q"), self.number("Q")
-        self.metadata = {}
+        self.metadata, self.kinds = {}, {}
         for _ in range(pair_count):
             key = self.text()
-            self.metadata[key] = self.value(self.number("I"))
+            self.kinds[key] = self.number("I")
+            self.metadata[key] = self.value(self.kinds[key])
         found = []
         for _ in range(tensor_count):
             name = self.text()
@@ -60,12 +62,17 @@ def size_of(kind, ne):
 
 
 def text(s):
-    raw = s.encode()
+    raw = s if isinstance(s, bytes) else s.encode()
     return struct.pack("<Q", len(raw)) + raw
 
 
 def pair(key, value):
-    if isinstance(value, str):
+    if isinstance(value, list):  # of tuples as below, or of texts
+        is_text = isinstance(value[0], (str, bytes))
+        kind = 8 if is_text else next(k for k, code in NUMBERS.items() if code == value[0][0])
+        elements = (text(v) if kind == 8 else struct.pack("<" + v[0], v[1]) for v in value)
+        return text(key) + struct.pack("<IIQ", 9, kind, len(value)) + b"".join(elements)
+    if isinstance(value, (str, bytes)):
         return text(key) + struct.pack("<I", 8) + text(value)
     if isinstance(value, float):
         return text(key) + struct.pack("<If", 6, value)

@@ -2,7 +2,9 @@
 
 usage: interruption.py QUANTIZE FOLDER_TO_WRITE_IN
 """
+import glob
 import os
+import shutil
 import subprocess
 
 from program import expect, program, run
@@ -53,10 +55,11 @@ with open("model.gguf", "wb") as f:
     f.write(data)
 
 # Bytes that were lost, as by a power failure, and a journal whose last line was cut short.
-with open("out.gguf.part", "r+b") as f:
+work, = glob.glob("out.gguf.unfinished-*")
+with open(work + "/part-1", "r+b") as f:
     f.seek(30000)
     f.write(b"lost")
-with open("out.gguf.part.journal", "a") as f:
+with open(work + "/journal", "a") as f:
     f.write('{"name":"blk.1.ffn')
 again = run("model.gguf", "out.gguf", *OPTIONS, "--resume")
 expect(again.returncode == 0 and content("out.gguf") == whole, "what was damaged is made again: " + again.stdout)
@@ -66,4 +69,35 @@ os.remove("out.gguf")
 kill_after(9, "model.gguf", "out.gguf", *OPTIONS)
 again = run("model.gguf", "out.gguf", *OPTIONS)
 expect(again.returncode == 0 and " earlier\n" not in again.stdout and content("out.gguf") == whole, "without --resume it is begun anew")
+expect(not glob.glob("out.gguf.unfinished-*"), "and what the killed run left is gone")
+os.remove("out.gguf")
+
+# What is not ours stays, whatever its name: a user's folder, one of another output, a link.
+os.makedirs("out.gguf.unfinished-abcdef")
+os.makedirs("out.gguf.unfinished-ABCDEF")
+with open("out.gguf.unfinished-ABCDEF/journal", "w") as f:
+    f.write('{"output":"other.gguf"}\n')
+os.makedirs("elsewhere")
+shutil.copy("out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal")
+os.symlink("elsewhere", "out.gguf.unfinished-linked")
+for resume in ([], ["--resume"]):
+    again = run("model.gguf", "out.gguf", *OPTIONS, *resume)
+    expect(again.returncode == 0 and content("out.gguf") == whole, again.stdout)
+    for path in ("out.gguf.unfinished-abcdef", "out.gguf.unfinished-ABCDEF/journal", "elsewhere/journal",
+                 "out.gguf.unfinished-linked"):
+        expect(os.path.exists(path), path + " is still there")
+
+# Two at once: the second does not touch what the first writes.
+child = subprocess.Popen([program, "model.gguf", "twice.gguf", *OPTIONS], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
+child.stdout.readline()
+os.kill(child.pid, 19)  # it stops where it is
+try:
+    for resume in ([], ["--resume"]):
+        other = run("model.gguf", "twice.gguf", *OPTIONS, *resume)
+        expect(other.returncode == 1 and "another process is writing it" in other.stdout, other.stdout)
+finally:
+    os.kill(child.pid, 18)
+child.communicate()
+expect(child.returncode == 0 and content("twice.gguf") == whole, "and the first one is not disturbed")
 print("three interruptions, two changes and two kinds of damage: the same bytes, or a refusal")

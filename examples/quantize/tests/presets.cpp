@@ -326,7 +326,7 @@ TEST_CASE("falcon has rules of its own, and a fused projection counts as the val
 TEST_CASE("overrides come before rules and are not counted; pure has no rules; shapes have the last word") {
     const auto request = [](preset p, bool pure, std::vector<std::pair<const char*, std::optional<ggml>>> overrides) {
         type_request r{info_of(p).base, p, pure, {}};
-        for (const auto& [pattern, type] : overrides) r.overrides.push_back({pattern, std::regex(pattern), type});
+        for (const auto& [pattern, type] : overrides) r.overrides.push_back({pattern, name_pattern(pattern), type});
         return r;
     };
     // Layers 0 and 1 are taken out of the count of values: 0 to 3 of it are layers 2 to 5.
@@ -351,6 +351,26 @@ TEST_CASE("overrides come before rules and are not counted; pure has no rules; s
     }
     CHECK(type_that_fits(ggml::q2_0, 96) == ggml::q4_0);
     CHECK(type_that_fits(ggml::q8_0, 172) == ggml::f16);
+}
+
+TEST_CASE("numbers that no model has are refused before a rule reckons with them") {
+    const std::int64_t huge = std::int64_t{1} << 62, least = std::numeric_limits<std::int64_t>::min();
+    const auto refusal = [](const model_facts& facts) -> std::string {
+        try {
+            preset_rules(preset::q2_k, facts, {}).choose({"blk.0.attn_v.weight"});
+        } catch (const std::runtime_error& e) {
+            return e.what();
+        }
+        return "";
+    };
+    CHECK(refusal({"llama", 65536, 65536, 1 << 20, 1}) == "");
+    CHECK(refusal({"llama", 0, 0, 0, 0}) == "");
+    CHECK(refusal({"llama", 65537, 0, 1, 1}) == "llama.block_count: 65537, it must be from 0 to 65536");
+    CHECK(refusal({"llama", huge, 0, 1, 1}).starts_with("llama.block_count: "));
+    CHECK(refusal({"llama", 1, -1, 1, 1}).starts_with("llama.expert_count: "));
+    CHECK(refusal({"llama", 1, 0, least, -1})
+              .starts_with("llama.attention.head_count: "));  // whose quotient does not exist
+    CHECK(refusal({"llama", 1, 0, 1, -1}).starts_with("llama.attention.head_count_kv: "));
 }
 
 TEST_CASE("order and need") {

@@ -14,12 +14,20 @@ os.chdir(folder)
 
 
 def run(*arguments):
-    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace")
 
 
 def expect(condition, what):
     if not condition:
         raise SystemExit("not so: " + what)
+
+
+def refuse(rule, *arguments):
+    """The program ends with an error that holds `rule`, not with a signal, and writes no file b.gguf."""
+    done = run(*arguments)
+    expect(done.returncode > 0 and rule in done.stdout and not os.path.exists("b.gguf"),
+           f"{arguments}: \"{rule}\", but: {done.stdout}")
 
 
 def succeed(*arguments):

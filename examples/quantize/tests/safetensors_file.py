@@ -2,7 +2,8 @@
 import json
 import struct
 
-BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I64": 8, "U8": 1}
+BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "I64": 8, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+         "F8_E8M0": 1}
 
 
 def write(path, tensors):

@@ -7,7 +7,7 @@ namespace qlib::inline v0 {
 
 /// One tensor. ne[0] is the length of a contiguous row, so a weight matrix W[rows x k] has ne = {k, rows, 1, 1}.
 struct gguf_tensor {
-    std::string_view name;                        ///< 1 to 63 bytes
+    std::string_view name;                        ///< 1 to 1024 bytes
     std::uint32_t n_dims = 0;                     ///< 0 to 4
     std::array<std::uint64_t, 4> ne{1, 1, 1, 1};  ///< elements along each dimension; 1 beyond n_dims; 0 is allowed
     std::uint32_t type = 0;                       ///< see ggml_type_info
@@ -19,13 +19,17 @@ struct gguf_tensor {
     [[nodiscard]] QLIB_INLINE std::uint64_t rows() const noexcept { return ne[1] * ne[2] * ne[3]; }
 };
 
+/// The longest tensor name, in bytes, that programs built on ggml load: its struct has room for 64 with the terminator.
+/// The format has no such limit, and diffusion models have longer names.
+inline constexpr std::size_t gguf_ggml_name_limit = 63;
+
 }  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail {
 
 inline constexpr std::uint32_t gguf_default_alignment = 32;
 inline constexpr std::uint64_t gguf_alignment_limit = std::uint64_t{1} << 20;  // ggml has none; real files have 32 or 64
-inline constexpr std::size_t gguf_name_limit = 63;                            // ggml holds 64 bytes with the terminator
+inline constexpr std::size_t gguf_name_limit = 1024;  // the format has none; ggml reads gguf_ggml_name_limit
 inline constexpr std::size_t gguf_key_limit = 65535;
 /// Of one tensor's elements and bytes, far from where rounding up or adding a file's length could wrap.
 inline constexpr std::uint64_t gguf_size_limit = std::uint64_t{1} << 62;

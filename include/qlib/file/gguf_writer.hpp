@@ -32,12 +32,10 @@ struct gguf_set {
     bool removed = false;
 };
 
-/// A tensor to be written. The name is held here: info.name stays empty.
+/// A tensor to be written. Its name stands in the draft's `names`, which may move: info.name stays empty.
 struct gguf_planned {
-    std::array<char, gguf_name_limit> text{};
-    std::size_t text_bytes = 0;
+    std::size_t name_at = 0, name_bytes = 0;
     gguf_tensor info;
-    [[nodiscard]] QLIB_INLINE std::string_view name() const noexcept { return {text.data(), text_bytes}; }
 };
 
 /// What a writer knows and where it stands.
@@ -46,11 +44,16 @@ struct gguf_draft {
     growing<std::byte> text;
     growing<gguf_set> sets;
     growing<gguf_planned> tensors;
+    growing<char> names;
     sink_ref sink;
     std::uint64_t alignment = gguf_default_alignment, file_size = 0;
     std::size_t next = 0;    // the tensor that is being written
     std::uint64_t done = 0;  // bytes of it
     stage at = stage::collecting;
+
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const gguf_planned& t) const noexcept {
+        return {names.data() + t.name_at, t.name_bytes};
+    }
 };
 
 template <class T> consteval gguf_type gguf_type_of() noexcept {
@@ -172,12 +175,13 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     if (status s = check_name(name, gguf_name_limit, "tensor", index); !s) return s;
     if (ne.size() > 4) return gguf_error(errc::argument, "#{3} has {0} dimensions, 4 are allowed", "tensor", index, ne.size());
     gguf_planned t;
-    std::memcpy(t.text.data(), name.data(), name.size());
-    t.text_bytes = name.size();
+    t.name_at = draft.names.size();
+    t.name_bytes = name.size();
     t.info.n_dims = static_cast<std::uint32_t>(ne.size());
     for (std::size_t d = 0; d < ne.size(); ++d) t.info.ne[d] = ne[d];
     t.info.type = type;
     if (status s = measure_tensor(t.info, index); !s) return s;
+    if (!draft.names.append(std::span(name.data(), name.size()))) return out_of_memory(name.size());
     return draft.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
 }
 
@@ -208,7 +212,7 @@ inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
 
 /// Refuses equal names, and lays the tensors out without gaps. `end` is the size of the data section.
 inline status place_planned(gguf_draft& draft, std::uint64_t& end) noexcept {
-    const auto name_of = [&](std::size_t i) { return draft.tensors[i].name(); };
+    const auto name_of = [&](std::size_t i) { return draft.name_of(draft.tensors[i]); };
     buffer<std::size_t> order;
     if (!sort_names(order, draft.tensors.size(), name_of)) return out_of_memory(draft.tensors.size() * sizeof(std::size_t));
     if (const std::size_t p = find_duplicate(order, name_of); p != order.size())
@@ -257,7 +261,7 @@ inline status begin_file(gguf_draft& draft, sink_ref sink) noexcept {
     for (const gguf_set& set : draft.sets.view())
         if (ok && !set.removed) ok = head.append({draft.text.data() + set.at, set.bytes});
     for (const gguf_planned& t : draft.tensors.view()) {
-        ok = ok && put_text(head, t.name()) && put_number(head, t.info.n_dims, 4);
+        ok = ok && put_text(head, draft.name_of(t)) && put_number(head, t.info.n_dims, 4);
         for (std::uint32_t d = 0; d < t.info.n_dims; ++d) ok = ok && put_number(head, t.info.ne[d], 8);
         ok = ok && put_number(head, t.info.type, 4) && put_number(head, t.info.offset, 8);
     }
@@ -277,7 +281,7 @@ inline status write_piece(gguf_draft& draft, std::string_view name, std::span<co
     if (draft.next == draft.tensors.size())
         return error{errc::shape, "all tensors are complete, {0} bytes are left over", "tensor data", {piece.size()}};
     const gguf_planned& t = draft.tensors[draft.next];
-    if (name != t.name())
+    if (name != draft.name_of(t))
         return gguf_error(errc::argument, "data for another tensor than #{3}, which is next", "tensor data", draft.next);
     if (piece.size() > t.info.bytes - draft.done)
         return gguf_error(errc::shape, "{0} bytes more, but #{3} lacks only {1} of its {2}", "tensor data", draft.next,
@@ -335,7 +339,8 @@ public:
 
     /// Announces the next tensor.
     ///
-    /// name    1 to 63 bytes, none of them zero; begin() refuses a name that was given twice
+    /// name    1 to 1024 bytes, none of them zero; begin() refuses a name that was given twice. Programs built on ggml
+    ///         read gguf_ggml_name_limit bytes
     /// type    see ggml_type_info
     /// ne      0 to 4 dimensions, the row length first: {cols, rows}. Written as given: ggml drops trailing ones
     /// error   malformed or argument, sizes[3] being the tensor's index; unsupported for a type that ggml does not have

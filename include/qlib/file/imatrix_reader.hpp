@@ -12,7 +12,7 @@ namespace qlib::inline v0 {
 
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
-    std::string_view name;                        ///< of the weight's tensor, 1 to 63 bytes
+    std::string_view name;                        ///< of the weight's tensor, 1 to 1024 bytes
     std::size_t cols = 0, matrices = 0;           ///< neither is 0. The older form has one matrix, as wide as all experts together
     std::span<const float> importance;            ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
     std::span<const float> counts;                ///< how many inputs each matrix has seen; in the older form: chunks

@@ -12,21 +12,24 @@
 
 namespace qlib::inline v0::detail {
 
-/// One weight's sums. The numbers are the caller's.
+/// One weight's sums. The numbers are the caller's; the name stands in the draft's `names`.
 struct imatrix_sums {
-    std::array<char, gguf_name_limit> text{};
-    std::size_t text_bytes = 0;
+    std::size_t name_at = 0, name_bytes = 0;
     std::span<const float> sums, counts;
-    [[nodiscard]] QLIB_INLINE std::string_view name() const noexcept { return {text.data(), text_bytes}; }
 };
 
 struct imatrix_draft {
     growing<imatrix_sums> entries;
+    growing<char> names;
     growing<std::byte> datasets;  // strings as in a GGUF array
     std::uint64_t dataset_count = 0;
     std::size_t last_dataset = 0;  // where its text begins in `datasets`
     std::uint32_t chunk_count = 0, chunk_size = 0;
     gguf_draft metadata;           // holds pairs only
+
+    [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept {
+        return {names.data() + e.name_at, e.name_bytes};
+    }
 };
 
 }  // namespace qlib::inline v0::detail
@@ -53,10 +56,11 @@ inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<co
         if (count > 0 && !is_finite(sums[i] / count)) return bad_sums("the mean of value {0} of matrix {1} overflows", i % cols, i / cols);
     }
     imatrix_sums entry;
-    std::memcpy(entry.text.data(), name.data(), name.size());
-    entry.text_bytes = name.size();
+    entry.name_at = draft.names.size();
+    entry.name_bytes = name.size();
     entry.sums = sums;
     entry.counts = counts;
+    if (!draft.names.append(std::span(name.data(), name.size()))) return out_of_memory(name.size());
     return draft.entries.append(entry) ? status{} : status(out_of_memory(sizeof entry));
 }
 
@@ -73,7 +77,7 @@ inline status add_dataset(imatrix_draft& draft, std::string_view name) noexcept 
 
 /// The entries by name, as llama-imatrix writes them.
 inline status order_sums(const imatrix_draft& draft, buffer<std::size_t>& order) noexcept {
-    const auto name_of = [&](std::size_t i) { return draft.entries[i].name(); };
+    const auto name_of = [&](std::size_t i) { return draft.name_of(draft.entries[i]); };
     if (draft.entries.size() == 0) return error{errc::argument, "no entries", "imatrix", {}};
     if (!sort_names(order, draft.entries.size(), name_of)) return out_of_memory(draft.entries.size() * sizeof(std::size_t));
     const std::size_t p = find_duplicate(order, name_of);
@@ -114,9 +118,9 @@ inline status write_imatrix_gguf(const imatrix_draft& draft, sink_ref sink) noex
             const imatrix_sums& e = draft.entries[order[p]];
             for (std::size_t part = 0; part < 2; ++part) {
                 char name[gguf_name_limit];
-                std::memcpy(name, e.text.data(), e.text_bytes);
-                std::memcpy(name + e.text_bytes, suffixes[part].data(), suffixes[part].size());
-                const std::string_view full(name, e.text_bytes + suffixes[part].size());
+                std::memcpy(name, draft.names.data() + e.name_at, e.name_bytes);
+                std::memcpy(name + e.name_bytes, suffixes[part].data(), suffixes[part].size());
+                const std::string_view full(name, e.name_bytes + suffixes[part].size());
                 if (status s = visit(full, part == 0 ? e.sums : e.counts, e.counts.size()); !s) return s;
             }
         }
@@ -192,8 +196,8 @@ inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) no
         std::uint32_t chunks = 0;
         if (status s = count_chunks(e, draft.chunk_size, chunks); !s) return s;
         if (chunks == 0) continue;
-        if (status s = send_number(e.text_bytes); !s) return s;
-        if (status s = send(bytes_of(e.name())); !s) return s;
+        if (status s = send_number(e.name_bytes); !s) return s;
+        if (status s = send(bytes_of(draft.name_of(e))); !s) return s;
         if (status s = send_number(chunks); !s) return s;
         if (status s = send_number(e.sums.size()); !s) return s;
         const auto value = [&](std::size_t i) { return mean_times(e.sums[i], e.counts[i / cols], chunks); };

@@ -1,7 +1,5 @@
 #pragma once
-// The two ends of the pipe: a file in memory, and a file that appears under its name only when it is complete.
-#include "../common/sha256.hpp"
-
+// Files: a whole one as memory, and one that is read and written at any place.
 #include <qlib/file/mapped_file.hpp>
 
 #include <fcntl.h>
@@ -12,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -51,6 +50,9 @@ public:
         }
         return true;
     }
+    void resize(std::uint64_t bytes) const {
+        if (::ftruncate(number_, static_cast<::off_t>(bytes)) != 0) fail_with_errno(path_);
+    }
     void write(std::uint64_t first, std::span<const std::byte> bytes) const {
         while (!bytes.empty()) {
             const ::ssize_t n = ::pwrite(number_, bytes.data(), bytes.size(), static_cast<::off_t>(first));
@@ -76,34 +78,4 @@ inline qlib::mapped_file map_file(const std::string& path) {
 /// Gives the memory of a part of a file's bytes back.
 inline void release(const qlib::mapped_file& file, std::span<const std::byte> part) {
     file.release(static_cast<std::size_t>(part.data() - file.bytes().data()), part.size());
-}
-
-/// Writes at any place of "PATH.part"; keep() gives it its name. So a file that had the name is there until then, and may even be the
-/// input. What is left behind by a process that died can be taken up again.
-class part_file {
-public:
-    explicit part_file(std::string path) : path_(std::move(path)), file_(path_ + ".part", O_RDWR | O_CREAT) {
-        if (::flock(file_.number(), LOCK_EX | LOCK_NB) != 0) throw std::runtime_error(file_.path() + ": another process is writing it");
-    }
-    [[nodiscard]] const descriptor& file() const { return file_; }
-    void resize(std::uint64_t bytes) const {
-        if (::ftruncate(file_.number(), static_cast<::off_t>(bytes)) != 0) fail_with_errno(file_.path());
-    }
-    void keep() const {
-        if (::fsync(file_.number()) != 0) fail_with_errno(file_.path());
-        std::filesystem::rename(file_.path(), path_);
-    }
-    void discard() const { std::filesystem::remove(file_.path()); }
-
-private:
-    std::string path_;
-    descriptor file_;
-};
-
-/// Writes a small file at once.
-inline void write_file(const std::string& path, std::string_view text) {
-    const part_file part(path);
-    part.resize(0);
-    part.file().write(0, std::as_bytes(std::span(text)));
-    part.keep();
 }
