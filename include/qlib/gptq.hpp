@@ -171,7 +171,7 @@ private:
     /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
-        const matrix_view<const float> U = factor.square();
+        const matrix_view<const float> U = (factor.square)();
         kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
                             {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
     }

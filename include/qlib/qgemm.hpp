@@ -55,8 +55,10 @@ struct worker_panel {
 
 /// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
 template <class X, class Y> struct conversions {
-    std::size_t columns, k, n, rows;
-    [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
+    std::size_t tile_columns, k, n, rows;
+    [[nodiscard]] std::size_t of_x() const noexcept {
+        return std::same_as<X, float> ? 0 : saturating_multiply(tile_columns, k);
+    }
     [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
     [[nodiscard]] std::size_t floats() const noexcept { return larger_size(of_x(), of_y()); }
 
@@ -144,8 +146,9 @@ template <class Room, block_format F> struct exact_way {
 /// A product as stages of tasks: 0 packs the activations, 1 multiplies. Tasks of a stage may run in any order and at once.
 template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
 public:
-    gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
-        : way_(way), columns_(columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)}, conversions_{columns, way.p.k, way.p.n, panel_.rows} {}
+    gemm_stages(const Way& way, std::size_t tile_columns, std::size_t workers) noexcept
+        : way_(way), columns_(tile_columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)},
+          conversions_{tile_columns, way.p.k, way.p.n, panel_.rows} {}
 
     /// Of packed activations, and of what each worker writes while a task runs.
     [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
@@ -188,8 +191,9 @@ private:
 template <class Room, block_format F, weight_source XT, weight_source YT, class Use>
 auto with_stages(bool integer, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers, const Use& use) {
     if constexpr (static_cast<bool>(integer_levels_of<F>))
-        if (integer) return use(gemm_stages<integer_way<Room, F>, F, XT, YT>({n, rows, k, span}, Room::columns, workers));
-    return use(gemm_stages<exact_way<Room, F>, F, XT, YT>({n, rows, k}, Room::columns, workers));
+        if (integer)
+            return use(gemm_stages<integer_way<Room, F>, F, XT, YT>({n, rows, k, span}, Room::tile_columns, workers));
+    return use(gemm_stages<exact_way<Room, F>, F, XT, YT>({n, rows, k}, Room::tile_columns, workers));
 }
 
 /// Whether a call computes with integers.

@@ -156,7 +156,7 @@ public:
 
     /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
     [[nodiscard]] QLIB_INLINE status merge(const hessian& other) noexcept {
-        const status s = detail::merge_moments(square(), other.lower());
+        const status s = detail::merge_moments((square)(), other.lower());
         if (s.ok()) count(other.tokens());
         return s;
     }
@@ -196,7 +196,7 @@ public:
         if (!cols) return cols.error();
         auto h = make(*cols);
         if (!h) return h;
-        const matrix_view<float> H = h->square();
+        const matrix_view<float> H = (h->square)();
         h->write_header(head);
         const std::byte* rows = bytes.data() + sizeof head;
         for (std::size_t i = 0; i < *cols; ++i) std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
@@ -209,7 +209,7 @@ private:
     QLIB_INLINE hessian() noexcept = default;
 
     template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
-        const status s = detail::add_moments<T>(square(), X, how);
+        const status s = detail::add_moments<T>((square)(), X, how);
         if (s.ok()) count(X.rows);
         return s;
     }
@@ -221,10 +221,11 @@ private:
     QLIB_INLINE void write_header(const detail::hessian_header& head) noexcept { std::memcpy(data_.data(), &head, sizeof head); }
     QLIB_INLINE void count(std::uint64_t tokens) noexcept {
         detail::hessian_header head = header();
-        if (__builtin_add_overflow(head.tokens, tokens, &head.tokens)) head.tokens = std::numeric_limits<std::uint64_t>::max();
+        if (__builtin_add_overflow(head.tokens, tokens, &head.tokens))
+            head.tokens = (std::numeric_limits<std::uint64_t>::max)();
         if (data_.size() != 0) write_header(head);
     }
-    [[nodiscard]] QLIB_INLINE matrix_view<float> square() noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<float> (square)() noexcept {
         if (data_.size() == 0) return {};
         return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
     }

@@ -143,7 +143,7 @@ public:
         hessian_factor f;
         f.cols_ = h.cols();
         if (!f.diagonals_.allocate(2 * f.cols_)) return detail::out_of_memory(2 * f.cols_ * sizeof(float));
-        const matrix_view<float> A = h.square();
+        const matrix_view<float> A = (h.square)();
         f.matrix_ = std::move(h.data_);
         float mean = 1;
         const int e = detail::normal_exponent(A, mean);
@@ -160,7 +160,7 @@ public:
     QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
         matrix_ = std::move(other.matrix_);
         diagonals_ = std::move(other.diagonals_);
-        std::swap(cols_, other.cols_);
+        (std::swap)(cols_, other.cols_);
         scale_ = other.scale_;
         report_ = other.report_;
         return *this;
@@ -172,14 +172,14 @@ public:
     [[nodiscard]] QLIB_INLINE double scale() const noexcept { return scale_; }
 
     /// (cols, cols): U on the diagonal and above, H below.
-    [[nodiscard]] QLIB_INLINE matrix_view<const float> square() const noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<const float> (square)() const noexcept {
         if (cols_ == 0) return {};
         return {matrix_.data() + detail::hessian_header_floats, cols_, cols_, detail::row_stride(cols_)};
     }
     /// [c] is U_jc for c >= j.
-    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return square().row(j); }
+    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return (square)().row(j); }
     /// [c] is H_ic for c < i, undamped.
-    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return square().row(i); }
+    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return (square)().row(i); }
     /// U_jj, positive.
     [[nodiscard]] QLIB_INLINE float pivot(std::size_t j) const noexcept { return diagonals_[cols_ + j]; }
     /// H_jj, undamped; 0 for a dead column.
@@ -231,7 +231,7 @@ inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 /// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed in double, c ascending
 inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch, isa room = isa::best) noexcept {
     const row_kernels rows = rows_of(room);
-    const matrix_view<const float> H = f.square();
+    const matrix_view<const float> H = (f.square)();
     const std::size_t k = f.cols();
     for (std::size_t r = 0; r < D.rows; ++r) loss[r] = 0;
     for (std::size_t col = 0; col < k; col += loss_cols) {

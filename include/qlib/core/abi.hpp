@@ -46,9 +46,9 @@
 #define QLIB_TEXT(a) QLIB_TEXT_(a)
 
 /// Marks members of public types, see above. A function so marked is compiled into its caller, never as a symbol.
-#define QLIB_INLINE [[gnu::always_inline]]
+#define QLIB_INLINE [[gnu::__always_inline__]]
 /// The same for a lambda, after its parameters.
-#define QLIB_INLINE_LAMBDA __attribute__((always_inline))
+#define QLIB_INLINE_LAMBDA __attribute__((__always_inline__))
 /// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 

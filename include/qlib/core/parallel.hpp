@@ -37,7 +37,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+    static constexpr std::size_t none = (std::numeric_limits<std::size_t>::max)();
     bool busy_ = false, telling_ = false, cancelled_ = false;
     std::size_t first_ = none, done_ = 0;
     error error_{};

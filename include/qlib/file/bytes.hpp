@@ -79,7 +79,7 @@ public:
     QLIB_INLINE growing(growing&& other) noexcept : storage_(std::move(other.storage_)), size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE growing& operator=(growing&& other) noexcept {
         storage_ = std::move(other.storage_);
-        std::swap(size_, other.size_);
+        (std::swap)(size_, other.size_);
         return *this;
     }
     [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }

@@ -142,7 +142,7 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 inline result<json_value> parse_json(std::string_view text, std::string_view* culprit) noexcept {
     json_checker checker{text};
-    const status s = checker.check();
+    const status s = checker.run();
     if (culprit != nullptr) *culprit = checker.culprit;
     if (!s) return s.error();
     return json_value{checker.value};

@@ -181,7 +181,7 @@ struct json_checker {
     }
     [[nodiscard]] error unexpected(const char* rule) const noexcept { return at < text.size() ? broken(rule) : ends_early(); }
 
-    status check() noexcept {
+    status run() noexcept {
         at = skip_space(text, 0);
         const std::size_t first = at;
         bool complete = false;

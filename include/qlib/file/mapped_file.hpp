@@ -31,8 +31,8 @@ public:
         : data_(std::exchange(other.data_, nullptr)),
           size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE mapped_file& operator=(mapped_file&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
+        (std::swap)(data_, other.data_);
+        (std::swap)(size_, other.size_);
         return *this;
     }
     QLIB_INLINE ~mapped_file() { close(); }

@@ -19,7 +19,7 @@ template <class Before> void sift_down(std::size_t* heap, std::size_t root, std:
         std::size_t child = 2 * root + 1;
         if (child + 1 < count && before(heap[child], heap[child + 1])) ++child;
         if (!before(heap[root], heap[child])) return;
-        std::swap(heap[root], heap[child]);
+        (std::swap)(heap[root], heap[child]);
         root = child;
     }
 }
@@ -29,7 +29,7 @@ template <class Before> void sort_indices(buffer<std::size_t>& order, const Befo
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
     for (std::size_t end = order.size(); end-- > 1;) {
-        std::swap(order[0], order[end]);
+        (std::swap)(order[0], order[end]);
         sift_down(order.data(), 0, end, before);
     }
 }

@@ -4,10 +4,10 @@
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
     const floats a = magnitude(x);
-    const mask small = a < 0x1p-14f;
+    const mask tiny = a < 0x1p-14f;
     const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
-    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
-    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+    const ints subnormal = round_even(times(select(tiny, a, splat(0.0f)), 0x1p24f));
+    return select(tiny, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
 }
 /// Their value, where it is finite.
 QLIB_INLINE static constexpr floats half_value(ints h) noexcept {

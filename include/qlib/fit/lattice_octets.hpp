@@ -8,7 +8,7 @@
 
 namespace qlib::inline v0::detail {
 
-inline constexpr float unreachable = std::numeric_limits<float>::max();
+inline constexpr float unreachable = (std::numeric_limits<float>::max)();
 
 /// 16 octets of weights side by side.
 struct octets {

@@ -3,7 +3,7 @@
 
 /// The level nearest to u of a small float's grid: nearest_code's, without the code.
 template <int E, int M, int Bias, specials S> QLIB_INLINE static floats minifloat_level(minifloat<E, M, Bias, S>*, floats u) noexcept {
-    constexpr float most = minifloat<E, M, Bias, S>::max();
+    constexpr float most = (minifloat<E, M, Bias, S>::max)();
     const floats v = clamp(u, -most, most);
     const ints binade = larger(bits(v) & 0x7F800000, splat((128 - Bias) << 23));
     const floats magic = from_bits((binade + ((23 - M) << 23)) | 0x400000);  // 1.5 times what has steps as wide as v's binade

@@ -58,7 +58,8 @@ public:
     static constexpr std::array<float, 16> midpoint = [] {
         std::array<float, 16> t{};
         for (std::size_t i = 0; few && i < 16; ++i)
-            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1]) : std::numeric_limits<float>::max();
+            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1])
+                                 : (std::numeric_limits<float>::max)();
         return t;
     }();
 };
@@ -71,7 +72,7 @@ template <class F> concept has_byte_scale = F::map == form::scaled && requires(t
 
 /// The values of a scale type of 8 bits, ascending from code 0 to the code of the largest.
 template <class T> struct byte_scale {
-    static constexpr int last = T::from(T::max(), overflow::saturate, rounding::nearest_even).bits;
+    static constexpr int last = T::from((T::max)(), overflow::saturate, rounding::nearest_even).bits;
     static constexpr std::array<float, 256> value = [] {
         std::array<float, 256> v{};
         for (std::size_t i = 0; i < v.size(); ++i) {

@@ -47,7 +47,8 @@ static constexpr floats fit_subs(const floats* x, const floats* w, const group_w
     f.error = splat(0.0f);
     floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        floats least = splat((std::numeric_limits<float>::max)());
+        floats sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
         for (std::size_t side = 0; side < group_wishes<F>::sides; ++side) {
             const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), F::sub_low, F::sub_high));
             for (int step = -reach; step <= reach; ++step) {
@@ -175,7 +176,7 @@ static constexpr floats fit_subs_and_mins(const floats* x, const floats* w, cons
     for (std::size_t g = 0; g < F::groups; ++g) {
         const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
         const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), F::sub_low, F::sub_high));
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
@@ -226,7 +227,8 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
         kept.error[k] = select(better, error, e);
         kept.super[k] = select(better, super, s);
         kept.super_min[k] = select(better, super_min, m);
-        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        const floats dropped = select(same, splat((std::numeric_limits<float>::max)()), error);  // one that came twice
+        error = select(better, e, dropped);
         super = select(better, s, super);
         super_min = select(better, m, super_min);
     }
@@ -246,7 +248,7 @@ static constexpr void start_super_and_min(const floats* x, const floats* w, bool
     }
     most = times(most, 1.0f / static_cast<float>(F::sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(F::min_high));
-    best.error = splat(std::numeric_limits<float>::max());
+    best.error = splat((std::numeric_limits<float>::max)());
     for (floats& e : starts.error) e = best.error;
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
@@ -301,7 +303,7 @@ static constexpr void search_super_blocks(floats* x, const floats* w, bool weigh
                                           typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     super_fit<F> best{};
-    best.error = splat(std::numeric_limits<float>::max());
+    best.error = splat((std::numeric_limits<float>::max)());
     if constexpr (F::has_mins) search_super_and_min<F>(x, w, weighted, unit, inverse_unit, best);
     else search_super<F>(x, w, weighted, unit, inverse_unit, best);
     const floats factor = weighted ? unit : times(unit, regained<F>(times(best.error, -1.0f), sum_of_squares({x, w, block_size<F>})));

@@ -29,11 +29,11 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
 
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
     static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         if (!(m > 0)) return {1};
         if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
-        else return {smaller(reach / larger(m, 0x1p-126f), std::numeric_limits<float>::max())};
+        else return {smaller(reach / larger(m, 0x1p-126f), (std::numeric_limits<float>::max)())};
     }
     QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }

@@ -118,7 +118,7 @@ template <class Float> struct minifloat_grid {
     using element = Float;
     using code = std::uint8_t;
     static constexpr std::size_t bits = Float::bits_per_value, vec = 1, size = std::size_t{1} << bits;
-    static constexpr float lowest = -Float::max(), highest = Float::max();
+    static constexpr float lowest = -(Float::max)(), highest = (Float::max)();
     /// NaN and infinity codes, which no encoder here writes, decode to NaN and infinity.
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return Float{static_cast<typename Float::storage>(i)}.value();

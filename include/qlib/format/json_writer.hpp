@@ -24,7 +24,7 @@ struct decimal {
         int shift = static_cast<int>(exponent != 0 ? exponent : 1) - 150;
         for (; shift > 0; --shift) twice();
         for (; shift < 0; ++shift) halve();
-        round(9);
+        round_digits(9);
         while (count > 0 && digit[static_cast<std::size_t>(count - 1)] == 0) --count;
     }
 
@@ -56,7 +56,7 @@ private:
         --count;
         --point;
     }
-    constexpr void round(int most) noexcept {
+    constexpr void round_digits(int most) noexcept {
         if (count <= most) return;
         bool up = digit[static_cast<std::size_t>(most)] >= 5;
         count = most;

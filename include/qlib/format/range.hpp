@@ -21,7 +21,7 @@ template <class Grid> inline constexpr float lowest_level = [] {
     if constexpr (requires { Grid::lowest; }) {
         return float{Grid::lowest};
     } else {
-        float low = std::numeric_limits<float>::max();
+        float low = (std::numeric_limits<float>::max)();
         for (std::size_t i = 0; i < Grid::size; ++i) low = detail::smaller(low, Grid::level(i));
         return low;
     }

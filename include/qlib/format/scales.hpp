@@ -18,7 +18,7 @@ struct f32 {
     [[nodiscard]] QLIB_INLINE static constexpr f32 from(float x, overflow = overflow::special, rounding = rounding::nearest_even) noexcept {
         return {detail::bits_of(x)};
     }
-    [[nodiscard]] static constexpr float max() noexcept { return std::numeric_limits<float>::max(); }
+    [[nodiscard]] static constexpr float (max)() noexcept { return (std::numeric_limits<float>::max)(); }
 };
 
 /// Whether a stored scale may be negative. E4M3 scales are used without their sign, as NVFP4 does.
@@ -71,7 +71,7 @@ template <> struct tensor_scale_part<true> {
     using outer = float;
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros.
     template <class Grid, class T> static constexpr float fit(const tile_stats& stats) noexcept {
-        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         return m > 0 ? larger(m / reach, 0x1p-126f) : 1.0f;
     }

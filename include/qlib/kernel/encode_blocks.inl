@@ -179,7 +179,7 @@ static status encode_numbers(const block_encoder<F, Fit, T>& encoder, std::size_
     const bool streamed = encoder.W.rows * cols * sizeof(stored) >= streamed_from;
     for (std::size_t r = first; r < first + count; ++r) {
         float low = 0, high = 0;
-        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > number::max()) {
+        if (!widen_range(encoder.W.row(r), cols, low, high) || detail::larger(-low, high) > (number::max)()) {
             if (const status s = encode_rows_singly<F>(encoder, r, 1); !s) return s;
             continue;
         }

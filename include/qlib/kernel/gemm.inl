@@ -7,12 +7,13 @@ template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const 
     const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
         for (; n - first >= width(); first += width()) use(first, width);
     };
-    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
+    [&]<std::size_t... J>(std::index_sequence<J...>) QLIB_INLINE_LAMBDA {
+        (all_of(std::integral_constant<std::size_t, widths[J]>{}), ...);
     }(std::make_index_sequence<widths.size()>{});
 }
 
-/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of `columns`, w <= columns.
+/// Columns [column, column + w) of the packed activations from the w rows of X; `column` is a multiple of
+/// `tile_columns`, w <= tile_columns.
 static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column, std::size_t w,
                              const integer_activations& all) noexcept {
     for_each_tile(w, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {

@@ -75,7 +75,7 @@ struct portable {
     static constexpr isa id = isa::portable;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};  // columns of Y in one tile, the widest first
-    static constexpr std::size_t columns = widths[0];
+    static constexpr std::size_t tile_columns = widths[0];
     static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
 
     using quad = float __attribute__((vector_size(16)));

@@ -39,13 +39,13 @@ QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) no
 QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
 /// Codes as bytes, one for each lane.
 QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    const small c = __builtin_convertvector(v, small);
+    using byte_lanes = std::uint8_t __attribute__((vector_size(width)));
+    const byte_lanes c = __builtin_convertvector(v, byte_lanes);
     std::memcpy(p, &c, width);
 }
 QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    small c;
+    using byte_lanes = std::uint8_t __attribute__((vector_size(width)));
+    byte_lanes c;
     std::memcpy(&c, p, width);
     return __builtin_convertvector(c, ints);
 }

@@ -20,7 +20,7 @@ struct avx512 {
     static constexpr dot_instruction dot_form = dot_in_int32;
     /// Columns of Y in one tile, the widest first. 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
-    static constexpr std::size_t columns = widths[0];
+    static constexpr std::size_t tile_columns = widths[0];
     static constexpr std::size_t most_summed = detail::most_summed;
 
     using floats = __m512;    // 16 of each

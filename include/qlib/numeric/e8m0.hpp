@@ -15,7 +15,7 @@ struct e8m0 {
         return detail::float_of(bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
     }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return value(); }
-    [[nodiscard]] static constexpr float max() noexcept { return 0x1p127f; }
+    [[nodiscard]] static constexpr float (max)() noexcept { return 0x1p127f; }
 
     /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent, or up
     /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN: NaN.

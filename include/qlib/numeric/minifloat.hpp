@@ -45,7 +45,7 @@ template <int E, int M, int Bias, specials S> struct minifloat {
     [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept { return decode(bits); }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return decode(bits); }
     /// The largest finite value.
-    [[nodiscard]] static constexpr float max() noexcept { return decode(max_code); }
+    [[nodiscard]] static constexpr float (max)() noexcept { return decode(max_code); }
     /// x rounded once, straight from f32. NaN gives NaN where the type has one, else +0.
     [[nodiscard]] QLIB_INLINE static constexpr minifloat from(float x, overflow o = overflow::special, rounding r = rounding::nearest_even) noexcept {
         return {static_cast<storage>(encode(x, o, r))};

@@ -167,9 +167,9 @@ template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::til
 /// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come first, as there are no bands, or too
 /// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two errors is found first.
 template <block_format F> std::size_t rows_of_band([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t cols) noexcept {
-    constexpr std::size_t near = 16384;
+    constexpr std::size_t nearby = 16384;
     if constexpr (tiles_by_rows<F>)
-        if (F::tile.rows == 1 || rows / F::tile.rows >= 32) return round_up(divide_up(near, cols), F::tile.rows);
+        if (F::tile.rows == 1 || rows / F::tile.rows >= 32) return round_up(divide_up(nearby, cols), F::tile.rows);
     return 0;
 }
 

@@ -85,7 +85,8 @@ template <block_format F> inline constexpr std::size_t tensor_plane_bytes = [] {
 
 /// What every function asks of a shape first.
 template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t rows, std::size_t cols, const char* operand) noexcept {
-    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > std::numeric_limits<std::size_t>::max() / 4)
+    constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)() / 4;
+    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > most)
         return error{errc::shape, "{0} x {1} weights do not fit in memory", operand, {rows, cols}};
     if (!has_ragged_rows<F> && cols % block_size<F> != 0)
         return error{errc::ragged, "rows of {0} weights are not whole blocks of {1}", operand, {cols, block_size<F>}};
