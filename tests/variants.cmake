@@ -62,6 +62,8 @@ else()
     message(STATUS "No test suite \"bytes\": nothing to run with -ffast-math")
 endif()
 
+add_test(NAME baselines COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/baselines.py ${QLIB_GCC} ${QLIB_CLANG})
+set_tests_properties(baselines PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
 foreach(compiler IN ITEMS gcc clang)
     string(TOUPPER QLIB_${compiler} path)
     add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)

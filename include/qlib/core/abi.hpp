@@ -2,46 +2,14 @@
 // Version, ABI namespaces, and the guards that keep every result independent of the including program's flags.
 //
 // Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace named
-// after the instruction sets that the including file was compiled for, so that the linker never swaps the code of a
-// file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
+// after the instruction sets that the compiler may use in the including file (baseline.hpp), so that the linker never swaps the code of
+// a file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
+#include "baseline.hpp"
 
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
 #define QLIB_VERSION_PATCH 0
 
-#if defined(__AVX512VNNI__)
-#define QLIB_BASE_LEVEL x86_64_avx512vnni
-#elif defined(__AVX512F__)
-#define QLIB_BASE_LEVEL x86_64_avx512
-#elif defined(__AVXVNNI__)
-#define QLIB_BASE_LEVEL x86_64_avxvnni
-#elif defined(__AVX2__)
-#define QLIB_BASE_LEVEL x86_64_avx2
-#elif defined(__AVX__)
-#define QLIB_BASE_LEVEL x86_64_avx
-#elif defined(__SSE4_1__)
-#define QLIB_BASE_LEVEL x86_64_sse4
-#elif defined(__x86_64__)
-#define QLIB_BASE_LEVEL x86_64
-#elif defined(__ARM_FEATURE_SVE)
-#define QLIB_BASE_LEVEL aarch64_sve
-#elif defined(__ARM_FEATURE_MATMUL_INT8)
-#define QLIB_BASE_LEVEL aarch64_i8mm
-#elif defined(__ARM_FEATURE_DOTPROD)
-#define QLIB_BASE_LEVEL aarch64_dotprod
-#elif defined(__aarch64__)
-#define QLIB_BASE_LEVEL aarch64
-#else
-#define QLIB_BASE_LEVEL other
-#endif
-#if defined(__FMA__) && !defined(__AVX2__)
-#define QLIB_BASE_FMA _fma
-#else
-#define QLIB_BASE_FMA
-#endif
-#define QLIB_PASTE_(a, b, c) a##b##c
-#define QLIB_PASTE(a, b, c) QLIB_PASTE_(a, b, c)
-#define QLIB_BASE QLIB_PASTE(base_, QLIB_BASE_LEVEL, QLIB_BASE_FMA)
 #define QLIB_TEXT_(a) #a
 #define QLIB_TEXT(a) QLIB_TEXT_(a)
 
