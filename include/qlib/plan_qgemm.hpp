@@ -67,6 +67,9 @@ namespace qlib::inline v0 {
 /// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
 template <block_format F, weight_source XT = float, weight_source YT = float> class qgemm_plan {
 public:
+    QLIB_INLINE qgemm_plan(qgemm_plan&&) noexcept = default;
+    QLIB_INLINE qgemm_plan& operator=(qgemm_plan&&) noexcept = default;
+
     [[nodiscard]] QLIB_INLINE std::size_t stages() const noexcept { return stages_.stages; }
     [[nodiscard]] QLIB_INLINE std::size_t tasks(std::size_t stage) const noexcept { return stages_.tasks_of(stages_.state, stage); }
     QLIB_INLINE void run(std::size_t stage, std::size_t task, std::size_t worker) const noexcept {

@@ -35,7 +35,7 @@ inline constexpr std::size_t factor_chunk = 16;
 
 /// 2^e.
 [[nodiscard]] QLIB_INLINE constexpr double power_of_two(int e) noexcept {
-    return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + e) << 52);
+    return __builtin_bit_cast(double, static_cast<std::uint64_t>(1023 + e) << 52);
 }
 
 /// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
@@ -49,7 +49,7 @@ inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
     mean = 1;
     if (live == 0) return 0;
     const double m = sum / static_cast<double>(live);
-    const int e = static_cast<int>(std::bit_cast<std::uint64_t>(m) >> 52) - 1023;
+    const int e = static_cast<int>(__builtin_bit_cast(std::uint64_t, m) >> 52) - 1023;
     mean = static_cast<float>(m * power_of_two(-e));
     return e;
 }
@@ -256,7 +256,7 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
     }
     constexpr double infinity = std::numeric_limits<double>::infinity();
     for (std::size_t r = 0; r < D.rows; ++r) {
-        const bool finite = (std::bit_cast<std::uint64_t>(loss[r]) >> 52 & 0x7FF) != 0x7FF;
+        const bool finite = (__builtin_bit_cast(std::uint64_t, loss[r]) >> 52 & 0x7FF) != 0x7FF;
         loss[r] = finite ? (loss[r] > 0 ? loss[r] * f.scale() : 0.0) : infinity;
     }
 }

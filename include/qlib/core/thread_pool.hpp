@@ -78,7 +78,7 @@ private:
     }
 
     std::vector<std::thread> threads_;
-    std::mutex mutex_{};  // not by a constructor of the standard library's, whose code the linker might take from another file
+    std::mutex mutex_;
     std::condition_variable wake_, idle_;
     std::atomic<std::size_t> next_{0};
     const task_ref* task_ = nullptr;

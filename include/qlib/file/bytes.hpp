@@ -2,7 +2,6 @@
 // Bytes in and out of files: bounded little-endian reading, arrays that grow, and the caller's output.
 #include "../core/memory.hpp"
 
-#include <bit>
 #include <type_traits>
 
 namespace qlib::inline v0 {

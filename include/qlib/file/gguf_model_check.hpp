@@ -82,7 +82,7 @@ inline status check_real(const gguf_value* v, const char* operand) noexcept {
     if (v == nullptr) return {};
     const auto x = v->as_float();
     if (!x) return error_of(x.error(), operand);
-    const bool finite = (std::bit_cast<std::uint64_t>(*x) >> 52 & 0x7FF) != 0x7FF;
+    const bool finite = (__builtin_bit_cast(std::uint64_t, *x) >> 52 & 0x7FF) != 0x7FF;
     if (finite && *x >= 0) return {};
     return error{errc::malformed, "a number that is negative or not finite", operand, {}};
 }

@@ -80,8 +80,8 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 }
 /// A number, or a string, as an element of a value.
 template <class T> [[nodiscard]] bool put_element(growing<std::byte>& out, const T& item) noexcept {
-    if constexpr (std::same_as<T, float>) return put_number(out, std::bit_cast<std::uint32_t>(item), 4);
-    else if constexpr (std::same_as<T, double>) return put_number(out, std::bit_cast<std::uint64_t>(item), 8);
+    if constexpr (std::same_as<T, float>) return put_number(out, __builtin_bit_cast(std::uint32_t, item), 4);
+    else if constexpr (std::same_as<T, double>) return put_number(out, __builtin_bit_cast(std::uint64_t, item), 8);
     else if constexpr (std::integral<T>) return put_number(out, static_cast<std::uint64_t>(item), sizeof(T));
     else return put_text(out, item);
 }

@@ -27,7 +27,7 @@ struct wide_integer {
         multiply_add(std::uint32_t{1} << bits, 0);
     }
     [[nodiscard]] QLIB_INLINE std::size_t width() const noexcept {
-        return count != 0 ? 32 * count - static_cast<std::size_t>(std::countl_zero(limb[count - 1])) : 0;
+        return count != 0 ? 32 * count - static_cast<std::size_t>(__builtin_clz(limb[count - 1])) : 0;
     }
     [[nodiscard]] QLIB_INLINE bool less_than(const wide_integer& other) const noexcept {
         if (count != other.count) return count < other.count;
@@ -65,7 +65,7 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
     const std::uint64_t hidden = std::uint64_t{1} << 52;
     const std::uint64_t bits = mantissa < hidden ? mantissa : (static_cast<std::uint64_t>(e + 1074) << 52) + mantissa;
     if (bits >= std::uint64_t{0x7FF} << 52) return false;
-    out = std::bit_cast<double>(bits);
+    out = __builtin_bit_cast(double, bits);
     return true;
 }
 

@@ -28,7 +28,7 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     };
 
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
-    static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+    QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
         constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         if (!(m > 0)) return {1};

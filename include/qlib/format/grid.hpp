@@ -6,6 +6,8 @@
 #include "../numeric/minifloat.hpp"
 #include "concept.hpp"
 
+#include <bit>
+
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 

@@ -15,7 +15,7 @@ struct decimal {
     int count = 0, point = 0;
 
     constexpr explicit decimal(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), exponent = u >> 23 & 255;
+        const std::uint32_t u = __builtin_bit_cast(std::uint32_t, x), exponent = u >> 23 & 255;
         std::uint32_t m = (u & 0x7FFFFFu) | (exponent != 0 ? 0x800000u : 0u);
         if (m == 0) return;
         for (std::uint32_t rest = m; rest != 0; rest /= 10) ++count;
@@ -118,12 +118,12 @@ public:
     }
     /// Nine significant digits, which give the same float back. JSON has no number for NaN and infinities: strings.
     constexpr void number(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), magnitude = u & 0x7FFFFFFFu;
+        const std::uint32_t u = __builtin_bit_cast(std::uint32_t, x), magnitude = u & 0x7FFFFFFFu;
         if (magnitude > 0x7F800000u) return string("nan");
         if (magnitude == 0x7F800000u) return string(u >> 31 != 0 ? "-inf" : "inf");
         next();
         if (u >> 31 != 0) put('-');
-        write(decimal(std::bit_cast<float>(magnitude)));
+        write(decimal(__builtin_bit_cast(float, magnitude)));
     }
 
 private:

@@ -9,6 +9,8 @@
 #include "../fit/lattice_search.hpp"
 #include "scales.hpp"
 
+#include <bit>
+
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
 

@@ -70,7 +70,7 @@ template <bool Present> struct tensor_scale_part {
 template <> struct tensor_scale_part<true> {
     using outer = float;
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros.
-    template <class Grid, class T> static constexpr float fit(const tile_stats& stats) noexcept {
+    template <class Grid, class T> QLIB_INLINE static constexpr float fit(const tile_stats& stats) noexcept {
         constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         return m > 0 ? larger(m / reach, 0x1p-126f) : 1.0f;

@@ -27,7 +27,7 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
             return outer_of({a.s, a.z});
         }
         /// What the wire can hold of a map.
-        static constexpr outer outer_of(affine a) noexcept {
+        QLIB_INLINE static constexpr outer outer_of(affine a) noexcept {
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();
