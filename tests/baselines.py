@@ -1,4 +1,4 @@
-"""Checks that QLIB_BASE tells all instruction sets apart: core/baseline.hpp must list all features that the compilers report.
+"""Checks that QLIB_BASE tells all instruction sets apart: core/baseline.hpp must list what the compilers report.
 
 usage: baselines.py COMPILER...
 """
@@ -15,8 +15,8 @@ if platform.machine() != "x86_64":
 listed = set(re.findall(r"__\w+", (include / "qlib" / "core" / "baseline.hpp").read_text()))
 
 # Macros that come and go with flags of the machine and say nothing of instructions, or only what another one says.
-other = re.compile(r"__(ILP32|LP64|LONG_DOUBLE_\w+|ANDROID|FP_FAST_FMA\w*|\w+_LOCK_FREE|FLT16_\w+|STDC_IEC_\w+|MMX_WITH_SSE|"
-                   r"ARM_(NEON_SVE_BRIDGE|ARCH_\w+|BF16_\w+|FP16_\w+))(__)?")
+other = re.compile(r"__(ILP32|LP64|LONG_DOUBLE_\w+|ANDROID|FP_FAST_FMA\w*|\w+_LOCK_FREE|FLT16_\w+|STDC_IEC_\w+|"
+                   r"MMX_WITH_SSE|ARM_(NEON_SVE_BRIDGE|ARCH_\w+|BF16_\w+|FP16_\w+))(__)?")
 
 
 def output(*command, text=""):
@@ -39,7 +39,7 @@ def flag_sets(compiler):
     """Every processor and every single feature that a compiler knows, each as it names them."""
     about = output(sys.argv[1], "-Q", "--help=target").stdout
     yield from ([flag] for flag in re.findall(r"^\s+(-m[\w.-]+)\s+\[(?:disabled|enabled)\]", about, re.M))
-    known = output(compiler, "-march=?", "-fsyntax-only", "-x", "c++", "-").stderr  # the answer to a wrong one is a list
+    known = output(compiler, "-march=?", "-fsyntax-only", "-x", "c++", "-").stderr  # both list what there is
     yield from ([f"-march={name}"] for name in re.findall(r"[\w.-]+", known.partition(":")[2]))
     if "clang" in compiler:
         arm = "--target=aarch64-linux-gnu"

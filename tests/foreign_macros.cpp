@@ -1,4 +1,5 @@
-// The headers behind the macros that other libraries leave behind: that this compiles is the test. headers_alone.py tries those that are not here.
+// The headers behind the macros that other libraries leave behind: that this compiles is the test. headers_alone.py
+// tries those that are not here.
 #include <doctest/doctest.h>
 
 #include "support/foreign_macros.hpp"

@@ -1,5 +1,5 @@
-"""Compiles every header first and alone, the single header without any flag, and all headers behind the macros that others leave
-behind (support/foreign_macros.hpp), with each compiler; with clang also as Objective-C++.
+"""Compiles every header first and alone, the single header without any flag, and all headers behind the macros that
+others leave behind (support/foreign_macros.hpp), with each compiler; with clang also as Objective-C++.
 
 usage: headers_alone.py COMPILER... -- WARNING...
 """
@@ -15,8 +15,8 @@ split = sys.argv.index("--")
 compilers, warnings = sys.argv[1:split], sys.argv[split + 1:]
 
 headers = sorted(include.rglob("*.hpp"))
-behind_macros = [root / "tests" / "support" / "foreign_macros.hpp", *(h for h in headers if h.name != "instantiate.hpp"),
-                 include / "qlib" / "instantiate.hpp"]
+instantiate = include / "qlib" / "instantiate.hpp"
+behind_macros = [root / "tests/support/foreign_macros.hpp", *(h for h in headers if h != instantiate), instantiate]
 few_formats = '-DQLIB_INSTANTIATE_FORMATS(X)=X(q4_0, 2, "Q4_0")'
 
 jobs = []  # what is compiled, language, command

@@ -60,7 +60,7 @@ TEST_CASE("no workers asked for means one per hardware thread") {
 TEST_CASE("a thread that the system refuses is an exception, and those that ran already end") {
     const pid_t child = fork();
     if (child == 0) {
-        const rlimit little{std::size_t{200} << 20, std::size_t{200} << 20};  // room for the stacks of some threads, not of 100
+        const rlimit little{std::size_t{200} << 20, std::size_t{200} << 20};  // room for some stacks, not for 100
         setrlimit(RLIMIT_AS, &little);
         alarm(10);  // the end of a child that hangs
         try {

@@ -1,6 +1,6 @@
 #pragma once
-// The macros that other libraries' headers leave behind, in the worst form that is about. What qlib includes comes first: nobody's
-// standard library survives them.
+// The macros that other libraries' headers leave behind, in the worst form that is about. What qlib includes comes
+// first: nobody's standard library survives them.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -134,7 +134,7 @@
 #define MIN(a, b) min(a, b)
 #define MAX(a, b) max(a, b)
 
-// complex.h, termios.h, sys/param.h, sys/sysmacros.h, term.h, string.h of X11/Xos.h, stddef.h of C23, g++ with GNU extensions
+// complex.h, termios.h, sys/param.h, sys/sysmacros.h, term.h, X11/Xos.h, C23's stddef.h, g++ with GNU extensions
 #define I static_assert(false)
 #define B0 0
 #define ECHO 10

@@ -1,5 +1,6 @@
 #pragma once
 // hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
+#include "../core/parallel.hpp"
 #include "../linalg/cholesky.hpp"
 #include "../linalg/triangular.hpp"
 #include "hessian.hpp"
@@ -32,11 +33,6 @@ struct factor_parts {
     float mean;            ///< of the live diagonal; 1 when there is none
 };
 inline constexpr std::size_t factor_chunk = 16;
-
-/// 2^e.
-[[nodiscard]] QLIB_INLINE constexpr double power_of_two(int e) noexcept {
-    return __builtin_bit_cast(double, static_cast<std::uint64_t>(1023 + e) << 52);
-}
 
 /// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
 inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
@@ -98,13 +94,19 @@ inline void use_diagonal(const factor_parts& p, float damping) noexcept {
     }
 }
 
-inline status climb_ladder(const factor_parts& p, const factor_options& options, const call& how, factor_report& report) noexcept {
+inline status climb_ladder(const factor_parts& p, const factor_options& options, told_loops& loops,
+                           factor_report& report) noexcept {
     constexpr float least_damping = 1e-4f, enough = 0.5f;  // 0.5: ten times 0.1f is a little less than 1
+    const auto attempt = [&](float damping) -> status {
+        const status tried = try_damping(p, damping, loops.inner());
+        const status cancelled = loops.so_far();  // what a loop left undone can look like any other fault
+        return cancelled.ok() ? tried : cancelled;
+    };
     float damping = options.damping;
-    status s = try_damping(p, damping, how);
+    status s = attempt(damping);
     for (; !s && s.error().code == errc::not_positive && !options.strict && damping < enough; ++report.rung) {
         damping = larger(product(10.0f, damping), least_damping);
-        s = try_damping(p, damping, how);
+        s = attempt(damping);
     }
     report.damping = damping;
     if (!s && s.error().code == errc::not_positive && !options.strict) {
@@ -116,6 +118,11 @@ inline status climb_ladder(const factor_parts& p, const factor_options& options,
     }
     for (std::size_t i = 0; i < p.A.rows; ++i) p.pivot[i] = p.A(i, i);
     return s;
+}
+
+/// The loops of normalise() and of one rung.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t factor_loops(std::size_t cols) noexcept {
+    return 2 + 2 * divide_up(cols, cholesky_block) + divide_up(cols, inverse_block);
 }
 
 [[nodiscard]] inline status check_damping(float damping) noexcept {
@@ -144,13 +151,16 @@ public:
         f.cols_ = h.cols();
         if (!f.diagonals_.allocate(2 * f.cols_)) return detail::out_of_memory(2 * f.cols_ * sizeof(float));
         const matrix_view<float> A = (h.square)();
+        f.scale_ = h.scale();
         f.matrix_ = std::move(h.data_);
         float mean = 1;
         const int e = detail::normal_exponent(A, mean);
-        f.scale_ = detail::power_of_two(e);
+        f.scale_ *= detail::power_of_two(e);
         const detail::factor_parts parts{A, f.diagonals_.data(), f.diagonals_.data() + f.cols_, mean};
-        f.report_.dead_columns = detail::normalise(parts, e, how);
-        if (const status s = detail::climb_ladder(parts, options, how, f.report_); !s) return s.error();
+        detail::told_loops loops(how, detail::factor_loops(f.cols_));
+        f.report_.dead_columns = detail::normalise(parts, e, loops.inner());
+        if (const status s = detail::climb_ladder(parts, options, loops, f.report_); !s) return s.error();
+        if (const status s = loops.finish(); !s) return s.error();
         return f;
     }
 
@@ -203,7 +213,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 /// Factors a Hessian in place, for every weight matrix that reads this input and for every format.
 ///
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
-/// error   argument, shape, unsupported, memory; not_positive only when options.strict
+/// error   argument, shape, unsupported, memory, cancelled; not_positive only when options.strict
 /// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
 ///         more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads

@@ -1,10 +1,11 @@
 #pragma once
 // Version, ABI namespaces, and the guards that keep every result independent of the including program's flags.
 //
-// Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace named
-// after the instruction sets that the compiler may use in the including file (baseline.hpp), so that the linker never swaps the code of
-// a file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
-// What the standard library brings has neither, so of it the headers use what holds no float: __builtin_bit_cast, not std::bit_cast.
+// Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace
+// named after the instruction sets that the compiler may use in the including file (baseline.hpp), so that the
+// linker never swaps the code of a file built with -march=native for that of a file built without. Members of types
+// are forced inline, or tagged with that name. What the standard library brings has neither, so of it the headers
+// use only what holds no float: __builtin_bit_cast, not std::bit_cast.
 #include "baseline.hpp"
 
 #define QLIB_VERSION_MAJOR 0

@@ -1,7 +1,7 @@
 #pragma once
-// QLIB_BASE: an identifier made of every instruction set that the compiler may use, a bit for each and four of them to a
-// digit. So files that may use different ones have no name in common, whatever the flags that said so. tests/baselines.py
-// fails when a compiler reports a feature that is in no list here; the place of one in its list means nothing.
+// QLIB_BASE: an identifier made of every instruction set that the compiler may use, a bit for each and four of them
+// to a digit. So files that may use different ones have no name in common, whatever the flags that said so. It is a
+// list: tests/baselines.py fails when a compiler reports a feature that is not in it. The order means nothing.
 
 // A feature's macro expands to 1. One that is not defined stays its own name, of which there is no QLIB_BIT_...
 #define QLIB_BIT_1 ~, 1

@@ -141,7 +141,8 @@ inline result<std::int64_t> gguf_int(const gguf_value& v) noexcept {
 inline result<double> gguf_float(const gguf_value& v) noexcept {
     if (v.type == gguf_type::f32 && v.bytes.size() == 4)
         return double{__builtin_bit_cast(float, static_cast<std::uint32_t>(load_little(v.bytes.data(), 4)))};
-    if (v.type == gguf_type::f64 && v.bytes.size() == 8) return __builtin_bit_cast(double, load_little(v.bytes.data(), 8));
+    if (v.type == gguf_type::f64 && v.bytes.size() == 8)
+        return __builtin_bit_cast(double, load_little(v.bytes.data(), 8));
     return wrong_type(v, "value type {0} where a floating-point number is needed");
 }
 
