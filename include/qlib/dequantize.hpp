@@ -66,6 +66,7 @@ template <block_format F, class Decode> status decode_in_room(std::size_t pieces
 template <block_format F, weight_source T> status dequantize_to(const qview<F>& q, matrix_view<T> out, const call& how) noexcept {
     if (out.rows != q.rows() || out.cols != q.cols())
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "out", {q.rows(), q.cols(), out.rows, out.cols}};
+    if (const status s = check_view(out, "out"); !s) return s;
     const bool by_rows = q.sliceable();
     const std::size_t pieces = q.cols() == 0 ? 0 : by_rows ? q.rows() : divide_up(q.rows() * q.cols(), block_size<F>);
     return decode_in_room<F>(pieces, out.rows * out.cols * sizeof(T), how, [&](auto room, std::size_t first, std::size_t count, bool streamed) {
@@ -79,6 +80,7 @@ template <block_format F, weight_source T>
 status dequantize_rows_to(const qview<F>& q, std::span<const std::uint32_t> ids, matrix_view<T> out, const call& how) noexcept {
     if (out.rows != ids.size() || out.cols != q.cols())
         return error{errc::shape, "{0} rows of {1} weights into a {2} x {3} matrix", "out", {ids.size(), q.cols(), out.rows, out.cols}};
+    if (const status s = check_view(out, "out"); !s) return s;
     if (!q.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "q", {block_size<F>, q.cols()}};
     for (std::size_t i = 0; i < ids.size(); ++i)
         if (ids[i] >= q.rows()) return error{errc::shape, "id {0} is {1}, of {2} rows", "ids", {i, ids[i], q.rows()}};

@@ -198,6 +198,7 @@ inline result<hessian_factor> factor_copy(const hessian& h, const factor_options
 template <block_format F, class Fit, weight_source T>
 result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
     if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    if (const status s = check_view(W, "W"); !s) return s.error();
     auto out = qmatrix<F>::make(W.rows, W.cols);
     if (!out) return out.error();
     if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};

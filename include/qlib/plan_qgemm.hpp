@@ -41,6 +41,8 @@ template <block_format F, weight_source XT, weight_source YT>
 result<any_stages<XT, YT>> stages_of(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, std::size_t workers, const call& how) noexcept {
     const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
     if (!span) return span.error();
+    if (const status s = check_view(X, "X"); !s) return s.error();
+    if (const status s = check_view(Y, "Y"); !s) return s.error();
     any_stages<XT, YT> none;
     if (Y.rows == 0 || Y.cols == 0) return none;
     if (X.cols == 0) {

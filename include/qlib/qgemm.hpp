@@ -221,6 +221,8 @@ template <block_format F, weight_source YT, weight_source XT>
 status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
     const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
     if (!span) return span.error();
+    if (const status s = check_view(X, "X"); !s) return s;
+    if (const status s = check_view(Y, "Y"); !s) return s;
     return with_room(how.room, [&](auto room) -> status {
         using Room = decltype(room);
         const bool integer = uses_integers<F>(options.mode);

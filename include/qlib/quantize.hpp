@@ -48,6 +48,7 @@ status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const
     if (W.rows != out.rows() || W.cols != out.cols())
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
     if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
+    if (const status s = check_view(W, "W"); !s) return s;
     if (const status s = check_importance(options.importance, W.cols); !s) return s;
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};

@@ -106,6 +106,7 @@ matrix_view<const float> shifted_tokens(matrix_view<const T> X, std::uint32_t sh
 template <weight_source T> result<std::uint32_t> shift_for(const moments& m, matrix_view<const T> X) noexcept {
     if (X.cols != m.H.cols)
         return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, m.H.cols}};
+    if (const status s = check_view(X, "X"); !s) return s.error();
     const auto largest = largest_magnitude(X);
     if (!largest) return largest.error();
     const float most = largest_moment(m.H);

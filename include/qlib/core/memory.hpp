@@ -1,6 +1,7 @@
 #pragma once
 // Owned bytes, 64-byte aligned, and sizes that cannot wrap.
 #include "call.hpp"
+#include "matrix_view.hpp"
 #include "result.hpp"
 
 #include <cstring>
@@ -25,6 +26,16 @@ inline constexpr std::size_t alignment = 64;
 
 [[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
     return {errc::memory, "no memory for {0} bytes", "", {bytes}};
+}
+
+/// What every function asks of a view at its door: that its last element has an address.
+template <class T>
+[[nodiscard]] QLIB_INLINE constexpr status check_view(const matrix_view<T>& m, const char* operand) noexcept {
+    if (m.rows == 0 || m.cols == 0) return {};
+    const std::size_t reach = saturating_add(saturating_multiply(m.rows - 1, m.stride), m.cols);
+    if (saturating_multiply(reach, sizeof(T)) <= (std::numeric_limits<std::size_t>::max)() / 2) return {};
+    return error{errc::shape, "{0} x {1} elements, rows {2} apart, do not fit in memory", operand,
+                 {m.rows, m.cols, m.stride}};
 }
 
 /// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.

@@ -77,6 +77,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
     constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
     if (A.rows != A.cols) return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
+    if (const status s = detail::check_view(A, "A"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t stride = detail::row_stride(A.cols), size = detail::saturating_multiply(block, stride + block);

@@ -36,6 +36,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
     if (H.rows != H.cols || X.cols != H.cols)
         return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};
+    if (const status s = detail::check_view(X, "X"); !s) return s;
+    if (const status s = detail::check_view(H, "H"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t bands = detail::divide_up(H.rows, detail::syrk_rows);

@@ -68,6 +68,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
     constexpr std::size_t block = detail::inverse_block, width = detail::inverse_cols;
     if (M.rows != M.cols) return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
+    if (const status s = detail::check_view(M, "M"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t k = M.cols, stride = detail::row_stride(k), size = detail::saturating_multiply(block, stride);
