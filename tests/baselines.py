@@ -1,4 +1,5 @@
-"""Checks that QLIB_BASE tells all instruction sets apart: core/baseline.hpp must list what the compilers report.
+"""Checks that QLIB_BASE tells all instruction sets apart: core/baseline.hpp must list what the compilers report. And
+that flags under which floats are computed as something else are refused.
 
 usage: baselines.py COMPILER...
 """
@@ -69,4 +70,10 @@ for compiler in sys.argv[1:]:
         if len(set(base(compiler, flags) for flags in pair)) != 2:
             wrong += 1
             print(f"  one name for the flags {pair[0]} and {pair[1]}")
+    abi = f'#include "{include}/qlib/core/abi.hpp"\n'
+    for flags, good in (["-ffast-math"], True), (["-m32"], False), (["-m32", "-msse2", "-mfpmath=sse"], True):
+        done = output(compiler, *flags, "-fsyntax-only", "-x", "c++", "-", text=abi)
+        if (done.returncode == 0) != good or (not good and "-mfpmath=sse" not in done.stderr):
+            wrong += 1
+            print(f"  {' '.join(flags)} is {'refused' if good else 'not refused'}\n{done.stderr}")
 sys.exit(wrong != 0)

@@ -22,6 +22,12 @@
 /// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
+// With the x87 unit a sum of floats is rounded once more, where the compiler likes: other bytes, other scales. (-1 is
+// -ffast-math with clang; 16 speaks of floats of 16 bits, which are not used here.)
+#if __FLT_EVAL_METHOD__ > 0 && __FLT_EVAL_METHOD__ != 16
+#error "qlib needs floats that are computed as floats: compile with -msse2 -mfpmath=sse"
+#endif
+
 // -ffast-math in the including program must not reach the code between these two. What no pragma of clang 14 stops,
 // contraction into FMA, is stopped at each product instead: numeric/exact.hpp.
 #if defined(__clang__)
