@@ -34,15 +34,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #endif
-#undef near
-#undef far
-#undef small
+
+// windows.h and what it brings; min and max as without NOMINMAX
 #undef min
 #undef max
-
-// windows.h and what it brings
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
+#if !defined(_WIN32)
 #define near
 #define far
 #define huge
@@ -51,7 +49,6 @@
 #define pascal __stdcall
 #define cdecl __cdecl
 #define rad1 0x0420
-#if !defined(_WIN32)  // mapped_file.hpp includes the real ones
 #define interface struct
 #define uuid(a) deprecated
 #define IN
@@ -63,6 +60,7 @@
 #define ERROR 0
 #define NO_ERROR 0
 #define STRICT 1
+#define TEXT(x) L##x
 #define THIS void
 #define TRUE 1
 #define FALSE 0
@@ -96,7 +94,7 @@
 #define ensure(x) static_assert(false)
 #define unimplemented() static_assert(false)
 #define cast(x) static_assert(false)
-#define TEXT(x) L##x
+#undef FORCEINLINE
 #define FORCEINLINE inline
 
 // Arduino, ESP-IDF, and newlib's ctype.h
