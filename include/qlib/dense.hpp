@@ -3,7 +3,7 @@
 #include "format/format.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and zero.
 template <class T> struct number_grid {
@@ -47,5 +47,5 @@ struct dense_f16 : dense<f16> {};
 struct dense_bf16 : dense<bf16> {};
 static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -7,7 +7,7 @@
 #include "store/qmatrix.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Decodes wire row r of `cols` weights, blocks [first, end), to out[0] on.
 template <class Room, block_format F, weight_source T>
@@ -90,10 +90,10 @@ status dequantize_rows_to(const qview<F>& q, std::span<const std::uint32_t> ids,
     });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Turns a quantized matrix back into floats: s * level, s * (level - z) or s * level + z of its group, times the outer scale.
 ///
@@ -135,4 +135,4 @@ template <block_format F>
     return detail::dequantize_rows_to<F>(q.view(), ids, out, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

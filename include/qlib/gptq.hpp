@@ -5,7 +5,7 @@
 #include "quantize.hpp"
 #include "store/decode.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 struct gptq_options {
     float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
@@ -31,10 +31,10 @@ template <block_format F> struct gptq_result {
     QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t gptq_strip_rows = 16;
 
@@ -237,10 +237,10 @@ result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& f
     return done;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
 template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
@@ -285,4 +285,4 @@ template <block_format F>
     return gptq<F>(W, *factor, options, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -7,7 +7,7 @@
 #include "format/global_scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
 struct ue4m3 {
@@ -142,5 +142,5 @@ struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_gl
 };
 static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

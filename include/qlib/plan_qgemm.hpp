@@ -2,7 +2,7 @@
 // plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their own barrier.
 #include "qgemm.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// The stages of a product, of whatever format, mode and room: what a plan and a job in a group hold. Trivially copyable.
 template <weight_source XT, weight_source YT> struct any_stages {
@@ -15,9 +15,9 @@ template <weight_source XT, weight_source YT> struct any_stages {
     packed_like packing{};
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F, weight_source XT, weight_source YT, class Stages> any_stages<XT, YT> erase(const Stages& stages) noexcept {
     static_assert(std::is_trivially_copyable_v<Stages> && sizeof(Stages) <= sizeof(any_stages<XT, YT>::state));
@@ -60,9 +60,9 @@ result<any_stages<XT, YT>> stages_of(matrix_view<YT> Y, matrix_view<const XT> X,
     });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its share of the tasks, then
 /// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned for. A plan may run again
@@ -111,9 +111,9 @@ private:
     detail::workspace memory_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and call.progress are not looked at.
 /// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many workers.
@@ -130,4 +130,4 @@ template <block_format F, weight_source YT, class XT>
     return qgemm_plan<F, std::remove_const_t<XT>, YT>::make(Y, X, weights.view(), options, workers, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

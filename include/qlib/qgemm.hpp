@@ -6,7 +6,7 @@
 #include "store/encode.hpp"
 #include "store/qmatrix.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What qgemm computes with.
 enum class compute : std::uint8_t {
@@ -22,9 +22,9 @@ struct gemm_options {
     std::size_t activation_group = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights to an activation scale. error: argument.
 template <block_format F> result<std::size_t> activation_span(std::size_t asked, std::size_t k) noexcept {
@@ -251,9 +251,9 @@ status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, c
     });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Y = X * W^T.
 ///
@@ -297,4 +297,4 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
     });
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

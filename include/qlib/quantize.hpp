@@ -6,7 +6,7 @@
 #include "store/outer_values.hpp"
 #include "store/qmatrix.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How weights become codes.
 struct quantize_options {
@@ -15,9 +15,9 @@ struct quantize_options {
     non_finite on_non_finite = non_finite::error;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
     if (!importance.empty() && importance.size() != cols)
@@ -81,9 +81,9 @@ result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const 
     return q;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// A fit object that can serve F: one of qlib's, or a user's own.
 template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
@@ -160,4 +160,4 @@ template <block_format F, class Fit = search_fit>
     return out;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

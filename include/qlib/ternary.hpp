@@ -4,7 +4,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
 struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
@@ -61,5 +61,5 @@ struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_plane
 };
 static_assert(block_bytes<tq2_0> == 66);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

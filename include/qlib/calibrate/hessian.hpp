@@ -2,7 +2,7 @@
 // hessian: H = sum of x x^T over calibration tokens, what GPTQ and its kin know of a layer's inputs.
 #include "moments.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What bytes() begins with. A file of the other byte order has another version, and is refused.
 struct hessian_header {
@@ -19,10 +19,10 @@ inline constexpr std::size_t hessian_header_floats = sizeof(hessian_header) / si
     return saturating_add(hessian_header_floats, saturating_multiply(cols, row_stride(cols)));
 }
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The column count of a saved Hessian whose size, in bytes, is right.
 inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::size_t size) noexcept {
@@ -40,10 +40,10 @@ inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::s
                  {cols, wanted, size}};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its diagonal. Owns its memory, 4
 /// bytes per element.
@@ -174,4 +174,4 @@ private:
     detail::buffer<float> data_;  // the header, then H; a moved-from Hessian holds nothing and has 0 columns
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

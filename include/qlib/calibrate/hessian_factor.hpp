@@ -5,7 +5,7 @@
 #include "../linalg/triangular.hpp"
 #include "hessian.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 struct factor_options {
     float damping = 0.01f;  ///< added to the diagonal, as a share of the mean of its live (non-zero) elements; 0 to 1e6
@@ -20,10 +20,10 @@ struct factor_report {
     std::size_t dead_columns = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A factor in the making. Dead columns have diagonal 0.
 struct factor_parts {
@@ -130,10 +130,10 @@ inline status climb_ladder(const factor_parts& p, const factor_options& options,
     return error{errc::argument, "damping must lie between 0 and 1e6", "damping", {}};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
 ///
@@ -205,10 +205,10 @@ private:
     factor_report report_{};
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Factors a Hessian in place, for every weight matrix that reads this input and for every format.
 ///
@@ -222,9 +222,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return hessian_factor::make(std::move(h), options, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 
@@ -271,5 +271,5 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include "../linalg/syrk.hpp"
 #include "../numeric/minifloat.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// H is the sum of x x^T over `tokens` rows x that were multiplied by 2^shift, its lower triangle with the diagonal.
 struct moments {
@@ -19,10 +19,10 @@ struct moments {
 };
 inline constexpr std::uint32_t most_shift = 149;  // of the smallest float
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which a sum of x x^T keeps with a
 /// factor of 2 to spare, the sum of two Hessians does not overflow.
@@ -173,5 +173,5 @@ inline status check_moments(matrix_view<const float> H) noexcept {
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

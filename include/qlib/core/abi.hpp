@@ -1,16 +1,18 @@
 #pragma once
 // Version, ABI namespaces, and the guards that keep every result independent of the including program's flags.
 //
-// Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace
-// named after the instruction sets that the compiler may use in the including file (baseline.hpp), so that the
-// linker never swaps the code of a file built with -march=native for that of a file built without. Members of types
-// are forced inline, or tagged with that name. What the standard library brings has neither, so of it the headers
-// use only what holds no float: __builtin_bit_cast, not std::bit_cast.
+// Types live in qlib::QLIB_ABI, an inline namespace named after the version: they cross translation units, but not
+// versions, of which a program may hold several. Functions live in qlib::QLIB_ABI::QLIB_BASE, named after the
+// instruction sets that the compiler may use in the including file (baseline.hpp), so that the linker never swaps the
+// code of a file built with -march=native for that of a file built without. Members of types are forced inline, or
+// tagged with that name. What the standard library brings has neither, so of it the headers use only what holds no
+// float: __builtin_bit_cast, not std::bit_cast.
 #include "baseline.hpp"
 
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
 #define QLIB_VERSION_PATCH 0
+#define QLIB_ABI QLIB_PASTE(v, QLIB_VERSION_MAJOR, _, QLIB_VERSION_MINOR, , , , )  // while the major version is 0
 
 #define QLIB_TEXT_(a) #a
 #define QLIB_TEXT(a) QLIB_TEXT_(a)

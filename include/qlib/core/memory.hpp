@@ -8,7 +8,7 @@
 #include <limits>
 #include <type_traits>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t alignment = 64;
 
@@ -116,4 +116,4 @@ private:
     std::byte* at_ = nullptr;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 [[nodiscard]] QLIB_INLINE constexpr error cancelled(std::size_t parts) noexcept {
     return {errc::cancelled, "cancelled after {0} parts of the work", "call.progress", {parts}};
@@ -54,9 +54,9 @@ private:
     error error_{};
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// An executor for functions that run many loops: it tells of each loop as a part of the work, and after a
 /// cancellation runs no more, so that their results are void. When there are more than `parts` of them, the last waits
@@ -103,4 +103,4 @@ template <class Body> status for_each_task(const call& how, std::size_t count, c
     return state.result();
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What kind of rule was broken.
 enum class errc : std::uint8_t {
@@ -117,4 +117,4 @@ private:
     union { T value_; };
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may not nest.
 class thread_pool {
@@ -86,4 +86,4 @@ private:
     bool stop_ = false;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

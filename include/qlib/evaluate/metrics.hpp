@@ -4,7 +4,7 @@
 
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr double no_number = __builtin_bit_cast(double, std::uint64_t{0x7FF8} << 48);
 inline constexpr double infinite = __builtin_bit_cast(double, std::uint64_t{0x7FF0} << 48);
@@ -87,9 +87,9 @@ inline void select(std::span<double> values, std::size_t k) noexcept {
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// -log softmax(logits)[token], in nats.
 ///
@@ -137,9 +137,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return (high - percentile(values, fraction - d > 0 ? fraction - d : 0.0)) / 2;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Mean and its standard error of numbers that come one by one (Welford). After a NaN or an infinity neither is a finite number.
 class running_mean {
@@ -189,5 +189,5 @@ private:
     double signal_ = 0, noise_ = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -10,7 +10,7 @@
 #include "../numeric/exact.hpp"
 #include "gguf_writer.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// One weight's sums. The numbers are the caller's.
 struct imatrix_sums {
@@ -29,10 +29,10 @@ struct imatrix_draft {
     gguf_draft metadata;           // holds pairs only
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t imatrix_suffix_bytes = 8;  // of ".in_sum2"
 
@@ -205,10 +205,10 @@ inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) no
     return send(dataset);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the writer as it was.
 class imatrix_writer {
@@ -253,4 +253,4 @@ private:
     detail::imatrix_draft draft_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -5,7 +5,7 @@
 #include <string_view>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// An unsigned integer of up to 5376 bits: room for 10^1150 and 1024 bits more.
 struct wide_integer {
@@ -47,9 +47,9 @@ struct wide_integer {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// quotient * 2^exponent, cut down to the 53 bits of a double (fewer where it is subnormal), halves to even. `sticky`: the true
 /// value is a little larger. 2^63 <= quotient. False when it is too large.
@@ -132,5 +132,5 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
     return true;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

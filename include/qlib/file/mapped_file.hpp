@@ -18,7 +18,7 @@
 #include <unistd.h>
 #endif
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
 ///
@@ -148,4 +148,4 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
 
 #endif
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -3,7 +3,7 @@
 // seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
 #include "../core/memory.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Negative, zero or positive as a stands before, with or behind b: bytes as unsigned numbers, a prefix first.
 [[nodiscard]] inline int compare_names(std::string_view a, std::string_view b) noexcept {
@@ -65,4 +65,4 @@ template <class NameOf>
     return low < order.size() && name_of(order[low]) == name ? order[low] : order.size();
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

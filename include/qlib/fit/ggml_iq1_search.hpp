@@ -3,7 +3,7 @@
 #include "ggml_lattice_search.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
 template <class F> class ggml_shifted_group {
@@ -182,5 +182,5 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
     return e;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "ggml_search.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// What differs between ggml's encoders of lattices with signs.
 struct ggml_lattice_recipe {
@@ -308,5 +308,5 @@ template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lat
     return e;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

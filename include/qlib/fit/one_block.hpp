@@ -6,7 +6,7 @@
 #include "search_plan.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct one_block : one_range {
     using lanes = one_block;
@@ -21,5 +21,5 @@ template <class F> QLIB_INLINE constexpr lane_sites<one_block, F> lanes_of(const
     return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square, &s.outer};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -7,7 +7,7 @@
 #include "one_block.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct weight_range { float low = 0, high = 0; };
 
@@ -53,9 +53,9 @@ template <class F, class Wish> constexpr typename F::params project_wishes(const
     return F::project(wishes, s.outer);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Abs-max or min-max of each group: every weight lies in range, nothing is searched.
 struct plain_fit {
@@ -70,5 +70,5 @@ struct plain_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include "search_outer.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is made of.
 struct trial {
@@ -139,9 +139,9 @@ template <class F> constexpr typename F::params search_vectors(const site<F>& s)
     return p;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Whether F brings a search of its own.
 template <class F> concept has_own_search = requires(const site<F>& s) {
@@ -198,5 +198,5 @@ struct search_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "../format/scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Params of two levels, whose groups are stored in steps of the block's super-scales.
 template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
@@ -162,5 +162,5 @@ template <class F> constexpr super_steps super_steps_of([[maybe_unused]] bool we
     else return weighted ? super_steps{0.95f, 0.0875f, 5, 5, 2, 3, 1} : super_steps{0.95f, 0.0875f, 5, 5, 2, 2, 1};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

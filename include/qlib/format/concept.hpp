@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <span>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of floats.
 enum class form : std::uint8_t {
@@ -134,10 +134,10 @@ template <class F> inline constexpr std::size_t block_bytes = [] {
     return sum;
 }();
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
 template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
@@ -186,5 +186,5 @@ QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, 
     return c;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

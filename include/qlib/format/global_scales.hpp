@@ -4,7 +4,7 @@
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How a tensor's scale acts on its groups' scales.
 enum class global_use : std::uint8_t { times, over };
@@ -78,5 +78,5 @@ template <std::size_t N, class T> struct scale_per_over_global {
     template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::over>;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -9,7 +9,7 @@
 #include <bit>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Equally spaced integers: code i means i + Lowest. Codes are chosen between First and Last only; others still decode.
 /// With TwosComplement the stored bits are those of a signed integer.
@@ -129,5 +129,5 @@ template <class Float> struct minifloat_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ... * 10^point.
 struct decimal {
@@ -166,4 +166,4 @@ private:
     bool first_ = true;
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -12,7 +12,7 @@
 #include <bit>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
 /// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
@@ -148,5 +148,5 @@ template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = fal
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "../numeric/bit_packing.hpp"
 #include "concept.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Codes one after another, least significant bit first. The one bit layout that lets a row end inside a block.
 struct sequential {
@@ -134,4 +134,4 @@ template <class Bits = sequential, bool Flat = false> struct planar {
 /// bitsandbytes' planes.
 template <class Bits = sequential> using flat_planar = planar<Bits, true>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -6,7 +6,7 @@
 #include <limits>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The largest magnitude of a grid's levels, infinities aside.
 template <class Grid> inline constexpr float largest_level = [] {
@@ -36,14 +36,14 @@ template <class Grid> inline constexpr float highest_level = [] {
     }
 }();
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The map of one range.
 struct one_range : one_lane {
 #include "range.inl"
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -2,7 +2,7 @@
 // How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
 #include "../format/layout.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
 /// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
@@ -125,4 +125,4 @@ template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_sh
 /// The shuffles as constants that a room can load.
 template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

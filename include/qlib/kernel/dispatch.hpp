@@ -7,14 +7,14 @@
 #include <cpuid.h>
 #endif
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// The one mutable global of the library: 0 until it is known, then 1 + the best room. Every writer writes the same value.
 inline unsigned char cached_isa = 0;
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
 inline isa detect_isa() noexcept {
@@ -43,9 +43,9 @@ inline isa best_isa() noexcept {
     return found;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Whether this machine can run a room. Rooms are ordered: what can run one can run every lesser one.
 [[nodiscard]] inline bool has_room(isa room) noexcept { return room <= detail::best_isa(); }
@@ -59,4 +59,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return error{errc::unsupported, "this machine cannot run the room that call.room forces", "call.room", {}};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
 inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
@@ -58,9 +58,9 @@ struct panel_memory {
     [[nodiscard]] QLIB_INLINE std::size_t stage_bytes() const noexcept { return 16 * stage_stride + 64; }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights to a chunk: whole blocks.
 template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
@@ -106,4 +106,4 @@ template <class F> panel_memory exact_memory(const gemm_plan& p) noexcept {
     return m;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

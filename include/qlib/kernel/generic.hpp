@@ -13,7 +13,7 @@ QLIB_EXACT_BEGIN
 #if !defined(__clang__)
 QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct portable;
 
@@ -247,5 +247,5 @@ private:
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

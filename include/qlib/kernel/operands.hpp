@@ -6,7 +6,7 @@
 
 #include <limits>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Products that may be summed in an int32 before the sum goes to float, and the largest activation.
 inline constexpr std::size_t most_summed = 32768;
@@ -186,4 +186,4 @@ template <class F> inline constexpr bool row_maps = [] {
     else return false;
 }();
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

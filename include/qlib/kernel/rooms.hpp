@@ -4,7 +4,7 @@
 #include "generic.hpp"
 #include "x86_avx512.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// use(room) for the room of a call that check_room let pass. Room::name<F>(...) are its kernels.
 template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
@@ -18,4 +18,4 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 /// What a call's report says of the way that codes of F take in a room.
 template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 
 QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512 {
     static constexpr isa id = isa::avx512;
@@ -334,6 +334,6 @@ private:
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif

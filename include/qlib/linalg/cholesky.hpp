@@ -6,7 +6,7 @@
 #include "rows.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t cholesky_block = 64, cholesky_rows = 16;
 
@@ -64,9 +64,9 @@ inline void update_rows(const cholesky_step& s, std::size_t i) noexcept {
     update(i, corner - i, corner, s.first);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Factors A = M M^T in place, M upper triangular with a positive diagonal.
 ///
@@ -98,5 +98,5 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

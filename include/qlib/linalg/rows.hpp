@@ -10,7 +10,7 @@
 
 #include <cstddef>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Read-only elements: (r, t) stands at data[r * row + t * col]. Steps may be negative: a chain that runs downward.
 struct strided {
@@ -26,31 +26,31 @@ struct row_kernels {
     void (*add_product)(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 // O3 for users of g++ -O2, whose cost model leaves loops of unknown length alone.
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
 _Pragma("GCC optimize(\"O3\")")
 #endif
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 #define QLIB_ROWS portable_rows
 #include "rows.inl"
 #undef QLIB_ROWS
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
 #if defined(__x86_64__)
 QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 #define QLIB_ROWS avx512_rows
 #include "rows.inl"
 #undef QLIB_ROWS
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The kernels of a room that this machine has.
 [[nodiscard]] inline row_kernels rows_of(isa room) noexcept {
@@ -72,4 +72,4 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 /// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same cache sets.
 [[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept { return (divide_up(cols, 16) | 1) * 16; }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -5,7 +5,7 @@
 #include "rows.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t inverse_block = 64, inverse_cols = 256, inverse_chunk = 16;
 
@@ -55,9 +55,9 @@ inline void invert_columns(const inverse_step& s, std::size_t col, std::size_t l
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// U = M^-1 in place, both upper triangular.
 ///
@@ -91,5 +91,5 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

@@ -3,7 +3,7 @@
 #include "minifloat.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 2^(bits - 127), from 2^-127 to 2^127; 255 is NaN. Code 0 is a subnormal f32: zero under flush-to-zero.
 struct e8m0 {
@@ -42,5 +42,5 @@ struct e8m0 {
     friend constexpr bool operator==(e8m0, e8m0) = default;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

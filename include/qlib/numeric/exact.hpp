@@ -8,7 +8,7 @@
 #include <type_traits>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// a * b, rounded once: never fused into a following addition.
 QLIB_INLINE constexpr float product(float a, float b) noexcept {
@@ -69,5 +69,5 @@ QLIB_INLINE constexpr float square_root(float x) noexcept {
     return static_cast<float>(r);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include <array>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct one_lane {
     static constexpr std::size_t width = 1;
@@ -39,5 +39,5 @@ struct one_lane {
 #include "lane_arithmetic.inl"
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

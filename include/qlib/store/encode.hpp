@@ -5,7 +5,7 @@
 #include "../numeric/minifloat.hpp"
 #include "decode.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What an encoder does with a NaN or an infinity among the weights.
 enum class non_finite : std::uint8_t {
@@ -14,10 +14,10 @@ enum class non_finite : std::uint8_t {
     clamp,  ///< NaN as 0, an infinity as the largest float of its sign
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Codes for given params: each group's weights rounded to the nearest code under the map that will decode them.
 template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) noexcept {
@@ -178,5 +178,5 @@ status encode_rows_singly(const block_encoder<F, Fit, T>& encoder, std::size_t f
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

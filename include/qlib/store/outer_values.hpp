@@ -5,7 +5,7 @@
 #include "encode.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
 template <block_format F, class Visit>
@@ -243,5 +243,5 @@ template <block_format F, class Fit, class T> status fit_outer_values([[maybe_un
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

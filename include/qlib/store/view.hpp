@@ -3,7 +3,7 @@
 #include "../core/memory.hpp"
 #include "../format/concept.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Where the rows of a quantized matrix lie when they are not one tight piece.
 template <class Byte> struct view_options {
@@ -236,4 +236,4 @@ private:
 template <block_format F> using qview = basic_view<F, const std::byte>;
 template <block_format F> using qspan = basic_view<F, std::byte>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
