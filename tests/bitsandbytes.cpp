@@ -9,6 +9,7 @@
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
+#include <bit>
 
 using namespace qlib;
 using type = safetensors_type;

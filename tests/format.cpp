@@ -7,6 +7,7 @@
 #include <qlib/quantize.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace {

@@ -106,6 +106,27 @@ TEST_CASE("the loss on the published problem is the design's or better, format b
 }
 }
 
+TEST_CASE("the losses are those of the activations, however small these are and however few") {
+    constexpr std::size_t rows = 16, cols = 512;
+    const auto W = sample::weights(rows * cols, 11);
+    for (const std::size_t tokens : {1u, 8u})
+        for (const float size : {1.0f, 1e-21f, 1e-30f}) {
+            CAPTURE(tokens);
+            CAPTURE(size);
+            auto X = sample::weights(tokens * cols, 12, 1.0);
+            for (float& x : X) x *= size;
+            const matrix_view<const float> w{W.data(), rows, cols}, x{X.data(), tokens, cols};
+            const auto done = qlib::gptq<qlib::q4_k>(w, hessian_of(x), qlib::plain_fit{});
+            REQUIRE(done.has_value());
+            const auto q = decoded(done->weights);
+            double want = 0;
+            for (const double loss : row_losses(w, {q.data(), rows, cols}, x)) want += loss;
+            CHECK(done->report.factor.rung == 0);
+            CHECK(done->report.loss == doctest::Approx(want).epsilon(1e-3).scale(0));
+            CHECK(done->report.loss < 0.1 * done->report.loss_rtn);
+        }
+}
+
 TEST_CASE_TEMPLATE("never worse than rounding to nearest, row by row", F, QLIB_WITNESSES) {
     constexpr std::size_t rows = 37, tokens = 96;
     constexpr std::size_t cols = 4 * (qlib::block_size<F> > 64 ? qlib::block_size<F> : 64) + (qlib::has_ragged_rows<F> && !qlib::has_flat_blocks<F> ? 17 : 0);

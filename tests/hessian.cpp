@@ -145,6 +145,64 @@ TEST_CASE("hessian: it stays finite however much is added") {
     CHECK(hessian::over(t.bytes()).has_value());
 }
 
+TEST_CASE("hessian: activations of any size keep the bits of their squares, over a power of two") {
+    auto X = sample::activations(300, 20, 7);
+    const hessian usual = [&] {
+        hessian h = fresh(20);
+        REQUIRE(h.add(X.view()).ok());
+        return h;
+    }();
+    CHECK(usual.scale() == 1);
+    for (const int e : {-44, -70, -100, -120}) {
+        CAPTURE(e);
+        auto small = X;
+        for (std::size_t r = 0; r < 300; ++r)
+            for (std::size_t c = 0; c < 20; ++c) small(r, c) = std::ldexp(X(r, c), e);
+        hessian h = fresh(20);
+        REQUIRE(h.add(small.view().row_range(0, 256)).ok());
+        REQUIRE(h.add(small.view().row_range(256, 44)).ok());
+        CHECK(h.scale() < 1);
+        bool same_bits = true;
+        for (std::size_t i = 0; i < 20; ++i)
+            for (std::size_t j = 0; j <= i; ++j)
+                same_bits = same_bits &&
+                            std::ldexp(double{h.lower()(i, j)} * h.scale(), -2 * e) == double{usual.lower()(i, j)};
+        CHECK(same_bits);
+        const auto back = hessian::over(h.bytes());
+        REQUIRE(back.has_value());
+        CHECK(back->scale() == h.scale());
+        CHECK(same(*back, h));
+
+        hessian both = *h.copy(), merged = *h.copy(), other = *usual.copy();  // beside larger ones they are nothing
+        REQUIRE(both.add(X.view()).ok());
+        REQUIRE(merged.merge(usual).ok());
+        REQUIRE(other.merge(h).ok());
+        CHECK(both.scale() == 1);
+        CHECK(both.tokens() == 600);
+        CHECK(same(merged, both));
+        CHECK(same(other, both));
+        CHECK(std::ranges::equal(std::span(both.bytes()).subspan(64), std::span(usual.bytes()).subspan(64)));
+    }
+}
+
+TEST_CASE("hessian: progress counts blocks of 256 tokens; a cancelled add() has those before it") {
+    auto X = sample::activations(600, 20, 7);
+    hessian all = fresh(20), some = fresh(20), want = fresh(20);
+    std::vector<std::size_t> told;
+    const auto tell = [&](std::size_t done, std::size_t total) {
+        CHECK(total == 3);
+        told.push_back(done);
+        return true;
+    };
+    REQUIRE(all.add(X.view(), {.progress = tell}).ok());
+    CHECK(told == std::vector<std::size_t>{1, 2, 3});
+    const auto stop = [](std::size_t done, std::size_t) { return done < 2; };
+    CHECK(some.add(X.view(), {.progress = stop}).error().code == errc::cancelled);
+    CHECK(some.tokens() == 512);
+    REQUIRE(want.add(X.view().row_range(0, 512)).ok());
+    CHECK(same(some, want));
+}
+
 TEST_CASE("hessian: a checkpoint comes back to the bit, from any address") {
     for (const std::size_t cols : {1u, 15u, 16u, 17u, 40u}) {
         auto X = sample::activations(30, cols, cols);
@@ -162,7 +220,7 @@ TEST_CASE("hessian: a checkpoint comes back to the bit, from any address") {
 }
 
 TEST_CASE("hessian: bytes that are no checkpoint are refused") {
-    constexpr std::size_t version = 8, cols = 16, tokens = 24, first = 64, stride = 64;  // in bytes
+    constexpr std::size_t version = 8, shift = 12, cols = 16, tokens = 24, first = 64, stride = 64;  // in bytes
     auto X = sample::activations(30, 4, 5);
     hessian h = fresh(4);
     REQUIRE(h.add(X.view()).ok());
@@ -172,7 +230,9 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
     longer.bytes.push_back(std::byte{0});
     CHECK(longer.refused() == errc::malformed);
     CHECK(checkpoint(good).put(0, 'Q').refused() == errc::malformed);
-    CHECK(checkpoint(good).put(version, 2u).refused() == errc::unsupported);
+    CHECK(checkpoint(good).put(version, 2u).refused() == errc::unsupported);  // what has no shift is of version 1
+    CHECK(checkpoint(good).put(shift, 3u).refused() == errc::unsupported);
+    CHECK(checkpoint(good).put(version, 2u).put(shift, 150u).refused() == errc::malformed);
     CHECK(checkpoint(good).put(version, 0x01000000u).refused() == errc::unsupported);  // the other byte order
     CHECK(checkpoint(good).put(cols, std::uint64_t{0}).refused() == errc::malformed);
     CHECK(checkpoint(good).put(cols, std::uint64_t{3}).refused() == errc::malformed);

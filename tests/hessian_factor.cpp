@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <qlib/calibrate/hessian_factor.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace qlib;
@@ -217,6 +218,37 @@ TEST_CASE("factorize: the ladder, never silently") {
     CHECK(factor_of(wild, {.damping = 4}).report().rung == 0);
     const test_threads threads(2);
     sample::every_way(threads, [&](const call& how) { CHECK(copy_of(factor_of(h, {.damping = 0}, how)) == copy_of(more)); });
+}
+
+TEST_CASE("factorize: progress ascends to its end, through the ladder too, and can cancel at every step") {
+    auto X = sample::activations(90, 150, 3);
+    const hessian h = hessian_of(X.view());
+    for (const float damping : {0.01f, 0.0f}) {  // without damping 90 tokens do not make 150 columns positive definite
+        CAPTURE(damping);
+        std::vector<std::size_t> told;
+        std::size_t parts = 0;
+        const auto tell = [&](std::size_t done, std::size_t total) {
+            parts = total;
+            told.push_back(done);
+            return true;
+        };
+        test_threads pool(2);
+        const auto f = factorize(*h.copy(), {.damping = damping}, {.run = pool, .progress = tell});
+        REQUIRE(f.has_value());
+        CHECK((f->report().rung != 0) == (damping == 0));
+        CHECK(told.size() > 5);
+        CHECK(std::is_sorted(told.begin(), told.end()));
+        CHECK(told.back() == parts);
+        CHECK(std::count(told.begin(), told.end(), parts) == 1);
+        for (std::size_t stop = 0; stop < told.size(); ++stop) {
+            std::size_t calls = 0;
+            const auto until = [&](std::size_t, std::size_t) { return calls++ < stop; };
+            const auto cut = factorize(*h.copy(), {.damping = damping}, {.progress = until});
+            REQUIRE(!cut.has_value());
+            CHECK(cut.error().code == errc::cancelled);
+            CHECK(calls == stop + 1);
+        }
+    }
 }
 
 TEST_CASE("factorize: what is refused leaves the Hessian alone") {

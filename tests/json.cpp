@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>

@@ -3,8 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -12,20 +13,24 @@ using qlib::mapped_file;
 
 namespace {
 
-/// A file in the system's temporary folder, gone when the test ends.
+/// A temporary file, gone when the test ends. No code page of Windows has all letters of its name.
 struct temporary_file {
-    std::string path;
+    std::filesystem::path where = std::filesystem::temp_directory_path() / u8"qlib-mapped-ä-模型-я-";
+    std::string path;  ///< UTF-8
     explicit temporary_file(const std::vector<unsigned char>& bytes) {
-        const char* folder = std::getenv("TMPDIR");
-        path = std::string(folder != nullptr ? folder : "/tmp") + "/qlib-mapped-XXXXXX";
-        const int handle = mkstemp(path.data());
-        REQUIRE(handle >= 0);
-        REQUIRE(write(handle, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
-        close(handle);
+        where += std::to_string(std::random_device()());
+        const std::u8string name = where.u8string();
+        path.assign(name.begin(), name.end());
+        std::ofstream file(where, std::ios::binary);
+        file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+        REQUIRE(file.flush().good());
     }
     temporary_file(const temporary_file&) = delete;
     temporary_file& operator=(const temporary_file&) = delete;
-    ~temporary_file() { std::remove(path.c_str()); }
+    ~temporary_file() {
+        std::error_code ignored;
+        std::filesystem::remove(where, ignored);  // Windows keeps what is mapped
+    }
 };
 
 std::vector<unsigned char> pattern(std::size_t size) {
@@ -88,13 +93,24 @@ TEST_CASE("mapped_file: released bytes stay readable, whatever was asked for") {
 }
 
 TEST_CASE("mapped_file: what cannot be mapped says why") {
-    const auto missing = mapped_file::open("/nowhere/at/all");
-    REQUIRE_FALSE(missing);
-    CHECK(missing.error().code == qlib::errc::io);
-    CHECK(missing.error().sizes[0] == ENOENT);
-    char text[200];
-    CHECK(missing.error().format(text) == "mapped_file: the file cannot be mapped, the system's error is " + std::to_string(ENOENT));
-    CHECK(mapped_file::open("/tmp").error().sizes[0] == EISDIR);
-    CHECK(mapped_file::open("/dev/null").error().sizes[0] == ENODEV);
-    CHECK(mapped_file::open("").error().sizes[0] == ENOENT);
+    const auto refused = [](const char* path, std::uint64_t code) {
+        const auto file = mapped_file::open(path);
+        REQUIRE_FALSE(file);
+        CHECK(file.error().code == qlib::errc::io);
+        CHECK(file.error().sizes[0] == code);
+        char text[200];
+        const std::string why = "mapped_file: the file cannot be mapped, the system's error is " + std::to_string(code);
+        CHECK(file.error().format(text) == why);
+    };
+#if defined(_WIN32)
+    refused("C:/nowhere/at/all", ERROR_PATH_NOT_FOUND);
+    refused("C:/windows", ERROR_ACCESS_DENIED);
+    refused("", ERROR_PATH_NOT_FOUND);
+    refused("\xFF", ERROR_NO_UNICODE_TRANSLATION);
+#else
+    refused("/nowhere/at/all", ENOENT);
+    refused("/tmp", EISDIR);
+    refused("/dev/null", ENODEV);
+    refused("", ENOENT);
+#endif
 }

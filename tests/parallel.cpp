@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 
 namespace {
 qlib::hessian some_hessian(std::size_t cols) {
@@ -39,6 +40,24 @@ TEST_CASE("progress counts up to the end and is never told by two at once") {
     CHECK(qlib::detail::for_each_task({.progress = tell}, 100, [](std::size_t, std::size_t) -> qlib::status { return {}; }).ok());
     CHECK(calls == 100);
     CHECK(last == 100);
+}
+
+TEST_CASE("a progress callback that is slower than the work hears of its end, and never goes back") {
+    test_threads pool(4);
+    for (int run = 0; run < 20; ++run) {
+        std::size_t last = 0;
+        bool ascending = true;
+        const auto slow = [&](std::size_t done, std::size_t) {
+            std::this_thread::sleep_for(std::chrono::microseconds(300));
+            ascending = ascending && done > last;
+            last = done;
+            return true;
+        };
+        const auto nothing = [](std::size_t, std::size_t) -> qlib::status { return {}; };
+        CHECK(qlib::detail::for_each_task({.run = pool, .progress = slow}, 50, nothing).ok());
+        CHECK(ascending);
+        CHECK(last == 50);
+    }
 }
 
 TEST_CASE("quantize and gptq stop when progress says so") {

@@ -4,6 +4,21 @@
 
 #include <array>
 #include <memory>
+// Not under a sanitizer of addresses, which asks for terabytes of them.
+#if defined(__unix__) && defined(__cpp_exceptions) && !defined(__SANITIZE_ADDRESS__)
+#define QLIB_TEST_LITTLE_MEMORY
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#undef QLIB_TEST_LITTLE_MEMORY
+#endif
+#endif
+#endif
+#if defined(QLIB_TEST_LITTLE_MEMORY)
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <system_error>
+#include <unistd.h>
+#endif
 
 TEST_CASE("each index runs once, on a worker in range, and run() returns when all are done") {
     for (const std::size_t workers : std::array<std::size_t, 3>{1, 2, 5}) {
@@ -40,3 +55,24 @@ TEST_CASE("two workers never share a number at the same time") {
 TEST_CASE("no workers asked for means one per hardware thread") {
     CHECK(qlib::thread_pool().workers() >= 1);
 }
+
+#if defined(QLIB_TEST_LITTLE_MEMORY)
+TEST_CASE("a thread that the system refuses is an exception, and those that ran already end") {
+    const pid_t child = fork();
+    if (child == 0) {
+        const rlimit little{std::size_t{200} << 20, std::size_t{200} << 20};  // room for some stacks, not for 100
+        setrlimit(RLIMIT_AS, &little);
+        alarm(10);  // the end of a child that hangs
+        try {
+            qlib::thread_pool pool(100);
+        } catch (const std::system_error&) {
+            _exit(3);
+        }
+        _exit(4);
+    }
+    int end = 0;
+    REQUIRE(waitpid(child, &end, 0) == child);
+    CHECK(WIFEXITED(end));
+    CHECK(WEXITSTATUS(end) == 3);
+}
+#endif

@@ -62,6 +62,25 @@ else()
     message(STATUS "No test suite \"bytes\": nothing to run with -ffast-math")
 endif()
 
+add_test(NAME baselines COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/baselines.py ${QLIB_GCC} ${QLIB_CLANG})
+set_tests_properties(baselines PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
+# Windows: MinGW's compiler, and Wine to run what it makes. All sources of the suite compile there; these run in two minutes.
+find_program(QLIB_MINGW x86_64-w64-mingw32-g++-posix)
+find_program(QLIB_WINE NAMES wine wine64 PATHS /usr/lib/wine)
+if(QLIB_MINGW AND QLIB_WINE)
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/mingw)  # the libraries' headers without the system's, which stand beside them
+    file(MAKE_DIRECTORY ${folder})
+    file(CREATE_LINK ${QLIB_DOCTEST}/doctest ${folder}/doctest SYMBOLIC)
+    file(CREATE_LINK ${QLIB_JSON}/nlohmann ${folder}/nlohmann SYMBOLIC)
+    add_variant(mingw ${QLIB_MINGW} "-O1 -DQLIB_QUICK_ROOMS"
+        -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_CROSSCOMPILING_EMULATOR=${QLIB_WINE} -DCMAKE_EXE_LINKER_FLAGS=-static
+        -DQLIB_DOCTEST=${folder} -DQLIB_JSON=${folder}
+        -DQLIB_TEST_ONLY=bytes,doors,executor,exact,foreign_macros,integer_product,json,mapped_file,memory,minifloat,nf4,result,thread_pool)
+    set_tests_properties(mingw PROPERTIES ENVIRONMENT "WINEPREFIX=${folder}/wine;WINEDEBUG=-all")
+else()
+    message(STATUS "No MinGW, or no Wine (Debian packages: g++-mingw-w64-x86-64-posix, wine64): nothing is tested for Windows")
+endif()
+
 foreach(compiler IN ITEMS gcc clang)
     string(TOUPPER QLIB_${compiler} path)
     add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)

@@ -64,6 +64,25 @@ TEST_CASE("every size that is too small by one byte is refused") {
     CHECK(qlib::qview<qlib::q4_0>::over(none, 1, 31).error().code == qlib::errc::ragged);
 }
 
+TEST_CASE("sizes that do not fit are the largest number, never a small one; bits per weight stay what they are") {
+    static constexpr std::size_t most = std::numeric_limits<std::size_t>::max(), half = std::size_t{1} << 32;
+    const auto huge = []<class F>(std::size_t rows, std::size_t cols, double bits) {
+        CHECK(qlib::wire_size<F>(rows, cols) == most);
+        CHECK(qlib::bits_per_weight<F>(rows, cols) == doctest::Approx(bits).epsilon(1e-6));
+        CHECK(qlib::qview<F>::over(std::span<const std::byte>(), rows, cols).error().code == qlib::errc::shape);
+    };
+    constexpr std::size_t shapes[][2] = {{half, half + 1}, {most, 3}, {most / 64 * 64 + 1, 65}};
+    for (const auto& [rows, cols] : shapes) {
+        huge.operator()<qlib::nf4>(rows, cols, 4.5);
+        huge.operator()<qlib::nf4_dq>(rows, cols, 4.126953125);
+    }
+    huge.operator()<qlib::nf4>(half * 2, half, 4.5);  // rows of whole blocks
+    huge.operator()<qlib::q4_k>(half * 2, half, 4.5);
+    huge.operator()<qlib::fp8_e4m3_tile128>(half, half, 8.001953125);
+    CHECK(qlib::bits_per_weight<qlib::q8_0>(half, half) == doctest::Approx(8.5));
+    CHECK(qlib::bits_per_weight<qlib::nf4>(half, 0) == 0);
+}
+
 TEST_CASE("planes may lie at addresses of their own, rows of each at their own distance") {
     const std::size_t rows = 5, cols = 96;
     const auto x = sample::weights(rows * cols, 3);

@@ -6,7 +6,7 @@
 #include "qgemm.hpp"
 #include "quantize.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// rows x cols weights in a format that is known at run time, in foreign memory at any address.
 struct any_view {
@@ -99,4 +99,4 @@ private:
 /// Quantizes W into a matrix of its own. error: as quantize_into, and memory.
 [[nodiscard]] result<any_matrix> quantize(format_id format, matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -4,7 +4,7 @@
 #include "room/rooms.hpp"
 #include "store/qmatrix.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <class Room, block_format F> inline constexpr decoder_kernels decoder_kernels_in = Room::template decoder_of<F>();
 
@@ -16,9 +16,9 @@ template <block_format F> decode_job decode_job_of(const qview<F>& q) noexcept {
             &with_decoding_space<block_size<F>>};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Turns a quantized matrix back into floats: s * level, s * (level - z) or s * level + z of its group, times the outer scale.
 ///
@@ -46,4 +46,4 @@ template <block_format F>
     return dequantize_rows<F>(q.view(), ids, out, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -31,7 +31,7 @@
     X(mxfp6_e2m3, 0x1043, "MXFP6_E2M3") X(mxfp4_ocp, 0x1044, "MXFP4_OCP") X(mxint8, 0x1045, "MXINT8")                                 \
     X(nvfp4_modelopt, 0x1050, "NVFP4_MODELOPT") X(nvfp4_compressed_tensors, 0x1051, "NVFP4_COMPRESSED_TENSORS")
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A named format as a number. ggml's formats have ggml's numbers; the others begin at 0x1000.
 enum class format_id : std::uint32_t {
@@ -47,9 +47,9 @@ inline constexpr std::array all_format_ids{
 #undef QLIB_FORMAT
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a status or a result.
 ///
@@ -88,4 +88,4 @@ template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&
     return error{errc::unsupported, "there is no format of this name", "format", {}};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

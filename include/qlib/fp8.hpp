@@ -3,7 +3,7 @@
 // (per row, per tensor).
 #include "format/format.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 // A token is a row of activations: a matrix of them with one scale per token is fp8_e4m3_row, or fp8_e5m2_row. The scale of a tile is its
 // abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
@@ -20,4 +20,4 @@ struct fp8_e5m2_row : format<minifloat_grid<e5m2>, scale_per_row<>> {};
 struct fp8_e5m2 : format<minifloat_grid<e5m2>, scale_per_tensor<>> {};
 static_assert(block_bytes<fp8_e4m3> == 64 && block_bytes<fp8_e5m2> == 64);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

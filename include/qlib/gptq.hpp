@@ -4,7 +4,7 @@
 #include "calibrate/hessian_factor.hpp"
 #include "quantize.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 struct gptq_options {
     float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
@@ -30,9 +30,9 @@ template <block_format F> struct gptq_result {
     QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t gptq_strip_rows = 16;
 
@@ -63,10 +63,10 @@ struct gptq_kernels {
     [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept { return divide_up(128, block) * block; }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F> void gptq_round(const gptq_column& c) noexcept {
     for (std::size_t r = 0; r < c.rows; ++r) {
@@ -220,7 +220,7 @@ private:
     /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
-        const matrix_view<const float> U = factor.square();
+        const matrix_view<const float> U = (factor.square)();
         rows.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
                          {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
     }
@@ -280,6 +280,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
 
 /// Whether GPTQ can serve a matrix with `sliceable` rows in a format of so large blocks.
 inline status check_gptq(const floats_view& W, const hessian_factor& factor, bool sliceable, std::size_t block, const call& how) noexcept {
+    if (const status s = check_view(W, "W"); !s) return s;
     if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
     if (!sliceable) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block, W.cols}};
     return check_room(how.room);
@@ -320,10 +321,10 @@ result<gptq_result<F>> gptq_with(floats_view W, const hessian& h, const Fit& fit
     return gptq_with<F>(W, *factor, fit, options, how);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
 template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
@@ -365,4 +366,4 @@ template <block_format F>
     return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, h, fit, options, how); });
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

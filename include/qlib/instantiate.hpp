@@ -13,7 +13,7 @@
 #define QLIB_INSTANTIATE_FORMATS QLIB_NAMED_FORMATS
 #endif
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// visit(), over the instantiated formats only.
 template <class Use> auto visit_instantiated(format_id id, const Use& use) noexcept {
@@ -66,9 +66,9 @@ result<gptq_report> gptq_into(format_id format, matrix_view<const float> W, cons
     });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 result<std::size_t> wire_size(format_id format, std::size_t rows, std::size_t cols) noexcept {
     return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> {
@@ -152,4 +152,4 @@ result<any_matrix> quantize(format_id format, matrix_view<const float> W, quanti
     return q;
 }
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -2,7 +2,7 @@
 // int_format<int_spec{...}>: plain integer formats over bits, group, symmetry, scale type, granularity and layout.
 #include "format/format.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Where zero lies on the integer grid, and how the scale reaches it.
 enum class symmetry : std::uint8_t {
@@ -84,4 +84,4 @@ struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
 struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
 struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

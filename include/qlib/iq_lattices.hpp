@@ -4,7 +4,7 @@
 #include "format/iq_points.hpp"
 #include "format/lattice.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Eight bits to the lowest of eight bytes; eight nibbles likewise.
 QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
@@ -25,9 +25,9 @@ template <std::size_t Groups> QLIB_INLINE constexpr void load_odd_nibbles(const 
     for (std::size_t g = 0; g < Groups; ++g) sub[g] = static_cast<std::int8_t>((static_cast<unsigned>(in[g / 2]) >> 4 * (g % 2) & 15) << 1 | 1);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// d; for each 32 weights four indices of a byte, then four sign codes of 7 bits and the scale in 32 bits.
 struct iq2_xxs_wire {
@@ -238,4 +238,4 @@ struct iq1_m : lattice_format<shifted_lattice_grid<iq1_points, true>, 16, 3, iq1
 static_assert(block_bytes<iq2_xxs> == 66 && block_bytes<iq2_xs> == 74 && block_bytes<iq2_s> == 82 && block_bytes<iq3_xxs> == 98 &&
               block_bytes<iq3_s> == 110 && block_bytes<iq1_s> == 50 && block_bytes<iq1_m> == 56);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -4,7 +4,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
@@ -46,5 +46,5 @@ struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, 
 };
 static_assert(block_bytes<iq4_xs> == 136);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the upper bits of the
 /// other four. Of Q4_K and Q5_K.
@@ -131,5 +131,5 @@ struct q6_k : format<sint_grid<6>, two_level<16, int8_scales>,
 };
 static_assert(block_bytes<q6_k> == 210);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 4.5 bits: levels -8..7 under an f16 scale. ggml, block_q4_0.
 struct q4_0 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
@@ -67,5 +67,5 @@ struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_
 };
 static_assert(block_bytes<q2_0> == 18);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -7,7 +7,7 @@
 #include "format/global_scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
 struct ue4m3 {
@@ -21,7 +21,7 @@ struct ue4m3 {
     [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
         return {x > 0 ? e4m3::from(x, overflow::saturate, r).bits : storage{0}};
     }
-    [[nodiscard]] static constexpr float max() noexcept { return 448; }
+    [[nodiscard]] static constexpr float (max)() noexcept { return 448; }
     /// ggml's own rounding: halves up, and 448 for all from 248 on.
     [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from_ggml(float x) noexcept {
         if (!(x > 0)) return {0};
@@ -46,7 +46,7 @@ struct half_e8m0 {
     [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
         return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
     }
-    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
+    [[nodiscard]] static constexpr float (max)() noexcept { return 0x1p126f; }
 };
 
 template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
@@ -142,5 +142,5 @@ struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_gl
 };
 static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The quantiles of a normal distribution, with an exact 0 and both ends.
 inline constexpr std::array<float, 16> nf4_levels{
@@ -139,5 +139,5 @@ struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_plana
 };
 static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -2,7 +2,7 @@
 // plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their own barrier.
 #include "qgemm.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its share of the tasks, then
 /// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned for. A plan may run again
@@ -48,9 +48,9 @@ private:
     detail::workspace memory_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and call.progress are not looked at.
 /// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many workers.
@@ -59,4 +59,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return qgemm_plan::make(Y, X, weights, options, workers, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

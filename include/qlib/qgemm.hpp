@@ -3,7 +3,7 @@
 #include "format/format.hpp"
 #include "kernel/weights_ref.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// What qgemm asks of its operands; the product for some workers, still without memory.
 inline result<planned_product> open_product(floats_span Y, floats_view X, const weights_ref& W, const qgemm_options& options, std::size_t workers,
@@ -12,6 +12,8 @@ inline result<planned_product> open_product(floats_span Y, floats_view X, const 
     const gemm_format& f = W.format();
     if (X.cols != k || Y.rows != X.rows || Y.cols != W.rows())
         return error{errc::shape, "X has {0} columns for {1} x {2} weights, or Y is not {3} rows of one value per row of weights", "X", {X.cols, W.rows(), k, X.rows}};
+    if (const status s = check_view(X, "X"); !s) return s.error();
+    if (const status s = check_view(Y, "Y"); !s) return s.error();
     if (!W.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "weights", {f.block, k}};
     if (options.mode == compute::integer && !f.integer)
         return error{errc::unsupported, "the levels of this format have no 8-bit integer form", "mode", {}};
@@ -30,9 +32,9 @@ inline result<planned_product> open_product(floats_span Y, floats_view X, const 
 /// Whether there is anything to multiply.
 inline bool multiplies(const planned_product& s) noexcept { return s.kernels != nullptr; }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Y = X * W^T.
 ///
@@ -92,4 +94,4 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
     return detail::workspace::asked(detail::saturating_add(detail::activation_bytes(s), detail::saturating_multiply(detail::worker_bytes(s), workers)));
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

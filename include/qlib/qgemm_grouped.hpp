@@ -2,7 +2,7 @@
 // qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v of one input, or the experts of a layer.
 #include "plan_qgemm.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x k; n may differ from job to
 /// job, and may be 0.
@@ -12,9 +12,9 @@ struct gemm_job {
     weights_ref W;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// A job with its stages, and where its tasks begin among those of the whole group.
 struct grouped_job {
@@ -25,9 +25,9 @@ struct grouped_job {
     std::byte* activations;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what a worker writes, for the hungriest job.
 struct grouped_bytes {
@@ -102,9 +102,9 @@ inline std::array<std::size_t, 2> open_group(std::span<const gemm_job> jobs, con
     return total;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bytes of call.scratch that qgemm_grouped asks for. 0 for what it would refuse.
 [[nodiscard]] inline std::size_t qgemm_grouped_scratch_bytes(std::span<const gemm_job> jobs, qgemm_options options = {}, call how = {}) noexcept {
@@ -141,4 +141,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -6,7 +6,7 @@
 #include "format/format.hpp"
 #include "store/qmatrix.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How weights become codes.
 struct quantize_options {
@@ -15,9 +15,9 @@ struct quantize_options {
     non_finite on_non_finite = non_finite::error;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
     if (!importance.empty() && importance.size() != cols)
@@ -67,6 +67,7 @@ template <block_format F, class Fit>
 status quantize_with(floats_view W, const qspan<F>& out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
     if (W.rows != out.rows() || W.cols != out.cols())
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
+    if (const status s = check_view(W, "W"); !s) return s;
     if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
     if (const status s = check_importance(options.importance, W.cols); !s) return s;
     if (const status s = check_room(how.room); !s) return s;
@@ -84,9 +85,9 @@ result<qmatrix<F>> quantized_with(floats_view W, const Fit& fit, const quantize_
     return q;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// A fit object that can serve F: one of qlib's, or a user's own.
 template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
@@ -143,4 +144,4 @@ template <block_format F, class Fit = search_fit>
     return out;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

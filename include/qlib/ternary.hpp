@@ -4,7 +4,7 @@
 #include "format/lane_blocks.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
 struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
@@ -24,8 +24,8 @@ struct tq1_trits {
             }
     }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-            (unpack_run<runs[I].bytes, runs[I].trits>(in + runs[I].at, c.data() + runs[I].first), ...);
+        [&]<std::size_t... J>(std::index_sequence<J...>) QLIB_INLINE_LAMBDA {
+            (unpack_run<runs[J].bytes, runs[J].trits>(in + runs[J].at, c.data() + runs[J].first), ...);
         }(std::make_index_sequence<runs.size()>{});
     }
 
@@ -61,5 +61,5 @@ struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_plane
 };
 static_assert(block_bytes<tq2_0> == 66);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -3,6 +3,8 @@
 #include <qlib/format/format.hpp>
 #include <qlib/nf4.hpp>
 
+#include <bit>
+
 namespace kernel_formats {
 using namespace qlib;
 

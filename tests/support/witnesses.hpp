@@ -8,6 +8,8 @@
 #include <qlib/nf4.hpp>
 #include <qlib/ternary.hpp>
 
+#include <bit>
+
 namespace witness {
 
 inline constexpr std::array<float, 8> levels{-1.f, -.58f, -.3f, -.09f, .1f, .33f, .62f, 1.f};

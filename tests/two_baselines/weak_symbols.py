@@ -2,9 +2,10 @@
 
 usage: weak_symbols.py PROGRAM
 
-Of a weak symbol that several files define the linker keeps one. So a weak function with an instruction above plain x86-64 must be named after
-the instruction sets of its file, by a namespace or an ABI tag base_..., see core/abi.hpp. No name is excepted, the standard library's and
-those of functions that the compiler makes itself neither: with -O2 they are compiled into their callers, or are plain.
+Of a weak symbol that several files define the linker keeps one. So a weak function with an instruction above plain
+x86-64 must be named after the instruction sets of its file, by a namespace or an ABI tag base_..., see
+core/abi.hpp. No name is excepted, the standard library's and those of functions that the compiler makes itself
+neither: they are compiled into their callers, or are plain.
 """
 import platform
 import re

@@ -1,6 +1,8 @@
 // What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps its own.
-#include <qlib/core/thread_pool.hpp>
 #include <qlib/qlib.hpp>
+#if defined(__OPTIMIZE__)  // else std::mutex and std::thread are functions of their own, which no header can name
+#include <qlib/core/thread_pool.hpp>
+#endif
 
 namespace {
 
@@ -34,8 +36,12 @@ constexpr qlib::matrix_view<const float> W{weights.values, rows, cols}, X{inputs
 
 /// Quantizes with a fit object, by rounding and by GPTQ; decodes; multiplies.
 template <qlib::block_format F, class Fit> bool use_format(digest& d, const qlib::hessian_factor& factor, const Fit& fit) {
+#if defined(__OPTIMIZE__)
     qlib::thread_pool pool(2);
     const qlib::call how{.run = pool};
+#else
+    const qlib::call how;
+#endif
     const auto g = qlib::gptq<F>(W, factor, fit, {}, how);
     const auto q = qlib::quantize<F>(W, fit, {}, how);
     float decoded[rows * cols], Y[tokens * rows];

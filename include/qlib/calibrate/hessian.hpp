@@ -1,15 +1,13 @@
 #pragma once
 // hessian: H = sum of x x^T over calibration tokens, what GPTQ and its kin know of a layer's inputs.
-#include "../core/memory.hpp"
-#include "../linalg/syrk.hpp"
-#include "../numeric/minifloat.hpp"
+#include "moments.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What bytes() begins with. A file of the other byte order has another version, and is refused.
 struct hessian_header {
     std::array<char, 8> magic{'q', 'l', 'i', 'b', 'H', 'e', 's', 's'};
-    std::uint32_t version = 1, reserved = 0;
+    std::uint32_t version = 1, shift = 0;  ///< of the moments; version 2 when it is not 0
     std::uint64_t cols = 0, tokens = 0;
     std::array<std::uint64_t, 4> unused{};
 };
@@ -21,93 +19,18 @@ inline constexpr std::size_t hessian_header_floats = sizeof(hessian_header) / si
     return saturating_add(hessian_header_floats, saturating_multiply(cols, row_stride(cols)));
 }
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which a sum of x x^T keeps with a factor of 2 to spare,
-/// the sum of two Hessians does not overflow.
-inline constexpr float hessian_limit = 0x1p125f;
-
-[[nodiscard]] inline error hessian_overflow() noexcept {
-    return {errc::overflow, "the sum of squares could pass the range of a float: scale the activations down", "X", {}};
-}
-
-/// The largest magnitude in X; non_finite with its place when there is a NaN or an infinity.
-template <weight_source T> result<float> largest_magnitude(matrix_view<const T> X) noexcept {
-    constexpr std::uint32_t infinity = 0x7F800000u;
-    std::uint32_t all = 0;
-    for (std::size_t r = 0; r < X.rows; ++r) {
-        std::uint32_t most = 0;
-        for (std::size_t c = 0; c < X.cols; ++c) {
-            const std::uint32_t u = bits_of(as_float(X(r, c))) & 0x7FFFFFFFu;
-            most = u > most ? u : most;
-        }
-        if (most >= infinity) {
-            std::size_t c = 0;
-            while (is_finite(as_float(X(r, c)))) ++c;
-            return error{errc::non_finite, "row {0}, column {1} is not a finite number", "X", {r, c}};
-        }
-        all = most > all ? most : all;
-    }
-    return float_of(all);
-}
-
-/// Bytes of floats that tokens of type T pass through.
-template <weight_source T> std::size_t moments_bytes(std::size_t tokens, std::size_t cols) noexcept {
-    return std::same_as<T, float> ? 0 : workspace::piece<float>(saturating_multiply(smaller_size(tokens, syrk_tokens), cols));
-}
-
-template <weight_source T> status add_moments(matrix_view<float> H, matrix_view<const T> X, const call& how) noexcept {
-    if (X.cols != H.cols) return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, H.cols}};
-    const auto largest = largest_magnitude(X);
-    if (!largest) return largest.error();
-    float most = 0;
-    for (std::size_t i = 0; i < H.rows; ++i) most = larger(most, H(i, i));
-    const double x = *largest, bound = x * x * static_cast<double>(X.rows);
-    if (bound > 0.5 * static_cast<double>(hessian_limit) - static_cast<double>(most)) return hessian_overflow();
-    if constexpr (std::same_as<T, float>) {
-        return syrk(H, X, how);
-    } else {
-        workspace memory;
-        if (const status s = memory.open(how, moments_bytes<T>(X.rows, X.cols)); !s) return s;
-        float* const floats = memory.take<float>(smaller_size(X.rows, syrk_tokens) * X.cols);
-        for (std::size_t t = 0; t < X.rows; t += syrk_tokens) {  // syrk's own blocks: the same bits as of one call
-            const auto block = X.row_range(t, smaller_size(syrk_tokens, X.rows - t));
-            for (std::size_t r = 0; r < block.rows; ++r)
-                for (std::size_t c = 0; c < X.cols; ++c) floats[r * X.cols + c] = as_float(block(r, c));
-            if (const status s = syrk(H, {floats, block.rows, X.cols}, how); !s) return s;
-        }
-        return {};
-    }
-}
-
-inline status merge_moments(matrix_view<float> H, matrix_view<const float> other) noexcept {
-    if (other.cols != H.cols) return error{errc::shape, "one Hessian has {0} columns, the other {1}", "other", {other.cols, H.cols}};
-    for (std::size_t i = 0; i < H.rows; ++i)
-        if (H(i, i) + other(i, i) > 0.5f * hessian_limit) return hessian_overflow();
-    for (std::size_t i = 0; i < H.rows; ++i)
-        for (std::size_t j = 0; j <= i; ++j) H(i, j) += other(i, j);
-    return {};
-}
-
-/// Whether this can be a sum of x x^T: what the rest of the library relies on.
-inline status check_moments(matrix_view<const float> H) noexcept {
-    for (std::size_t i = 0; i < H.rows; ++i)
-        if (!is_finite(H(i, i)) || !(H(i, i) >= 0) || H(i, i) > hessian_limit)
-            return error{errc::malformed, "diagonal element {0} is negative, too large or not a number", "Hessian", {i}};
-    for (std::size_t i = 0; i < H.rows; ++i)
-        for (std::size_t j = 0; j < i; ++j)
-            if (!is_finite(H(i, j)) || magnitude(H(i, j)) > H(i, i) + H(j, j))
-                return error{errc::malformed, "element {0}, {1} is not a number, or larger than its diagonal allows", "Hessian", {i, j}};
-    return {};
-}
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The column count of a saved Hessian whose size, in bytes, is right.
 inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::size_t size) noexcept {
     if (head.magic != hessian_header{}.magic) return error{errc::malformed, "this is not a Hessian", "Hessian", {}};
-    if (head.version != hessian_header{}.version) return error{errc::unsupported, "a Hessian of version {0}", "Hessian", {head.version}};
+    if (head.version != (head.shift != 0 ? 2 : 1))
+        return error{errc::unsupported, "a Hessian of version {0}", "Hessian", {head.version}};
+    if (head.shift > most_shift)
+        return error{errc::malformed, "no float is as small as 2^-{0}", "Hessian", {head.shift}};
     if (head.cols == 0) return error{errc::malformed, "a Hessian without columns", "Hessian", {}};
     if (head.cols > size) return error{errc::truncated, "{0} bytes are too few for {1} columns", "Hessian", {size, head.cols}};
     const auto cols = static_cast<std::size_t>(head.cols);
@@ -117,14 +40,16 @@ inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::s
                  {cols, wanted, size}};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
-/// H = sum over tokens of x x^T, (cols, cols), unscaled: whoever uses it does so relative to its diagonal. Owns its memory, 4 bytes per element.
+/// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its diagonal. Owns its memory, 4
+/// bytes per element.
 ///
-/// Activations so small that their square is no float (below 3e-23) count as zero.
+/// When all activations so far are below 2^-40, H is kept over a power of two, scale(), so that their squares keep
+/// their bits. Beside larger ones those whose square is no float (below 3e-23) count as zero.
 class hessian {
 public:
     QLIB_INLINE hessian(hessian&&) noexcept = default;
@@ -143,7 +68,9 @@ public:
     /// Adds the tokens X.
     ///
     /// X      (tokens, cols) of float, f16 or bf16, row-major, finite
-    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory, scratch; nothing is added then
+    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory,
+    ///        scratch, of floats that are all below 2^-40 also memory; nothing is added then. cancelled after a block
+    ///        of 256 tokens, which call.progress counts: it and those before are in
     /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
     ///        unless all but the last bring a multiple of 256
     [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
@@ -151,24 +78,29 @@ public:
     [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
     /// The bytes of call.scratch that add() asks for with tokens of type T.
     template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
-        return detail::workspace::asked(detail::moments_bytes<T>(tokens, cols));
+        return std::same_as<T, float> ? 0 : detail::workspace::asked(detail::moments_bytes(tokens, cols));
     }
 
     /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
     [[nodiscard]] QLIB_INLINE status merge(const hessian& other) noexcept {
-        const status s = detail::merge_moments(square(), other.lower());
-        if (s.ok()) count(other.tokens());
+        detail::moments m = moments();
+        const status s = detail::merge_moments(m, other.moments());
+        write_moments(m);
         return s;
     }
 
     [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return static_cast<std::size_t>(header().cols); }
     [[nodiscard]] QLIB_INLINE std::uint64_t tokens() const noexcept { return header().tokens; }
-    /// (cols, cols): the lower triangle with the diagonal is H, the rest is 0.
+    /// The power of two by which H was divided: 1 unless all activations are tiny.
+    [[nodiscard]] QLIB_INLINE double scale() const noexcept {
+        return detail::power_of_two(-2 * static_cast<int>(header().shift));
+    }
+    /// (cols, cols): the lower triangle with the diagonal is H over scale(), the rest is 0.
     [[nodiscard]] QLIB_INLINE matrix_view<const float> lower() const noexcept {
         if (data_.size() == 0) return {};
         return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
     }
-    /// H_jj, the energy of input j: an importance.
+    /// H_jj over scale(), the energy of input j: an importance.
     [[nodiscard]] QLIB_INLINE float diagonal(std::size_t j) const noexcept { return lower()(j, j); }
 
     /// error: memory
@@ -196,7 +128,7 @@ public:
         if (!cols) return cols.error();
         auto h = make(*cols);
         if (!h) return h;
-        const matrix_view<float> H = h->square();
+        const matrix_view<float> H = (h->square)();
         h->write_header(head);
         const std::byte* rows = bytes.data() + sizeof head;
         for (std::size_t i = 0; i < *cols; ++i) std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
@@ -209,8 +141,9 @@ private:
     QLIB_INLINE hessian() noexcept = default;
 
     template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
-        const status s = detail::add_moments<T>(square(), X, how);
-        if (s.ok()) count(X.rows);
+        detail::moments m = moments();
+        const status s = detail::add_moments(m, X, how);
+        write_moments(m);
         return s;
     }
     [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
@@ -218,13 +151,22 @@ private:
         if (data_.size() != 0) std::memcpy(static_cast<void*>(&head), data_.data(), sizeof head);
         return head;
     }
-    QLIB_INLINE void write_header(const detail::hessian_header& head) noexcept { std::memcpy(data_.data(), &head, sizeof head); }
-    QLIB_INLINE void count(std::uint64_t tokens) noexcept {
+    QLIB_INLINE void write_header(const detail::hessian_header& head) noexcept {
+        std::memcpy(data_.data(), &head, sizeof head);
+    }
+    [[nodiscard]] QLIB_INLINE detail::moments moments() const noexcept {
+        const detail::hessian_header head = header();
+        float* const H = const_cast<float*>(lower().data);  // only written by who may
+        return {{H, cols(), cols(), detail::row_stride(cols())}, head.shift, head.tokens};
+    }
+    QLIB_INLINE void write_moments(const detail::moments& m) noexcept {
         detail::hessian_header head = header();
-        if (__builtin_add_overflow(head.tokens, tokens, &head.tokens)) head.tokens = std::numeric_limits<std::uint64_t>::max();
+        head.version = m.shift != 0 ? 2 : 1;
+        head.shift = m.shift;
+        head.tokens = m.tokens;
         if (data_.size() != 0) write_header(head);
     }
-    [[nodiscard]] QLIB_INLINE matrix_view<float> square() noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<float> (square)() noexcept {
         if (data_.size() == 0) return {};
         return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
     }
@@ -232,4 +174,4 @@ private:
     detail::buffer<float> data_;  // the header, then H; a moved-from Hessian holds nothing and has 0 columns
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

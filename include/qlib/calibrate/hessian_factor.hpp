@@ -1,10 +1,11 @@
 #pragma once
 // hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
+#include "../core/parallel.hpp"
 #include "../linalg/cholesky.hpp"
 #include "../linalg/triangular.hpp"
 #include "hessian.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 struct factor_options {
     float damping = 0.01f;  ///< added to the diagonal, as a share of the mean of its live (non-zero) elements; 0 to 1e6
@@ -19,10 +20,10 @@ struct factor_report {
     std::size_t dead_columns = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A factor in the making. Dead columns have diagonal 0.
 struct factor_parts {
@@ -32,11 +33,6 @@ struct factor_parts {
     float mean;            ///< of the live diagonal; 1 when there is none
 };
 inline constexpr std::size_t factor_chunk = 16;
-
-/// 2^e.
-[[nodiscard]] QLIB_INLINE constexpr double power_of_two(int e) noexcept {
-    return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + e) << 52);
-}
 
 /// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
 inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
@@ -49,7 +45,7 @@ inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
     mean = 1;
     if (live == 0) return 0;
     const double m = sum / static_cast<double>(live);
-    const int e = static_cast<int>(std::bit_cast<std::uint64_t>(m) >> 52) - 1023;
+    const int e = static_cast<int>(__builtin_bit_cast(std::uint64_t, m) >> 52) - 1023;
     mean = static_cast<float>(m * power_of_two(-e));
     return e;
 }
@@ -98,13 +94,19 @@ inline void use_diagonal(const factor_parts& p, float damping) noexcept {
     }
 }
 
-inline status climb_ladder(const factor_parts& p, const factor_options& options, const call& how, factor_report& report) noexcept {
+inline status climb_ladder(const factor_parts& p, const factor_options& options, told_loops& loops,
+                           factor_report& report) noexcept {
     constexpr float least_damping = 1e-4f, enough = 0.5f;  // 0.5: ten times 0.1f is a little less than 1
+    const auto attempt = [&](float damping) -> status {
+        const status tried = try_damping(p, damping, loops.inner());
+        const status cancelled = loops.so_far();  // what a loop left undone can look like any other fault
+        return cancelled.ok() ? tried : cancelled;
+    };
     float damping = options.damping;
-    status s = try_damping(p, damping, how);
+    status s = attempt(damping);
     for (; !s && s.error().code == errc::not_positive && !options.strict && damping < enough; ++report.rung) {
         damping = larger(product(10.0f, damping), least_damping);
-        s = try_damping(p, damping, how);
+        s = attempt(damping);
     }
     report.damping = damping;
     if (!s && s.error().code == errc::not_positive && !options.strict) {
@@ -118,15 +120,20 @@ inline status climb_ladder(const factor_parts& p, const factor_options& options,
     return s;
 }
 
+/// The loops of normalise() and of one rung.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t factor_loops(std::size_t cols) noexcept {
+    return 2 + 2 * divide_up(cols, cholesky_block) + divide_up(cols, inverse_block);
+}
+
 [[nodiscard]] inline status check_damping(float damping) noexcept {
     if (is_finite(damping) && damping >= 0 && damping <= 1e6f) return {};
     return error{errc::argument, "damping must lie between 0 and 1e6", "damping", {}};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
 ///
@@ -143,14 +150,17 @@ public:
         hessian_factor f;
         f.cols_ = h.cols();
         if (!f.diagonals_.allocate(2 * f.cols_)) return detail::out_of_memory(2 * f.cols_ * sizeof(float));
-        const matrix_view<float> A = h.square();
+        const matrix_view<float> A = (h.square)();
+        f.scale_ = h.scale();
         f.matrix_ = std::move(h.data_);
         float mean = 1;
         const int e = detail::normal_exponent(A, mean);
-        f.scale_ = detail::power_of_two(e);
+        f.scale_ *= detail::power_of_two(e);
         const detail::factor_parts parts{A, f.diagonals_.data(), f.diagonals_.data() + f.cols_, mean};
-        f.report_.dead_columns = detail::normalise(parts, e, how);
-        if (const status s = detail::climb_ladder(parts, options, how, f.report_); !s) return s.error();
+        detail::told_loops loops(how, detail::factor_loops(f.cols_));
+        f.report_.dead_columns = detail::normalise(parts, e, loops.inner());
+        if (const status s = detail::climb_ladder(parts, options, loops, f.report_); !s) return s.error();
+        if (const status s = loops.finish(); !s) return s.error();
         return f;
     }
 
@@ -160,7 +170,7 @@ public:
     QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
         matrix_ = std::move(other.matrix_);
         diagonals_ = std::move(other.diagonals_);
-        std::swap(cols_, other.cols_);
+        (std::swap)(cols_, other.cols_);
         scale_ = other.scale_;
         report_ = other.report_;
         return *this;
@@ -172,14 +182,14 @@ public:
     [[nodiscard]] QLIB_INLINE double scale() const noexcept { return scale_; }
 
     /// (cols, cols): U on the diagonal and above, H below.
-    [[nodiscard]] QLIB_INLINE matrix_view<const float> square() const noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<const float> (square)() const noexcept {
         if (cols_ == 0) return {};
         return {matrix_.data() + detail::hessian_header_floats, cols_, cols_, detail::row_stride(cols_)};
     }
     /// [c] is U_jc for c >= j.
-    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return square().row(j); }
+    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return (square)().row(j); }
     /// [c] is H_ic for c < i, undamped.
-    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return square().row(i); }
+    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return (square)().row(i); }
     /// U_jj, positive.
     [[nodiscard]] QLIB_INLINE float pivot(std::size_t j) const noexcept { return diagonals_[cols_ + j]; }
     /// H_jj, undamped; 0 for a dead column.
@@ -195,15 +205,15 @@ private:
     factor_report report_{};
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Factors a Hessian in place, for every weight matrix that reads this input and for every format.
 ///
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
-/// error   argument, shape, unsupported, memory; not_positive only when options.strict
+/// error   argument, shape, unsupported, memory, cancelled; not_positive only when options.strict
 /// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
 ///         more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads
@@ -212,9 +222,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return hessian_factor::make(std::move(h), options, how);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 
@@ -231,7 +241,7 @@ inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 /// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed in double, c ascending
 inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch, isa room = isa::best) noexcept {
     const row_kernels rows = rows_of(room);
-    const matrix_view<const float> H = f.square();
+    const matrix_view<const float> H = (f.square)();
     const std::size_t k = f.cols();
     for (std::size_t r = 0; r < D.rows; ++r) loss[r] = 0;
     for (std::size_t col = 0; col < k; col += loss_cols) {
@@ -256,10 +266,10 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
     }
     constexpr double infinity = std::numeric_limits<double>::infinity();
     for (std::size_t r = 0; r < D.rows; ++r) {
-        const bool finite = (std::bit_cast<std::uint64_t>(loss[r]) >> 52 & 0x7FF) != 0x7FF;
+        const bool finite = (__builtin_bit_cast(std::uint64_t, loss[r]) >> 52 & 0x7FF) != 0x7FF;
         loss[r] = finite ? (loss[r] > 0 ? loss[r] * f.scale() : 0.0) : infinity;
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

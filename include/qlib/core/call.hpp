@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A room: the code for one instruction set. room/isa.hpp lists them; isa{} is isa::best.
 enum class isa : std::uint8_t;
@@ -44,4 +44,4 @@ struct call {
     call_report* report = nullptr;  ///< filled in when given
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <type_traits>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
 class task_ref {
@@ -59,4 +59,4 @@ private:
 /// The calling thread.
 inline constexpr executor_ref serial{};
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -1,25 +1,25 @@
 #pragma once
 // floats_view, floats_span: matrices of float, f16 or bf16, which is known at run time: one parameter in place of three overloads.
 #include "../numeric/minifloat.hpp"
-#include "matrix_view.hpp"
+#include "memory.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The element types of weights, activations and results.
-enum class element : std::uint8_t { f32, f16, bf16 };
+enum class element : std::uint8_t { float32, float16, bfloat16 };
 
 template <weight_source T>
-inline constexpr element element_of = std::same_as<T, float> ? element::f32 : std::same_as<T, f16> ? element::f16 : element::bf16;
+inline constexpr element element_of = std::same_as<T, float> ? element::float32 : std::same_as<T, f16> ? element::float16 : element::bfloat16;
 
 /// Bytes of one.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t element_bytes(element type) noexcept { return type == element::f32 ? 4 : 2; }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t element_bytes(element type) noexcept { return type == element::float32 ? 4 : 2; }
 
 /// A row-major matrix of one of those types in foreign memory; converts from a matrix_view. floats_view reads, floats_span also writes.
 template <class Void> struct basic_floats {
     Void* data = nullptr;
     std::size_t rows = 0, cols = 0;
     std::size_t stride = 0;  ///< elements from one row's start to the next's
-    element type = element::f32;
+    element type = element::float32;
 
     template <class T> using of = std::conditional_t<std::is_const_v<Void>, const T, T>;
     template <class T> static constexpr bool takes = weight_source<std::remove_const_t<T>> && (std::is_const_v<Void> || !std::is_const_v<T>);
@@ -64,17 +64,25 @@ template <class Void> struct basic_floats {
 using floats_view = basic_floats<const void>;
 using floats_span = basic_floats<void>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
+
+namespace qlib::inline QLIB_ABI::detail {
+
+template <class Void> [[nodiscard]] QLIB_INLINE constexpr status check_view(const basic_floats<Void>& m, const char* operand) noexcept {
+    return check_view(m, element_bytes(m.type), operand);
+}
+
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// use(T{}) for the type of an element.
 template <class Use> QLIB_INLINE inline decltype(auto) with_element(element type, const Use& use) {
     switch (type) {
-    case element::f16: return use(f16{});
-    case element::bf16: return use(bf16{});
-    case element::f32: break;
+    case element::float16: return use(f16{});
+    case element::bfloat16: return use(bf16{});
+    case element::float32: break;
     }
     return use(0.0f);
 }
@@ -98,5 +106,5 @@ inline void narrow_elements(const float* x, std::size_t n, void* to, element typ
     });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A row-major matrix in foreign memory. `stride` counts elements from one row's start to the next's.
 template <class T> struct matrix_view {
@@ -25,4 +25,4 @@ template <class T> struct matrix_view {
 template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
 template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

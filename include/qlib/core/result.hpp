@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What kind of rule was broken.
 enum class errc : std::uint8_t {
@@ -101,9 +101,9 @@ public:
     [[nodiscard]] QLIB_INLINE bool has_value() const noexcept { return ok_; }
     [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return ok_; }
     [[nodiscard]] QLIB_INLINE const qlib::error& error() const noexcept { return error_; }
-    [[nodiscard]] QLIB_INLINE T& value() & noexcept { return check(), value_; }
-    [[nodiscard]] QLIB_INLINE const T& value() const& noexcept { return check(), value_; }
-    [[nodiscard]] QLIB_INLINE T value() && noexcept { return check(), std::move(value_); }
+    [[nodiscard]] QLIB_INLINE T& value() & noexcept { return need_value(), value_; }
+    [[nodiscard]] QLIB_INLINE const T& value() const& noexcept { return need_value(), value_; }
+    [[nodiscard]] QLIB_INLINE T value() && noexcept { return need_value(), std::move(value_); }
     [[nodiscard]] QLIB_INLINE T& operator*() & noexcept { return value(); }
     [[nodiscard]] QLIB_INLINE const T& operator*() const& noexcept { return value(); }
     [[nodiscard]] QLIB_INLINE T operator*() && noexcept { return std::move(*this).value(); }
@@ -111,10 +111,10 @@ public:
     [[nodiscard]] QLIB_INLINE const T* operator->() const noexcept { return &value(); }
 
 private:
-    QLIB_INLINE void check() const noexcept { if (!ok_) __builtin_trap(); }
+    QLIB_INLINE void need_value() const noexcept { if (!ok_) __builtin_trap(); }
     bool ok_ = false;
     qlib::error error_{};
     union { T value_; };
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

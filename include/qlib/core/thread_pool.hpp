@@ -8,14 +8,14 @@
 #include <thread>
 #include <vector>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may not nest.
 class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.
     /// Throws std::system_error, as std::thread does, when the system gives no thread.
-    QLIB_TAGGED explicit thread_pool(std::size_t workers = 0) {
+    QLIB_TAGGED explicit thread_pool(std::size_t workers = 0) : thread_pool(no_threads{}) {
         if (workers == 0) workers = std::thread::hardware_concurrency();
         for (std::size_t i = 1; i < workers; ++i) threads_.emplace_back([this, i] { serve(i); });
     }
@@ -54,6 +54,10 @@ public:
     }
 
 private:
+    /// A pool that is whole: when a thread cannot be started, the destructor ends those that were.
+    struct no_threads {};
+    QLIB_TAGGED explicit thread_pool(no_threads) noexcept {}
+
     QLIB_TAGGED void work(const task_ref& task, std::size_t worker) {
         for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_; i = next_.fetch_add(1, std::memory_order_relaxed)) task(i, worker);
     }
@@ -82,4 +86,4 @@ private:
     bool stop_ = false;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

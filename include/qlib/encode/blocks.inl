@@ -9,10 +9,10 @@ template <class F, class Fit> static constexpr bool encodes = [] {
 
 /// n elements as floats.
 static void widen_elements(const void* from, element type, std::size_t n, float* out) noexcept {
-    const std::size_t whole = type == element::f32 ? 0 : n / 16 * 16;
+    const std::size_t whole = type == element::float32 ? 0 : n / 16 * 16;
     const auto* bytes = static_cast<const std::byte*>(from);
     for (std::size_t i = 0; i < whole; i += 16) {
-        if (type == element::f16) widen_16<f16>(bytes + 2 * i, out + i);
+        if (type == element::float16) widen_16<f16>(bytes + 2 * i, out + i);
         else widen_16<bf16>(bytes + 2 * i, out + i);
     }
     detail::widen_elements(bytes + whole * element_bytes(type), type, n - whole, out + whole);
@@ -22,7 +22,7 @@ static void widen_elements(const void* from, element type, std::size_t n, float*
 static void gather(const encode_job& job, const block_batch& b, bool importances, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    if (direct && (importances || job.W.type == element::f32)) {
+    if (direct && (importances || job.W.type == element::float32)) {
         const float* from[width];
         for (std::size_t l = 0; l < width; ++l) {
             const std::size_t c = b.block[l] * n;
@@ -92,7 +92,6 @@ template <class F> static void scatter(const block_batch& b, const qspan<F>& to,
 }
 
 template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
-    constexpr std::size_t parts = 16 / width;
     floats least[parts], most[parts];
     ints largest[parts];
     for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
@@ -125,8 +124,8 @@ template <class T> static bool widen_range(const T* x, std::size_t n, float& low
 
 /// encoder_kernels::widen_range.
 static bool widen_range(const void* x, element type, std::size_t n, float& low, float& high) noexcept {
-    if (type == element::f16) return widen_range(static_cast<const f16*>(x), n, low, high);
-    if (type == element::bf16) return widen_range(static_cast<const bf16*>(x), n, low, high);
+    if (type == element::float16) return widen_range(static_cast<const f16*>(x), n, low, high);
+    if (type == element::bfloat16) return widen_range(static_cast<const bf16*>(x), n, low, high);
     return widen_range(static_cast<const float*>(x), n, low, high);
 }
 
@@ -239,7 +238,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;
-        k.largest_number = F::grid::number::max();
+        k.largest_number = (F::grid::number::max)();
         k.number_bytes = sizeof(typename F::code);
     } else if constexpr (encodes<F, Fit>) {
         k.batch = &encode_batch<F>;

@@ -4,7 +4,7 @@
 #include "../kernel/operands.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A small float, numeric/minifloat.hpp, as numbers. Not for floats with f32's exponents.
 struct minifloat_rule {
@@ -91,5 +91,5 @@ template <class F> inline constexpr plain_rule plain_rule_of = [] {
     return r;
 }();
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "../kernel/decoder.hpp"
 #include "one_block.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What an encoder does with a NaN or an infinity among the weights.
 enum class non_finite : std::uint8_t {
@@ -15,9 +15,9 @@ enum class non_finite : std::uint8_t {
     clamp,  ///< NaN as 0, an infinity as the largest float of its sign
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 struct encode_job;
 
@@ -63,10 +63,10 @@ struct encode_job {
     const encoder_kernels* kernels;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Codes for given params: each group's weights rounded to the nearest code under the map that will decode them.
 template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) noexcept {
@@ -133,7 +133,7 @@ inline void load_weights(const encode_job& job, std::size_t r, std::size_t c, st
     std::size_t at = r * job.wire_cols + c;
     while (n != 0) {
         const std::size_t row = at / job.W.cols, col = at % job.W.cols, m = smaller_size(n, job.W.cols - col);
-        if (job.W.type == element::f32) std::memcpy(out, job.W.at(row, col), m * sizeof(float));
+        if (job.W.type == element::float32) std::memcpy(out, job.W.at(row, col), m * sizeof(float));
         else widen_elements(job.W.at(row, col), job.W.type, m, out);
         out += m;
         at += m;
@@ -158,7 +158,7 @@ inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& ba
         if (is_finite(x[i])) continue;
         bad = i;
         if (policy == non_finite::error) return false;
-        const float largest = bits_of(x[i]) >> 31 != 0 ? -std::numeric_limits<float>::max() : std::numeric_limits<float>::max();
+        const float largest = bits_of(x[i]) >> 31 != 0 ? -(std::numeric_limits<float>::max)() : (std::numeric_limits<float>::max)();
         x[i] = policy == non_finite::zero || is_nan(x[i]) ? 0.0f : largest;
     }
     return true;
@@ -262,5 +262,5 @@ inline status encode_rows(const encode_job& job, std::size_t first, std::size_t 
     return flush_batch(job, b);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -4,10 +4,10 @@
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
     const floats a = magnitude(x);
-    const mask small = a < 0x1p-14f;
+    const mask tiny = a < 0x1p-14f;
     const ints normal = (bits(a) - (112 << 23) + 0xFFF + ((bits(a) >> 13) & 1)) >> 13;
-    const ints subnormal = round_even(times(select(small, a, splat(0.0f)), 0x1p24f));
-    return select(small, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
+    const ints subnormal = round_even(times(select(tiny, a, splat(0.0f)), 0x1p24f));
+    return select(tiny, subnormal, smaller(normal, splat(0x7C00))) | ((bits(x) >> 16) & 0x8000);
 }
 /// Their value, where it is finite.
 QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
@@ -35,7 +35,7 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
 /// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
 /// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
     const mask kept = scale == 0.0f;
     const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
     floats farthest = splat(0.0f), worst = splat(0.0f);
@@ -199,7 +199,7 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
 }
 
 /// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-template <class F> [[gnu::noinline]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+template <class F> [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
     const floats extreme = extreme_of<32>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats divisor = select(dead, splat(1.0f), extreme);

@@ -3,7 +3,7 @@
 #include "ggml_lattice_search.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
 template <class F> class ggml_shifted_group {
@@ -50,13 +50,13 @@ private:
         split_[1] = i2;
     }
     bool set_digits(float best) noexcept {
-        if (best == -std::numeric_limits<float>::max()) return false;
+        if (best == -(std::numeric_limits<float>::max)()) return false;
         for (std::size_t j = 0; j < N; ++j) digit_[order_[j]] = j < split_[0] ? 0 : j < split_[1] ? 1 : 2;
         return true;
     }
     /// All ways to cut the sorted weights in three; of IQ1_S, from running sums.
     bool split_by_sums() noexcept {
-        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -std::numeric_limits<float>::max();
+        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -(std::numeric_limits<float>::max)();
         for (std::size_t j = 0; j < N; ++j) {
             sum_x[j + 1] = sum_x[j] + product(w_[order_[j]], x_[order_[j]]);
             sum_w[j + 1] = sum_w[j] + w_[order_[j]];
@@ -95,7 +95,7 @@ private:
                 s.qq[k] += t.qq[k];
             }
         };
-        float best = -std::numeric_limits<float>::max();
+        float best = -(std::numeric_limits<float>::max)();
         sums below{};  // of digits 0, then also of digits 1
         for (std::size_t i1 = 0; i1 <= N; ++i1) {
             sums until = below;
@@ -182,5 +182,5 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
     return e;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "ggml_search.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Halves of a number by their squared distance from given digits.
 template <class L> class ggml_half_distances {
@@ -184,7 +184,7 @@ private:
         return n;
     }
     /// Digits of point p at 1 / id of the scale; true if they were a point, else they become the best neighbour's.
-    bool round(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
+    bool round_to(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
         const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
         for (std::size_t i = 0; i < L::dims; ++i)
             digit[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
@@ -217,7 +217,7 @@ private:
             const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span, tried = 1 / id;
             std::uint8_t digit[N];
             bool are_points[points];
-            for (std::size_t p = 0; p < points; ++p) are_points[p] = round(p, id, tried, digit + p * L::dims);
+            for (std::size_t p = 0; p < points; ++p) are_points[p] = round_to(p, id, tried, digit + p * L::dims);
             const sums s = sums_of(digit);
             if (!(s.qq > 0 && product(s.qx, s.qx) > product(best, s.qq))) continue;
             scale = s.qx / s.qq;
@@ -230,7 +230,7 @@ private:
         if (!any_again || !(scale > 0)) return;
         const float id = 1 / scale, at = scale;
         for (std::size_t p = 0; p < points; ++p)
-            if (recipe.all_again || !were_points[p]) round(p, id, at, digit_ + p * L::dims);
+            if (recipe.all_again || !were_points[p]) round_to(p, id, at, digit_ + p * L::dims);
         const sums s = sums_of(digit_);
         if (s.qq > 0) scale = s.qx / s.qq;
     }
@@ -293,5 +293,5 @@ template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lat
     return e;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

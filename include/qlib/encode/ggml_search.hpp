@@ -6,7 +6,7 @@
 #include <array>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -29,5 +29,5 @@ constexpr int clamp_int(int v, int low, int high) noexcept { return v < low ? lo
 /// Importance of one weight as ggml's block types count it: qw * sqrt(sigma^2 + x^2).
 constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -44,7 +44,7 @@ QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return b
 
 /// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
 template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats divisor = select(dead, splat(1.0f), extreme);
@@ -96,7 +96,7 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
 /// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
 template <std::size_t N>
-[[gnu::noinline]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
+[[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
                                                      floats& ll) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
     floats share_x[N], share_l[N];
@@ -131,7 +131,7 @@ template <std::size_t N>
 
 /// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
 template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
@@ -231,7 +231,7 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
 /// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
 /// chains of sums.
 template <std::size_t N, std::size_t P>
-[[gnu::noinline]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
+[[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
                                                         ggml_scale_and_min* out) noexcept {
     ggml_min_state g[P] = {};
     ggml_min_trial<N, P> trial;
@@ -284,7 +284,7 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
 
 /// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
 template <std::size_t N>
-[[gnu::noinline]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;

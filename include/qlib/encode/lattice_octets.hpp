@@ -6,9 +6,9 @@
 
 #include <limits>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
-inline constexpr float unreachable = std::numeric_limits<float>::max();
+inline constexpr float unreachable = (std::numeric_limits<float>::max)();
 
 /// 16 octets of weights side by side.
 struct octets {
@@ -45,10 +45,10 @@ template <class F> struct lattice_choice {
 /// Whether a grid's codes hold signs, or points of signed numbers that are moved up or down.
 template <class G> inline constexpr bool holds_signs = requires { G::even_signs; };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Up to 8 weights as octet o. Returns the sign bits.
 template <class G> QLIB_INLINE constexpr unsigned put_octet(const float* x, const float* w, std::size_t n, octets& in, std::size_t o) noexcept {
@@ -80,5 +80,5 @@ QLIB_INLINE constexpr typename G::code code_of(const octets& in, const octet_poi
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "ggml_iq1_search.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A block as the search of lattice_search.inl encodes it.
 template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
@@ -28,5 +28,5 @@ template <class G> typename G::code nearest_in_lattice(const float* u, const flo
     return code_of<G>(in, out, negative, !holds_signs<G> && out.cost[1] < out.cost[0] ? 1 : 0, 0);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -99,9 +99,10 @@ private:
     void open(const site<F>& s) noexcept {
         alignas(64) float x[256], w[256];
         const float most = largest_of(s.x.data(), 256);
-        const std::uint64_t exponent = most > 0 ? std::bit_cast<std::uint64_t>(static_cast<double>(most)) >> 52 : 1023;
-        unit_ = std::bit_cast<double>(exponent << 52);
-        const double inverse = std::bit_cast<double>((2046 - exponent) << 52);
+        const std::uint64_t most_bits = __builtin_bit_cast(std::uint64_t, static_cast<double>(most));
+        const std::uint64_t exponent = most > 0 ? most_bits >> 52 : 1023;
+        unit_ = __builtin_bit_cast(double, exponent << 52);
+        const double inverse = __builtin_bit_cast(double, (2046 - exponent) << 52);
         for (std::size_t i = 0; i < 256; ++i) x[i] = static_cast<float>(static_cast<double>(s.x[i]) * inverse);
         weigh(x, s.importance, w);
         if (gives_back && (s.importance.empty() || largest_of(s.importance.data(), 256) == 0))

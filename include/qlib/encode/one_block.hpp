@@ -5,7 +5,7 @@
 #include "search_shape.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct one_block : one_range {
     using room = one_block;
@@ -30,5 +30,5 @@ template <class F> struct texts_of_one_block {
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include "search_outer.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
 template <class Visit> status for_each_block(const encode_job& job, const extent& tile, std::size_t t, const Visit& visit) noexcept {
@@ -240,5 +240,5 @@ inline status fit_outer_values(const encode_job& job, const outer_rule& rule, ca
                          [&](std::size_t t, std::size_t) { return rule.fit_tile(job, t, mean); });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -8,7 +8,8 @@ template <overflow Overflow> QLIB_INLINE static constexpr ints minifloat_code(co
     const std::int32_t beyond = r.most + (Overflow == overflow::special && r.ieee ? 1 : 0);
     const ints sign = (bits(u) >> 31) & r.sign_bit();
     const floats a = magnitude(u);
-    const ints v = bits(a) - r.exponent(127 - r.bias), normal = (v + ((1 << (shift - 1)) - 1) + ((v >> shift) & 1)) >> shift;
+    const ints v = bits(a) - splat(r.exponent(127 - r.bias)), half = splat((1 << (shift - 1)) - 1);
+    const ints normal = (v + half + ((v >> shift) & 1)) >> shift;
     const ints subnormal = round_even(times(select(a < smallest_normal, a, splat(0.0f)), splat(steps)));
     const ints code = select(a < smallest_normal, subnormal, select(normal > r.most, splat(beyond), normal));
     return r.fnuz ? select(code == 0, code, code | sign) : code | sign;
@@ -18,7 +19,7 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     const std::int32_t shift = 23 - r.mantissa_bits;
     const float step = float_of(static_cast<std::uint32_t>(127 + 1 - r.bias - r.mantissa_bits) << 23);
     const ints a = code & (r.sign_bit() - 1), sign = select((code & r.sign_bit()) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
-    const ints normal = select(a > r.most, splat(0x7F800000), (a << shift) + r.exponent(127 - r.bias));
+    const ints normal = select(a > r.most, splat(0x7F800000), (a << shift) + splat(r.exponent(127 - r.bias)));
     return from_bits(select(a < (1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
@@ -145,7 +146,7 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 /// The plain map of weights [first, end).
-[[gnu::noinline]] static constexpr lane_map plain_map(const plain_rule& rule, const floats* x, std::size_t first, std::size_t end) noexcept {
+[[gnu::__noinline__]] static constexpr lane_map plain_map(const plain_rule& rule, const floats* x, std::size_t first, std::size_t end) noexcept {
     if (first >= end) return {splat(0.0f), splat(0.0f)};
     if (rule.mean) {
         floats sum = splat(0.0f);
@@ -253,7 +254,7 @@ template <form Map, bool OuterMultiplies> struct lane_units {
 
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
-[[gnu::noinline]] static bool round_groups(const code_rule& given, const floats* x, std::size_t groups, std::size_t group, const lane_map* maps,
+[[gnu::__noinline__]] static bool round_groups(const code_rule& given, const floats* x, std::size_t groups, std::size_t group, const lane_map* maps,
                                            floats outer_scale, std::uint8_t* code) noexcept {
     const code_rule rule = given;  // codes are bytes, which may alias whatever lies in memory
     ints most = splat(0);

@@ -311,7 +311,7 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
 }
 /// The maps of all groups of n weights.
 template <level_kind K, form M, scale_kind S>
-[[gnu::noinline]] static constexpr void search_groups(const search_shape& f, const floats* x, const floats* w, std::size_t n, floats* space,
+[[gnu::__noinline__]] static constexpr void search_groups(const search_shape& f, const floats* x, const floats* w, std::size_t n, floats* space,
                                                       const opened_block& b, lane_map* wishes) noexcept {
     for (std::size_t g = 0; g < f.groups && g * f.group < n; ++g) {
         const std::size_t first = g * f.group, count = n - first < f.group ? n - first : f.group;
@@ -322,7 +322,7 @@ template <level_kind K, form M, scale_kind S>
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
 /// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::noinline]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n, bool all_scales_tried, floats* x,
+[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n, bool all_scales_tried, floats* x,
                                                      floats* w) noexcept {
     const floats most = largest_of(from, n);
     const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));

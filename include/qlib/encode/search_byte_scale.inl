@@ -10,7 +10,7 @@ template <level_kind K> static constexpr lane_map search_power_of_two(const sear
     floats ratio = larger(times(r.high, 1.0f / levels.high), splat(0.0f));
     if (levels.low < 0) ratio = larger(ratio, times(r.low, 1.0f / levels.low));
     const ints up = select((bits(ratio) & 0x007FFFFF) != 0, splat(1 << 23), splat(0));
-    floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat(std::numeric_limits<float>::max());
+    floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
         const floats inverse = safe_reciprocal(s);

@@ -4,7 +4,7 @@
 #include "search_shape.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels l (less the zero point of a
 /// shifted map) and importances w, each as 16 parts. The last three are for maps with offsets.
@@ -145,5 +145,5 @@ template <class F, class Measure> typename F::outer search_tile(const tile_stats
     return outer_search<F, Measure>(stats, measure).best();
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -4,7 +4,6 @@
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>
 static void sum_errors(const level_rule& given, const float* x, const float* w, std::size_t n, const affine* maps, std::size_t count, error_sums* sums) noexcept {
-    constexpr std::size_t parts = 16 / width;
     constexpr bool has_offset = M == form::offset;
     const level_rule levels = given;
     for (std::size_t c = 0; c < count; ++c) {

@@ -6,7 +6,7 @@
 #include "code_rule.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The levels of a grid between those that a fit should aim at, ascending, without doubles.
 template <class Grid> struct grid_levels {
@@ -51,7 +51,8 @@ public:
     static constexpr std::array<float, 16> midpoint = [] {
         std::array<float, 16> t{};
         for (std::size_t i = 0; few && i < 16; ++i)
-            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1]) : std::numeric_limits<float>::max();
+            t[i] = i + 1 < count ? product(0.5f, sorted.level[i]) + product(0.5f, sorted.level[i + 1])
+                                 : (std::numeric_limits<float>::max)();
         return t;
     }();
 };
@@ -64,7 +65,7 @@ template <class F> concept has_byte_scale = F::map == form::scaled && requires(t
 
 /// The values of a scale type of 8 bits, ascending from code 0 to the code of the largest.
 template <class T> struct byte_scale {
-    static constexpr int last = T::from(T::max(), overflow::saturate, rounding::nearest_even).bits;
+    static constexpr int last = T::from((T::max)(), overflow::saturate, rounding::nearest_even).bits;
     static constexpr std::array<float, 256> value = [] {
         std::array<float, 256> v{};
         for (std::size_t i = 0; i < v.size(); ++i) {
@@ -246,5 +247,5 @@ template <class F> inline constexpr search_shape search_shape_of = [] {
     return s;
 }();
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -47,7 +47,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
     made.error = splat(0.0f);
     floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
         for (std::size_t side = 0; side < wish.sides; ++side) {
             const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
             for (int step = -reach; step <= reach; ++step) {
@@ -175,7 +175,7 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     for (std::size_t g = 0; g < G; ++g) {
         const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
         const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
-        floats least = splat(std::numeric_limits<float>::max()), sub = splat(0.0f), min = splat(0.0f);
+        floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
@@ -226,7 +226,8 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
         kept.error[k] = select(better, error, e);
         kept.super[k] = select(better, super, s);
         kept.super_min[k] = select(better, super_min, m);
-        error = select(better, e, select(same, splat(std::numeric_limits<float>::max()), error));  // one that came twice is dropped
+        const floats dropped = select(same, splat((std::numeric_limits<float>::max)()), error);  // one that came twice
+        error = select(better, e, dropped);
         super = select(better, s, super);
         super_min = select(better, m, super_min);
     }
@@ -245,7 +246,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat(std::numeric_limits<float>::max());
+    best.error = splat((std::numeric_limits<float>::max)());
     for (floats& e : starts.error) e = best.error;
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
@@ -295,9 +296,9 @@ static constexpr void search_super_and_min(const search_shape& f, floats* x, con
 }
 
 template <level_kind K, bool Mins, std::size_t G>
-[[gnu::noinline]] static constexpr void search_super_blocks(const search_shape& f, floats* x, const floats* w, bool weighted, floats unit,
+[[gnu::__noinline__]] static constexpr void search_super_blocks(const search_shape& f, floats* x, const floats* w, bool weighted, floats unit,
                                                             floats inverse_unit, super_fit<G>& best) noexcept {
-    best.error = splat(std::numeric_limits<float>::max());
+    best.error = splat((std::numeric_limits<float>::max)());
     if constexpr (Mins) search_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, best);
     else search_super<K>(f, x, w, weighted, unit, inverse_unit, best);
     const floats all = sum_of_squares({x, w, G * f.group});

@@ -2,22 +2,23 @@
 // Metrics: how far a quantized model is from the original. Rows of logits in, doubles out; nothing is allocated.
 #include "../core/result.hpp"
 
-#include <bit>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-inline constexpr double no_number = std::bit_cast<double>(std::uint64_t{0x7FF8} << 48);
-inline constexpr double infinite = std::bit_cast<double>(std::uint64_t{0x7FF0} << 48);
+inline constexpr double no_number = __builtin_bit_cast(double, std::uint64_t{0x7FF8} << 48);
+inline constexpr double infinite = __builtin_bit_cast(double, std::uint64_t{0x7FF0} << 48);
 
-[[nodiscard]] QLIB_INLINE constexpr bool is_minus_infinity(float x) noexcept { return std::bit_cast<std::uint32_t>(x) == 0xFF800000u; }
+[[nodiscard]] QLIB_INLINE constexpr bool is_minus_infinity(float x) noexcept {
+    return __builtin_bit_cast(std::uint32_t, x) == 0xFF800000u;
+}
 /// Whether x is a NaN or +infinity. -infinity is a logit: that of a token that cannot follow.
 [[nodiscard]] QLIB_INLINE constexpr bool is_no_logit(float x) noexcept {
-    const auto u = std::bit_cast<std::uint32_t>(x);
+    const auto u = __builtin_bit_cast(std::uint32_t, x);
     return (u & 0x7F800000u) == 0x7F800000u && u != 0xFF800000u;
 }
 [[nodiscard]] QLIB_INLINE constexpr bool is_nan(double x) noexcept {
-    return (std::bit_cast<std::uint64_t>(x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
+    return (__builtin_bit_cast(std::uint64_t, x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
 }
 
 /// Place and value of the first largest logit. error: shape for an empty row; non_finite where one is no logit, or none is finite.
@@ -86,9 +87,9 @@ inline void select(std::span<double> values, std::size_t k) noexcept {
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// -log softmax(logits)[token], in nats.
 ///
@@ -136,9 +137,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return (high - percentile(values, fraction - d > 0 ? fraction - d : 0.0)) / 2;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Mean and its standard error of numbers that come one by one (Welford). After a NaN or an infinity neither is a finite number.
 class running_mean {
@@ -188,5 +189,5 @@ private:
     double signal_ = 0, noise_ = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

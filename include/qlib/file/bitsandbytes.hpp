@@ -16,14 +16,14 @@
 #include "bitsandbytes_state.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The formats of these checkpoints.
 template <class F> concept bitsandbytes_format = std::same_as<F, nf4> || std::same_as<F, nf4_dq> || std::same_as<F, fp4> || std::same_as<F, fp4_dq>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t nf4_block = block_size<nf4>;
 inline constexpr std::size_t nested_block = nf4_dq::tile.cols / nf4_block;  // blocks to an abs-max of the second level
@@ -155,9 +155,9 @@ template <class F> bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t
     return state;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of the second level.
 ///
@@ -232,5 +232,5 @@ template <bitsandbytes_format F> [[nodiscard]] result<qmatrix<F>> import_bitsand
     return matrix;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "checkpoint_part.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights are one run, in blocks of `blocksize`.
 struct bitsandbytes_tensors {
@@ -28,9 +28,9 @@ struct bitsandbytes_state {
     float nested_offset = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::uint64_t state_text_limit = 4096;  // real ones have some 200 bytes
 
@@ -170,9 +170,9 @@ inline std::size_t write_state(const bitsandbytes_state& s, std::span<char> out)
     return write_state(s, {});
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Adds to `tensors` those of a layer that this file has. A layer may lie in several files: ask each. Without a state among them it is
 /// not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
@@ -215,5 +215,5 @@ inline status find_bitsandbytes(const safetensors_file& file, std::string_view l
     return state;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

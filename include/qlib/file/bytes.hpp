@@ -2,10 +2,9 @@
 // Bytes in and out of files: bounded little-endian reading, arrays that grow, and the caller's output.
 #include "../core/memory.hpp"
 
-#include <bit>
 #include <type_traits>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Where a writer's bytes go: any callable bool(std::span<const std::byte>) that returns false when it could not take them
 /// all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
@@ -27,9 +26,9 @@ private:
     bool (*call_)(void*, std::span<const std::byte>) = nullptr;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The little-endian number in n <= 8 bytes, at any address and on any host.
 [[nodiscard]] QLIB_INLINE inline std::uint64_t load_little(const std::byte* p, std::size_t n) noexcept {
@@ -48,9 +47,9 @@ QLIB_INLINE inline void store_little(std::byte* p, std::uint64_t value, std::siz
     return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// A position in bytes that belong to somebody else. What does not fit into the rest is refused, and nothing moves then.
 struct byte_cursor {
@@ -79,7 +78,7 @@ public:
     QLIB_INLINE growing(growing&& other) noexcept : storage_(std::move(other.storage_)), size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE growing& operator=(growing&& other) noexcept {
         storage_ = std::move(other.storage_);
-        std::swap(size_, other.size_);
+        (std::swap)(size_, other.size_);
         return *this;
     }
     [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }
@@ -113,4 +112,4 @@ private:
     std::size_t size_ = 0;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

@@ -2,7 +2,7 @@
 // checkpoint_part: one of the tensors that a checkpoint stores a quantized matrix as.
 #include "safetensors_reader.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type and shape.
 struct checkpoint_part {
@@ -26,9 +26,9 @@ struct checkpoint_parts {
     [[nodiscard]] QLIB_INLINE const checkpoint_part* end() const noexcept { return list.data() + count; }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline void add_part(checkpoint_parts& parts, std::string_view suffix, safetensors_type type, std::size_t n_dims, std::uint64_t rows,
                      std::uint64_t cols = 1) noexcept {
@@ -71,4 +71,4 @@ inline status check_tensor(const safetensors_tensor* t, const char* operand, std
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

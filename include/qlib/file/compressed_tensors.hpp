@@ -16,7 +16,7 @@
 #include "compressed_tensors_config.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights in `groups` groups a row.
 struct pack_quantized_tensors {
@@ -27,9 +27,9 @@ struct pack_quantized_tensors {
     const safetensors_tensor* weight_g_idx = nullptr;       ///< i32 [cols]; only there when columns were reordered
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Words that `count` codes fill.
 [[nodiscard]] inline std::uint64_t packed_words(std::uint64_t count, std::uint64_t bits, pack_layout layout) noexcept {
@@ -211,9 +211,9 @@ template <class F> status import_rows(const pack_quantized_tensors& t, const pac
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points, weight_zero_point.
 template <pack_quantizable F> [[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
@@ -296,5 +296,5 @@ template <pack_quantizable F>
     return matrix;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "../integer.hpp"
 #include "json.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Formats that these checkpoints can hold: an int_format of 2 to 8 bits with one scale per group, and no offset.
 template <class F> concept pack_quantizable = block_format<F> && requires {
@@ -57,9 +57,9 @@ struct compressed_tensors_scheme {
     json_value activations;     ///< input_activations; absent or null: they stay float
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::array<std::string_view, 12> compressed_format_names{
     "dense", "int-quantized", "float-quantized", "naive-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized",
@@ -91,9 +91,9 @@ inline status read_compressed_format(json_value name, compressed_format& out) no
 /// Absent and null count as not given.
 [[nodiscard]] inline bool is_given(json_value v) noexcept { return v.type() != json_type::absent && v.type() != json_type::null; }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Reads the quantization_config of a config.json; in older ones it is compression_config.
 ///
@@ -204,4 +204,4 @@ std::size_t write_compressed_tensors_config(std::span<const std::string_view> ig
     return json.size();
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -4,7 +4,7 @@
 #include "bytes.hpp"
 #include "ggml_types.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Floats of one block that must be finite: `count` of them, one behind the other from byte `at` on.
 struct ggml_floats {
@@ -35,9 +35,9 @@ struct ggml_floats {
     }
 }
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Whether all floats of a block are finite, by their exponents' bits.
 template <ggml_floats::kind What> [[nodiscard]] bool has_finite_floats(const std::byte* block, ggml_floats floats) noexcept {
@@ -70,9 +70,9 @@ template <ggml_floats::kind What>
     return count;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Checks that all scales of quantized data, or all elements of f16, bf16, f32 and f64 data, are finite.
 ///
@@ -103,4 +103,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return error{errc::non_finite, "block {0}, from element {1} on, has a scale that is not finite", "tensor data", {bad, bad * info->elements}};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -2,7 +2,7 @@
 // ggml's tensor types: the numbers that GGUF files hold, and the size of their blocks.
 #include "../core/result.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A tensor type of ggml. Rows are cut into blocks of `elements` values, each stored in `bytes` bytes.
 struct ggml_type {
@@ -11,9 +11,9 @@ struct ggml_type {
     std::uint32_t bytes = 0;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Indexed by number. No elements: removed from ggml, never to be reused.
 inline constexpr std::array<ggml_type, 43> ggml_types{{
@@ -34,9 +34,9 @@ inline constexpr std::array<std::array<std::uint32_t, 2>, 15> fork_types{{
     {335, 335}, {337, 340}, {344, 344}, {352, 353}, {397, 399},
 }};
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// The tensor type with a number.
 ///
@@ -54,4 +54,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return error{errc::unsupported, "type {0} is unknown: ggml's types have the numbers 0 to 42", "tensor type", {id}};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

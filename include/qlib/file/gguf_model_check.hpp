@@ -3,7 +3,7 @@
 // bound loops. A GGUF file can be well formed and still lie about all of them.
 #include "gguf_reader.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The value of "{arch}.suffix", or null.
 [[nodiscard]] inline const gguf_value* find_for_architecture(const gguf_file& file, std::string_view arch,
@@ -82,7 +82,7 @@ inline status check_real(const gguf_value* v, const char* operand) noexcept {
     if (v == nullptr) return {};
     const auto x = v->as_float();
     if (!x) return error_of(x.error(), operand);
-    const bool finite = (std::bit_cast<std::uint64_t>(*x) >> 52 & 0x7FF) != 0x7FF;
+    const bool finite = (__builtin_bit_cast(std::uint64_t, *x) >> 52 & 0x7FF) != 0x7FF;
     if (finite && *x >= 0) return {};
     return error{errc::malformed, "a number that is negative or not finite", operand, {}};
 }
@@ -160,9 +160,9 @@ inline status check_hyper_parameters(const gguf_file& file, std::string_view arc
     return check_real(find(".attention.layer_norm_rms_epsilon"), "attention.layer_norm_rms_epsilon");
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Checks what is there of a language model's metadata against itself and against the tensors: the vocabulary's tables, counts, the shapes of the
 /// embeddings, layer numbers and experts. Absent keys pass: which are required depends on the architecture. Other shapes of the layers' tensors
@@ -186,4 +186,4 @@ inline status check_gguf_model(const gguf_file& file) noexcept {
     return detail::check_tensor_shapes(file, sizes);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

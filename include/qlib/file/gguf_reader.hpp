@@ -11,7 +11,7 @@
 #include "gguf_value.hpp"
 #include "name_index.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct gguf_limits {
@@ -23,9 +23,9 @@ struct gguf_limits {
     std::uint64_t array_count = std::uint64_t{1} << 30;   ///< elements of one array; ggml's cap
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What a parsed header says.
 struct gguf_tables {
@@ -36,9 +36,9 @@ struct gguf_tables {
     buffer<std::size_t> entry_order, tensor_order;  // sorted by name
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 [[nodiscard]] inline std::size_t find_entry(const gguf_tables& tables, std::string_view key) noexcept {
     return find_name(tables.entry_order, key, [&](std::size_t i) { return tables.entries[i].key; });
@@ -214,9 +214,9 @@ inline status parse_gguf(std::span<const std::byte> file, gguf_limits limits, gg
     return s;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A parsed GGUF file of version 2 or 3. Names, values and data point into the parsed bytes, which must outlive it.
 class gguf_file {
@@ -264,4 +264,4 @@ private:
     detail::gguf_tables tables_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

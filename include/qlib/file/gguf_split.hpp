@@ -8,7 +8,7 @@
 //   check(qlib::check_gguf_parts(files));
 #include "gguf_reader.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The place of a file among the parts of a model.
 struct gguf_part {
@@ -17,9 +17,9 @@ struct gguf_part {
     std::uint64_t tensors = 0;   ///< of all parts together
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::uint32_t gguf_part_limit = 65535;  // split.count is a u16
 
@@ -81,9 +81,9 @@ inline status check_part_names(std::span<const gguf_file* const> files, std::siz
     return error{errc::malformed, "parts {0} and {1} both have one of its tensors", "gguf parts", {part_of(order[p]), part_of(order[p + 1])}};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Which part of a model a file is; a file without split.* keys is the only one.
 ///
@@ -146,4 +146,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return name.substr(0, name.size() - bytes);
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -3,7 +3,7 @@
 #include "bytes.hpp"
 #include "ggml_types.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// One tensor. ne[0] is the length of a contiguous row, so a weight matrix W[rows x k] has ne = {k, rows, 1, 1}.
 struct gguf_tensor {
@@ -23,9 +23,9 @@ struct gguf_tensor {
 /// The format has no such limit, and diffusion models have longer names.
 inline constexpr std::size_t gguf_ggml_name_limit = 63;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::uint32_t gguf_default_alignment = 32;
 inline constexpr std::uint64_t gguf_alignment_limit = std::uint64_t{1} << 20;  // ggml has none; real files have 32 or 64
@@ -34,9 +34,9 @@ inline constexpr std::size_t gguf_key_limit = 65535;
 /// Of one tensor's elements and bytes, far from where rounding up or adding a file's length could wrap.
 inline constexpr std::uint64_t gguf_size_limit = std::uint64_t{1} << 62;
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A broken rule of tensor or metadata pair number `index`, which stands in sizes[3].
 [[nodiscard]] inline error gguf_error(errc code, const char* rule, const char* operand, std::uint64_t index,
@@ -83,4 +83,4 @@ inline status measure_tensor(gguf_tensor& t, std::uint64_t index) noexcept {
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

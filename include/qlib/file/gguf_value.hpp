@@ -2,16 +2,16 @@
 // gguf_value: one metadata value of a GGUF file, still in the file's bytes, with getters that check the stored type.
 #include "bytes.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What a metadata value is. The numbers of the file.
 enum class gguf_type : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
 struct gguf_value;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline result<std::uint64_t> gguf_uint(const gguf_value& v) noexcept;
 inline result<std::int64_t> gguf_int(const gguf_value& v) noexcept;
@@ -34,9 +34,9 @@ inline result<gguf_value> gguf_element(const gguf_value& v, std::uint64_t i) noe
     return text_of(text);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The strings of a value, in order: for (std::string_view s : value.strings()). They lie in the file's bytes.
 class gguf_strings {
@@ -101,9 +101,9 @@ struct gguf_entry {
     gguf_value value;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 [[nodiscard]] inline error wrong_type(const gguf_value& v, const char* rule) noexcept {
     return {errc::malformed, rule, "metadata value", {static_cast<std::uint64_t>(v.type)}};
@@ -140,8 +140,9 @@ inline result<std::int64_t> gguf_int(const gguf_value& v) noexcept {
 
 inline result<double> gguf_float(const gguf_value& v) noexcept {
     if (v.type == gguf_type::f32 && v.bytes.size() == 4)
-        return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(load_little(v.bytes.data(), 4))));
-    if (v.type == gguf_type::f64 && v.bytes.size() == 8) return std::bit_cast<double>(load_little(v.bytes.data(), 8));
+        return double{__builtin_bit_cast(float, static_cast<std::uint32_t>(load_little(v.bytes.data(), 4)))};
+    if (v.type == gguf_type::f64 && v.bytes.size() == 8)
+        return __builtin_bit_cast(double, load_little(v.bytes.data(), 8));
     return wrong_type(v, "value type {0} where a floating-point number is needed");
 }
 
@@ -197,4 +198,4 @@ inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

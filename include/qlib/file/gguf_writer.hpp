@@ -16,15 +16,15 @@
 
 #include <concepts>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What set() stores as one number: integers by width and sign, float, double, bool.
 template <class T> concept gguf_number =
     std::same_as<T, float> || std::same_as<T, double> || (std::integral<T> && sizeof(T) <= 8 && !std::same_as<T, char>);
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// One call of set() or remove(), its bytes in the draft's `text` as in the file. A later one about the same key overrules it.
 struct gguf_set {
@@ -69,9 +69,9 @@ template <class T> consteval gguf_type gguf_type_of() noexcept {
     }
 }
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 [[nodiscard]] inline bool put_number(growing<std::byte>& out, std::uint64_t value, std::size_t bytes) noexcept {
     std::byte raw[8];
@@ -83,8 +83,8 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 }
 /// A number, or a string, as an element of a value.
 template <class T> [[nodiscard]] bool put_element(growing<std::byte>& out, const T& item) noexcept {
-    if constexpr (std::same_as<T, float>) return put_number(out, std::bit_cast<std::uint32_t>(item), 4);
-    else if constexpr (std::same_as<T, double>) return put_number(out, std::bit_cast<std::uint64_t>(item), 8);
+    if constexpr (std::same_as<T, float>) return put_number(out, __builtin_bit_cast(std::uint32_t, item), 4);
+    else if constexpr (std::same_as<T, double>) return put_number(out, __builtin_bit_cast(std::uint64_t, item), 8);
     else if constexpr (std::integral<T>) return put_number(out, static_cast<std::uint64_t>(item), sizeof(T));
     else return put_text(out, item);
 }
@@ -305,9 +305,9 @@ inline status finish_file(gguf_draft& draft) noexcept {
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink refused.
 class gguf_writer {
@@ -366,4 +366,4 @@ private:
     detail::gguf_draft draft_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -8,7 +8,7 @@
 #include "../numeric/exact.hpp"
 #include "gguf_reader.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
@@ -28,9 +28,9 @@ struct imatrix_entry {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What a parsed file says.
 struct imatrix_tables {
@@ -49,10 +49,10 @@ struct imatrix_source {
     std::span<const std::byte> sums, counts;  // packed f32; the older form has one i32 as its count
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::string_view imatrix_sums_suffix = ".in_sum2", imatrix_counts_suffix = ".counts";
 
@@ -277,10 +277,10 @@ inline status parse_imatrix(std::span<const std::byte> file, const gguf_limits& 
     return s;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A parsed importance matrix. Names point into the parsed bytes, which must outlive it; the numbers are its own.
 class imatrix_file {
@@ -332,4 +332,4 @@ private:
     detail::imatrix_tables tables_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

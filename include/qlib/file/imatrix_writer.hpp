@@ -10,7 +10,7 @@
 #include "../numeric/exact.hpp"
 #include "gguf_writer.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// One weight's sums. The numbers are the caller's; the name stands in the draft's `names`.
 struct imatrix_sums {
@@ -32,10 +32,10 @@ struct imatrix_draft {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t imatrix_suffix_bytes = 8;  // of ".in_sum2"
 
@@ -209,10 +209,10 @@ inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) no
     return send(dataset);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the writer as it was.
 class imatrix_writer {
@@ -257,4 +257,4 @@ private:
     detail::imatrix_draft draft_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

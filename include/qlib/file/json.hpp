@@ -10,7 +10,7 @@
 #include "json_check.hpp"
 #include "json_number.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What a JSON value is; absent: there is none.
 enum class json_type : std::uint8_t { absent, null, boolean, number, string, array, object };
@@ -19,9 +19,9 @@ struct json_value;
 struct json_member;
 template <class Item> class json_list;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline result<json_value> parse_json(std::string_view text, std::string_view* culprit) noexcept;
 inline json_type json_type_of(std::string_view text) noexcept;
@@ -35,9 +35,9 @@ inline json_value find_member(std::string_view object, std::string_view key) noe
 inline bool next_item(std::string_view list, std::size_t& at, json_value& item) noexcept;
 inline bool next_item(std::string_view list, std::size_t& at, json_member& item) noexcept;
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed; on any
 /// other text the members are safe, and answer errors or nothing.
@@ -128,9 +128,9 @@ QLIB_INLINE inline json_list<json_value> json_value::elements() const noexcept {
     return json_list<json_value>(type() == json_type::array ? text : std::string_view());
 }
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 [[nodiscard]] inline error not_json(const char* rule) noexcept { return {errc::malformed, rule, "JSON value", {}}; }
 
@@ -142,7 +142,7 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 
 inline result<json_value> parse_json(std::string_view text, std::string_view* culprit) noexcept {
     json_checker checker{text};
-    const status s = checker.check();
+    const status s = checker.run();
     if (culprit != nullptr) *culprit = checker.culprit;
     if (!s) return s.error();
     return json_value{checker.value};
@@ -235,4 +235,4 @@ inline bool next_item(std::string_view list, std::size_t& at, json_member& item)
     return next_item(list, at, item.value);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

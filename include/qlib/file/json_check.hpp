@@ -3,7 +3,7 @@
 #include "bytes.hpp"
 #include "name_index.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t json_depth_limit = 64;
 
@@ -136,9 +136,9 @@ template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, c
 }
 [[nodiscard]] inline bool has_escapes(std::string_view quoted) noexcept { return quoted.find('\\') != std::string_view::npos; }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first one
 /// with escapes comes; so they never move.
@@ -158,9 +158,9 @@ struct string_room {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// One pass over a text. No recursion: the open arrays and objects are a list of bounded length.
 struct json_checker {
@@ -181,7 +181,7 @@ struct json_checker {
     }
     [[nodiscard]] error unexpected(const char* rule) const noexcept { return at < text.size() ? broken(rule) : ends_early(); }
 
-    status check() noexcept {
+    status run() noexcept {
         at = skip_space(text, 0);
         const std::size_t first = at;
         bool complete = false;
@@ -290,4 +290,4 @@ struct json_checker {
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

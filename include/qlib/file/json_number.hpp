@@ -5,7 +5,7 @@
 #include <string_view>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// An unsigned integer of up to 5376 bits: room for 10^1150 and 1024 bits more.
 struct wide_integer {
@@ -27,7 +27,7 @@ struct wide_integer {
         multiply_add(std::uint32_t{1} << bits, 0);
     }
     [[nodiscard]] QLIB_INLINE std::size_t width() const noexcept {
-        return count != 0 ? 32 * count - static_cast<std::size_t>(std::countl_zero(limb[count - 1])) : 0;
+        return count != 0 ? 32 * count - static_cast<std::size_t>(__builtin_clz(limb[count - 1])) : 0;
     }
     [[nodiscard]] QLIB_INLINE bool less_than(const wide_integer& other) const noexcept {
         if (count != other.count) return count < other.count;
@@ -47,9 +47,9 @@ struct wide_integer {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// quotient * 2^exponent, cut down to the 53 bits of a double (fewer where it is subnormal), halves to even. `sticky`: the true
 /// value is a little larger. 2^63 <= quotient. False when it is too large.
@@ -65,7 +65,7 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
     const std::uint64_t hidden = std::uint64_t{1} << 52;
     const std::uint64_t bits = mantissa < hidden ? mantissa : (static_cast<std::uint64_t>(e + 1074) << 52) + mantissa;
     if (bits >= std::uint64_t{0x7FF} << 52) return false;
-    out = std::bit_cast<double>(bits);
+    out = __builtin_bit_cast(double, bits);
     return true;
 }
 
@@ -132,5 +132,5 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
     return true;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

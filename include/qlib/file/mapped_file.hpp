@@ -1,6 +1,6 @@
 #pragma once
 // mapped_file: a whole file as read-only memory. Not part of qlib.hpp, as it asks the operating system.
-#include "../core/result.hpp"
+#include "../core/memory.hpp"
 
 #if defined(_WIN32)
 #ifndef WIN32_LEAN_AND_MEAN
@@ -18,7 +18,7 @@
 #include <unistd.h>
 #endif
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
 ///
@@ -31,13 +31,13 @@ public:
         : data_(std::exchange(other.data_, nullptr)),
           size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE mapped_file& operator=(mapped_file&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
+        (std::swap)(data_, other.data_);
+        (std::swap)(size_, other.size_);
         return *this;
     }
     QLIB_INLINE ~mapped_file() { close(); }
 
-    /// Maps the file of a path, which on Windows is in the system's code page. An empty file has no bytes.
+    /// Maps the file of a path, which on Windows is UTF-8, whatever the system's code page. An empty file has no bytes.
     /// error: io, sizes {errno, or GetLastError() on Windows}; also for what is no regular file
     [[nodiscard]] QLIB_TAGGED static result<mapped_file> open(const char* path) noexcept;
 
@@ -56,18 +56,33 @@ private:
 
 #if defined(_WIN32)
 
+namespace detail::inline QLIB_BASE {
+/// UTF-8 as Windows' own functions want it; nothing when it is none, or there is no memory: GetLastError() says which.
+inline buffer<wchar_t> wide_path(const char* path) noexcept {
+    buffer<wchar_t> wide;
+    const int size = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, nullptr, 0);  // counts the last zero
+    if (size <= 0) return wide;
+    if (!wide.allocate(static_cast<std::size_t>(size))) SetLastError(ERROR_NOT_ENOUGH_MEMORY);
+    else MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide.data(), size);
+    return wide;
+}
+}  // namespace detail::inline QLIB_BASE
+
 inline result<mapped_file> mapped_file::open(const char* path) noexcept {
     const auto failed = [](DWORD code) {
         return error{errc::io, "the file cannot be mapped, the system's error is {0}", "mapped_file", {code}};
     };
-    const HANDLE file = CreateFileA(path, GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+    const detail::buffer<wchar_t> wide = detail::wide_path(path);
+    if (wide.size() == 0) return failed(GetLastError());
+    const HANDLE file =
+        CreateFileW(wide.data(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
     if (file == INVALID_HANDLE_VALUE) return failed(GetLastError());
     mapped_file mapped;
     LARGE_INTEGER size{};
     DWORD code = GetFileSizeEx(file, &size) != 0 ? 0 : GetLastError();
     if (code == 0 && static_cast<std::uint64_t>(size.QuadPart) > static_cast<std::size_t>(-1) / 2) code = ERROR_NOT_ENOUGH_MEMORY;
     if (code == 0 && size.QuadPart != 0) {
-        const HANDLE mapping = CreateFileMappingA(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
+        const HANDLE mapping = CreateFileMappingW(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
         const void* const data =
             mapping != nullptr ? MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, static_cast<SIZE_T>(size.QuadPart)) : nullptr;
         if (data == nullptr) code = GetLastError();
@@ -133,4 +148,4 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
 
 #endif
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -3,7 +3,7 @@
 // seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
 #include "../core/memory.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Negative, zero or positive as a stands before, with or behind b: bytes as unsigned numbers, a prefix first.
 [[nodiscard]] inline int compare_names(std::string_view a, std::string_view b) noexcept {
@@ -19,7 +19,7 @@ template <class Before> void sift_down(std::size_t* heap, std::size_t root, std:
         std::size_t child = 2 * root + 1;
         if (child + 1 < count && before(heap[child], heap[child + 1])) ++child;
         if (!before(heap[root], heap[child])) return;
-        std::swap(heap[root], heap[child]);
+        (std::swap)(heap[root], heap[child]);
         root = child;
     }
 }
@@ -29,7 +29,7 @@ template <class Before> void sort_indices(buffer<std::size_t>& order, const Befo
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     for (std::size_t i = order.size() / 2; i-- > 0;) sift_down(order.data(), i, order.size(), before);
     for (std::size_t end = order.size(); end-- > 1;) {
-        std::swap(order[0], order[end]);
+        (std::swap)(order[0], order[end]);
         sift_down(order.data(), 0, end, before);
     }
 }
@@ -65,4 +65,4 @@ template <class NameOf>
     return low < order.size() && name_of(order[low]) == name ? order[low] : order.size();
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -3,14 +3,14 @@
 #include "../format/json_writer.hpp"
 #include "json.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A tensor and the name of the file that holds it.
 struct safetensors_location { std::string_view tensor, file; };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 struct safetensors_index_tables {
     json_value document;
@@ -20,18 +20,18 @@ struct safetensors_index_tables {
     string_room names;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline status parse_index(std::string_view text, safetensors_index_tables& tables, std::string_view* culprit) noexcept;
 [[nodiscard]] inline std::size_t find_location(const safetensors_index_tables& tables, std::string_view tensor) noexcept {
     return find_name(tables.tensor_order, tensor, [&](std::size_t i) { return tables.locations[i].tensor; });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A parsed index. Names without escapes point into the parsed text, which must outlive it. That a file holds the tensors that the
 /// index promises is for the caller to check, when the file is open.
@@ -70,9 +70,9 @@ private:
     detail::safetensors_index_tables tables_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or control character, and not "." or "..".
 [[nodiscard]] inline bool is_plain_file_name(std::string_view name) noexcept {
@@ -113,9 +113,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline result<std::size_t> write_safetensors_index(std::span<const safetensors_location> tensors,
                                                                  std::uint64_t total_size, std::span<char> out) noexcept;
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The distinct files, sorted. False without memory.
 [[nodiscard]] inline bool list_files(safetensors_index_tables& tables) noexcept {
@@ -148,9 +148,9 @@ inline status parse_index(std::string_view text, safetensors_index_tables& table
     return done ? status{} : status(out_of_memory(text.size()));
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 inline result<std::size_t> write_safetensors_index(std::span<const safetensors_location> tensors, std::uint64_t total_size,
                                                    std::span<char> out) noexcept {
@@ -183,4 +183,4 @@ inline result<std::size_t> write_safetensors_index(std::span<const safetensors_l
     return json.size();
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

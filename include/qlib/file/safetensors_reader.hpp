@@ -9,7 +9,7 @@
 #include "json.hpp"
 #include "safetensors_tensor.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct safetensors_limits {
@@ -23,9 +23,9 @@ struct safetensors_limits {
 /// A key of a file's `__metadata__` and its value.
 struct safetensors_entry { std::string_view key, value; };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What a parsed header says.
 struct safetensors_tables {
@@ -37,9 +37,9 @@ struct safetensors_tables {
     string_room names;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline status parse_safetensors(std::span<const std::byte> file, safetensors_limits limits, safetensors_tables& tables,
                                 std::string_view* culprit) noexcept;
@@ -52,9 +52,9 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
     return nullptr;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must outlive it.
 class safetensors_file {
@@ -99,9 +99,9 @@ private:
     detail::safetensors_tables tables_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The steps from a header to the tables. Each stops at the first broken rule; `culprit` is the name read last.
 struct safetensors_parser {
@@ -277,4 +277,4 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
     return s;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

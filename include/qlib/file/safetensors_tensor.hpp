@@ -2,7 +2,7 @@
 // safetensors_tensor: name, type, shape and place of one tensor of a safetensors file, and the types that there are.
 #include "name_index.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"  // g++ 12 takes enumerators for names that hide qlib::f16 and qlib::bf16
@@ -33,9 +33,9 @@ struct safetensors_tensor {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 struct safetensors_type_info { std::string_view name; std::uint32_t bits; };
 
@@ -51,9 +51,9 @@ inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;  // the r
 /// Of one tensor's elements and of all data, far from where adding a header's length could wrap.
 inline constexpr std::uint64_t safetensors_size_limit = std::uint64_t{1} << 62;
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bits of one element.
 [[nodiscard]] constexpr std::uint32_t safetensors_bits(safetensors_type type) noexcept {
@@ -74,9 +74,9 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return error{errc::unsupported, "an unknown type", "dtype", {}};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A broken rule of tensor number `index`, which stands in sizes[3].
 [[nodiscard]] inline error safetensors_error(errc code, const char* rule, std::uint64_t index, std::uint64_t a = 0,
@@ -101,4 +101,4 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
     return true;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

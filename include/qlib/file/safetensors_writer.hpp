@@ -14,7 +14,7 @@
 #include "json_check.hpp"
 #include "safetensors_tensor.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// What a writer knows and where it stands.
 struct safetensors_draft {
@@ -42,9 +42,9 @@ struct safetensors_draft {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline status check_stage(const safetensors_draft& draft, safetensors_draft::stage needed) noexcept {
     using enum safetensors_draft::stage;
@@ -220,9 +220,9 @@ inline status finish_file(safetensors_draft& draft) noexcept {
     return {};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink refused.
 class safetensors_writer {
@@ -264,4 +264,4 @@ private:
     detail::safetensors_draft draft_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -4,7 +4,7 @@
 #include "reference.hpp"
 #include "search.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A ready-made fit, by name. Functions that take one also take any fit object.
 enum class fit : std::uint8_t {
@@ -25,4 +25,4 @@ template <class Use> QLIB_INLINE constexpr auto with_fit(fit f, const Use& use) 
 }
 }  // namespace detail
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

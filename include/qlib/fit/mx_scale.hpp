@@ -3,7 +3,7 @@
 // Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
 #include "../format/scales.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
 enum class mx_rule : std::uint8_t {
@@ -24,10 +24,10 @@ template <class F> concept power_of_two_scaled = block_format<F> && F::map == fo
     requires power_of_two_type<typename F::stored_scale>;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// 2^e, -126 <= e <= 127.
 QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast<std::uint32_t>(e + 127) << 23); }
@@ -98,9 +98,9 @@ template <class F> constexpr float mx_search(std::span<const float> x, std::span
     return product(unit, best);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
 struct mx_scale_fit {
@@ -119,5 +119,5 @@ struct mx_scale_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

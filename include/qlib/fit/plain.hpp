@@ -8,7 +8,7 @@
 #include "weights.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Abs-max or min-max of each group: every weight lies in range, nothing is searched.
 struct plain_fit {
@@ -23,5 +23,5 @@ struct plain_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -3,7 +3,7 @@
 #include "plain.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Whether F brings the original's own encoder of a whole block, reference(site).
 template <class F> concept has_site_reference = requires(const site<F>& s) {
@@ -51,5 +51,5 @@ struct reference_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "plain.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct weight_range { float low = 0, high = 0; };
 constexpr weight_range range_of(std::span<const float> x) noexcept {
@@ -145,16 +145,16 @@ template <class F> constexpr typename F::params search_vectors(const site<F>& s)
     return p;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The search of one map for a whole tile: encode/search_outer.hpp.
 template <class F, class Measure> typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept;
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Whether F brings a search of its own.
 template <class F> concept has_own_search = requires(const site<F>& s) {
@@ -211,5 +211,5 @@ struct search_fit {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -3,7 +3,7 @@
 #include "../format/concept.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Params of two levels, whose groups are stored in steps of the block's super-scales.
 template <class F> concept has_sub_scales = has_project_group<F> && requires(typename F::params& p) { p.super; p.sub; p.min; };
@@ -41,5 +41,5 @@ template <class F, class Wish> constexpr typename F::params project_wishes(const
 /// The texts of encode/ over one block: encode/one_block.hpp.
 template <class F> struct texts_of_one_block;
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

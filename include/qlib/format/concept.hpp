@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <span>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 enum class isa : std::uint8_t;  // room/isa.hpp
 
@@ -137,10 +137,10 @@ template <class F> inline constexpr std::size_t block_bytes = [] {
     return sum;
 }();
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
 template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
@@ -189,5 +189,5 @@ QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, 
     return c;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

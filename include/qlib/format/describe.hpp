@@ -18,7 +18,7 @@
 #include "global_scales.hpp"
 #include "json_writer.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A section of a block or of an outer value.
 struct described_field {
@@ -68,9 +68,9 @@ struct description {
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <class F> inline constexpr auto described_levels = [] {
     std::array<float, F::grid::size> all{};
@@ -192,9 +192,9 @@ template <class F> constexpr void describe_codes(description& d) noexcept {
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// What a format is, as data: any format, also a user's own. Parts that are not made of qlib's say "own".
 template <block_format F> [[nodiscard]] constexpr description describe() noexcept {
@@ -226,9 +226,9 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
     return d;
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 constexpr std::string_view name_of(form f) noexcept { return f == form::scaled ? "scaled" : f == form::shifted ? "shifted" : "offset"; }
 constexpr std::string_view name_of(field f) noexcept {
@@ -314,9 +314,9 @@ struct description_writer {
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// A description as one JSON object, with `name` in front if there is one. Returns how many characters that is; what of them does not fit
 /// into `out` is not written. No zero stands at the end.
@@ -343,4 +343,4 @@ constexpr std::size_t to_json(const description& d, std::span<char> out, std::st
     return w.out.size();
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -7,7 +7,7 @@
 #include "two_level_scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A block format from a grid (what codes mean), scales (how maps are stored) and a layout (where the bits lie):
 ///
@@ -98,5 +98,5 @@ public:
     static constexpr std::array<std::size_t, plane_count> planes = planes_of(block);
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -4,7 +4,7 @@
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How a tensor's scale acts on its groups' scales.
 enum class global_use : std::uint8_t { times, over };
@@ -28,12 +28,12 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     };
 
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
-    static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+    QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         if (!(m > 0)) return {1};
         if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
-        else return {smaller(reach / larger(m, 0x1p-126f), std::numeric_limits<float>::max())};
+        else return {smaller(reach / larger(m, 0x1p-126f), (std::numeric_limits<float>::max)())};
     }
     QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
@@ -78,5 +78,5 @@ template <std::size_t N, class T> struct scale_per_over_global {
     template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::over>;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

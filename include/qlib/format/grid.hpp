@@ -6,8 +6,10 @@
 #include "../numeric/minifloat.hpp"
 #include "concept.hpp"
 
+#include <bit>
+
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Equally spaced integers: code i means i + Lowest. Codes are chosen between First and Last only; others still decode.
 /// With TwosComplement the stored bits are those of a signed integer.
@@ -118,7 +120,7 @@ template <class Float> struct minifloat_grid {
     using element = Float;
     using code = std::uint8_t;
     static constexpr std::size_t bits = Float::bits_per_value, vec = 1, size = std::size_t{1} << bits;
-    static constexpr float lowest = -Float::max(), highest = Float::max();
+    static constexpr float lowest = -(Float::max)(), highest = (Float::max)();
     /// NaN and infinity codes, which no encoder here writes, decode to NaN and infinity.
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return Float{static_cast<typename Float::storage>(i)}.value();
@@ -127,5 +129,5 @@ template <class Float> struct minifloat_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 256 points of 8 magnitudes.
 struct iq2_xxs_points {
@@ -129,4 +129,4 @@ struct iq1_points {
     };
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ... * 10^point.
 struct decimal {
@@ -15,7 +15,7 @@ struct decimal {
     int count = 0, point = 0;
 
     constexpr explicit decimal(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), exponent = u >> 23 & 255;
+        const std::uint32_t u = __builtin_bit_cast(std::uint32_t, x), exponent = u >> 23 & 255;
         std::uint32_t m = (u & 0x7FFFFFu) | (exponent != 0 ? 0x800000u : 0u);
         if (m == 0) return;
         for (std::uint32_t rest = m; rest != 0; rest /= 10) ++count;
@@ -24,7 +24,7 @@ struct decimal {
         int shift = static_cast<int>(exponent != 0 ? exponent : 1) - 150;
         for (; shift > 0; --shift) twice();
         for (; shift < 0; ++shift) halve();
-        round(9);
+        round_digits(9);
         while (count > 0 && digit[static_cast<std::size_t>(count - 1)] == 0) --count;
     }
 
@@ -56,7 +56,7 @@ private:
         --count;
         --point;
     }
-    constexpr void round(int most) noexcept {
+    constexpr void round_digits(int most) noexcept {
         if (count <= most) return;
         bool up = digit[static_cast<std::size_t>(most)] >= 5;
         count = most;
@@ -118,12 +118,12 @@ public:
     }
     /// Nine significant digits, which give the same float back. JSON has no number for NaN and infinities: strings.
     constexpr void number(float x) noexcept {
-        const std::uint32_t u = std::bit_cast<std::uint32_t>(x), magnitude = u & 0x7FFFFFFFu;
+        const std::uint32_t u = __builtin_bit_cast(std::uint32_t, x), magnitude = u & 0x7FFFFFFFu;
         if (magnitude > 0x7F800000u) return string("nan");
         if (magnitude == 0x7F800000u) return string(u >> 31 != 0 ? "-inf" : "inf");
         next();
         if (u >> 31 != 0) put('-');
-        write(decimal(std::bit_cast<float>(magnitude)));
+        write(decimal(__builtin_bit_cast(float, magnitude)));
     }
 
 private:
@@ -166,4 +166,4 @@ private:
     bool first_ = true;
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -3,7 +3,7 @@
 // also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
 #include "concept.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// One block of F in each lane. All lanes have `n` weights; whole blocks unless L is one_block.
 template <class L, class F> struct lane_sites {
@@ -20,4 +20,4 @@ template <class L, class F> struct lane_blocks {
     std::uint8_t code[block_size<F> * L::width];  ///< [weight][lane]; L::put and L::get access all lanes of a weight
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

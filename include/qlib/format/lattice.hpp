@@ -8,8 +8,10 @@
 #include "lattice_tables.hpp"
 #include "scales.hpp"
 
+#include <bit>
+
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// What differs between ggml's encoders of lattices with signs.
 struct ggml_lattice_recipe {
@@ -32,9 +34,9 @@ template <class F> encoded<F> search_lattice(const site<F>& s) noexcept;
 template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lattice_recipe& recipe) noexcept;
 template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept;
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
 /// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
@@ -170,5 +172,5 @@ template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = fal
     }
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

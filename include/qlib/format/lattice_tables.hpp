@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 QLIB_INLINE constexpr unsigned parity(unsigned v) noexcept {
     v ^= v >> 4;
@@ -119,4 +119,4 @@ template <class L> inline constexpr auto lattice_halves = [] {
     return t;
 }();
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -6,7 +6,7 @@
 #include "../numeric/bit_packing.hpp"
 #include "concept.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How a bit layout describes itself to kernels and readers, as `kind`; one without is its own.
 enum class code_layout : std::uint8_t {
@@ -48,7 +48,7 @@ template <plane... Planes> struct bit_planes {
 
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return (packed_bytes(n, Planes.width) + ...); }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
-        check<B>();
+        hold_all<B>();
         for (std::size_t i = 0; i < bytes<B>(c.size()); ++i) out[i] = std::byte{0};
         for (const plane& p : list) {
             for (std::size_t e = 0; e < c.size(); ++e)
@@ -57,7 +57,7 @@ template <plane... Planes> struct bit_planes {
         }
     }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        check<B>();
+        hold_all<B>();
         for (Code& code : c) code = 0;
         for (const plane& p : list) {
             for (std::size_t e = 0; e < c.size(); ++e)
@@ -77,7 +77,9 @@ template <plane... Planes> struct bit_planes {
     }
 
 private:
-    template <std::size_t B> static consteval void check() { static_assert((Planes.width + ...) == B, "the planes must hold all bits of a code"); }
+    template <std::size_t B> static consteval void hold_all() {
+        static_assert((Planes.width + ...) == B, "the planes must hold all bits of a code");
+    }
     QLIB_INLINE static constexpr unsigned mask(const plane& p) noexcept { return (1u << p.width) - 1; }
 };
 
@@ -148,4 +150,4 @@ template <class Bits = sequential, bool Flat = false> struct planar {
 /// bitsandbytes' planes.
 template <class Bits = sequential> using flat_planar = planar<Bits, true>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -6,7 +6,7 @@
 #include <limits>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// The largest magnitude of a grid's levels, infinities aside.
 template <class Grid> inline constexpr float largest_level = [] {
@@ -21,7 +21,7 @@ template <class Grid> inline constexpr float lowest_level = [] {
     if constexpr (requires { Grid::lowest; }) {
         return float{Grid::lowest};
     } else {
-        float low = std::numeric_limits<float>::max();
+        float low = (std::numeric_limits<float>::max)();
         for (std::size_t i = 0; i < Grid::size; ++i) low = detail::smaller(low, Grid::level(i));
         return low;
     }
@@ -36,9 +36,9 @@ template <class Grid> inline constexpr float highest_level = [] {
     }
 }();
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// What the map of a range depends on: the form, the levels at the grid's ends, whether scales and offsets have a sign.
 struct range_rule {
@@ -54,5 +54,5 @@ struct one_range : one_lane {
 #include "range.inl"
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -8,7 +8,7 @@
 #include "range.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// An f32 as a scale type.
 struct f32 {
@@ -18,7 +18,7 @@ struct f32 {
     [[nodiscard]] QLIB_INLINE static constexpr f32 from(float x, overflow = overflow::special, rounding = rounding::nearest_even) noexcept {
         return {detail::bits_of(x)};
     }
-    [[nodiscard]] static constexpr float max() noexcept { return std::numeric_limits<float>::max(); }
+    [[nodiscard]] static constexpr float (max)() noexcept { return (std::numeric_limits<float>::max)(); }
 };
 
 /// Whether a stored scale may be negative. E4M3 scales are used without their sign, as NVFP4 does.
@@ -35,9 +35,9 @@ template <> inline constexpr const char* scale_type_name<bf16> = "bf16";
 template <> inline constexpr const char* scale_type_name<e8m0> = "e8m0";
 template <> inline constexpr const char* scale_type_name<e4m3> = "e4m3";
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A scale as its wire type holds it. Too large for f16: infinity, which the encoder reports; for E4M3 and E8M0, which sit under
 /// an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
@@ -57,9 +57,9 @@ template <class T> QLIB_INLINE constexpr T load_little_endian(const std::byte* i
     return {bits};
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// The f32 tensor scale of formats whose own scales have a short range; nothing for others.
 template <bool Present> struct tensor_scale_part {
@@ -70,8 +70,8 @@ template <bool Present> struct tensor_scale_part {
 template <> struct tensor_scale_part<true> {
     using outer = float;
     /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros.
-    template <class Grid, class T> static constexpr float fit(const tile_stats& stats) noexcept {
-        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+    template <class Grid, class T> QLIB_INLINE static constexpr float fit(const tile_stats& stats) noexcept {
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * (T::max)();
         const float m = stats.abs_max();
         return m > 0 ? larger(m / reach, 0x1p-126f) : 1.0f;
     }
@@ -148,9 +148,9 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale (largest 448, smallest 2^-9) underflows on
 /// real weights, so it brings an f32 scale of the whole tensor unless `TensorScale` is switched off.
@@ -166,5 +166,5 @@ template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std
     template <class Grid> using bind = detail::one_level<Grid, form::offset, N, T, Groups, TensorScale>;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -3,7 +3,7 @@
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// One map of form Map, stored as T, for every tile of the given extent (0 = all).
 template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale {
@@ -28,7 +28,7 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
             return outer_of({a.s, a.z});
         }
         /// What the wire can hold of a map.
-        static constexpr outer outer_of(affine a) noexcept {
+        QLIB_INLINE static constexpr outer outer_of(affine a) noexcept {
             outer o{detail::storable_scale<T>(a.s).value(), 0};
             if constexpr (Map == form::shifted) o.z = Grid::level(Grid::nearest(&a.z, nullptr));
             if constexpr (Map == form::offset) o.z = T::from(a.z).value();
@@ -67,5 +67,5 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
 template <class T = f32, form Map = form::scaled> using scale_per_row = tile_scale<extent{1, 0}, T, Map>;
 template <class T = f32, form Map = form::scaled> using scale_per_tensor = tile_scale<extent{0, 0}, T, Map>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -3,7 +3,7 @@
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Value: (super * sub[g]) * l, or (super * sub[g]) * l - super_min * min[g] where `Packing` holds mins.
 ///
@@ -73,5 +73,5 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
     };
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

@@ -2,7 +2,7 @@
 // How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
 #include "../format/layout.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
 /// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
@@ -65,13 +65,13 @@ struct code_shuffle {
 /// Codes [begin, begin + n), n <= 64, of slice p.
 template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
     const std::size_t width = slice_of<Bits, B>(p).width;
-    const auto bit = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
-    const auto last_byte = [&](std::size_t i) { return (bit(i) + width - 1) / 8; };
+    const auto bit_at = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
+    const auto last_byte = [&](std::size_t i) { return (bit_at(i) + width - 1) / 8; };
     code_shuffle s;
     std::size_t end = 0;
-    s.first = bit(0) / 8;
+    s.first = bit_at(0) / 8;
     for (std::size_t i = 0; i < n; ++i) {
-        s.first = bit(i) / 8 < s.first ? bit(i) / 8 : s.first;
+        s.first = bit_at(i) / 8 < s.first ? bit_at(i) / 8 : s.first;
         end = last_byte(i) + 1 > end ? last_byte(i) + 1 : end;
     }
     s.bytes = end - s.first;
@@ -80,7 +80,7 @@ template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size
     for (std::size_t lane = 0; lane < 4; ++lane) {
         std::size_t low = end - s.first, high = 0;
         for (std::size_t i = 16 * lane; i < 16 * lane + 16 && i < n; ++i) {
-            low = bit(i) / 8 - s.first < low ? bit(i) / 8 - s.first : low;
+            low = bit_at(i) / 8 - s.first < low ? bit_at(i) / 8 - s.first : low;
             high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
         }
         lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
@@ -93,14 +93,16 @@ template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size
     for (auto& b : s.even) b = code_shuffle::nothing;
     for (auto& b : s.odd) b = code_shuffle::nothing;
     for (std::size_t i = 0; i < n; ++i) {
-        const auto from = static_cast<std::uint8_t>(bit(i) / 8 - s.first - lane_start[i / 16]);
-        const bool crosses = last_byte(i) != bit(i) / 8;
+        const auto from = static_cast<std::uint8_t>(bit_at(i) / 8 - s.first - lane_start[i / 16]);
+        const bool crosses = last_byte(i) != bit_at(i) / 8;
         auto& bytes = i % 2 == 0 ? s.even : s.odd;
         bytes[i / 2 * 2] = from;
         if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
-        (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(i % 2 == 0 ? bit(i) % 8 : 8 - bit(i) % 8);
-        s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && (i % 2 == 0 || bit(i) % 8 == bit(i - 1) % 8);
-        s.shifts = s.shifts || bit(i) % 8 != 0;
+        const std::size_t shift = i % 2 == 0 ? bit_at(i) % 8 : 8 - bit_at(i) % 8;
+        (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(shift);
+        const bool alike = i % 2 == 0 || bit_at(i) % 8 == bit_at(i - 1) % 8;
+        s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && alike;
+        s.shifts = s.shifts || bit_at(i) % 8 != 0;
     }
     for (std::size_t i = 0; s.direct && i < n; ++i) {
         if (i % 2 == 1) s.even[i] = s.odd[i - 1];
@@ -136,4 +138,4 @@ template <class F> inline constexpr code_packing packing_of = [] {
     return p;
 }();
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

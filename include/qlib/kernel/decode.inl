@@ -43,7 +43,7 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
 /// block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
-[[gnu::noinline]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
+[[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
                         block_maps<F>* maps) noexcept {
     [[maybe_unused]] const std::size_t whole = smaller_size(count, cols / block_size<F> - b);
     [[maybe_unused]] std::size_t unpacked = 0;
@@ -177,8 +177,8 @@ template <class T> static void put_typed(const void* x, bool made, std::size_t n
     else put_numbers(static_cast<const float*>(x), n, static_cast<T*>(out), streamed);
 }
 static void put_elements(const void* x, bool made, std::size_t n, void* out, element type, bool streamed) noexcept {
-    if (type == element::f16) put_typed<f16>(x, made, n, out, streamed);
-    else if (type == element::bf16) put_typed<bf16>(x, made, n, out, streamed);
+    if (type == element::float16) put_typed<f16>(x, made, n, out, streamed);
+    else if (type == element::bfloat16) put_typed<bf16>(x, made, n, out, streamed);
     else put_typed<float>(x, made, n, out, streamed);
 }
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {

@@ -3,7 +3,7 @@
 #include "../store/view.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights of params and codes: n of them, the first of a block.
 template <class F>
@@ -28,5 +28,5 @@ template <block_format F> void decode_block(const qview<F>& q, std::size_t r, st
     decode_codes<F>(p, code.data(), o, n, out);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -5,7 +5,7 @@
 #include "../room/isa.hpp"
 #include "decode_block.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// A format in one room.
 struct decoder_kernels {
@@ -36,10 +36,10 @@ struct decode_job {
     void (*with_space)(space_user user) noexcept;  ///< calls it with the memory that a task wants, which the format's block decides
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before it is written.
 inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
@@ -56,11 +56,11 @@ template <std::size_t Block> void with_decoding_space(space_user user) noexcept 
 inline void decode_row(const decode_job& job, const decoder_kernels& k, std::size_t r, std::size_t cols, void* out, element type, bool streamed,
                        std::byte* space) noexcept {
     const std::size_t blocks = divide_up(cols, job.block);
-    const bool halves = (type == element::f16 && k.decode_f16 != nullptr) || (type == element::bf16 && k.decode_bf16 != nullptr);
-    const bool made = halves || type == element::f32;
+    const bool halves = (type == element::float16 && k.decode_f16 != nullptr) || (type == element::bfloat16 && k.decode_bf16 != nullptr);
+    const bool made = halves || type == element::float32;
     const auto decode = [&](std::size_t first, std::size_t end, void* to) {
         if (!halves) k.decode(job.q, r, first, end, cols, static_cast<float*>(to));
-        else if (type == element::f16) k.decode_f16(job.q, r, first, end, cols, static_cast<f16*>(to));
+        else if (type == element::float16) k.decode_f16(job.q, r, first, end, cols, static_cast<f16*>(to));
         else k.decode_bf16(job.q, r, first, end, cols, static_cast<bf16*>(to));
     };
     if (made && !streamed) return decode(0, blocks, out);
@@ -89,7 +89,7 @@ inline void decode_flat(const decode_job& job, const decoder_kernels& k, floats_
         k.decode(job.q, 0, b, b + 1, total, x);
         for (std::size_t e = b * job.block, end = smaller_size(total, e + job.block), done = 0; e < end;) {
             const std::size_t n = smaller_size(end - e, job.cols - e % job.cols);
-            k.put(x + done, out.type == element::f32, n, out.at(e / job.cols, e % job.cols), out.type, streamed);
+            k.put(x + done, out.type == element::float32, n, out.at(e / job.cols, e % job.cols), out.type, streamed);
             e += n;
             done += n;
         }
@@ -118,6 +118,7 @@ status decode_in_room(const decode_job& job, std::size_t pieces, std::size_t byt
 inline status dequantize_to(const decode_job& job, floats_span out, const call& how) noexcept {
     if (out.rows != job.rows || out.cols != job.cols)
         return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "out", {job.rows, job.cols, out.rows, out.cols}};
+    if (const status s = check_view(out, "out"); !s) return s;
     const std::size_t pieces = job.cols == 0 ? 0 : job.by_rows ? job.rows : divide_up(job.rows * job.cols, job.block);
     const std::size_t bytes = out.rows * out.cols * element_bytes(out.type);
     return decode_in_room(job, pieces, bytes, how, [&](const decoder_kernels& k, std::size_t first, std::size_t count, bool streamed, std::byte* space) {
@@ -129,6 +130,7 @@ inline status dequantize_to(const decode_job& job, floats_span out, const call& 
 inline status dequantize_rows_to(const decode_job& job, std::span<const std::uint32_t> ids, floats_span out, const call& how) noexcept {
     if (out.rows != ids.size() || out.cols != job.cols)
         return error{errc::shape, "{0} rows of {1} weights into a {2} x {3} matrix", "out", {ids.size(), job.cols, out.rows, out.cols}};
+    if (const status s = check_view(out, "out"); !s) return s;
     if (!job.by_rows) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "q", {job.block, job.cols}};
     for (std::size_t i = 0; i < ids.size(); ++i)
         if (ids[i] >= job.rows) return error{errc::shape, "id {0} is {1}, of {2} rows", "ids", {i, ids[i], job.rows}};
@@ -140,5 +142,5 @@ inline status dequantize_rows_to(const decode_job& job, std::span<const std::uin
                           });
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -7,8 +7,8 @@ template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const 
     const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
         for (; n - first >= width(); first += width()) use(first, width);
     };
-    [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-        (all_of(std::integral_constant<std::size_t, widths[I]>{}), ...);
+    [&]<std::size_t... J>(std::index_sequence<J...>) QLIB_INLINE_LAMBDA {
+        (all_of(std::integral_constant<std::size_t, widths[J]>{}), ...);
     }(std::make_index_sequence<widths.size()>{});
 }
 
@@ -20,7 +20,7 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
 }
 
 /// One tile of packed activations, from X.rows of them.
-[[gnu::noinline]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+[[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
     const std::size_t w = X.rows;
     for (std::size_t j = 0; j < w; ++j) {
         const float* x = X.row(j);

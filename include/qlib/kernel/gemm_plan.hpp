@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
 inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
@@ -76,9 +76,9 @@ struct panel_memory {
 
 /// What a room does for products of any format.
 struct tile_kernels {
-    std::size_t columns;      ///< of Y in the widest tile
+    std::size_t tile_columns; ///< of Y in the widest tile
     std::size_t most_summed;  ///< products of bytes whose sum is exact
-    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `columns`, X.rows <= columns.
+    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `tile_columns`, X.rows <= tile_columns.
     void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
                              const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
@@ -103,9 +103,9 @@ struct product_kernels {
                          std::size_t t) noexcept;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights to a chunk: whole blocks.
 template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
@@ -151,4 +151,4 @@ inline panel_memory exact_memory(const gemm_format& f, const gemm_plan& p) noexc
     return m;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

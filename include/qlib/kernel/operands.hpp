@@ -6,7 +6,7 @@
 
 #include <limits>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Products that may be summed in an int32 before the sum goes to float, and the largest activation.
 inline constexpr std::size_t most_summed = 32768;
@@ -73,7 +73,7 @@ consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
     const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
     const bool pairs = d.pair_limit == 0 || 2 * largest * largest_activation <= d.pair_limit;
     const long long sum = static_cast<long long>(largest + (f.bias < 0 ? -f.bias : f.bias)) * largest_activation * static_cast<long long>(most_summed);
-    return byte && pairs && sum <= std::numeric_limits<std::int32_t>::max();
+    return byte && pairs && sum <= (std::numeric_limits<std::int32_t>::max)();
 }
 
 /// The integer levels of a format, if it has them.
@@ -203,4 +203,4 @@ template <class F> inline constexpr bool row_maps = [] {
     else return false;
 }();
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

@@ -5,7 +5,7 @@
 #include "../store/qmatrix.hpp"
 #include "gemm_plan.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// What qgemm computes with.
 enum class compute : std::uint8_t {
@@ -22,9 +22,9 @@ struct qgemm_options {
 };
 using gemm_options = qgemm_options;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// All that packed activations depend on, but for the activations. Products with equal ones can share them.
 struct packed_like {
@@ -51,9 +51,9 @@ struct planned_product {
     std::size_t apart;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights to an activation scale. error: argument.
 inline result<std::size_t> activation_span(const gemm_format& f, std::size_t asked, std::size_t k) noexcept {
@@ -112,21 +112,21 @@ inline packed_like packed_as(const planned_product& s) noexcept {
 inline std::size_t tile_bytes(const planned_product& s) noexcept { return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows)); }
 inline std::size_t panel_bytes(const planned_product& s) noexcept { return saturating_add(tile_bytes(s), s.shape.stage_bytes()); }
 inline std::size_t worker_bytes(const planned_product& s) noexcept {
-    const std::size_t of_x = s.X.type == element::f32 ? 0 : saturating_multiply(s.kernels->tiles->columns, s.p.k);
-    const std::size_t of_y = s.Y.type == element::f32 ? 0 : saturating_multiply(s.p.n, s.panel);
+    const std::size_t of_x = s.X.type == element::float32 ? 0 : saturating_multiply(s.kernels->tiles->tile_columns, s.p.k);
+    const std::size_t of_y = s.Y.type == element::float32 ? 0 : saturating_multiply(s.p.n, s.panel);
     return saturating_add(workspace::piece<std::byte>(panel_bytes(s)), workspace::piece<float>(larger_size(of_x, of_y)));
 }
 
 /// Stage 0 packs the activations, stage 1 multiplies. Tasks of a stage may run in any order and at once.
 inline std::size_t tasks_of(const planned_product& s, std::size_t stage) noexcept {
-    return stage == 0 ? divide_up(s.p.n, s.kernels->tiles->columns) : divide_up(s.p.rows, s.panel);
+    return stage == 0 ? divide_up(s.p.n, s.kernels->tiles->tile_columns) : divide_up(s.p.rows, s.panel);
 }
 
 inline void pack_task(const planned_product& s, std::size_t task, float* floats) noexcept {
     const tile_kernels& tiles = *s.kernels->tiles;
-    const std::size_t first = task * tiles.columns, count = smaller_size(tiles.columns, s.p.n - first);
-    matrix_view<const float> rows = s.X.as<float>().row_range(first, s.X.type == element::f32 ? count : 0);
-    if (s.X.type != element::f32) {
+    const std::size_t first = task * tiles.tile_columns, count = smaller_size(tiles.tile_columns, s.p.n - first);
+    matrix_view<const float> rows = s.X.as<float>().row_range(first, s.X.type == element::float32 ? count : 0);
+    if (s.X.type != element::float32) {
         for (std::size_t j = 0; j < count; ++j) widen_elements(s.X.at(first + j, 0), s.X.type, s.p.k, floats + j * s.p.k);
         rows = {floats, count, s.p.k};
     }
@@ -156,7 +156,7 @@ inline void run_task(const planned_product& s, std::size_t stage, std::size_t ta
     panel_memory m = s.shape;
     m.panel = own;
     m.stage = own + tile_bytes(s);
-    if (s.Y.type == element::f32) return multiply_rows(s, W, row, {static_cast<float*>(s.Y.at(0, row)), s.p.n, count, s.Y.stride}, m);
+    if (s.Y.type == element::float32) return multiply_rows(s, W, row, {static_cast<float*>(s.Y.at(0, row)), s.p.n, count, s.Y.stride}, m);
     multiply_rows(s, W, row, {floats, s.p.n, count}, m);
     for (std::size_t j = 0; j < s.p.n; ++j) narrow_elements(floats + j * count, count, s.Y.at(j, row), s.Y.type);
 }
@@ -169,4 +169,4 @@ inline void set_zero(floats_span Y) noexcept {
 template <class Room> inline constexpr tile_kernels tile_kernels_in = Room::tiles_of_room();
 template <class Room, block_format F> inline constexpr product_kernels product_kernels_in = Room::template product_of<F>(tile_kernels_in<Room>);
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -3,7 +3,7 @@
 #include "../room/rooms.hpp"
 #include "product.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F> inline constexpr gemm_format gemm_format_of{
     F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>, F::map != form::scaled,
@@ -11,9 +11,9 @@ template <block_format F> inline constexpr gemm_format gemm_format_of{
         return *with_room(room, [](auto in) { return &product_kernels_in<decltype(in), F>; });
     }};
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Weights as a product takes them: made from a qmatrix<F> or a qview<F>, whose bytes it refers to. Cheap to copy.
 class weights_ref {
@@ -40,4 +40,4 @@ private:
     bool sliceable_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -6,7 +6,7 @@
 #include "rows.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t cholesky_block = 64, cholesky_rows = 16;
 
@@ -64,9 +64,9 @@ inline void update_rows(const cholesky_step& s, std::size_t i) noexcept {
     update(i, corner - i, corner, s.first);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Factors A = M M^T in place, M upper triangular with a positive diagonal.
 ///
@@ -77,6 +77,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
     constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
     if (A.rows != A.cols) return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
+    if (const status s = detail::check_view(A, "A"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t stride = detail::row_stride(A.cols), size = detail::saturating_multiply(block, stride + block);
@@ -97,5 +98,5 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

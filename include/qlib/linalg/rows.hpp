@@ -9,16 +9,16 @@
 
 #include <cstddef>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// The row kernels of one room; rows.inl says what they do.
 struct row_kernels {
     void (*add_product)(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept;
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The kernels of a room that this machine has.
 [[nodiscard]] inline row_kernels rows_of(isa room) noexcept {
@@ -36,4 +36,4 @@ namespace qlib::inline v0::detail::inline QLIB_BASE {
 /// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same cache sets.
 [[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept { return (divide_up(cols, 16) | 1) * 16; }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Read-only elements: (r, t) stands at data[r * row + t * col]. Steps may be negative: a chain that runs downward.
 struct strided {
@@ -15,4 +15,4 @@ struct strided {
     }
 };
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

@@ -3,7 +3,7 @@
 #include "rows.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t syrk_tokens = 256, syrk_rows = 16, syrk_cols = 256;
 
@@ -22,9 +22,9 @@ inline void syrk_band(row_kernels rows, matrix_view<float> H, matrix_view<const 
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// H += X^T X, the lower triangle with the diagonal; the rest of H is neither read nor written.
 ///
@@ -36,6 +36,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
     if (H.rows != H.cols || X.cols != H.cols)
         return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};
+    if (const status s = detail::check_view(X, "X"); !s) return s;
+    if (const status s = detail::check_view(H, "H"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t bands = detail::divide_up(H.rows, detail::syrk_rows);
@@ -46,5 +48,5 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

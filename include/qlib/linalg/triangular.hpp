@@ -5,7 +5,7 @@
 #include "rows.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::size_t inverse_block = 64, inverse_cols = 256, inverse_chunk = 16;
 
@@ -55,9 +55,9 @@ inline void invert_columns(const inverse_step& s, std::size_t col, std::size_t l
     }
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// U = M^-1 in place, both upper triangular.
 ///
@@ -68,6 +68,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 [[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
     constexpr std::size_t block = detail::inverse_block, width = detail::inverse_cols;
     if (M.rows != M.cols) return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
+    if (const status s = detail::check_view(M, "M"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
     const std::size_t k = M.cols, stride = detail::row_stride(k), size = detail::saturating_multiply(block, stride);
@@ -90,5 +91,5 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return {};
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bytes that `count` codes of `bits` bits fill.
 QLIB_INLINE constexpr std::size_t packed_bytes(std::size_t count, std::size_t bits) noexcept { return (count * bits + 7) / 8; }
@@ -37,9 +37,9 @@ template <class Code> constexpr void unpack_bits(const std::byte* in, std::size_
     }
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
 QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
@@ -55,4 +55,4 @@ template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) 
     else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

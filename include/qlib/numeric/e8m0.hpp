@@ -3,7 +3,7 @@
 #include "minifloat.hpp"
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// 2^(bits - 127), from 2^-127 to 2^127; 255 is NaN. Code 0 is a subnormal f32: zero under flush-to-zero.
 struct e8m0 {
@@ -15,7 +15,7 @@ struct e8m0 {
         return detail::float_of(bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
     }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return value(); }
-    [[nodiscard]] static constexpr float max() noexcept { return 0x1p127f; }
+    [[nodiscard]] static constexpr float (max)() noexcept { return 0x1p127f; }
 
     /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent, or up
     /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN: NaN.
@@ -42,5 +42,5 @@ struct e8m0 {
     friend constexpr bool operator==(e8m0, e8m0) = default;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END

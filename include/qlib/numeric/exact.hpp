@@ -3,13 +3,12 @@
 // All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
 #include "../core/abi.hpp"
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// a * b, rounded once: never fused into a following addition.
 QLIB_INLINE constexpr float product(float a, float b) noexcept {
@@ -28,8 +27,8 @@ QLIB_INLINE constexpr float product(float a, float b) noexcept {
     return p;
 }
 
-QLIB_INLINE constexpr std::uint32_t bits_of(float x) noexcept { return std::bit_cast<std::uint32_t>(x); }
-QLIB_INLINE constexpr float float_of(std::uint32_t u) noexcept { return std::bit_cast<float>(u); }
+QLIB_INLINE constexpr std::uint32_t bits_of(float x) noexcept { return __builtin_bit_cast(std::uint32_t, x); }
+QLIB_INLINE constexpr float float_of(std::uint32_t u) noexcept { return __builtin_bit_cast(float, u); }
 QLIB_INLINE constexpr bool is_finite(float x) noexcept { return (bits_of(x) & 0x7F800000u) != 0x7F800000u; }
 QLIB_INLINE constexpr bool is_nan(float x) noexcept { return (bits_of(x) & 0x7FFFFFFFu) > 0x7F800000u; }
 QLIB_INLINE constexpr float magnitude(float x) noexcept { return float_of(bits_of(x) & 0x7FFFFFFFu); }
@@ -65,10 +64,10 @@ QLIB_INLINE constexpr float square_root(float x) noexcept {
     if (!is_finite(x)) return x;
     // Newton in double from a start that is right to a few percent; a double holds a float's root with bits to spare.
     const double v = x;
-    double r = std::bit_cast<double>((std::bit_cast<std::uint64_t>(v) >> 1) + (std::uint64_t{1023} << 51));
+    double r = __builtin_bit_cast(double, (__builtin_bit_cast(std::uint64_t, v) >> 1) + (std::uint64_t{1023} << 51));
     for (int i = 0; i < 6; ++i) r = 0.5 * (r + v / r);
     return static_cast<float>(r);
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -6,7 +6,7 @@
 #include <limits>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// How a value between two representable ones is rounded.
 enum class rounding : std::uint8_t {
@@ -45,7 +45,7 @@ template <int E, int M, int Bias, specials S> struct minifloat {
     [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept { return decode(bits); }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return decode(bits); }
     /// The largest finite value.
-    [[nodiscard]] static constexpr float max() noexcept { return decode(max_code); }
+    [[nodiscard]] static constexpr float (max)() noexcept { return decode(max_code); }
     /// x rounded once, straight from f32. NaN gives NaN where the type has one, else +0.
     [[nodiscard]] QLIB_INLINE static constexpr minifloat from(float x, overflow o = overflow::special, rounding r = rounding::nearest_even) noexcept {
         return {static_cast<storage>(encode(x, o, r))};
@@ -133,9 +133,9 @@ template <class T> concept weight_source = std::same_as<T, float> || std::same_a
 /// Those of 16 bits, const or not.
 template <class T> concept half_source = weight_source<std::remove_const_t<T>> && !std::same_as<std::remove_const_t<T>, float>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The float of a source element.
 template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
@@ -143,5 +143,5 @@ template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
     else return x.value();
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

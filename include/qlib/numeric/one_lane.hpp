@@ -5,7 +5,7 @@
 #include <array>
 
 QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct one_lane {
     static constexpr std::size_t width = 1;
@@ -22,8 +22,8 @@ struct one_lane {
     QLIB_INLINE static constexpr mask no(mask m) noexcept { return !m; }
     QLIB_INLINE static constexpr bool any(mask m) noexcept { return m; }
     QLIB_INLINE static constexpr ints one_if(mask m) noexcept { return m ? 1 : 0; }
-    QLIB_INLINE static constexpr ints bits(floats x) noexcept { return std::bit_cast<std::int32_t>(x); }
-    QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return std::bit_cast<float>(x); }
+    QLIB_INLINE static constexpr ints bits(floats x) noexcept { return __builtin_bit_cast(std::int32_t, x); }
+    QLIB_INLINE static constexpr floats from_bits(ints x) noexcept { return __builtin_bit_cast(float, x); }
     QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return static_cast<float>(x); }
     QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return static_cast<std::int32_t>(x); }
     QLIB_INLINE static constexpr floats square_root(floats x) noexcept { return detail::square_root(x); }
@@ -39,5 +39,5 @@ struct one_lane {
 #include "lane_arithmetic.inl"
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

@@ -28,7 +28,7 @@
 #define QLIB_ROOMS(X) QLIB_PORTABLE_ROOM(X)
 #endif
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// A room: the code for one instruction set.
 enum class isa : std::uint8_t {
@@ -45,9 +45,9 @@ inline constexpr std::array built_rooms{
 #undef QLIB_ROOM_ID
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// Bits of CPUID and of XCR0.
 struct cpu_bits {
@@ -64,9 +64,9 @@ struct cpu_bits {
 /// The one mutable global of the library: 0 until it is known, then the set of rooms, bit by number. Every writer writes the same value.
 inline unsigned char cached_rooms = 0;
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 QLIB_INLINE constexpr unsigned room_bit(isa room) noexcept { return 1u << static_cast<unsigned>(room); }
 
@@ -106,9 +106,9 @@ inline isa best_isa() noexcept {
     return isa::portable;
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
-namespace qlib::inline v0::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Whether this machine can run a room.
 [[nodiscard]] inline bool has_room(isa room) noexcept {
@@ -135,4 +135,4 @@ namespace qlib::inline v0::inline QLIB_BASE {
     return "best";
 }
 
-}  // namespace qlib::inline v0::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

@@ -6,7 +6,7 @@ QLIB_EXACT_BEGIN
 #if !defined(__clang__)
 QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
 #endif
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct portable {
     using room = portable;
@@ -91,5 +91,5 @@ struct portable {
 };
 static_assert(room_vectors<portable>);
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END

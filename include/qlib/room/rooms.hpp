@@ -4,7 +4,7 @@
 #include "x86_avx2.hpp"
 #include "x86_avx512.hpp"
 
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// use(room) for the room of a call that check_room let pass.
 template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
@@ -17,4 +17,4 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
     return use(portable{});
 }
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

@@ -1,7 +1,6 @@
 // No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The vocabulary on 16 numbers at once, for
 // decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing better.
 
-static constexpr std::size_t parts = 16 / width;
 struct sixteen {
     floats part[parts];
     QLIB_INLINE sixteen operator+(const sixteen& b) const noexcept {

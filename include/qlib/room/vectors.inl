@@ -9,6 +9,7 @@
 using floats = float __attribute__((vector_size(4 * width)));
 using ints = std::int32_t __attribute__((vector_size(4 * width)));
 using mask = ints;  // 0 or -1
+static constexpr std::size_t parts = 16 / width;  // vectors that hold 16 numbers
 
 QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }
 QLIB_INLINE static constexpr ints splat(std::int32_t x) noexcept { return x - ints{}; }
@@ -34,13 +35,13 @@ QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t i) noexcept {
 QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t i, float v) noexcept { x[i] = v; }
 QLIB_INLINE static constexpr void set_lane(ints& x, std::size_t i, std::int32_t v) noexcept { x[i] = v; }
 QLIB_INLINE static void put(std::uint8_t* p, ints v) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    const small c = __builtin_convertvector(v, small);
+    using byte_lanes = std::uint8_t __attribute__((vector_size(width)));
+    const byte_lanes c = __builtin_convertvector(v, byte_lanes);
     std::memcpy(p, &c, width);
 }
 QLIB_INLINE static ints get(const std::uint8_t* p) noexcept {
-    using small = std::uint8_t __attribute__((vector_size(width)));
-    small c;
+    using byte_lanes = std::uint8_t __attribute__((vector_size(width)));
+    byte_lanes c;
     std::memcpy(&c, p, width);
     return __builtin_convertvector(c, ints);
 }

@@ -5,7 +5,7 @@
 #include "../kernel/operands.hpp"
 #include "isa.hpp"
 
-namespace qlib::inline v0::detail {
+namespace qlib::inline QLIB_ABI::detail {
 
 /// `width` numbers side by side, in lanes: floats, ints, and masks that are true or false in each lane. `a + b`, `a < b` and their kind are
 /// the compiler's operators.
@@ -48,7 +48,7 @@ template <class R> concept room_lanes = requires(typename R::floats x, typename 
 
 /// 16 numbers side by side, whatever the width, for decoders and products; bytes, four to each of 16 lanes; and what moves memory.
 template <class R> concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typename R::bytes b, typename R::integers i,
-                                                   const float* from, float* to, std::byte* bytes, std::uint8_t* codes, std::int8_t* small,
+                                                   const float* from, float* to, std::byte* bytes, std::uint8_t* codes, std::int8_t* codes8,
                                                    const float* const* rows, std::byte* const* places, typename R::floats* lanes, std::size_t n,
                                                    const operand_map& map) {
     { R::splat_16(1.0f) } -> std::same_as<typename R::sixteen>;
@@ -68,7 +68,7 @@ template <class R> concept room_sixteen = requires(typename R::sixteen x, typena
     { R::stamp(x, n) } -> std::convertible_to<typename R::sixteen>; // with its last 7 bits replaced by n
     { R::stamped(x) } -> std::convertible_to<typename R::sixteen>;  // those bits as a number
     { R::template widen<f16>(bytes) } -> std::convertible_to<typename R::sixteen>;  // 16 numbers of a type, at any address
-    { R::from_bytes(small) } -> std::convertible_to<typename R::sixteen>;
+    { R::from_bytes(codes8) } -> std::convertible_to<typename R::sixteen>;
     R::template widen_16<bf16>(bytes, to);                          // the same into memory
     R::put_numbers(from, n, to, true);                              // n floats, each rounded once; past the caches, if the room can
     R::end_stream();                                                // after which other threads may count on seeing those
@@ -82,9 +82,9 @@ template <class R> concept room_sixteen = requires(typename R::sixteen x, typena
     { R::most_summed } -> std::convertible_to<std::size_t>;         // products whose sum is exact
     { R::splat_16(std::int32_t{1}) } -> std::same_as<typename R::integers>;
     { R::load_bytes(codes) } -> std::same_as<typename R::bytes>;
-    { R::dot(i, b, small) } -> std::same_as<typename R::integers>;  // i + the dot product of each lane's four bytes with four of X
+    { R::dot(i, b, codes8) } -> std::same_as<typename R::integers>;  // i + the dot product of each lane's four bytes with four of X
     { R::to_float(i) } -> std::convertible_to<typename R::sixteen>;
-    { R::round_activations(from, n, 1.0f, small) } -> std::same_as<std::int32_t>;  // round_even(x * factor) in +-127; gives their sum
+    { R::round_activations(from, n, 1.0f, codes8) } -> std::same_as<std::int32_t>;  // round_even(x * factor) in +-127; gives their sum
     R::to_operands(codes, n, map);                                  // codes to operands, in place
 };
 
@@ -92,4 +92,4 @@ template <class R> concept room_sixteen = requires(typename R::sixteen x, typena
 /// -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
 template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
 
-}  // namespace qlib::inline v0::detail
+}  // namespace qlib::inline QLIB_ABI::detail

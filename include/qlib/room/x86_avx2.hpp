@@ -6,7 +6,7 @@
 #include <immintrin.h>
 
 QLIB_ROOM(QLIB_AVX2_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx2 {
     using room = avx2;
@@ -163,6 +163,6 @@ private:
 };
 static_assert(room_vectors<avx2>);
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif

@@ -7,7 +7,7 @@
 #include <immintrin.h>
 
 QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// 16 numbers of a small type, at any address.
 template <class T> QLIB_INLINE inline __m512 avx512_widen(const std::byte* p) noexcept {
@@ -350,6 +350,6 @@ private:
 };
 static_assert(room_vectors<avx512>);
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif

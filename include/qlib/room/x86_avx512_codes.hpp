@@ -8,7 +8,7 @@
 #include <immintrin.h>
 
 QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512_codes {
     /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes only.
@@ -82,6 +82,6 @@ private:
     }
 };
 
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif

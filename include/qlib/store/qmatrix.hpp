@@ -2,7 +2,7 @@
 // qmatrix<F>: a quantized matrix that owns its bytes.
 #include "view.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor plane.
 template <block_format F> class qmatrix {
@@ -37,4 +37,4 @@ private:
     qspan<F> span_;
 };
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI

@@ -3,7 +3,7 @@
 #include "../core/memory.hpp"
 #include "../format/concept.hpp"
 
-namespace qlib::inline v0 {
+namespace qlib::inline QLIB_ABI {
 
 /// Where the rows of a quantized matrix lie when they are not one tight piece.
 template <class Byte> struct view_options {
@@ -23,7 +23,7 @@ namespace detail {
 /// rows x cols as the wire sees it: a flat format whose blocks run over row ends is one long row.
 struct wire_shape { std::size_t rows = 0, cols = 0; };
 template <block_format F> QLIB_INLINE constexpr wire_shape wire_shape_of(std::size_t rows, std::size_t cols) noexcept {
-    if (has_flat_blocks<F> && cols % block_size<F> != 0) return {rows * cols != 0, rows * cols};
+    if (has_flat_blocks<F> && cols % block_size<F> != 0) return {rows != 0, saturating_multiply(rows, cols)};
     return {rows, cols};
 }
 
@@ -87,7 +87,8 @@ template <block_format F> inline constexpr std::size_t tensor_plane_bytes = [] {
 
 /// What every function asks of a shape first.
 template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t rows, std::size_t cols, const char* operand) noexcept {
-    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > std::numeric_limits<std::size_t>::max() / 4)
+    constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)() / 4;
+    if (saturating_multiply(saturating_multiply(rows, cols), sizeof(float)) > most)
         return error{errc::shape, "{0} x {1} weights do not fit in memory", operand, {rows, cols}};
     if (!has_ragged_rows<F> && cols % block_size<F> != 0)
         return error{errc::ragged, "rows of {0} weights are not whole blocks of {1}", operand, {cols, block_size<F>}};
@@ -98,7 +99,9 @@ template <block_format F> QLIB_INLINE constexpr status check_shape(std::size_t r
 
 /// Bytes of a rows x cols matrix in format F: its planes in order, the outer plane, the tensor plane. The largest size_t when that overflows.
 template <block_format F> QLIB_INLINE constexpr std::size_t wire_size(std::size_t rows, std::size_t cols) noexcept {
+    constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)();
     const auto shape = detail::wire_shape_of<F>(rows, cols);
+    if (shape.cols == most) return most;
     std::size_t sum = detail::outer_plane_bytes<F>(rows, cols);
     if (rows != 0 && cols != 0) sum = detail::saturating_add(sum, detail::tensor_plane_bytes<F>);
     for (std::size_t p = 0; p < F::planes.size(); ++p)
@@ -107,8 +110,13 @@ template <block_format F> QLIB_INLINE constexpr std::size_t wire_size(std::size_
 }
 
 /// Bits per weight of a rows x cols matrix, all scales counted.
-template <block_format F> [[nodiscard]] QLIB_INLINE constexpr double bits_per_weight(std::size_t rows, std::size_t cols) noexcept {
-    return rows * cols != 0 ? 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / (static_cast<double>(rows) * static_cast<double>(cols)) : 0.0;
+template <block_format F>
+[[nodiscard]] QLIB_INLINE constexpr double bits_per_weight(std::size_t rows, std::size_t cols) noexcept {
+    constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)();
+    if (rows == 0 || cols == 0) return 0;
+    while (wire_size<F>(rows, cols) == most) (rows > cols ? rows : cols) /= 2;  // as many, and the bytes have a number
+    const double weights = static_cast<double>(rows) * static_cast<double>(cols);
+    return 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / weights;
 }
 
 /// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address will do.
@@ -230,4 +238,4 @@ private:
 template <block_format F> using qview = basic_view<F, const std::byte>;
 template <block_format F> using qspan = basic_view<F, std::byte>;
 
-}  // namespace qlib::inline v0
+}  // namespace qlib::inline QLIB_ABI
