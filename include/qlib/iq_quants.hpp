@@ -16,6 +16,7 @@ struct iq4_xs_scales {
 
     QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>&, std::byte* out) noexcept {
         for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+#pragma GCC unroll 8
         for (std::size_t j = 0; j < 8; ++j) {
             const auto v = static_cast<unsigned>(sub[j] + 32);
             out[j / 4] |= static_cast<std::byte>(v >> 4 << 2 * (j % 4));
@@ -23,6 +24,7 @@ struct iq4_xs_scales {
         }
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>&) noexcept {
+#pragma GCC unroll 8
         for (std::size_t j = 0; j < 8; ++j) {
             const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3, low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
             sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);

@@ -14,6 +14,7 @@ struct six_bit_scales_and_mins {
     static constexpr bool sub_signed = false;
 
     QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>& min, std::byte* out) noexcept {
+#pragma GCC unroll 4
         for (std::size_t j = 0; j < 4; ++j) {
             const auto low_sub = static_cast<unsigned>(sub[j]), high_sub = static_cast<unsigned>(sub[j + 4]);
             const unsigned low_min = min[j], high_min = min[j + 4];
@@ -23,6 +24,7 @@ struct six_bit_scales_and_mins {
         }
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>& min) noexcept {
+#pragma GCC unroll 4
         for (std::size_t j = 0; j < 4; ++j) {
             const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]), low = std::to_integer<unsigned>(in[j + 8]);
             sub[j] = static_cast<std::int8_t>(s & 63);
@@ -40,9 +42,11 @@ struct nibble_scales_and_mins {
     static constexpr bool sub_signed = false;
 
     QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>& min, std::byte* out) noexcept {
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(static_cast<unsigned>(sub[j]) | static_cast<unsigned>(min[j]) << 4);
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>& min) noexcept {
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) {
             sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
             min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
@@ -58,6 +62,7 @@ struct six_bit_signed_scales {
 
     QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
         for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) {
             const auto v = static_cast<unsigned>(sub[j] + 32);
             out[j % 8] |= static_cast<std::byte>((v & 15) << (j < 8 ? 0 : 4));
@@ -70,6 +75,7 @@ struct six_bit_signed_scales {
         std::array<std::byte, 16> all{};
         detail::write_number((low & nibbles) | (high & pairs) << 4, &all[0]);
         detail::write_number((low >> 4 & nibbles) | (high >> 4 & pairs) << 4, &all[8]);
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
     }
 };
@@ -81,9 +87,11 @@ struct int8_scales {
     static constexpr bool sub_signed = true;
 
     QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(sub[j]);
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
+#pragma GCC unroll 16
         for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
     }
 };

@@ -18,54 +18,78 @@ static void widen_elements(const void* from, element type, std::size_t n, float*
     detail::widen_elements(bytes + whole * element_bytes(type), type, n - whole, out + whole);
 }
 
-/// The weights of each block of a batch, in lanes, or their importances. Where they are no floats in one piece they pass through a piece of memory.
-static void gather(const encode_job& job, const block_batch& b, bool importances, floats* out) noexcept {
+/// Where the first weight of each block of a batch lies.
+QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, const std::byte** at) noexcept {
+    const std::size_t size = element_bytes(job.W.type), bytes = job.block * size;
+    const auto* data = static_cast<const std::byte*>(job.W.data);
+    if (b.row[0] == b.row[width - 1] && b.block[width - 1] - b.block[0] == width - 1) {  // side by side, as almost always
+        data += b.row[0] * job.W.stride * size + b.block[0] * bytes;
+        for (std::size_t l = 0; l < width; ++l) at[l] = data + l * bytes;
+    } else {
+        for (std::size_t l = 0; l < width; ++l) at[l] = data + b.row[l] * job.W.stride * size + b.block[l] * bytes;
+    }
+}
+
+/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of memory.
+static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    if (direct && (importances || job.W.type == element::float32)) {
-        const float* from[width];
-        for (std::size_t l = 0; l < width; ++l) {
-            const std::size_t c = b.block[l] * n;
-            from[l] = importances ? job.importance.data + c : static_cast<const float*>(job.W.at(b.row[l], c));
-        }
+    const float* from[width];
+    if (direct && job.W.type == element::float32) {
+        for (std::size_t l = 0; l < width; ++l) from[l] = reinterpret_cast<const float*>(at[l]);
         return gather_blocks(from, n, out);
     }
     constexpr std::size_t piece = 64;
     alignas(64) float wide[width][piece];
-    const float* from[width];
     for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
     for (std::size_t i = 0; i < n; i += piece) {
         const std::size_t m = smaller_size(piece, n - i);
         for (std::size_t l = 0; l < width; ++l) {
-            const std::size_t c = b.block[l] * n + i;
-            if (importances) load_importances(job, b.row[l], c, m, wide[l]);
-            else if (direct) widen_elements(job.W.at(b.row[l], c), job.W.type, m, wide[l]);
-            else load_weights(job, b.row[l], c, m, wide[l]);
+            if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, wide[l]);
+            else load_weights(job, b.row[l], b.block[l] * n + i, m, wide[l]);
         }
+        gather_blocks(from, m, out + i);
+    }
+}
+/// Their importances.
+static void gather_importances(const encode_job& job, const block_batch& b, floats* out) noexcept {
+    const std::size_t n = job.block;
+    const float* from[width];
+    if (job.wire_cols == job.W.cols) {
+        for (std::size_t l = 0; l < width; ++l) from[l] = job.importance.data + b.block[l] * n;
+        return gather_blocks(from, n, out);
+    }
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) load_importances(job, b.row[l], b.block[l] * n + i, m, wide[l]);
         gather_blocks(from, m, out + i);
     }
 }
 
 /// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams. Quarters, as memory answers slowly.
-static void prefetch(const encode_job& job, const block_batch& b, std::size_t part) noexcept {
+QLIB_INLINE static void prefetch(const encode_job& job, const std::byte* const* at, std::size_t part) noexcept {
     constexpr std::size_t line = 64;
     if (job.wire_cols != job.W.cols) return;
     const std::size_t bytes = job.block * element_bytes(job.W.type), ahead = round_up(std::size_t{4096}, width * bytes);
     for (std::size_t l = part * width / 4; l < (part + 1) * width / 4; ++l) {
-        const auto next = reinterpret_cast<std::uintptr_t>(job.W.at(b.row[l], b.block[l] * job.block)) + ahead;
+        const auto next = reinterpret_cast<std::uintptr_t>(at[l]) + ahead;
         for (std::size_t i = 0; i < bytes; i += line) __builtin_prefetch(reinterpret_cast<const void*>(next + i), 0, 2);
     }
 }
 
 /// Brings a batch into lanes. False: some weight is not finite.
-static bool open_batch(const encode_job& job, const block_batch& b, floats* x, floats* w) noexcept {
-    prefetch(job, b, 0);
-    gather(job, b, false, x);
-    prefetch(job, b, 1);
+static bool open_batch(const encode_job& job, const block_batch& b, const std::byte** at, floats* x, floats* w) noexcept {
+    addresses(job, b, at);
+    prefetch(job, at, 0);
+    gather(job, b, at, x);
+    prefetch(job, at, 1);
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data != nullptr) gather(job, b, true, w);
+    if (job.importance.data != nullptr) gather_importances(job, b, w);
     return true;
 }
 
@@ -74,14 +98,15 @@ template <class F> static void scatter(const block_batch& b, const qspan<F>& to,
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
-        alignas(64) std::uint8_t packed[packed_size<F> * width];
-        pack_codes(packing_of<F>, e.code, packed);
+        constexpr bool whole_bytes = F::grid::bits == 8;
+        alignas(64) std::uint8_t packed[whole_bytes ? 1 : packed_size<F> * width];
+        if constexpr (!whole_bytes) pack_codes(packing_of<F>, e.code, packed);
         std::byte* codes_at[width];
         for (std::size_t l = 0; l < width; ++l) {
             codes_at[l] = planes[l][0] + F::offset_of(field::codes);
             F::store_params(e.params[l], planes[l]);
         }
-        scatter_bytes(packed, packed_size<F>, codes_at);
+        scatter_bytes(whole_bytes ? e.code : packed, packed_size<F>, codes_at);
     } else {
         for (std::size_t l = 0; l < width; ++l) {
             typename F::code code[block_size<F>];
@@ -143,7 +168,8 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     const auto& to = *static_cast<const qspan<F>*>(job.out);
     alignas(64) floats x[n];
     alignas(64) floats w[n];
-    if (!open_batch(job, b, x, w)) return false;
+    const std::byte* at[width];
+    if (!open_batch(job, b, at, x, w)) return false;
     typename F::outer outer[width];
     lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
     for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
@@ -153,10 +179,10 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
         for (std::size_t l = 0; l < width; ++l)
             if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
     } else {
-        prefetch(job, b, 2);
+        prefetch(job, at, 2);
         if (!choose_codes<F>(s, e)) return false;
     }
-    prefetch(job, b, 3);
+    prefetch(job, at, 3);
     scatter<F>(b, to, e);
     return true;
 }

@@ -19,9 +19,13 @@ template <int E, int M, int Bias, specials S>
 inline constexpr minifloat_rule minifloat_rule_of<minifloat<E, M, Bias, S>>{
     E, M, Bias, static_cast<std::int32_t>(minifloat<E, M, Bias, S>::max_code), S == specials::ieee, S == specials::fnuz};
 
+/// The bits of 12582912 = 1.5 * 2^23: of x + 12582912 less these are round_even(x).
+inline constexpr std::int32_t round_even_zero = 0x4B400000;
+
 /// Ways to the nearest code.
 enum class code_kind : std::uint8_t {
-    steps,         ///< equal steps: rounding
+    whole_steps,   ///< integers: rounding
+    steps,         ///< other equal steps: the same once they are scaled
     table,         ///< up to 16 levels: comparisons with what lies between them
     signed_table,  ///< a sign bit above the codes of magnitudes
     small_float,   ///< rounding to a minifloat
@@ -32,7 +36,8 @@ enum class code_kind : std::uint8_t {
 struct code_rule {
     float largest;                            ///< the largest magnitude of a level
     float step_inverse = 1;                   ///< steps
-    std::int32_t low = 0, high = 0, first = 0, flip = 0;
+    float low = 0, high = 0;                  ///< in steps; this and the next for whole_steps, too
+    std::int32_t zero = 0, flip = 0;          ///< the bits of round_even's sum for the first code
     const float* thresholds = nullptr;        ///< table: ascending, then infinities up to 16; signed_table: `count` of them
     const std::array<float, 16>* steps_table = nullptr;
     const std::array<float, 16>* codes = nullptr;  ///< of ranks, as floats; null: the rank is the code
@@ -43,7 +48,7 @@ struct code_rule {
 
 template <class F> inline constexpr code_kind code_kind_of = [] {
     using grid = typename F::grid;
-    if constexpr (requires { grid::flip; }) return code_kind::steps;
+    if constexpr (requires { grid::flip; }) return grid::level(grid::flip ^ 1) - grid::level(grid::flip) == 1 ? code_kind::whole_steps : code_kind::steps;
     else if constexpr (requires { grid::sorted.midpoint; requires grid::size <= 16; }) return code_kind::table;
     else if constexpr (requires { grid::magnitude_thresholds; }) return code_kind::signed_table;
     else if constexpr (requires { typename grid::element; }) return code_kind::small_float;
@@ -53,11 +58,11 @@ template <class F> inline constexpr code_kind code_kind_of = [] {
 template <byte_codes F> inline constexpr code_rule code_rule_of = [] {
     using grid = typename F::grid;
     code_rule r{.largest = largest_level<grid>};
-    if constexpr (code_kind_of<F> == code_kind::steps) {
+    if constexpr (code_kind_of<F> == code_kind::steps || code_kind_of<F> == code_kind::whole_steps) {
         r.step_inverse = 1 / (grid::level(grid::flip ^ 1) - grid::level(grid::flip));
-        r.low = static_cast<std::int32_t>(grid::lowest * r.step_inverse);
-        r.high = static_cast<std::int32_t>(grid::highest * r.step_inverse);
-        r.first = static_cast<std::int32_t>(grid::level(grid::flip) * r.step_inverse);
+        r.low = grid::lowest * r.step_inverse;
+        r.high = grid::highest * r.step_inverse;
+        r.zero = round_even_zero + static_cast<std::int32_t>(grid::level(grid::flip) * r.step_inverse);
         r.flip = static_cast<std::int32_t>(grid::flip);
     } else if constexpr (code_kind_of<F> == code_kind::table) {
         r.thresholds = grid::sorted.midpoint.data();

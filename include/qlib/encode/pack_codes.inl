@@ -1,10 +1,21 @@
 // No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
 
 /// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
-QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask, std::size_t place) noexcept {
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask_of_bits,
+                                std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
-    const word every = static_cast<word>(0x0101010101010101u) * mask;
-    for (std::size_t i = 0; i < n; i += sizeof(word)) {
+    const word every = static_cast<word>(0x0101010101010101u) * mask_of_bits;
+    const ints in_each = splat(static_cast<std::int32_t>(0x01010101u * mask_of_bits));
+    const int right = static_cast<int>(shift), left = static_cast<int>(place);
+    std::size_t i = 0;
+    for (; i + sizeof(ints) <= n; i += sizeof(ints)) {
+        ints a, b;
+        std::memcpy(&a, from + i, sizeof a);
+        std::memcpy(&b, to + i, sizeof b);
+        b |= (a >> right & in_each) << left;
+        std::memcpy(to + i, &b, sizeof b);
+    }
+    for (; i < n; i += sizeof(word)) {
         word a, b;
         std::memcpy(&a, from + i, sizeof a);
         std::memcpy(&b, to + i, sizeof b);

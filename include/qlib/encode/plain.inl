@@ -37,11 +37,15 @@ template <class F> static constexpr lane_params lane_params_of = [] {
     else return params_of(static_cast<typename F::part*>(nullptr));
 }();
 
+/// All lanes, one by one.
+QLIB_INLINE static constexpr std::array<std::int32_t, width> lanes_of(ints v) noexcept { return __builtin_bit_cast(std::array<std::int32_t, width>, v); }
+
 /// One number of each lane's params: of(params) -> integer.
 template <class P, class Of> QLIB_INLINE static constexpr ints of_each(const P* params, const Of& of) noexcept {
-    ints v = splat(0);
-    for (std::size_t l = 0; l < width; ++l) set_lane(v, l, static_cast<std::int32_t>(of(params[l])));
-    return v;
+    std::array<std::int32_t, width> v{};
+#pragma GCC unroll 16
+    for (std::size_t l = 0; l < width; ++l) v[l] = static_cast<std::int32_t>(of(params[l]));
+    return __builtin_bit_cast(ints, v);
 }
 
 /// F's maps of all groups as the decoder will use them.
@@ -50,6 +54,7 @@ template <class F> static constexpr void maps_of(const typename F::params* param
     if constexpr (lane_params_of<F> == lane_params::none) {
         for (std::size_t g = 0; g < F::groups; ++g) {
             std::array<float, width> s{}, z{};
+#pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) {
                 const affine a = F::at(params[l], g);
                 s[l] = a.s;
@@ -74,8 +79,12 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                 m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
                     m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
-                if constexpr (F::map == form::shifted)
-                    for (std::size_t l = 0; l < width; ++l) set_lane(m.z, l, F::grid::level(params[l].zeros[g]));
+                if constexpr (F::map == form::shifted) {
+                    std::array<float, width> z{};
+#pragma GCC unroll 16
+                    for (std::size_t l = 0; l < width; ++l) z[l] = F::grid::level(params[l].zeros[g]);
+                    m.z = __builtin_bit_cast(floats, z);
+                }
             }
         }
     }
@@ -87,7 +96,6 @@ template <class T> struct lane_scale {
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
         : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>, select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
     QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
-    QLIB_INLINE constexpr T of(std::size_t l) const noexcept { return {static_cast<typename T::storage>(lane(bits, l))}; }
 };
 
 /// two_level's project.
@@ -100,16 +108,19 @@ template <class F> QLIB_INLINE static constexpr void project_two_levels(const la
     const lane_scale<f16> super(extreme / static_cast<float>(F::sub_signed ? F::sub_low : F::sub_high));
     const lane_scale<f16> super_min(F::has_mins ? deepest / static_cast<float>(F::min_high) : splat(0.0f));
     const floats inverse = safe_reciprocal(super.value()), inverse_min = safe_reciprocal(super_min.value());
+    const auto super_bits = lanes_of(super.bits), min_bits = lanes_of(super_min.bits);
+#pragma GCC unroll 16
     for (std::size_t l = 0; l < width; ++l) {
-        params[l].super = super.of(l);
-        params[l].super_min = super_min.of(l);
+        params[l].super = {static_cast<std::uint16_t>(super_bits[l])};
+        params[l].super_min = {static_cast<std::uint16_t>(min_bits[l])};
     }
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const ints sub = round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high);
-        const ints min = F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0);
+        const auto sub = lanes_of(round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high));
+        const auto deep = lanes_of(F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0));
+#pragma GCC unroll 16
         for (std::size_t l = 0; l < width; ++l) {
-            params[l].sub[g] = static_cast<std::int8_t>(lane(sub, l));
-            params[l].min[g] = static_cast<std::uint8_t>(lane(min, l));
+            params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
+            params[l].min[g] = static_cast<std::uint8_t>(deep[l]);
         }
     }
 }
@@ -121,14 +132,17 @@ template <class F> static constexpr void project(const lane_map* wishes, const t
     } else if constexpr (lane_params_of<F> == lane_params::one_level) {
         using number = typename F::stored_scale;
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const lane_scale<number> s(wishes[g].s);
-            for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = s.of(l);
+            const auto s = lanes_of(lane_scale<number>(wishes[g].s).bits);
+#pragma GCC unroll 16
+            for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const ints z = minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z);
-                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(lane(z, l))};
+                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+#pragma GCC unroll 16
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
             } else if constexpr (F::map == form::shifted) {
-                const ints z = nearest_code<code_kind_of<F>>(code_rule_of<F>, wishes[g].z);
-                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = static_cast<typename F::code>(lane(z, l));
+                const auto z = lanes_of(nearest_code<code_kind_of<F>>(code_rule_of<F>, wishes[g].z));
+#pragma GCC unroll 16
+                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = static_cast<typename F::code>(z[l]);
             }
         }
     } else {
@@ -185,8 +199,9 @@ template <class F> static constexpr void plain_blocks(const lane_sites<room, F>&
 
 /// The code of the level nearest to u, in level units: what the format's nearest() gives for one weight.
 template <code_kind K> QLIB_INLINE static constexpr ints nearest_code(const code_rule& r, floats u) noexcept {
-    if constexpr (K == code_kind::steps) {
-        return (round_clamped(times(u, r.step_inverse), r.low, r.high) - r.first) ^ r.flip;
+    if constexpr (K == code_kind::whole_steps || K == code_kind::steps) {
+        if constexpr (K == code_kind::steps) u = times(u, r.step_inverse);
+        return (bits(clamp(u, r.low, r.high) + 12582912.0f) - r.zero) ^ r.flip;
     } else if constexpr (K == code_kind::table) {
         ints rank = splat(0);
         if constexpr (looks_up_fast) {

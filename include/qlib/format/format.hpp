@@ -85,6 +85,7 @@ private:
     /// visit(field, plane, offset in the block) for every field with bytes, in storage order.
     template <class Visit> QLIB_INLINE static constexpr void walk(std::size_t n, const Visit& visit) noexcept {
         std::size_t plane = 0, offset = 0;
+#pragma GCC unroll 4
         for (const field f : Layout::order) {
             const std::size_t size = bytes_of(f, n);
             if (size == 0) continue;

@@ -48,13 +48,10 @@ template <class T> QLIB_INLINE constexpr T storable_scale(float s) noexcept {
 }
 
 template <class T> QLIB_INLINE constexpr void store_little_endian(T value, std::byte* out) noexcept {
-    for (std::size_t i = 0; i < sizeof(value.bits); ++i) out[i] = static_cast<std::byte>(value.bits >> 8 * i & 0xFF);
+    write_number(value.bits, out);
 }
 template <class T> QLIB_INLINE constexpr T load_little_endian(const std::byte* in) noexcept {
-    typename T::storage bits = 0;
-    for (std::size_t i = 0; i < sizeof(bits); ++i)
-        bits = static_cast<typename T::storage>(bits | static_cast<typename T::storage>(std::to_integer<typename T::storage>(in[i])) << 8 * i);
-    return {bits};
+    return {read_number<typename T::storage>(in)};
 }
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

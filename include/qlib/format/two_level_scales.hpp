@@ -36,6 +36,14 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
             const float s = detail::product(p.super.value(), static_cast<float>(p.sub[g]));
             return {s, has_mins ? -detail::product(p.super_min.value(), static_cast<float>(p.min[g])) : 0.0f};
         }
+        /// The maps of all groups, as `at` gives them: compilers make vectors of them.
+        QLIB_INLINE static constexpr void maps(const params& p, float* s, float* z) noexcept {
+            const float super = p.super.value(), super_min = p.super_min.value();
+            for (std::size_t g = 0; g < groups; ++g) {
+                s[g] = detail::product(super, static_cast<float>(p.sub[g]));
+                z[g] = has_mins ? -detail::product(super_min, static_cast<float>(p.min[g])) : 0.0f;
+            }
+        }
         QLIB_INLINE static constexpr void project_group(params& p, std::size_t g, affine wish, no_outer) noexcept {
             p.sub[g] = static_cast<std::int8_t>(detail::round_clamped(wish.s * detail::safe_reciprocal(p.super.value()), sub_low, sub_high));
             if constexpr (has_mins)

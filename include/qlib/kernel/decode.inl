@@ -89,10 +89,14 @@ template <block_format F> QLIB_INLINE static sixteen weights_of(sixteen level, s
 template <block_format F> struct group_maps {
     float s[F::groups], z[F::groups];
     QLIB_INLINE explicit group_maps(const typename F::params& p) noexcept {
-        for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(p, g);
-            s[g] = a.s;
-            z[g] = a.z;
+        if constexpr (requires { F::maps(p, s, z); }) {
+            F::maps(p, s, z);
+        } else {
+            for (std::size_t g = 0; g < F::groups; ++g) {
+                const affine a = F::at(p, g);
+                s[g] = a.s;
+                z[g] = a.z;
+            }
         }
     }
 };

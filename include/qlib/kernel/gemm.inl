@@ -112,13 +112,13 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
     constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
     const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
     const std::size_t flush = row_maps<F> ? p.flush : 1;
+    const group_maps<F> of_group(maps.params);
     for (std::size_t i = 0; i < n; ++i) {
         if ((g + i) % flush != 0) continue;
-        const affine a = F::at(maps.params, i);
         const std::size_t at = (g + i) / flush * 16 + lane;
-        out.scale[at] = a.s * outer * unit;
-        if constexpr (F::map == form::shifted) out.offset[at] = -(a.s * a.z * outer);
-        if constexpr (F::map == form::offset) out.offset[at] = a.z * outer;
+        out.scale[at] = of_group.s[i] * outer * unit;
+        if constexpr (F::map == form::shifted) out.offset[at] = -(of_group.s[i] * of_group.z[i] * outer);
+        if constexpr (F::map == form::offset) out.offset[at] = of_group.z[i] * outer;
     }
 }
 

@@ -12,7 +12,7 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512_codes {
     /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes only.
-    template <class Bits, std::size_t B, std::size_t N> static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+    template <class Bits, std::size_t B, std::size_t N> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
         for (std::size_t e = 0; e < whole; e += period) chunks<Bits, B, N, period>(in, e, out + e);
         if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
