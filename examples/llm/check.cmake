@@ -26,6 +26,25 @@ llm(0 "perplexity 3\\.6882 " perplexity ${f32} ${text} --chunks 16)
 llm(0 "perplexity 3\\.6879 " perplexity ${MODELS}/stories260K/stories260K-f16.gguf ${text} --chunks 16)
 llm(0 "perplexity 3\\.6882 " perplexity ${MODELS}/stories260K/model.safetensors ${text} --chunks 16 --tokenizer ${f32})
 
+# Positions in each way of writing them: a base and Llama 3's scaling by transformers 4 and 5, and a linear factor.
+# llama.cpp has 14.3873 for that scaling in rope_freqs.weight, and 26.4341 for the factor, on two chunks.
+set(folder ${FOLDER}/positions)
+file(MAKE_DIRECTORY ${folder})
+file(CREATE_LINK ${MODELS}/stories260K/model.safetensors ${folder}/model.safetensors COPY_ON_ERROR SYMBOLIC)
+function(perplexity_with positions expected)
+    file(READ ${MODELS}/stories260K/config.json config)
+    string(REPLACE "\"rope_theta\": 10000.0" "${positions}" config "${config}")
+    file(WRITE ${folder}/config.json "${config}")
+    llm(0 "perplexity ${expected} " perplexity ${folder}/model.safetensors ${text} --chunks 2 --tokenizer ${f32})
+endfunction()
+set(llama3 "\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0")
+string(APPEND llama3 ", \"original_max_position_embeddings\": 64")
+perplexity_with("\"rope_theta\": 500000.0" 12.9684)
+perplexity_with("\"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"default\"}" 12.9684)
+perplexity_with("\"rope_theta\": 10000.0, \"rope_scaling\": {${llama3}}" 14.3904)
+perplexity_with("\"rope_parameters\": {\"rope_theta\": 10000.0, ${llama3}}" 14.3904)
+perplexity_with("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}" 26.4275)
+
 # One token at a time, and with more threads.
 foreach(way IN ITEMS "--batch;512;--threads;1" "--batch;1;--threads;2" "--batch;100;--threads;3")
     llm(0 "perplexity" perplexity ${f32} ${text} --chunks 2 --load-as q8_0 --mode exact ${way})
@@ -62,4 +81,4 @@ llm(1 "token_embd.weight .512 x 64.: mode: the levels of this format have no 8-b
 llm(1 "the text has 37 chunks" perplexity ${f32} ${text} --chunks 100)
 llm(1 "no GGUF file" perplexity ${CMAKE_CURRENT_LIST_FILE} ${text})
 file(GLOB left RELATIVE ${FOLDER} ${FOLDER}/*)
-expect_same("${left}" "imatrix.dat;imatrix.gguf" "files")
+expect_same("${left}" "imatrix.dat;imatrix.gguf;positions" "files")

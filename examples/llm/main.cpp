@@ -2,14 +2,18 @@
 // of qlib, and how to tell whether a quantized model is good, stands in this folder:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
-//   gguf_model.hpp           ... from a GGUF file
-//   safetensors_model.hpp    ... from safetensors with Hugging Face's names, plain or quantized
+//   gguf_model.hpp           ... from a GGUF file; gguf_numbers.hpp reads its metadata
+//   safetensors_model.hpp    ... from safetensors with Hugging Face's names, plain or quantized; model_config.hpp,
+//                            config_numbers.hpp and config_rope.hpp read config.json
+//   unknown_keys.hpp         what such files say that is not implemented here, and is refused
+//   rope.hpp                 positions
 //   load_as.hpp              ... quantized in memory, into any of qlib's formats
 //   transformer.hpp          the forward pass, with its calls of qgemm
 //   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its parts
 //   sampler.hpp              the choice of the next token
 //   evaluate.hpp             perplexity, and how far one model is from another
 //   imatrix.hpp              sums of squared inputs for quantizers
+//   ../common/tensor_names.hpp  tensors' names in checkpoints and in GGUF files
 //   ../common/instantiate.cpp   the one source file that compiles the formats
 //   tests/, check.cmake      what is tested of all this
 #include "evaluate.hpp"
