@@ -57,8 +57,11 @@ endforeach()
 
 # A model does not differ from itself, a ternary one does.
 llm(0 "batch 512.*mean 0\\.000000.*largest 0\\.000000.*100\\.000.*batch 1,.*largest 0\\.000000" compare ${f32} ${f32} ${text} --chunks 2 --single-chunks 1
-    --max-kl 0.000001)
-llm(0 "batch 1,.*99th percentile" compare ${f32} ${f32} ${text} --chunks 1 --load-b-as q8_0 --max-kl 0.02)
+    --max-kl 0)
+set(q8_0 compare ${f32} ${f32} ${text} --chunks 1 --load-b-as q8_0)
+llm(0 "batch 1,.*mean [0-9.]+ \\+/- unknown, 99th percentile [0-9.]+ \\+/- unknown" ${q8_0} --max-kl 0.02)
+llm(1 "error: the mean KL divergence is more than 0\n" ${q8_0} --batch 512 --max-kl 0)
+llm(105 "max-kl" compare ${f32} ${f32} ${text} --chunks 1 --max-kl=-1)
 llm(1 "error: the mean KL divergence is more than 0.02" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --load-b-as ternary_g80 --max-kl 0.02)
 
 # The same seed, the same story.
@@ -76,6 +79,23 @@ endif()
 
 llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.gguf --chunks 2)
 llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.dat --chunks 2 --legacy)
+
+# quantize finds the weights of a checkpoint in an imatrix, and its manifest says from which text they were weighed.
+set(checkpoint ${MODELS}/stories260K/model.safetensors)
+llm(0 "35 matrices, 2 chunks" imatrix ${checkpoint} ${MODELS}/text/dev_eval.txt checkpoint.gguf --chunks 2
+    --tokenizer ${f32})
+execute_process(COMMAND ${QUANTIZE} ${checkpoint} ${FOLDER}/int4 --format int4_g32 --imatrix ${FOLDER}/checkpoint.gguf
+    OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE code)
+if(NOT code EQUAL 0 OR NOT output MATCHES "the imatrix knows ([0-9]+) of ([0-9]+) tensors"
+        OR NOT CMAKE_MATCH_1 EQUAL CMAKE_MATCH_2)
+    message(FATAL_ERROR "quantize with an imatrix of llm's: exit code ${code}: ${output}")
+endif()
+file(SHA256 ${MODELS}/text/dev_eval.txt hash)
+file(READ ${FOLDER}/int4/model.safetensors.manifest.json manifest)
+string(JSON hash_in_manifest GET "${manifest}" imatrix text_sha256)
+expect_same("${hash}" "${hash_in_manifest}" "hashes of the text")
+file(REMOVE_RECURSE ${FOLDER}/int4 ${FOLDER}/checkpoint.gguf)
+
 llm(1 "no format of this name" perplexity ${f32} ${text} --load-as q9_9)
 llm(1 "token_embd.weight .512 x 64.: mode: the levels of this format have no 8-bit integer form" perplexity ${f32} ${text} --mode integer)
 llm(1 "the text has 37 chunks" perplexity ${f32} ${text} --chunks 100)
