@@ -44,6 +44,23 @@ private:
             if (is_known(key) || !speaks_of_computation(key) || does_nothing(key, m.value)) continue;
             c_.refuse(key, not_implemented);
         }
+        refuse_other_quantization();
+    }
+    /// Of weights, compressed-tensors' and bitsandbytes' are read; none of what others quantize or turn on the way.
+    void refuse_other_quantization() const {
+        if (c_.has("quantization")) c_.refuse("quantization", "MLX's quantized weights are not implemented");
+        const qlib::json_value q = c_.root["quantization_config"];
+        if (!model_config::is_there(q)) return;
+        const qlib::json_value method = q["quant_method"];
+        if (!is_one_of(method, {"compressed-tensors", "bitsandbytes"}))
+            c_.refuse("quantization_config.quant_method",
+                      std::string(method.text) + " is not implemented; compressed-tensors and bitsandbytes are");
+        const auto refuse_member = [&](qlib::json_value object, const char* key) {
+            if (!does_nothing(key, object[key])) c_.refuse(std::string("quantization_config: ") + key, not_implemented);
+        };
+        for (const char* key : {"kv_cache_scheme", "transform_config"}) refuse_member(q, key);
+        for (const qlib::json_member group : q["config_groups"].members())
+            for (const char* key : {"input_activations", "output_activations"}) refuse_member(group.value, key);
     }
     static bool is_one_of(qlib::json_value v, std::initializer_list<std::string_view> names) {
         return std::ranges::any_of(names, [&](std::string_view name) { return v.is(name); });

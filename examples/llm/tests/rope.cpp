@@ -160,6 +160,15 @@ TEST_CASE("what would change the numbers and is not implemented is refused by na
             refusal([&, k = std::string(key), v = std::string(value)] { return config_with("\"" + k + "\": " + v); }),
             std::string("config.json: ") + key + ": ");
 
+    for (const auto& [part, members] :
+         {std::pair{"quant_method: \"gptq\"", R"("quant_method": "gptq", "bits": 4)"},
+          {"quant_method: \"fp8\"", R"("quant_method": "fp8")"},
+          {"kv_cache_scheme", R"("quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8})"},
+          {"input_activations", R"("quant_method": "compressed-tensors",
+            "config_groups": {"group_0": {"input_activations": {"num_bits": 8}}})"}})
+        expect(refusal([m = std::string(members)] { return config_with(R"("quantization_config": {)" + m + "}"); }),
+               part);
+
     for (const setter& set : {with("llama.attention.sliding_window", std::uint32_t{4096}),
                               with("llama.attn_logit_softcapping", 50.0f), with("llama.final_logit_softcapping", 30.0f),
                               with("llama.expert_count", std::uint32_t{8}), with("llama.logit_scale", 0.0625f),
