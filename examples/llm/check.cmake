@@ -79,6 +79,20 @@ endif()
 
 llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.gguf --chunks 2)
 llm(0 "35 matrices, 2 chunks" imatrix ${f32} ${text} imatrix.dat --chunks 2 --legacy)
+llm(0 "35 matrices, 1 chunks" imatrix ${f32} ${text} imatrix.gguf --chunks 1)  # an older one may go
+
+# Nothing else may: not the model, by another name too, not a file that happens to be called so.
+file(COPY_FILE ${f32} ${FOLDER}/model.gguf)
+file(CREATE_LINK ${FOLDER}/model.gguf ${FOLDER}/link.gguf SYMBOLIC)
+file(WRITE ${FOLDER}/notes.txt "notes")
+foreach(other IN ITEMS model.gguf link.gguf ./notes.txt)
+    llm(1 "is there already, and is no imatrix" imatrix model.gguf ${text} ${other} --chunks 1)
+endforeach()
+llm(1 "missing/imatrix.gguf" imatrix model.gguf ${text} missing/imatrix.gguf --chunks 1)
+file(SHA256 ${f32} model)
+file(SHA256 ${FOLDER}/model.gguf copy)
+expect_same("${model}" "${copy}" "the model, before and after")
+file(REMOVE ${FOLDER}/model.gguf ${FOLDER}/link.gguf ${FOLDER}/notes.txt)
 
 # quantize finds the weights of a checkpoint in an imatrix, and its manifest says from which text they were weighed.
 set(checkpoint ${MODELS}/stories260K/model.safetensors)

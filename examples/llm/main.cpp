@@ -12,7 +12,7 @@
 //   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its parts
 //   sampler.hpp              the choice of the next token
 //   evaluate.hpp             perplexity, and how far one model is from another; chunked_mean.hpp: with which error
-//   imatrix.hpp              sums of squared inputs for quantizers
+//   imatrix.hpp              sums of squared inputs for quantizers; imatrix_output.hpp: the file they go into
 //   ../common/tensor_names.hpp  tensors' names in checkpoints and in GGUF files; calibration.hpp: what an imatrix says
 //                               of its text
 //   ../common/instantiate.cpp   the one source file that compiles the formats
@@ -20,6 +20,7 @@
 #include "evaluate.hpp"
 #include "gguf_model.hpp"
 #include "imatrix.hpp"
+#include "imatrix_output.hpp"
 #include "load_as.hpp"
 #include "safetensors_model.hpp"
 #include "sampler.hpp"
@@ -31,8 +32,6 @@
 #include <CLI/CLI.hpp>
 
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <map>
 
 namespace {
@@ -174,6 +173,7 @@ int compare(const options& o) {
 }
 
 int write_imatrix(const options& o) {
+    imatrix_output file(o.output);
     qlib::thread_pool threads(o.threads);
     const model m = load(o.path, o.load_as, o.mode, threads);
     const vocabulary v(o, m);
@@ -189,15 +189,9 @@ int write_imatrix(const options& o) {
     check(out.add_dataset(o.text), o.text);
     check(out.set(calibration_key, sha256_of(std::as_bytes(std::span(plain)))), o.text);
     out.set_chunks(static_cast<std::uint32_t>(text.chunks()), static_cast<std::uint32_t>(context));
-    const std::string part = o.output + ".part";
-    std::ofstream file(part, std::ios::binary);
-    const auto sink = [&](std::span<const std::byte> bytes) {
-        return file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size())).good();
-    };
-    check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), part);
-    file.close();
-    if (!file) throw std::runtime_error(part + ": cannot be written");
-    std::filesystem::rename(part, o.output);
+    const auto sink = [&](std::span<const std::byte> bytes) { return file.write(bytes); };
+    check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), o.output);
+    file.keep();
     std::printf("%s: %zu matrices, %zu chunks of %zu tokens\n", o.output.c_str(), collector.size(), text.chunks(), context);
     return 0;
 }
@@ -276,7 +270,7 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
     CLI::App& i = add("imatrix", "Writes the importance of each column of each matrix, for quantizers.", write_imatrix);
     add_text_options(i, o);
     batch(i);
-    i.add_option("output", o.output, "file to write")->required();
+    i.add_option("output", o.output, "file to write, new or an older imatrix")->required();
     i.add_flag("--legacy", o.legacy, "write the older form (.dat)");
     i.add_flag("--process-output", o.process_output, "the output matrix too, where it is not the embedding");
 }
