@@ -75,7 +75,8 @@ inline void check_numbers(const hyper_parameters& h, const std::string& path) {
     need(h.heads > 0 && h.kv_heads > 0 && h.heads <= h.dim, "there are no attention heads, or absurdly many");
     need(h.heads % h.kv_heads == 0, "the attention heads cannot share the heads of keys and values evenly");
     need(h.head_dim > 0 && h.head_dim <= most / h.heads, "a head has no values, or absurdly many");
-    need(h.rotated % 2 == 0 && h.rotated <= h.head_dim, "RoPE turns pairs of values, no more than a head has");
+    need(h.rotated > 0 && h.rotated % 2 == 0 && h.rotated <= h.head_dim,
+         "RoPE turns pairs of values, one at least and no more than a head has");
     need(h.epsilon >= 0 && h.epsilon < 1, "the epsilon of the norms is absurd");
     need(h.rope_base > 0 && std::isfinite(h.rope_base), "the base of RoPE is not positive and finite");
 }

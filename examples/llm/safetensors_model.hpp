@@ -68,8 +68,11 @@ public:
         return has("token_embd.weight") ? plain(checkpoint_layer_of("token_embd.weight")).rows : 0;
     }
 
-    /// A model with biases, norms or experts that nobody asked for would run, and be wrong.
+    /// A model with biases, norms or experts that nobody asked for would run, and be wrong; and so would one that lost
+    /// its output matrix.
     void refuse_unused() const {
+        if (config_.has("tie_word_embeddings") && !config_.flag("tie_word_embeddings") && !has("output.weight"))
+            throw std::runtime_error("lm_head.weight: the tensor is missing, which tie_word_embeddings says is needed");
         for (const open_safetensors::part& p : files_.parts)
             for (const qlib::safetensors_tensor& t : p.header.tensors())
                 if (!used_.contains(t.name) && !is_spare(t.name))

@@ -46,7 +46,7 @@ struct checkpoint {
     std::string folder =
         (std::filesystem::temp_directory_path() / ("qlib_llm_checkpoint_" + std::to_string(::getpid()))).string();
     std::map<std::string, tensor> tensors;
-    std::string quantization, rope = R"("rope_scaling": null)",
+    std::string quantization, rope = R"("rope_scaling": null)", tied = R"("tie_word_embeddings": true, )",
                               numbers = R"("num_attention_heads": 4, "num_key_value_heads": 2)";
 
     ~checkpoint() { std::filesystem::remove_all(folder); }
@@ -84,10 +84,10 @@ struct checkpoint {
     [[nodiscard]] model load(const synthetic_llama& s) const {
         std::filesystem::create_directories(folder);
         const auto number = [](std::uint32_t n) { return std::to_string(n); };
-        const std::string config =
-            R"({"model_type": "llama", "hidden_size": )" + number(s.dim) + R"(, "intermediate_size": )" +
-            number(s.ffn) + R"(, "num_hidden_layers": )" + number(s.layers) + ", " + numbers +
-            R"(, "rms_norm_eps": 1e-05, "tie_word_embeddings": true, )" + rope + quantization + "}";
+        const std::string config = R"({"model_type": "llama", "hidden_size": )" + number(s.dim) +
+                                   R"(, "intermediate_size": )" + number(s.ffn) + R"(, "num_hidden_layers": )" +
+                                   number(s.layers) + ", " + numbers + R"(, "rms_norm_eps": 1e-05, )" + tied + rope +
+                                   quantization + "}";
         write_file(folder + "/config.json", std::as_bytes(std::span(config)));
         qlib::safetensors_writer out;
         for (const auto& [name, t] : tensors) check(out.add_tensor(name, t.type, t.shape), name);

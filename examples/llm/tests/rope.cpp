@@ -122,6 +122,7 @@ TEST_CASE("positions that are not understood are refused by name") {
     expect(refusal([] { return gguf_with({with("llama.rope.scaling.factor", -1.0f)}); }), "rope.scaling.factor");
     expect(refusal([] { return gguf_with({with("llama.rope.scale_linear", -1.0f)}); }), "llama.rope.scale_linear");
     expect(refusal([] { return gguf_with({with("llama.rope.scale_linear", "4")}); }), "llama.rope.scale_linear");
+    expect(refusal([] { return gguf_with({with("llama.rope.dimension_count", std::uint32_t{0})}); }), "RoPE");
     expect(refusal([] { return gguf_with({with("llama.rope.scaling.attn_factor", 1.5f)}); }),
            "llama.rope.scaling.attn_factor");
 }

@@ -81,6 +81,8 @@ TEST_CASE("what a checkpoint lacks, or has in another shape, is named") {
     expect("v_proj (32 x 16): 16 x 32 weights", [](checkpoint& c) { c.tensors["model.layers.0.self_attn.v_proj.weight"].shape = {32, 16}; });
     expect("attention heads", [](checkpoint& c) { c.numbers = R"("num_attention_heads": 0, "num_key_value_heads": 0)"; });
     expect("num_attention_heads", [](checkpoint& c) { c.numbers = R"("num_key_value_heads": 2)"; });
+    expect("lm_head.weight: the tensor is missing",
+           [](checkpoint& c) { c.tied = R"("tie_word_embeddings": false, )"; });
     expect("self_attn.q_norm.weight: a plain Llama has no such tensor", [&](checkpoint& c) {
         c.tensors["model.layers.0.self_attn.q_norm.weight"] = c.tensors["model.norm.weight"];
     });
