@@ -1,5 +1,6 @@
 #pragma once
 // A Llama from a GGUF file: nothing is copied but the norms.
+#include "../common/foreign_file.hpp"
 #include "gguf_numbers.hpp"
 
 #include <qlib/file/mapped_file.hpp>
@@ -16,7 +17,7 @@ struct open_gguf {
         if (!file) fail(file.error(), path);
         std::string_view culprit;
         auto header = qlib::gguf_file::parse(file->bytes(), {}, &culprit);
-        if (!header) fail(header.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+        if (!header) fail_to_read(header.error(), path, culprit, file->bytes(), ".gguf");
         check(qlib::check_gguf_model(*header), path);
         return std::make_shared<open_gguf>(open_gguf{std::move(*file), std::move(*header)});
     }

@@ -1,6 +1,7 @@
 #pragma once
 // A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of several. Weights may be plain
 // floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter two are copied into qlib's formats without a change.
+#include "../common/foreign_file.hpp"
 #include "../common/tensor_names.hpp"
 #include "config_numbers.hpp"
 
@@ -25,7 +26,7 @@ struct open_safetensors {
         if (!bytes) fail(bytes.error(), path);
         std::string_view culprit;
         auto header = qlib::safetensors_file::parse(bytes->bytes(), {}, &culprit);
-        if (!header) fail(header.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+        if (!header) fail_to_read(header.error(), path, culprit, bytes->bytes(), ".safetensors");
         parts.push_back({std::move(*bytes), std::move(*header)});
     }
     [[nodiscard]] const qlib::safetensors_tensor* find(const std::string& name) const {

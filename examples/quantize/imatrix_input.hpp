@@ -59,8 +59,8 @@ private:
     /// An entry of those that are used; null: there is none.
     [[nodiscard]] const qlib::imatrix_entry* find(std::string_view name) const {
         const auto holds = [&](const std::string& text) { return name.find(text) != std::string_view::npos; };
-        const bool used = (include_.empty() || std::ranges::any_of(include_, holds)) && std::ranges::none_of(exclude_, holds);
-        return used ? file_.find(name) : nullptr;
+        if (!include_.empty() && std::ranges::none_of(include_, holds)) return nullptr;
+        return std::ranges::none_of(exclude_, holds) ? file_.find(name) : nullptr;
     }
     static std::span<const float> importance_of(const source_tensor& t, std::string_view gguf_name,
                                                 std::span<const float> found) {
