@@ -58,6 +58,10 @@ for t in manifest["tensors"]:
     expect(t.get("importance", False) == (t["name"] in [*names, *experts]), f"the importance of {t['name']} is used")
 succeed("--verify", "a", "--source", "model", "--imatrix", "imatrix.gguf")
 
+# Parts of an imatrix are chosen by its names, not by the checkpoint's.
+text = succeed("model", "some", "--format", "int4_g32", "--imatrix", "imatrix.gguf", "--exclude-weights", "blk.1.")
+expect("the imatrix knows 4 of 7 tensors" in text, text)
+
 # Each expert has a matrix of its own.
 parts[1] = importance()
 write_imatrix("other.gguf", known | {"blk.1.ffn_gate_exps.weight": sum(parts, [])})
