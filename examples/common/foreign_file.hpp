@@ -34,7 +34,7 @@ inline constexpr mark marks[] = {
      "it is a git-lfs pointer, not the file itself: run \"git lfs pull\" in its folder, or download the file"},
     {"<!doctype html", page}, {"<html", page}, {"<?xml", page},
     {"PK\3\4", pickle}, {"\x80\2", pickle}, {"\x80\3", pickle}, {"\x80\4", pickle}, {"\x80\5", pickle},
-    {"{", "it is a JSON text, not weights: give the model's folder, or its model.safetensors.index.json"},
+    {"{", "it is a JSON text, not weights: give the weights' file, or model.safetensors.index.json"},
     {"\x89HDF", "it is an HDF5 file (Keras, TensorFlow): save the model as safetensors first"},
     {"\x93NUMPY", "it is a NumPy array: save the model as safetensors first"},
     {"\x1F\x8B", archive}, {"\x28\xB5\x2F\xFD", archive}, {"BZh", archive}, {"\xFD\x37zXZ", archive},

@@ -1,6 +1,7 @@
 #pragma once
 // How good a model is on a text, and how far from another. The convention is llama-perplexity's: chunks of `context` tokens, each with
 // BOS in place of its first; only tokens in the second half of a chunk are predicted, so that each has a context to be predicted from.
+#include "chunked_mean.hpp"
 #include "tokenizer.hpp"
 #include "transformer.hpp"
 
@@ -65,7 +66,7 @@ inline double number_of(const qlib::result<double>& r) {
 
 /// exp(mean negative log-likelihood), and its standard error to first order.
 struct perplexity {
-    qlib::running_mean loss;
+    chunked_mean loss;
     [[nodiscard]] double value() const { return std::exp(loss.mean()); }
     [[nodiscard]] double error() const { return value() * loss.standard_error(); }
 };
@@ -83,6 +84,7 @@ inline perplexity measure_perplexity(transformer& engine, const chunked_text& te
             [&](std::size_t count) {
                 for (std::size_t row = 0; row < count; ++row) p.loss.add(number_of(*losses[row]));
             });
+        p.loss.end_chunk();
     }
     return p;
 }
@@ -90,8 +92,12 @@ inline perplexity measure_perplexity(transformer& engine, const chunked_text& te
 /// How far model b is from model a, both on the same tokens.
 struct comparison {
     perplexity a, b;
-    qlib::running_mean kl, same_top1;
-    std::vector<double> all_kl;  ///< of each token
+    chunked_mean kl, same_top1;
+    std::vector<double> all_kl;  ///< of each token, one chunk behind the other
+
+    void end_chunk() {
+        for (chunked_mean* m : {&a.loss, &b.loss, &kl, &same_top1}) m->end_chunk();
+    }
 };
 
 inline comparison compare_models(transformer& a, transformer& b, const chunked_text& text, qlib::thread_pool& threads) {
@@ -119,6 +125,7 @@ inline comparison compare_models(transformer& a, transformer& b, const chunked_t
                     out.same_top1.add(s.same_top1 ? 1.0 : 0.0);
                 }
             });
+        out.end_chunk();
     }
     return out;
 }

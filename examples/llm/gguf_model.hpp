@@ -1,6 +1,7 @@
 #pragma once
 // A Llama from a GGUF file: nothing is copied but the norms.
-#include "model.hpp"
+#include "../common/foreign_file.hpp"
+#include "gguf_numbers.hpp"
 
 #include <qlib/file/mapped_file.hpp>
 
@@ -16,7 +17,7 @@ struct open_gguf {
         if (!file) fail(file.error(), path);
         std::string_view culprit;
         auto header = qlib::gguf_file::parse(file->bytes(), {}, &culprit);
-        if (!header) fail(header.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+        if (!header) fail_to_read(header.error(), path, culprit, file->bytes(), ".gguf");
         check(qlib::check_gguf_model(*header), path);
         return std::make_shared<open_gguf>(open_gguf{std::move(*file), std::move(*header)});
     }
@@ -70,53 +71,10 @@ private:
     std::set<std::string_view> used_;
 };
 
-/// The numbers in the metadata. llama.cpp's defaults stand in for keys that may be missing.
-inline hyper_parameters read_numbers(const qlib::gguf_file& file, const std::string& path) {
-    const auto value = [&](const char* key) { return file.find(std::string("llama.") + key); };
-    const auto count = [&](const char* key, std::optional<std::size_t> otherwise) -> std::size_t {
-        const qlib::gguf_value* v = value(key);
-        if (v == nullptr && otherwise) return *otherwise;
-        if (v == nullptr) throw std::runtime_error(path + ": llama." + key + " is missing");
-        const auto n = v->as_uint();
-        if (!n) fail(n.error(), path + ": llama." + key);
-        return static_cast<std::size_t>(*n);
-    };
-    const auto number = [&](const char* key, float otherwise) {
-        const qlib::gguf_value* v = value(key);
-        if (v == nullptr) return otherwise;
-        const auto x = v->as_float();
-        if (!x) fail(x.error(), path + ": llama." + key);
-        return static_cast<float>(*x);
-    };
-
-    const auto architecture = file.find("general.architecture")->as_string();  // check_gguf_model saw it
-    if (*architecture != "llama")
-        throw std::runtime_error(path + ": a model of architecture " + std::string(*architecture) + "; only llama is known");
-    if (count("expert_count", 0) != 0) throw std::runtime_error(path + ": a mixture of experts, which is not supported");
-    if (const auto* scaling = value("rope.scaling.type"); scaling != nullptr) {
-        const auto type = scaling->as_string();
-        if (!type || *type != "none") throw std::runtime_error(path + ": llama.rope.scaling.type: only none is supported");
-    }
-    hyper_parameters h;
-    h.dim = count("embedding_length", {});
-    h.ffn = count("feed_forward_length", {});
-    h.layers = count("block_count", {});
-    h.heads = count("attention.head_count", {});
-    h.kv_heads = count("attention.head_count_kv", h.heads);
-    h.head_dim = count("attention.key_length", h.heads != 0 ? h.dim / h.heads : 0);
-    h.rotated = count("rope.dimension_count", h.head_dim);
-    h.context = count("context_length", 0);
-    h.epsilon = number("attention.layer_norm_rms_epsilon", 1e-5f);
-    h.rope_base = number("rope.freq_base", 10000);
-    if (count("attention.value_length", h.head_dim) != h.head_dim) throw std::runtime_error(path + ": keys and values of different lengths");
-    check_numbers(h, path);
-    return h;
-}
-
 inline model load_gguf(const std::string& path) {
     const auto opened = open_gguf::at(path);
     const qlib::gguf_file& file = opened->header;
-    const hyper_parameters h = read_numbers(file, path);
+    const hyper_parameters h = gguf_numbers(file, path).read();
     const qlib::gguf_tensor* embedding = file.find_tensor("token_embd.weight");
     gguf_source source(file);
     model m = assemble(source, h, embedding != nullptr ? embedding->rows() : 0);

@@ -2,25 +2,31 @@
 // of qlib, and how to tell whether a quantized model is good, stands in this folder:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
-//   gguf_model.hpp           ... from a GGUF file
-//   safetensors_model.hpp    ... from safetensors with Hugging Face's names, plain or quantized
+//   gguf_model.hpp           ... from a GGUF file; gguf_numbers.hpp reads its metadata
+//   safetensors_model.hpp    ... from safetensors with Hugging Face's names, plain or quantized; model_config.hpp,
+//                            config_numbers.hpp and config_rope.hpp read config.json
+//   unknown_keys.hpp         what such files say that is not implemented here, and is refused
+//   rope.hpp                 positions
 //   load_as.hpp              ... quantized in memory, into any of qlib's formats
 //   transformer.hpp          the forward pass, with its calls of qgemm
 //   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its parts
 //   sampler.hpp              the choice of the next token
-//   evaluate.hpp             perplexity, and how far one model is from another
-//   imatrix.hpp              sums of squared inputs for quantizers
+//   evaluate.hpp             perplexity, and how far one model is from another; chunked_mean.hpp: with which error
+//   imatrix.hpp              sums of squared inputs for quantizers; imatrix_output.hpp: where they may go
+//   ../common/tensor_names.hpp  tensors' names in checkpoints and in GGUF files; calibration.hpp: what an imatrix says
+//                               of its text
 //   ../common/instantiate.cpp   the one source file that compiles the formats
 //   tests/, check.cmake      what is tested of all this
 #include "evaluate.hpp"
 #include "gguf_model.hpp"
 #include "imatrix.hpp"
+#include "imatrix_output.hpp"
 #include "load_as.hpp"
 #include "safetensors_model.hpp"
 #include "sampler.hpp"
 
+#include "../common/calibration.hpp"
 #include "../common/file_sink.hpp"
-#include "../common/output_place.hpp"
 #include "../common/read_text.hpp"
 #include "../common/sha256.hpp"
 #include "../common/work_folder.hpp"
@@ -28,8 +34,6 @@
 #include <CLI/CLI.hpp>
 
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <map>
 
 namespace {
@@ -129,18 +133,23 @@ int perplexity_of(const options& o) {
     transformer engine(m, threads, context, o.batch, {.mode = o.mode});
     const auto start = std::chrono::steady_clock::now();
     const perplexity p = measure_perplexity(engine, text, threads);
-    std::printf("perplexity %.4f +/- %.4f (%zu chunks of %zu tokens, %.0f tokens per second)\n", p.value(), p.error(), text.chunks(), context,
+    std::printf("perplexity %.4f %s (%zu chunks of %zu tokens, %.0f tokens per second)\n", p.value(),
+                plus_minus(p.error(), 4).c_str(), text.chunks(), context,
                 static_cast<double>(text.chunks() * context) / seconds_since(start));
     return 0;
 }
 
 /// Prints one comparison. Whether its mean divergence is small enough.
-bool report(comparison& c, std::size_t batch, std::size_t chunks, std::optional<double> max_kl) {
+bool report(const comparison& c, std::size_t batch, std::size_t chunks, std::optional<double> max_kl) {
+    const percentile_estimate p99 = percentile_of_chunks(c.all_kl, chunks, 0.99);
     std::printf("batch %zu, %zu chunks, %zu tokens scored\n", batch, chunks, c.kl.count());
-    std::printf("  KL divergence  mean %.6f +/- %.6f, 99th percentile %.6f +/- %.6f, largest %.6f\n", c.kl.mean(), c.kl.standard_error(),
-                qlib::percentile(c.all_kl, 0.99), qlib::percentile_error(c.all_kl, 0.99), qlib::percentile(c.all_kl, 1));
-    std::printf("  same top-1     %.3f +/- %.3f %%\n", 100 * c.same_top1.mean(), 100 * c.same_top1.standard_error());
-    std::printf("  perplexity     %.4f +/- %.4f (A), %.4f +/- %.4f (B)\n", c.a.value(), c.a.error(), c.b.value(), c.b.error());
+    std::printf("  KL divergence  mean %.6f %s, 99th percentile %.6f %s, largest %.6f\n", c.kl.mean(),
+                plus_minus(c.kl.standard_error(), 6).c_str(), p99.value, plus_minus(p99.error, 6).c_str(),
+                *std::ranges::max_element(c.all_kl));
+    std::printf("  same top-1     %.3f %s %%\n", 100 * c.same_top1.mean(),
+                plus_minus(100 * c.same_top1.standard_error(), 3).c_str());
+    std::printf("  perplexity     %.4f %s (A), %.4f %s (B)\n", c.a.value(), plus_minus(c.a.error(), 4).c_str(),
+                c.b.value(), plus_minus(c.b.error(), 4).c_str());
     if (!max_kl || c.kl.mean() <= *max_kl) return true;  // a NaN is not small either
     std::printf("error: the mean KL divergence is more than %g\n", *max_kl);
     return false;
@@ -166,7 +175,8 @@ int compare(const options& o) {
 }
 
 int write_imatrix(const options& o) {
-    check_output(o.output, {o.path, o.text, o.tokenizer});
+    const std::string output = imatrix_output(o.output, {o.path, o.text, o.tokenizer});
+    const work_folder work(output);  // now, as a place where nothing can be written is better known before the work
     qlib::thread_pool threads(o.threads);
     const model m = load(o.path, o.load_as, o.mode, threads);
     const vocabulary v(o, m);
@@ -180,13 +190,12 @@ int write_imatrix(const options& o) {
     qlib::imatrix_writer out;
     collector.add_to(out);
     check(out.add_dataset(o.text), o.text);
-    check(out.set("imatrix.dataset_sha256", sha256_of(std::as_bytes(std::span(plain)))), o.text);
+    check(out.set(calibration_key, sha256_of(std::as_bytes(std::span(plain)))), o.text);
     out.set_chunks(static_cast<std::uint32_t>(text.chunks()), static_cast<std::uint32_t>(context));
-    const work_folder work(o.output);
     const descriptor file = work.open("imatrix");
     file_sink sink(file);
     sink.check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), o.output);
-    work.keep(file, o.output);
+    work.keep(file, output);
     std::printf("%s: %zu matrices, %zu chunks of %zu tokens\n", o.output.c_str(), collector.size(), text.chunks(), context);
     return 0;
 }
@@ -244,11 +253,13 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
         ->capture_default_str();
     g.add_option("--seed", o.sampling.seed, "the same seed gives the same text")->capture_default_str();
 
-    CLI::App& p = add("perplexity", "Measures how well a model predicts a text, as llama-perplexity does.", perplexity_of);
+    CLI::App& p = add("perplexity", "Measures how well a model predicts a text, as llama-perplexity does; the error is "
+                                    "over its chunks.", perplexity_of);
     add_text_options(p, o);
     batch(p);
 
-    CLI::App& c = add("compare", "Measures how far a model B is from a model A.", compare);
+    CLI::App& c = add("compare", "Measures how far a model B is from a model A, with errors over the text's chunks.",
+                      compare);
     c.add_option("b", o.path_b, "the other model")->required()->check(CLI::ExistingFile);
     add_text_options(c, o);
     c.add_option("--load-b-as", o.load_as_b, "as --load-as, for B");
@@ -264,7 +275,7 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
     CLI::App& i = add("imatrix", "Writes the importance of each column of each matrix, for quantizers.", write_imatrix);
     add_text_options(i, o);
     batch(i);
-    i.add_option("output", o.output, "file to write")->required();
+    i.add_option("output", o.output, "file to write, new or an older imatrix")->required();
     i.add_flag("--legacy", o.legacy, "write the older form (.dat)");
     i.add_flag("--process-output", o.process_output, "the output matrix too, where it is not the embedding");
 }

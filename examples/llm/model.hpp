@@ -1,6 +1,7 @@
 #pragma once
 // A Llama: its numbers, and its weights where they lie, quantized or not. What a file format's loader has to fill in.
 #include "../common/failure.hpp"
+#include "rope.hpp"
 
 #include <qlib/any.hpp>
 
@@ -18,6 +19,7 @@ struct hyper_parameters {
     std::size_t rotated = 0;   ///< values of a head that RoPE turns
     std::size_t context = 0;   ///< tokens that the model was trained on at once
     float epsilon = 1e-5f, rope_base = 10000;
+    rope_scaling scaling;
     rope_pairs pairs = rope_pairs::interleaved;
 
     [[nodiscard]] std::size_t q_dim() const { return heads * head_dim; }
@@ -45,7 +47,7 @@ struct model {
     std::vector<layer> layers;
     std::vector<float> output_norm;
     std::optional<matrix> output;   ///< (vocabulary, dim); none: the embedding serves again
-    std::vector<float> rope_factors;  ///< each frequency is divided by its own; empty: by 1
+    std::vector<float> rope_divisors;  ///< each frequency is divided by its own; empty: by 1
 
     std::shared_ptr<const void> file;    ///< what the matrices look into
     std::vector<qlib::any_matrix> made;  ///< and what was quantized after loading
@@ -73,8 +75,16 @@ inline void check_numbers(const hyper_parameters& h, const std::string& path) {
     need(h.heads > 0 && h.kv_heads > 0 && h.heads <= h.dim, "there are no attention heads, or absurdly many");
     need(h.heads % h.kv_heads == 0, "the attention heads cannot share the heads of keys and values evenly");
     need(h.head_dim > 0 && h.head_dim <= most / h.heads, "a head has no values, or absurdly many");
-    need(h.rotated % 2 == 0 && h.rotated <= h.head_dim, "RoPE turns pairs of values, no more than a head has");
-    need(h.epsilon >= 0 && h.epsilon < 1 && h.rope_base > 0, "the epsilon of the norms or the base of RoPE is absurd");
+    need(h.rotated > 0 && h.rotated % 2 == 0 && h.rotated <= h.head_dim,
+         "RoPE turns pairs of values, one at least and no more than a head has");
+    need(h.epsilon >= 0 && h.epsilon < 1, "the epsilon of the norms is absurd");
+    need(h.rope_base > 0 && std::isfinite(h.rope_base), "the base of RoPE is not positive and finite");
+}
+
+/// Refuses divisors that would make positions infinite, or no numbers.
+inline void check_divisors(std::span<const float> divisors, const char* name) {
+    for (const float d : divisors)
+        if (!(d > 0) || !std::isfinite(d)) throw std::runtime_error(std::string(name) + ": a value is not positive");
 }
 
 /// Looks up all tensors of a Llama. A source gives, by the names of GGUF, for tensors of exactly that shape or with an error that names it:
@@ -99,6 +109,7 @@ template <class Source> model assemble(Source& source, const hyper_parameters& h
     }
     m.output_norm = source.vector_of("output_norm.weight", h.dim);
     if (source.has("output.weight")) m.output = source.matrix_of("output.weight", vocabulary, h.dim);
-    if (source.has("rope_freqs.weight")) m.rope_factors = source.vector_of("rope_freqs.weight", h.rotated / 2);
+    if (source.has("rope_freqs.weight")) m.rope_divisors = source.vector_of("rope_freqs.weight", h.rotated / 2);
+    check_divisors(m.rope_divisors, "rope_freqs.weight");
     return m;
 }

@@ -1,14 +1,16 @@
 #pragma once
 // A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of several. Weights may be plain
 // floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter two are copied into qlib's formats without a change.
-#include "model.hpp"
+#include "../common/foreign_file.hpp"
+#include "../common/tensor_names.hpp"
+#include "config_numbers.hpp"
 
 #include <qlib/file/bitsandbytes.hpp>
 #include <qlib/file/compressed_tensors.hpp>
 #include <qlib/file/mapped_file.hpp>
 #include <qlib/file/safetensors.hpp>
 
-#include <array>
+#include <set>
 
 /// All files of a model, mapped, and what was made from them.
 struct open_safetensors {
@@ -24,7 +26,7 @@ struct open_safetensors {
         if (!bytes) fail(bytes.error(), path);
         std::string_view culprit;
         auto header = qlib::safetensors_file::parse(bytes->bytes(), {}, &culprit);
-        if (!header) fail(header.error(), culprit.empty() ? path : path + ": " + std::string(culprit));
+        if (!header) fail_to_read(header.error(), path, culprit, bytes->bytes(), ".safetensors");
         parts.push_back({std::move(*bytes), std::move(*header)});
     }
     [[nodiscard]] const qlib::safetensors_tensor* find(const std::string& name) const {
@@ -34,69 +36,6 @@ struct open_safetensors {
     }
 };
 
-inline std::string text_of_file(const std::string& path) {
-    const auto file = qlib::mapped_file::open(path.c_str());
-    if (!file) fail(file.error(), path);
-    return {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()};
-}
-
-/// A parsed config.json.
-struct model_config {
-    std::string path, text;
-    qlib::json_value root;
-
-    explicit model_config(const std::string& file) : path(file), text(text_of_file(file)) {
-        const auto parsed = qlib::json_value::parse(text);
-        if (!parsed) fail(parsed.error(), path);
-        root = *parsed;
-    }
-    model_config(const model_config&) = delete;
-    model_config& operator=(const model_config&) = delete;
-
-    [[nodiscard]] bool has(std::string_view key) const {
-        const qlib::json_type type = root[key].type();
-        return type != qlib::json_type::absent && type != qlib::json_type::null;
-    }
-    [[nodiscard]] std::size_t count(std::string_view key, std::optional<std::size_t> otherwise = {}) const {
-        if (!has(key) && otherwise) return *otherwise;
-        const auto n = root[key].as_uint();
-        if (!n) fail(n.error(), path + ": " + std::string(key));
-        return static_cast<std::size_t>(*n);
-    }
-    [[nodiscard]] float number(std::string_view key, float otherwise) const {
-        if (!has(key)) return otherwise;
-        const auto x = root[key].as_float();
-        if (!x) fail(x.error(), path + ": " + std::string(key));
-        return static_cast<float>(*x);
-    }
-    [[nodiscard]] bool flag(std::string_view key) const {
-        const auto b = root[key].as_bool();
-        return b && *b;
-    }
-    [[noreturn]] void refuse(std::string_view key, const char* why) const { throw std::runtime_error(path + ": " + std::string(key) + ": " + why); }
-};
-
-inline hyper_parameters read_numbers(const model_config& c) {
-    if (!c.root["model_type"].is("llama")) c.refuse("model_type", "only llama is known");
-    if (c.has("hidden_act") && !c.root["hidden_act"].is("silu")) c.refuse("hidden_act", "only silu is known");
-    if (c.has("rope_scaling")) c.refuse("rope_scaling", "scaled positions are not supported");
-    for (const char* key : {"attention_bias", "mlp_bias"})
-        if (c.flag(key)) c.refuse(key, "biases are not supported");
-    hyper_parameters h;
-    h.dim = c.count("hidden_size");
-    h.ffn = c.count("intermediate_size");
-    h.layers = c.count("num_hidden_layers");
-    h.heads = c.count("num_attention_heads");
-    h.kv_heads = c.count("num_key_value_heads", h.heads);
-    h.head_dim = h.rotated = c.count("head_dim", h.heads != 0 ? h.dim / h.heads : 0);
-    h.context = c.count("max_position_embeddings", 0);
-    h.epsilon = c.number("rms_norm_eps", 1e-6f);
-    h.rope_base = c.number("rope_theta", 10000);
-    h.pairs = rope_pairs::half_split;
-    check_numbers(h, c.path);
-    return h;
-}
-
 /// The tensors of the files by the names of GGUF, for assemble().
 class safetensors_source {
 public:
@@ -104,11 +43,11 @@ public:
 
     [[nodiscard]] bool has(const std::string& name) const {
         if (name == "output.weight" && config_.flag("tie_word_embeddings")) return false;  // some files hold it all the same
-        const std::string layer = layer_of(name);
+        const std::string layer = checkpoint_layer_of(name);
         return files_.find(layer + ".weight") != nullptr || files_.find(layer + ".weight_packed") != nullptr;
     }
     [[nodiscard]] matrix matrix_of(const std::string& name, std::size_t rows, std::size_t cols) {
-        const std::string layer = layer_of(name);
+        const std::string layer = checkpoint_layer_of(name);
         matrix m{name, packed(layer)};
         if (m.weights.bytes.empty()) m.weights = nf4(layer);
         if (m.weights.bytes.empty()) m.weights = plain(layer);
@@ -118,36 +57,44 @@ public:
         return m;
     }
     [[nodiscard]] std::vector<float> vector_of(const std::string& name, std::size_t length) {
-        const qlib::any_view v = plain(layer_of(name));
-        if (v.rows != 1 || v.cols != length) throw std::runtime_error(layer_of(name) + ": " + std::to_string(length) + " values are needed");
+        const std::string layer = checkpoint_layer_of(name);
+        const qlib::any_view v = plain(layer);
+        if (v.rows != 1 || v.cols != length)
+            throw std::runtime_error(layer + ": " + std::to_string(length) + " values are needed");
         std::vector<float> values(length);
-        check(qlib::dequantize(v, {values.data(), 1, length}), layer_of(name));
+        check(qlib::dequantize(v, {values.data(), 1, length}), layer);
         return values;
     }
-    [[nodiscard]] std::size_t vocabulary() { return has("token_embd.weight") ? plain(layer_of("token_embd.weight")).rows : 0; }
-
-private:
-    /// "blk.3.attn_q.weight" is of "model.layers.3.self_attn.q_proj".
-    static std::string layer_of(std::string name) {
-        static constexpr std::array<std::string_view, 2> tops[] = {
-            {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
-        static constexpr std::array<std::string_view, 2> inner[] = {
-            {"attn_norm", "input_layernorm"}, {"attn_q", "self_attn.q_proj"}, {"attn_k", "self_attn.k_proj"}, {"attn_v", "self_attn.v_proj"},
-            {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"}, {"ffn_gate", "mlp.gate_proj"},
-            {"ffn_up", "mlp.up_proj"}, {"ffn_down", "mlp.down_proj"}};
-        name.resize(name.rfind('.'));  // ".weight"
-        for (const auto& [gguf, own] : tops)
-            if (name == gguf) return std::string(own);
-        const std::size_t dot = name.find('.', 4);  // behind "blk.3"
-        if (name.starts_with("blk.") && dot != std::string::npos)
-            for (const auto& [gguf, own] : inner)
-                if (std::string_view(name).substr(dot + 1) == gguf) return "model.layers." + name.substr(4, dot - 4) + "." + std::string(own);
-        return name;
+    [[nodiscard]] std::size_t vocabulary() {
+        return has("token_embd.weight") ? plain(checkpoint_layer_of("token_embd.weight")).rows : 0;
     }
 
-    [[nodiscard]] qlib::any_view plain(const std::string& layer) const {
+    /// A model with biases, norms or experts that nobody asked for would run, and be wrong; and so would one that lost
+    /// its output matrix.
+    void refuse_unused() const {
+        if (config_.has("tie_word_embeddings") && !config_.flag("tie_word_embeddings") && !has("output.weight"))
+            throw std::runtime_error("lm_head.weight: the tensor is missing, which tie_word_embeddings says is needed");
+        for (const open_safetensors::part& p : files_.parts)
+            for (const qlib::safetensors_tensor& t : p.header.tensors())
+                if (!used_.contains(t.name) && !is_spare(t.name))
+                    throw std::runtime_error(std::string(t.name) + ": a plain Llama has no such tensor");
+    }
+
+private:
+    /// What others leave out as well: a second embedding, and the frequencies that old versions of transformers stored.
+    [[nodiscard]] bool is_spare(std::string_view name) const {
+        const bool tied = config_.flag("tie_word_embeddings");
+        return (tied && name == "lm_head.weight") || name.ends_with(".rotary_emb.inv_freq");
+    }
+    void use(std::initializer_list<const qlib::safetensors_tensor*> tensors) {
+        for (const qlib::safetensors_tensor* t : tensors)
+            if (t != nullptr) used_.insert(t->name);
+    }
+
+    [[nodiscard]] qlib::any_view plain(const std::string& layer) {
         const qlib::safetensors_tensor* t = files_.find(layer + ".weight");
         if (t == nullptr) throw std::runtime_error(layer + ".weight: the tensor is missing");
+        use({t});
         const auto format = t->type == qlib::safetensors_type::f32    ? std::optional(qlib::format_id::dense_f32)
                             : t->type == qlib::safetensors_type::f16  ? std::optional(qlib::format_id::dense_f16)
                             : t->type == qlib::safetensors_type::bf16 ? std::optional(qlib::format_id::dense_bf16)
@@ -171,6 +118,7 @@ private:
         qlib::pack_quantized_tensors t;
         for (const auto& part : files_.parts) check(qlib::find_pack_quantized(part.header, layer, t), layer);
         if (t.weight_packed == nullptr) return {};
+        use({t.weight_packed, t.weight_scale, t.weight_zero_point, t.weight_shape, t.weight_g_idx});
         const auto config = qlib::read_compressed_tensors_config(config_.root);
         if (!config) fail(config.error(), config_.path);
         if (config->groups.members().count() != 1) config_.refuse("config_groups", "one group of layers is supported");
@@ -192,12 +140,14 @@ private:
         qlib::bitsandbytes_tensors t;
         for (const auto& part : files_.parts) check(qlib::find_bitsandbytes(part.header, layer, t), layer);
         if (t.quant_map == nullptr) return {};
+        use({t.weight, t.absmax, t.quant_map, t.nested_absmax, t.nested_quant_map, t.state_nf4, t.state_fp4});
         if (t.nested_absmax != nullptr) return keep<qlib::nf4_dq>(qlib::format_id::nf4_dq, qlib::import_bitsandbytes<qlib::nf4_dq>(t), layer);
         return keep<qlib::nf4>(qlib::format_id::nf4, qlib::import_bitsandbytes<qlib::nf4>(t), layer);
     }
 
     open_safetensors& files_;
     const model_config& config_;
+    std::set<std::string_view> used_;
 };
 
 /// path  "model.safetensors", or "model.safetensors.index.json"
@@ -215,7 +165,8 @@ inline model load_safetensors(const std::string& path) {
     }
     const model_config config(folder + "config.json");
     safetensors_source source(*files, config);
-    model m = assemble(source, read_numbers(config), source.vocabulary());
+    model m = assemble(source, config_numbers(config).read(), source.vocabulary());
+    source.refuse_unused();
     m.file = files;
     return m;
 }

@@ -29,11 +29,7 @@ public:
         for (std::vector<float>* inner : {&gate_, &up_}) inner->resize(batch_ * h.ffn);
         v_.resize(batch_ * h.kv_dim());
         scores_.resize(threads.workers() * batch_ * context);
-        for (std::size_t i = 0; i < h.rotated / 2; ++i) {
-            const double power = static_cast<double>(2 * i) / static_cast<double>(h.rotated);
-            const double factor = m.rope_factors.empty() ? 1.0 : static_cast<double>(m.rope_factors[i]);
-            frequencies_.push_back(std::pow(static_cast<double>(h.rope_base), -power) / factor);
-        }
+        frequencies_ = rope_frequencies(h.rotated, static_cast<double>(h.rope_base), h.scaling, m.rope_divisors);
     }
     void observe(product_observer observer) { observer_ = std::move(observer); }
     [[nodiscard]] std::size_t length() const { return length_; }

@@ -1,6 +1,8 @@
 #pragma once
 // --imatrix: how much each input of each weight matters.
+#include "../common/calibration.hpp"
 #include "../common/failure.hpp"
+#include "../common/tensor_names.hpp"
 #include "model.hpp"
 
 #include <qlib/file/imatrix.hpp>
@@ -30,31 +32,42 @@ public:
     [[nodiscard]] std::string sha256() const { return sha256_of(memory_.bytes()); }
     /// Of the text that the matrix was made from, where the file says it.
     [[nodiscard]] std::string text_sha256() const {
-        for (const char* key :
-             {"imatrix.dataset_sha256", "calibration.sha256"})  // as examples/llm writes it, and other programs
-            if (const qlib::gguf_value* v = file_.find_metadata(key); v != nullptr && v->as_string())
-                return std::string(*v->as_string());
-        return "";
+        const qlib::gguf_value* v = file_.find_metadata(calibration_key);
+        const auto text = v != nullptr ? v->as_string() : qlib::result<std::string_view>(std::string_view());
+        return text ? std::string(*text) : "";
     }
     [[nodiscard]] std::vector<std::string> datasets() const { return {file_.datasets().begin(), file_.datasets().end()}; }
     [[nodiscard]] std::size_t entries() const { return file_.entries().size(); }
     [[nodiscard]] std::uint32_t chunks() const { return file_.chunk_count(); }
 
-    /// For a tensor: of the columns of one matrix after the other; empty where the file knows nothing of it. A token embedding's of
-    /// another size is not used: it is looked up, not multiplied.
+    /// For a tensor: of the columns of one matrix after the other; empty where the file knows nothing of it. Files have
+    /// GGUF's names, so a checkpoint's tensor is looked up by its place there. A token embedding's of another size is
+    /// not used: it is looked up, not multiplied.
     [[nodiscard]] std::span<const float> importance_of(const source_tensor& t) const {
-        const qlib::imatrix_entry* e = file_.find(t.original_name());
-        if (e == nullptr || !uses(e->name)) return {};
-        if (e->importance.size() == t.cols() * t.ne[2]) return e->importance;
-        if (role_of(t.name) == role::token_embedding) return {};
-        throw std::runtime_error(t.title() + ": the imatrix has " + std::to_string(e->importance.size()) + " values, " +
-                                 std::to_string(t.cols() * t.ne[2]) + " are needed");
+        if (const qlib::imatrix_entry* e = find(t.original_name())) return importance_of(t, e->name, e->importance);
+        const auto place = gguf_place_of(t.original_name());
+        const qlib::imatrix_entry* e = place ? find(place->name) : nullptr;
+        if (e == nullptr) return {};
+        if (!place->expert) return importance_of(t, place->name, e->importance);
+        const std::size_t experts = e->importance.size() / std::max<std::size_t>(t.cols(), 1);
+        const auto one = e->of_matrix(*place->expert, experts, t.cols());
+        if (!one) fail(one.error(), t.title());
+        return *one;
     }
 
 private:
-    [[nodiscard]] bool uses(std::string_view name) const {
+    /// An entry of those that are used; null: there is none.
+    [[nodiscard]] const qlib::imatrix_entry* find(std::string_view name) const {
         const auto holds = [&](const std::string& text) { return name.find(text) != std::string_view::npos; };
-        return (include_.empty() || std::ranges::any_of(include_, holds)) && std::ranges::none_of(exclude_, holds);
+        if (!include_.empty() && std::ranges::none_of(include_, holds)) return nullptr;
+        return std::ranges::none_of(exclude_, holds) ? file_.find(name) : nullptr;
+    }
+    static std::span<const float> importance_of(const source_tensor& t, std::string_view gguf_name,
+                                                std::span<const float> found) {
+        if (found.size() == t.cols() * t.ne[2]) return found;
+        if (role_of(gguf_name) == role::token_embedding) return {};
+        throw std::runtime_error(t.title() + ": the imatrix has " + std::to_string(found.size()) + " values, " +
+                                 std::to_string(t.cols() * t.ne[2]) + " are needed");
     }
     static qlib::imatrix_file parse(const std::string& path, const qlib::mapped_file& memory) {
         std::string_view culprit;

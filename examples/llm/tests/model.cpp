@@ -121,6 +121,34 @@ TEST_CASE("a model compared with itself, and with a worse one") {
     CHECK_THROWS_AS(chunked_text(t, "a", 16, 0), std::runtime_error);
 }
 
+TEST_CASE("standard errors are those of chunks") {
+    // Tokens of a chunk are all alike: three chunks tell as much as three tokens.
+    chunked_mean m;
+    qlib::running_mean three;
+    std::vector<double> values;
+    for (const double x : {1.0, 2.0, 6.0}) {
+        for (int i = 0; i < 100; ++i) m.add(values.emplace_back(x));
+        m.end_chunk();
+        three.add(x);
+    }
+    CHECK(m.count() == 300);
+    CHECK(m.mean() == doctest::Approx(3));
+    CHECK(m.standard_error() == doctest::Approx(three.standard_error()));
+    CHECK(plus_minus(m.standard_error(), 3) == "+/- 1.528");  // sqrt(7 / 3)
+
+    const percentile_estimate middle = percentile_of_chunks(values, 3, 0.5);
+    CHECK(middle.value == 2.0);
+    CHECK(middle.error == 2.5);  // two of three chunks reach 2: 0.5 +- 0.33 of all values are from 1 to 6
+    CHECK(percentile_of_chunks(std::vector<double>(300, 7.0), 3, 0.99).error == 0.0);
+
+    chunked_mean one;
+    one.add(1);
+    one.add(2);
+    one.end_chunk();
+    CHECK(plus_minus(one.standard_error(), 3) == "+/- unknown");
+    CHECK(plus_minus(percentile_of_chunks(values, 1, 0.5).error, 3) == "+/- unknown");
+}
+
 TEST_CASE("the importance matrix counts tokens, and q, k and v share their inputs") {
     const model m = load_synthetic();
     qlib::thread_pool pool(2);

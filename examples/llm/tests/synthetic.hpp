@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,7 @@ struct synthetic_llama {
         std::uint64_t cols, rows;
     };
     std::vector<tensor> tensors;
+    std::function<void(qlib::gguf_writer&)> add_metadata = [](qlib::gguf_writer&) {};
 
     explicit synthetic_llama(std::uint32_t dim_ = 32, std::uint32_t ffn_ = 48) : dim(dim_), ffn(ffn_) {
         tensors = {{"token_embd.weight", dim, vocabulary}, {"output_norm.weight", dim, 1}};
@@ -100,6 +102,7 @@ struct synthetic_llama {
         set("llama.attention.head_count", heads);
         set("llama.attention.head_count_kv", kv_heads);
         check(out.set("llama.attention.layer_norm_rms_epsilon", 1e-5f), "epsilon");
+        add_metadata(out);
         add_sentencepiece(out, {{"\xE2\x96\x81", -1.0f}, {"a", -2.0f}, {"b", -3.0f}, {"ab", -4.0f}, {"\xE2\x96\x81" "a", -5.0f}});
         std::vector<std::vector<float>> data;
         std::vector<std::string> names;

@@ -109,6 +109,13 @@ def make_imatrix(path):
 class Iq1m:
     """IQ1_M under an imatrix, whose search has ties that builds of ggml decide differently: the one of GOLDEN, which quantize follows, and others.
 
+    Mainline ggml without contraction (gcc 12 -O2 and -O3, for AVX2 too, clang 14 -O3) has quantize's bytes. With -mfma,
+    where GCC contracts products and sums by default, a few groups differ, though GOLDEN's block does not: two weights
+    of equal value and importance are an exact tie of two points, and one with 1e-6 of its group's importance, which
+    random() ** 4 makes, moves a score by less than a rounding. Of 120 such blocks 119 had the same error to 2e-7; in
+    one the super-scale fell to the next f16, for 0.1 %.
+    Where qsort is not stable, equal weights of f16 are cut in another order, and whole groups differ.
+
     Each build is asked for GOLDEN's block first. If it has other bytes there, blocks of this one type may differ, but not in size, and what ggml
     itself decodes from them must be as near to the weights, under ggml's own weighting.
     """

@@ -203,7 +203,7 @@ def write_imatrix(path, names):
         values = [rng.random() ** 4 for _ in range(COLS)]
         tensors += [(name + ".in_sum2", 0, [COLS], struct.pack(f"<{COLS}f", *values)),
                     (name + ".counts", 0, [1], struct.pack("<f", 1.0))]
-    gguf_file.write(path, {"general.type": "imatrix", "imatrix.dataset_sha256": "cd" * 32}, tensors)
+    gguf_file.write(path, {"general.type": "imatrix", "calibration.sha256": "cd" * 32}, tensors)
 
 
 write_imatrix("imatrix.gguf", [n for n in MODEL if n.startswith("blk") and "norm" not in n])
