@@ -42,6 +42,11 @@
 // after the instruction sets that the including file was compiled for, so that the linker never swaps the code of a
 // file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
+#error "qlib is written in C++20: compile with -std=c++20, or link to the CMake target qlib::qlib"
+#include <qlib-needs-C++20>  // there is none: compilers stop here, before the errors that would follow
+#endif
+
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
 #define QLIB_VERSION_PATCH 0
@@ -13695,8 +13700,8 @@ struct tq1_trits {
             }
     }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-            (unpack_run<runs[I].bytes, runs[I].trits>(in + runs[I].at, c.data() + runs[I].first), ...);
+        [&]<std::size_t... Run>(std::index_sequence<Run...>) QLIB_INLINE_LAMBDA {
+            (unpack_run<runs[Run].bytes, runs[Run].trits>(in + runs[Run].at, c.data() + runs[Run].first), ...);
         }(std::make_index_sequence<runs.size()>{});
     }
 

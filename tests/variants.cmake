@@ -25,7 +25,7 @@ endfunction()
 function(add_variant name compiler flags)  # further arguments: more options for CMake
     add_project_test(${name} ${PROJECT_SOURCE_DIR}
         -DCMAKE_CXX_COMPILER=${compiler} -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=${flags}"
-        -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
+        -DQLIB_BUILD_TESTS=ON -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
 endfunction()
 
 if(QLIB_FUZZ)  # prints how many inputs each fuzzer executed
@@ -39,7 +39,7 @@ endif()
 find_program(QLIB_MESON meson)
 if(QLIB_MESON)  # builds the examples too
     set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
-    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=0 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
+    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup -Dprograms=true --optimization=0 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(clang-meson PROPERTIES ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
 else()
@@ -66,7 +66,7 @@ foreach(compiler IN ITEMS gcc clang)
     string(TOUPPER QLIB_${compiler} path)
     add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)
 endforeach()
-foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header)
+foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header C C++17)
     add_test(NAME consumer-${way} COMMAND ${CMAKE_COMMAND} -DBY=${way} -DQLIB=${PROJECT_SOURCE_DIR} -DCOMPILER=${QLIB_GCC}
         -DFOLDER=${PROJECT_BINARY_DIR}/consumer/${way} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check.cmake)
     set_tests_properties(consumer-${way} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped:|\nskipped:")

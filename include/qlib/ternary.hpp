@@ -24,8 +24,8 @@ struct tq1_trits {
             }
     }
     template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-            (unpack_run<runs[I].bytes, runs[I].trits>(in + runs[I].at, c.data() + runs[I].first), ...);
+        [&]<std::size_t... Run>(std::index_sequence<Run...>) QLIB_INLINE_LAMBDA {
+            (unpack_run<runs[Run].bytes, runs[Run].trits>(in + runs[Run].at, c.data() + runs[Run].first), ...);
         }(std::make_index_sequence<runs.size()>{});
     }
 

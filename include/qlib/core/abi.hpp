@@ -5,6 +5,11 @@
 // after the instruction sets that the including file was compiled for, so that the linker never swaps the code of a
 // file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
+#error "qlib is written in C++20: compile with -std=c++20, or link to the CMake target qlib::qlib"
+#include <qlib-needs-C++20>  // there is none: compilers stop here, before the errors that would follow
+#endif
+
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
 #define QLIB_VERSION_PATCH 0
