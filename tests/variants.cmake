@@ -75,5 +75,7 @@ add_test(NAME single-header-current
     COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/single_include/amalgamate.py --check)
 add_test(NAME readme
     COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/readme.py ${QLIB_GCC} ${PROJECT_BINARY_DIR}/readme)
+add_test(NAME compile-cost  # of a program; that of instantiate.hpp takes minutes
+    COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/bench/compile_cost.py --compiler ${QLIB_GCC} --fast --check)
 add_test(NAME headers-alone
     COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.py ${QLIB_GCC} ${QLIB_CLANG} -- ${QLIB_WARNINGS})
