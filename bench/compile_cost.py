@@ -23,8 +23,6 @@ tolerance = 1.5
 formats = ["q4_k", "q8_0", "nf4", "fp8_e4m3_row", "q6_k", "mxfp4", "int4_g128_asym", "iq4_xs", "nvfp4_modelopt", "q4_0",
            "iq3_s", "ternary_g80"]
 few, many = 4, len(formats)
-numbers = {"q4_k": 12, "q8_0": 8, "nf4": 0x1000, "fp8_e4m3_row": 0x1011, "q6_k": 14, "mxfp4": 39, "int4_g128_asym": 0x1022,
-           "iq4_xs": 23, "nvfp4_modelopt": 0x1050, "q4_0": 2, "iq3_s": 21, "ternary_g80": 0x1030}
 
 program = """
 #include <qlib/dequantize.hpp>
@@ -50,9 +48,7 @@ def program_of(names):
 
 def instantiation_of(names):
     """The source file of a program that chooses among these formats at run time; None: all."""
-    chosen = "" if names is None else "#define QLIB_INSTANTIATE_FORMATS(X)" + "".join(
-        f' X({name}, {numbers[name]}, "{name}")' for name in names) + "\n"
-    return chosen + "#include <qlib/instantiate.hpp>\n"
+    return "#include <qlib/instantiate.hpp>\n" + (f"QLIB_INSTANTIATE({', '.join(names)})\n" if names else "")
 
 
 @dataclass

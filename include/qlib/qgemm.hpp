@@ -1,28 +1,11 @@
 #pragma once
 // qgemm: activations times a quantized matrix.
+#include "core/options.hpp"
 #include "core/parallel.hpp"
 #include "format/format.hpp"
 #include "kernel/rooms.hpp"
 #include "store/encode.hpp"
 #include "store/qmatrix.hpp"
-
-namespace qlib::inline v0 {
-
-/// What qgemm computes with.
-enum class compute : std::uint8_t {
-    automatic,  ///< integer where the format's levels are 8-bit integers up to a power of two, else exact
-    integer,    ///< activations rounded to 8 bits on the fly, integer dot products
-    exact,      ///< decoded weights times float activations
-};
-
-struct gemm_options {
-    compute mode = compute::automatic;
-    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the largest multiple of F::group up to
-    /// 256 (F::group when that is larger), or the row where one map of the weights covers a row.
-    std::size_t activation_group = 0;
-};
-
-}  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 

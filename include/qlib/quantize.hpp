@@ -1,21 +1,11 @@
 #pragma once
 // quantize: floats into any format.
+#include "core/options.hpp"
 #include "fit/fit.hpp"
 #include "format/format.hpp"
 #include "kernel/rooms.hpp"
 #include "store/outer_values.hpp"
 #include "store/qmatrix.hpp"
-
-namespace qlib::inline v0 {
-
-/// How weights become codes.
-struct quantize_options {
-    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
-    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
-    non_finite on_non_finite = non_finite::error;
-};
-
-}  // namespace qlib::inline v0
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 

@@ -23,7 +23,8 @@ function(run_in_vain sentence)  # the command must fail, with this sentence
     endif()
 endfunction()
 function(copy_library to)  # what a user needs of it: without tests, examples and benchmarks
-    file(COPY ${QLIB}/CMakeLists.txt ${QLIB}/meson.build ${QLIB}/meson_options.txt ${QLIB}/include DESTINATION ${to})
+    file(COPY ${QLIB}/CMakeLists.txt ${QLIB}/meson.build ${QLIB}/meson_options.txt ${QLIB}/include ${QLIB}/compiled
+        DESTINATION ${to})
 endfunction()
 function(install_library)
     run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${QLIB} -B build/qlib)

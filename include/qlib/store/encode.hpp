@@ -1,20 +1,10 @@
 #pragma once
 // The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
 #include "../core/matrix_view.hpp"
+#include "../core/options.hpp"
 #include "../fit/plain.hpp"
 #include "../numeric/minifloat.hpp"
 #include "decode.hpp"
-
-namespace qlib::inline v0 {
-
-/// What an encoder does with a NaN or an infinity among the weights.
-enum class non_finite : std::uint8_t {
-    error,  ///< refuses, naming row and column
-    zero,   ///< counts it as 0
-    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
-};
-
-}  // namespace qlib::inline v0
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
