@@ -37,14 +37,17 @@ if(QLIB_FUZZ)  # prints how many inputs each fuzzer executed
 endif()
 
 find_program(QLIB_MESON meson)
-if(QLIB_MESON)  # builds the examples too
+if(QLIB_MESON)  # builds the examples too; of the suite what flags could change, as clang-sanitize has all of it
     set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
-    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup -Dprograms=true --optimization=0 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
+    set(script "'${QLIB_MESON}' setup -Dprograms=true -Dsuite=bytes --optimization=0 '${folder}'")
+    string(APPEND script " && '${QLIB_MESON}' compile -C '${folder}'")
+    string(APPEND script " && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs")
+    add_test(NAME clang-meson COMMAND sh -c "${script}"
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(clang-meson PROPERTIES ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
 else()
     message(STATUS "meson was not found (Debian package: meson): CMake builds the suite with clang++ in its place")
-    add_variant(clang ${QLIB_CLANG} "-O0")
+    add_variant(clang ${QLIB_CLANG} "-O0" -DQLIB_TEST_BYTES=ON)
 endif()
 # Without exceptions and RTTI, as the headers promise; so UBSan cannot look at vptrs, of which there are none.
 add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-exceptions -fno-rtti"
@@ -79,3 +82,12 @@ add_test(NAME compile-cost  # of a program; that of instantiate.hpp takes minute
     COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/bench/compile_cost.py --compiler ${QLIB_GCC} --fast --check)
 add_test(NAME headers-alone
     COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.py ${QLIB_GCC} ${QLIB_CLANG} -- ${QLIB_WARNINGS})
+
+# The longest first: else a core waits for the other's last variant.
+set(cost 100)
+foreach(name IN ITEMS clang-sanitize clang-meson clang-fuzz gcc-single-header gcc-fast-math clang-fast-math)
+    if(TEST ${name})
+        set_tests_properties(${name} PROPERTIES COST ${cost})
+    endif()
+    math(EXPR cost "${cost} - 10")
+endforeach()
