@@ -114,8 +114,8 @@ private:
     template <std::size_t... Index>
     static const any_operations* among(format_id id, std::index_sequence<Index...>) noexcept {
         const any_operations* found = nullptr;
-        const auto look = [&]<std::size_t I, block_format G> {
-            if constexpr (I % Parts == Part)
+        const auto look = [&]<std::size_t Place, block_format G> {
+            if constexpr (Place % Parts == Part)
                 if (format_number<G> == static_cast<std::uint32_t>(id)) found = &table<G>;
         };
         (look.template operator()<Index, F>(), ...);
