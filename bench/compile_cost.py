@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What including qlib costs the compiler: user CPU time, peak memory and bytes of code, at -O2, beside what they may be.
+"""What qlib costs the compiler: user CPU time, peak memory and bytes of code, at -O2, beside what they may be.
 
 usage: compile_cost.py [--compiler g++] [--fast | --all] [--check] [--keep FOLDER]
 
@@ -32,7 +32,8 @@ program = """
 #include <qlib/quantize.hpp>
 
 using qlib::matrix_view;
-template <class F> bool use(matrix_view<const float> W, const qlib::hessian& h, matrix_view<const float> X, matrix_view<float> Y) {
+template <class F>
+bool use(matrix_view<const float> W, const qlib::hessian& h, matrix_view<const float> X, matrix_view<float> Y) {
     const auto rounded = qlib::quantize<F>(W);
     const auto q = qlib::gptq<F>(W, h);
     return rounded && q && qlib::dequantize(*rounded, Y) && qlib::qgemm(Y, X, q->weights);
@@ -59,7 +60,8 @@ class cost:
 
     def each(self, fewer, formats):
         """Of one of the formats that this has more than `fewer`. Memory is that of the whole."""
-        return cost((self.seconds - fewer.seconds) / formats, self.megabytes, (self.kilobytes - fewer.kilobytes) / formats)
+        return cost((self.seconds - fewer.seconds) / formats, self.megabytes,
+                    (self.kilobytes - fewer.kilobytes) / formats)
 
 
 @dataclass
@@ -131,7 +133,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = options.keep or Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"| {options.compiler} -O2 (bars in brackets) | user CPU, s | peak memory, MB | code, kB |\n|---|---|---|---|", flush=True)
+        print(f"| {options.compiler} -O2 (bars in brackets) | user CPU, s | peak memory, MB | code, kB |")
+        print("|---|---|---|---|", flush=True)
         for entry in compiler(options.compiler, folder).lines(options.fast, options.all):
             print(f"| {entry.what} | {entry.cell('seconds', 2)} | {entry.cell('megabytes', 0)} "
                   f"| {entry.cell('kilobytes', 0) if entry.cost.kilobytes else ''} |", flush=True)

@@ -21925,7 +21925,7 @@ namespace qlib::inline v0::inline QLIB_BASE {
 #if defined(QLIB_INSTANTIATE) && !defined(QLIB_INSTANTIATE_SEEN)
 #define QLIB_INSTANTIATE_SEEN
 // Defines the functions of any.hpp. Include it in exactly one source file of a program: it compiles every named format
-// for every instruction set, which takes minutes. A file that needs fewer names them, and may say what it wants of them:
+// for every instruction set, which takes minutes. A file that needs fewer names them, and may say what they must do:
 //
 //     #include <qlib/instantiate.hpp>
 //     QLIB_INSTANTIATE(q4_k, q8_0, ::my::format)
@@ -21934,8 +21934,8 @@ namespace qlib::inline v0::inline QLIB_BASE {
 //     QLIB_INSTANTIATE_ONLY(operations::decode | operations::multiply, q4_k, q8_0)
 //
 // Types and operations are seen from namespace qlib. A format of one's own has a member `number`, from 0x10000 on.
-// Defines the functions of any.hpp, by what detail::operations_of() says of a format; compiles no kernels. For one source
-// file of a program.
+// Defines the functions of any.hpp, by what detail::operations_of() says of a format; compiles no kernels. For one
+// source file of a program.
 // What formats do by number, as tables of functions. any/functions.hpp asks them; any/instantiation.hpp makes them.
 
 namespace qlib::inline v0 {

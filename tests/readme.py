@@ -1,5 +1,5 @@
 """Tries README.md as a new user does: its program with its compile line, against the output that stands there.
-All other C++ there and in include/qlib/README.md must compile.
+All other C++ there and in include/qlib/README.md must compile. Whoever reads it has a screen and a half of patience.
 
 usage: readme.py COMPILER FOLDER
 """
@@ -16,8 +16,12 @@ def fenced(path):
     return re.findall(r"^```(\w*)\n(.*?)^```", (root / path).read_text(), re.M | re.S)
 
 
+lines = (root / "README.md").read_text().splitlines()
+if len(lines) > 150 or any(len(line) > 120 for line in lines):
+    sys.exit("README.md has more than 150 lines, or a line of more than 120 characters")
 (_, program), (_, command), (_, expected) = fenced("README.md")[:3]
-samples = "".join(text for language, text in fenced("README.md")[3:] + fenced("include/qlib/README.md") if language == "cpp")
+others = fenced("README.md")[3:] + fenced("include/qlib/README.md")
+samples = "".join(text for language, text in others if language == "cpp")
 
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "first.cpp").write_text(program)
@@ -27,4 +31,5 @@ done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text
 if done.returncode != 0 or done.stdout != expected:
     sys.exit(f"README's program: {done.returncode}, {done.stdout!r} in place of {expected!r}\n{done.stderr}")
 warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-subprocess.run([compiler, "-std=c++20", "-fsyntax-only", *warnings, f"-I{root}/include", "samples.cpp"], cwd=folder, check=True)
+options = ["-std=c++20", "-fsyntax-only", *warnings, f"-I{root}/include"]
+subprocess.run([compiler, *options, "samples.cpp"], cwd=folder, check=True)

@@ -1,5 +1,5 @@
 // llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay quantized. What an engine needs
-// of qlib, and how to tell whether a quantized model is good, stands in this folder; the formats come from qlib::compiled:
+// of qlib, and how to tell whether a quantized model is good, stands in this folder; formats come from qlib::compiled:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
 //   gguf_model.hpp           ... from a GGUF file

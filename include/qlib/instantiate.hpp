@@ -1,6 +1,6 @@
 #pragma once
 // Defines the functions of any.hpp. Include it in exactly one source file of a program: it compiles every named format
-// for every instruction set, which takes minutes. A file that needs fewer names them, and may say what it wants of them:
+// for every instruction set, which takes minutes. A file that needs fewer names them, and may say what they must do:
 //
 //     #include <qlib/instantiate.hpp>
 //     QLIB_INSTANTIATE(q4_k, q8_0, ::my::format)

@@ -71,11 +71,12 @@ elseif(BY STREQUAL "single_header")
 elseif(BY STREQUAL "C")
     copy_library(${FOLDER}/copy)
     run_in_vain("qlib is a C\\+\\+ library.*project\\(consumer LANGUAGES C CXX\\)"
-        ${CMAKE_COMMAND} -G ${GENERATOR} -S . -B build -DQLIB_BY=add_subdirectory -DQLIB_FOLDER=${FOLDER}/copy -DLANGUAGE=C)
+        ${CMAKE_COMMAND} -G ${GENERATOR} -S . -B build
+        -DQLIB_BY=add_subdirectory -DQLIB_FOLDER=${FOLDER}/copy -DLANGUAGE=C)
 elseif(BY STREQUAL "C++17")
     file(COPY ${QLIB}/single_include/qlib.hpp DESTINATION ${FOLDER}/qlib)
     foreach(headers IN ITEMS ${QLIB}/include .)
-        run_in_vain("error: [^:]*qlib is written in C\\+\\+20: compile with -std=c\\+\\+20.* compilation terminated[. ]*$"
+        run_in_vain("error: [^:]*qlib is written in C\\+\\+20: compile with -std=.* compilation terminated[. ]*$"
             ${COMPILER} -std=c++17 -fsyntax-only -I${headers} main.cpp)
     endforeach()
 else()

@@ -133,8 +133,10 @@ TEST_CASE("compressed-tensors: int4 as it was quantized") {
         const auto whole = qlib::quantize(qlib::format_id::int4_g32_asym, w);
         REQUIRE(whole.has_value());
         const auto q = qlib::qview<F>::over(whole->bytes(), w.rows, w.cols);
-        to.add_parts(layer, qlib::pack_quantized_parts<F>(w.rows, w.cols),
-                     [&](std::size_t part, std::span<std::byte> out) { return qlib::export_pack_quantized(*q, part, out); });
+        const auto part_of = [&](std::size_t part, std::span<std::byte> out) {
+            return qlib::export_pack_quantized(*q, part, out);
+        };
+        to.add_parts(layer, qlib::pack_quantized_parts<F>(w.rows, w.cols), part_of);
     });
     const model m = c.load(s);
     CHECK(m.layers[1].down.weights.format == qlib::format_id::int4_g32_asym);

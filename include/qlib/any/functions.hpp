@@ -1,6 +1,6 @@
 #pragma once
-// Defines the functions of any.hpp, by what detail::operations_of() says of a format; compiles no kernels. For one source
-// file of a program.
+// Defines the functions of any.hpp, by what detail::operations_of() says of a format; compiles no kernels. For one
+// source file of a program.
 #include "../qgemm_grouped.hpp"
 #include "operations.hpp"
 
