@@ -24,23 +24,20 @@
 #ifndef QLIB_SINGLE_HEADER
 #define QLIB_SINGLE_HEADER
 // Everything but what needs an operating system (core/thread_pool.hpp, file/mapped_file.hpp).
-// Formats chosen at run time, behind plain functions: what an engine includes everywhere, while one of its source files includes
-// <qlib/instantiate.hpp>, which defines them. So formats x rooms x fits are compiled once.
-// Every named format, its number and its name; visit() goes from a number at run time to the type at compile time.
-// Weights that are not quantized, as formats: engines multiply by them, decode them and round to them through the same functions.
-// format<Grid, Scales, Layout>: a block format put together from ready-made parts.
-// Grids: which levels a code can mean, and which code is nearest. A part of a format.
-//
-// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit pattern that
-// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and levels(code, l).
-// minifloat<...>: every small binary float, from fp16 down to E2M1, by one rule. Sources: IEEE 754, OCP OFP8 and MX.
-// Float arithmetic whose bits depend on no compiler flag: -ffast-math and contraction in the including program change nothing here.
-// All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
+// Formats chosen at run time, behind plain functions: what an engine includes everywhere. They are defined in one of
+// its source files, which includes <qlib/instantiate.hpp>, or in the library qlib::compiled.
+// call: how a long function is to be run. The last parameter of each.
+// executor_ref: how qlib borrows the caller's threads. It starts none of its own.
 // Version, ABI namespaces, and the guards that keep every result independent of the including program's flags.
 //
 // Types live in qlib::v0: they cross translation units. Functions live in qlib::v0::QLIB_BASE, an inline namespace named
 // after the instruction sets that the including file was compiled for, so that the linker never swaps the code of a
 // file built with -march=native for that of a file built without. Members of types are forced inline, or tagged with that name.
+
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
+#error "qlib is written in C++20: compile with -std=c++20, or link to the CMake target qlib::qlib"
+#include <qlib-needs-C++20>  // there is none: compilers stop here, before the errors that would follow
+#endif
 
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
@@ -101,10 +98,676 @@
 #error "qlib needs g++ 12 or clang++ 14, or newer"
 #endif
 
-#include <bit>
+#include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <type_traits>
+
+namespace qlib::inline v0 {
+
+/// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
+class task_ref {
+public:
+    template <class Task>
+        requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
+    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(task)))),
+          call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
+    QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
+
+private:
+    void* object_;
+    void (*call_)(void*, std::size_t, std::size_t);
+};
+
+/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on any
+/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds the worker numbers.
+template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
+    e.run(count, task);
+    { e.workers() } -> std::convertible_to<std::size_t>;
+};
+
+/// A borrowed executor. Default: the calling thread.
+class executor_ref {
+public:
+    QLIB_INLINE constexpr executor_ref() noexcept = default;
+    template <class E>
+        requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
+    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(e)))),
+          run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
+          workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
+
+    QLIB_INLINE void run(std::size_t count, task_ref task) const {
+        if (run_ != nullptr) run_(object_, count, task);
+        else for (std::size_t i = 0; i < count; ++i) task(i, 0);
+    }
+    [[nodiscard]] QLIB_INLINE std::size_t workers() const {
+        const std::size_t n = workers_ != nullptr ? workers_(object_) : 1;
+        return n != 0 ? n : 1;
+    }
+
+private:
+    void* object_ = nullptr;
+    void (*run_)(void*, std::size_t, task_ref) = nullptr;
+    std::size_t (*workers_)(void*) = nullptr;
+};
+
+/// The calling thread.
+inline constexpr executor_ref serial{};
+
+}  // namespace qlib::inline v0
+
+#include <cstdint>
+#include <span>
+
+namespace qlib::inline v0 {
+
+/// A room: the code for one instruction set.
+enum class isa : std::uint8_t {
+    best,      ///< the best that this machine has
+    portable,  ///< plain C++
+    avx512,    ///< x86-64 with AVX-512 F, BW, DQ, VL and VNNI
+};
+
+/// Which code served a call.
+struct call_report {
+    isa room = isa::best;    ///< never `best` after a call
+    const char* mode = "";   ///< "integer" or "exact" for qgemm, the fit's name for an encoder
+    const char* path = "";   ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
+};
+
+/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False cancels: the call ends
+/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
+class progress_ref {
+public:
+    QLIB_INLINE constexpr progress_ref() noexcept = default;
+    template <class Progress>
+        requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
+    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
+        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(progress)))),
+          call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
+    QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
+    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }
+
+private:
+    void* object_ = nullptr;
+    bool (*call_)(void*, std::size_t, std::size_t) = nullptr;
+};
+
+struct call {
+    executor_ref run = serial;
+    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says: errc::scratch.
+    std::span<std::byte> scratch = {};
+    progress_ref progress = {};
+    isa room = isa::best;           ///< a lesser room than the machine's best, for tests; errc::unsupported when the machine lacks it
+    call_report* report = nullptr;  ///< filled in when given
+};
+
+}  // namespace qlib::inline v0
+// matrix_view<T>: rows of contiguous elements that somebody else owns.
+
+namespace qlib::inline v0 {
+
+/// A row-major matrix in foreign memory. `stride` counts elements from one row's start to the next's.
+template <class T> struct matrix_view {
+    T* data = nullptr;
+    std::size_t rows = 0, cols = 0;
+    std::size_t stride = cols;
+
+    [[nodiscard]] QLIB_INLINE constexpr T* row(std::size_t r) const noexcept { return data + r * stride; }
+    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept { return data[r * stride + c]; }
+    [[nodiscard]] QLIB_INLINE constexpr matrix_view row_range(std::size_t first, std::size_t count) const noexcept {
+        return {row(first), count, cols, stride};
+    }
+    QLIB_INLINE constexpr operator matrix_view<const T>() const noexcept requires(!std::is_const_v<T>) {
+        return {data, rows, cols, stride};
+    }
+};
+template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
+template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
+
+}  // namespace qlib::inline v0
+// Owned bytes, 64-byte aligned, and sizes that cannot wrap.
+// status and result<T>: how every function of qlib says that it failed. No exceptions, no heap.
+
+#include <array>
+#include <new>
+#include <string_view>
+#include <utility>
+
+namespace qlib::inline v0 {
+
+/// What kind of rule was broken.
+enum class errc : std::uint8_t {
+    shape,          ///< two operands disagree, or a size overflows
+    ragged,         ///< the format's rows must hold whole blocks
+    unsliceable,    ///< blocks run over row ends: the matrix has no rows to work on
+    non_finite,     ///< a NaN or an infinity in the input
+    overflow,       ///< a scale that the format cannot store
+    importance,     ///< an importance that is negative, not finite, or of the wrong length
+    unsupported,    ///< this format or machine cannot do it
+    argument,       ///< an option outside its range
+    memory,         ///< an allocation failed
+    scratch,        ///< call.scratch is smaller than scratch_bytes() says
+    cancelled,      ///< call.progress asked to stop
+    not_positive,   ///< a Hessian that no damping makes positive definite
+    truncated,      ///< a file that ends too early
+    malformed,      ///< a file that breaks its own format's rules
+    io,             ///< the operating system refused
+};
+
+/// One broken rule. Copies are cheap; texts are static strings.
+struct error {
+    errc code{};
+    const char* rule = "";                  ///< a sentence with {0}..{3} where sizes go
+    const char* operand = "";               ///< which argument, tensor part or field
+    std::array<std::uint64_t, 4> sizes{};
+
+    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of `buffer` that was used; what does not fit is cut.
+    [[nodiscard]] QLIB_TAGGED std::string_view format(std::span<char> buffer, std::string_view name = {}) const noexcept {
+        std::size_t at = 0;
+        const auto put = [&](char c) { if (at < buffer.size()) buffer[at++] = c; };
+        const auto text = [&](std::string_view s) { for (const char c : s) put(c); };
+        for (const std::string_view part : {name, std::string_view(operand)})
+            if (!part.empty()) { text(part); text(": "); }
+        for (const char* c = rule; *c != 0; ++c) {
+            if (c[0] == '{' && c[1] >= '0' && c[1] <= '3' && c[2] == '}') {
+                number(sizes[static_cast<std::size_t>(c[1] - '0')], put);
+                c += 2;
+            } else {
+                put(*c);
+            }
+        }
+        return {buffer.data(), at};
+    }
+
+private:
+    template <class Put> QLIB_INLINE static void number(std::uint64_t v, const Put& put) {
+        char digits[20];
+        std::size_t n = 0;
+        do { digits[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
+        while (n != 0) put(digits[--n]);
+    }
+};
+
+/// Success, or an error.
+class [[nodiscard]] status {
+public:
+    QLIB_INLINE constexpr status() noexcept = default;
+    QLIB_INLINE constexpr status(const qlib::error& e) noexcept : failed_(true), error_(e) {}
+    [[nodiscard]] QLIB_INLINE constexpr bool ok() const noexcept { return !failed_; }
+    [[nodiscard]] QLIB_INLINE constexpr explicit operator bool() const noexcept { return ok(); }
+    /// The error; a default one when ok().
+    [[nodiscard]] QLIB_INLINE constexpr const qlib::error& error() const noexcept { return error_; }
+
+private:
+    bool failed_ = false;
+    qlib::error error_{};
+};
+
+/// A value, or an error. value(), * and -> on an error trap: that is a mistake of the program, not of its input.
+template <class T> class [[nodiscard]] result {
+public:
+    QLIB_INLINE result(T value) noexcept : ok_(true) { ::new (static_cast<void*>(&value_)) T(std::move(value)); }
+    QLIB_INLINE result(const qlib::error& e) noexcept : error_(e) {}
+    QLIB_INLINE result(result&& other) noexcept : ok_(other.ok_) {
+        if (ok_) ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+        else error_ = other.error_;
+    }
+    QLIB_INLINE result& operator=(result&& other) noexcept {
+        if (this != &other) {
+            this->~result();
+            ::new (static_cast<void*>(this)) result(std::move(other));
+        }
+        return *this;
+    }
+    QLIB_INLINE ~result() { if (ok_) value_.~T(); }
+
+    [[nodiscard]] QLIB_INLINE bool has_value() const noexcept { return ok_; }
+    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return ok_; }
+    [[nodiscard]] QLIB_INLINE const qlib::error& error() const noexcept { return error_; }
+    [[nodiscard]] QLIB_INLINE T& value() & noexcept { return check(), value_; }
+    [[nodiscard]] QLIB_INLINE const T& value() const& noexcept { return check(), value_; }
+    [[nodiscard]] QLIB_INLINE T value() && noexcept { return check(), std::move(value_); }
+    [[nodiscard]] QLIB_INLINE T& operator*() & noexcept { return value(); }
+    [[nodiscard]] QLIB_INLINE const T& operator*() const& noexcept { return value(); }
+    [[nodiscard]] QLIB_INLINE T operator*() && noexcept { return std::move(*this).value(); }
+    [[nodiscard]] QLIB_INLINE T* operator->() noexcept { return &value(); }
+    [[nodiscard]] QLIB_INLINE const T* operator->() const noexcept { return &value(); }
+
+private:
+    QLIB_INLINE void check() const noexcept { if (!ok_) __builtin_trap(); }
+    bool ok_ = false;
+    qlib::error error_{};
+    union { T value_; };
+};
+
+}  // namespace qlib::inline v0
+
+#include <cstring>
+#include <limits>
+
+namespace qlib::inline v0::detail {
+
+inline constexpr std::size_t alignment = 64;
+
+/// a * b, or the largest size_t when that does not fit: an allocation of it fails cleanly.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_multiply(std::size_t a, std::size_t b) noexcept {
+    std::size_t c = 0;
+    return __builtin_mul_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
+}
+[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_add(std::size_t a, std::size_t b) noexcept {
+    std::size_t c = 0;
+    return __builtin_add_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
+}
+[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
+
+[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
+    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
+}
+
+/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
+template <class T> class buffer {
+    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+
+public:
+    QLIB_INLINE buffer() noexcept = default;
+    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    QLIB_INLINE ~buffer() { release(); }
+
+    [[nodiscard]] QLIB_TAGGED bool allocate(std::size_t count) noexcept {
+        release();
+        data_ = nullptr;
+        size_ = 0;
+        const std::size_t bytes = saturating_multiply(count, sizeof(T));
+        if (count == 0) return true;
+        if (bytes > std::numeric_limits<std::size_t>::max() / 2) return false;
+        data_ = static_cast<T*>(::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
+        size_ = data_ != nullptr ? count : 0;
+        return data_ != nullptr;
+    }
+    [[nodiscard]] QLIB_INLINE T* data() noexcept { return data_; }
+    [[nodiscard]] QLIB_INLINE const T* data() const noexcept { return data_; }
+    [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] QLIB_INLINE T& operator[](std::size_t i) noexcept { return data_[i]; }
+    [[nodiscard]] QLIB_INLINE const T& operator[](std::size_t i) const noexcept { return data_[i]; }
+
+private:
+    QLIB_INLINE void release() const noexcept {
+        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
+    }
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
+class workspace {
+public:
+    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
+    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
+    /// Bytes that a piece of `count` elements takes.
+    template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
+        const std::size_t bytes = saturating_multiply(count, sizeof(T));
+        return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
+    }
+
+    QLIB_INLINE workspace() noexcept = default;
+    /// Memory that somebody else made sure of, aligned.
+    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
+    /// error: scratch, memory.
+    [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
+        if (how.scratch.empty()) {
+            if (!own_.allocate(bytes)) return out_of_memory(bytes);
+            at_ = own_.data();
+            return {};
+        }
+        if (how.scratch.size() < asked(bytes))
+            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
+        const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
+        at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
+        return {};
+    }
+    template <class T> [[nodiscard]] QLIB_INLINE T* take(std::size_t count) noexcept {
+        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+        T* const p = reinterpret_cast<T*>(at_);
+        at_ += piece<T>(count);
+        return p;
+    }
+
+private:
+    buffer<std::byte> own_;
+    std::byte* at_ = nullptr;
+};
+
+}  // namespace qlib::inline v0::detail
+// What quantize, qgemm and gptq are told, and what GPTQ reports: plain structs, for headers that only declare.
+
+namespace qlib::inline v0 {
+
+/// A ready-made fit, by name. Functions that take one also take any fit object.
+enum class fit : std::uint8_t {
+    plain,      ///< plain_fit
+    search,     ///< search_fit
+    reference,  ///< reference_fit
+};
+
+/// What an encoder does with a NaN or an infinity among the weights.
+enum class non_finite : std::uint8_t {
+    error,  ///< refuses, naming row and column
+    zero,   ///< counts it as 0
+    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
+};
+
+/// How weights become codes.
+struct quantize_options {
+    qlib::fit fit = qlib::fit::search;       ///< how scales are chosen
+    std::span<const float> importance = {};  ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
+    non_finite on_non_finite = non_finite::error;
+};
+
+/// What qgemm computes with.
+enum class compute : std::uint8_t {
+    automatic,  ///< integer where the format's levels are 8-bit integers up to a power of two, else exact
+    integer,    ///< activations rounded to 8 bits on the fly, integer dot products
+    exact,      ///< decoded weights times float activations
+};
+
+struct gemm_options {
+    compute mode = compute::automatic;
+    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the
+    /// largest multiple of F::group up to 256 (F::group when that is larger), or the row where one map of the weights
+    /// covers a row.
+    std::size_t activation_group = 0;
+};
+
+struct factor_options {
+    float damping = 0.01f;  ///< added to the diagonal, as a share of the mean of its non-zero elements; 0 to 1e6
+    bool strict = false;    ///< an error in place of the ladder
+};
+
+/// What factorize() had to do.
+struct factor_report {
+    float damping = 0;           ///< the one that was used, relative
+    int rung = 0;                ///< 0: as asked; 1, 2, ...: how often the damping grew, or that and then the last rung
+    bool diagonal_only = false;  ///< the last rung: U is diagonal, which turns GPTQ into weighted rounding
+    std::size_t dead_columns = 0;
+};
+
+struct gptq_options {
+    float damping = 0.01f;  ///< see factor_options; not looked at when a factor is given
+    bool strict = false;    ///< an error in place of the ladder; not looked at when a factor is given
+    qlib::fit fit =
+        qlib::fit::search;  ///< how scales are chosen, on the current weights, columns weighed by 1 / U_jj^2
+    non_finite on_non_finite = non_finite::error;
+};
+
+/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
+struct gptq_report {
+    double loss = 0;      ///< of what was written
+    double loss_rtn = 0;  ///< of the baseline: rounded in the same format, fit, outer values, importance diag(H)
+    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
+    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
+};
+
+}  // namespace qlib::inline v0
+// The named formats as numbers and names: what programs need that never see a format's type.
+
+/// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
+#define QLIB_NAMED_FORMATS(X)                                                                                          \
+    X(dense_f32, 0, "F32") X(dense_f16, 1, "F16") X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0")             \
+    X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0") X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K")                  \
+    X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K") X(iq2_xxs, 16, "IQ2_XXS") X(iq2_xs, 17, "IQ2_XS")                          \
+    X(iq3_xxs, 18, "IQ3_XXS") X(iq1_s, 19, "IQ1_S") X(iq4_nl, 20, "IQ4_NL") X(iq3_s, 21, "IQ3_S")                      \
+    X(iq2_s, 22, "IQ2_S") X(iq4_xs, 23, "IQ4_XS") X(iq1_m, 29, "IQ1_M") X(dense_bf16, 30, "BF16")                      \
+    X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0") X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0")        \
+    X(q2_0, 42, "Q2_0") X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ") X(fp4, 0x1002, "FP4")                        \
+    X(fp4_dq, 0x1003, "FP4_DQ") X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW")                \
+    X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128") X(fp8_e5m2, 0x1013, "FP8_E5M2")                                    \
+    X(fp8_e5m2_row, 0x1014, "FP8_E5M2_ROW") X(fp8_e5m2_tile128, 0x1015, "FP8_E5M2_TILE128")                            \
+    X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")      \
+    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")    \
+    X(mxfp8_e4m3, 0x1040, "MXFP8_E4M3") X(mxfp8_e5m2, 0x1041, "MXFP8_E5M2") X(mxfp6_e3m2, 0x1042, "MXFP6_E3M2")        \
+    X(mxfp6_e2m3, 0x1043, "MXFP6_E2M3") X(mxfp4_ocp, 0x1044, "MXFP4_OCP") X(mxint8, 0x1045, "MXINT8")                  \
+    X(nvfp4_modelopt, 0x1050, "NVFP4_MODELOPT") X(nvfp4_compressed_tensors, 0x1051, "NVFP4_COMPRESSED_TENSORS")
+
+namespace qlib::inline v0 {
+
+/// A named format as a number. ggml's formats have ggml's numbers; the others begin at 0x1000.
+enum class format_id : std::uint32_t {
+#define QLIB_FORMAT(type, number, name) type = number,
+    QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+};
+
+/// All of them, ascending.
+inline constexpr std::array all_format_ids{
+#define QLIB_FORMAT(type, number, name) format_id::type,
+    QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// The name of a format, "Q4_K"; empty for an unknown id.
+[[nodiscard]] constexpr std::string_view format_name(format_id id) noexcept {
+    switch (id) {
+#define QLIB_FORMAT(type, number, name) \
+    case format_id::type: return name;
+        QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+    }
+    return {};
+}
+
+/// The format of a name, in either case; "q4_k", "Q4_K". error: unsupported.
+[[nodiscard]] inline result<format_id> format_named(std::string_view text) noexcept {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    for (const format_id id : all_format_ids) {
+        const std::string_view known = format_name(id);
+        bool same = known.size() == text.size();
+        for (std::size_t i = 0; same && i < text.size(); ++i) same = lower(known[i]) == lower(text[i]);
+        if (same) return id;
+    }
+    return error{errc::unsupported, "there is no format of this name", "format", {}};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// Where a quantized matrix lies, as far as that can be said without its format.
+
+namespace qlib::inline v0 {
+
+/// Where the rows of a quantized matrix lie when they are not one tight piece.
+template <class Byte> struct view_options {
+    std::size_t row_bytes =
+        0;  ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
+    std::span<Byte> outer =
+        {};  ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
+};
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0 {
+
+class hessian;         // calibrate/hessian.hpp
+class hessian_factor;  // calibrate/hessian_factor.hpp
+
+/// rows x cols weights in a format that is known at run time, in foreign memory at any address.
+struct any_view {
+    format_id format{};
+    /// Planes in order, outer plane, tensor plane: wire_size(format, rows, cols) in all.
+    std::span<const std::byte> bytes = {};
+    std::size_t rows = 0, cols = 0;
+    view_options<const std::byte> options = {};  ///< where rows or outer values lie elsewhere
+    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the
+    /// format has any.
+    std::span<const std::span<const std::byte>> planes = {};
+};
+
+/// One product of a group, Y = X * W^T.
+struct any_gemm_job {
+    matrix_view<float> Y;
+    matrix_view<const float> X;
+    any_view weights;
+};
+
+// Not in QLIB_BASE: defined in one translation unit and called from others, which may have been compiled for other
+// instruction sets. All give errc::unsupported for what <qlib/instantiate.hpp> was not told to instantiate; the other
+// errors and what is exact: as the templates of the same names.
+
+/// Bytes of a rows x cols matrix, all planes. error: unsupported, shape, ragged.
+[[nodiscard]] result<std::size_t> wire_size(format_id format, std::size_t rows, std::size_t cols) noexcept;
+
+/// Quantizes W into bytes, wire_size(format, W.rows, W.cols) of them or more.
+[[nodiscard]] status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes,
+                                   quantize_options options = {}, call how = {}) noexcept;
+
+/// out = the weights as floats; (rows, cols).
+[[nodiscard]] status dequantize(const any_view& weights, matrix_view<float> out, call how = {}) noexcept;
+
+/// Rows ids[0], ids[1], ... as floats, an embedding look-up; out (ids, cols).
+[[nodiscard]] status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids,
+                                     matrix_view<float> out, call how = {}) noexcept;
+
+/// Y = X * W^T; Y (n, rows), X (n, cols).
+[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights,
+                           gemm_options options = {}, call how = {}) noexcept;
+
+/// All products of a group in one parallel loop: see qgemm_grouped.hpp.
+[[nodiscard]] status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options = {},
+                                   call how = {}) noexcept;
+/// 0 for what it would refuse.
+[[nodiscard]] std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm_options options = {},
+                                                      call how = {}) noexcept;
+
+/// Bytes of call.scratch that qgemm and gptq want. error: unsupported.
+[[nodiscard]] result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k,
+                                                      gemm_options options = {}, const call& how = {}) noexcept;
+[[nodiscard]] result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols,
+                                                     std::size_t workers = 1) noexcept;
+
+/// Quantizes W into bytes with GPTQ, from a Hessian of W.cols columns, which is copied, or from its factor, which is
+/// not. The bytes are written last: they are whole, or untouched after an error.
+[[nodiscard]] result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h,
+                                       std::span<std::byte> bytes, gptq_options options = {}, call how = {}) noexcept;
+[[nodiscard]] result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor,
+                                       std::span<std::byte> bytes, gptq_options options = {}, call how = {}) noexcept;
+
+/// rows x cols weights in a format that is known at run time; owns its bytes, 64-byte aligned; move-only.
+class any_matrix {
+public:
+    QLIB_INLINE any_matrix() noexcept = default;
+    QLIB_INLINE any_matrix(any_matrix&&) noexcept = default;
+    QLIB_INLINE any_matrix& operator=(any_matrix&&) noexcept = default;
+    /// Zeroed bytes. error: unsupported, shape, ragged, memory.
+    [[nodiscard]] QLIB_INLINE static result<any_matrix> make(format_id format, std::size_t rows,
+                                                             std::size_t cols) noexcept {
+        const auto size = wire_size(format, rows, cols);
+        if (!size) return size.error();
+        any_matrix m;
+        if (!m.bytes_.allocate(*size)) return detail::out_of_memory(*size);
+        if (*size != 0) std::memset(m.bytes_.data(), 0, *size);
+        m.format_ = format;
+        m.rows_ = rows;
+        m.cols_ = cols;
+        return m;
+    }
+
+    [[nodiscard]] QLIB_INLINE format_id format() const noexcept { return format_; }
+    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
+    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept {
+        return {bytes_.data(), bytes_.size()};
+    }
+    [[nodiscard]] QLIB_INLINE std::span<std::byte> bytes() noexcept { return {bytes_.data(), bytes_.size()}; }
+    [[nodiscard]] QLIB_INLINE any_view view() const noexcept { return {format_, bytes(), rows_, cols_, {}}; }
+    [[nodiscard]] QLIB_INLINE operator any_view() const noexcept { return view(); }
+
+private:
+    detail::buffer<std::byte> bytes_;
+    format_id format_{};
+    std::size_t rows_ = 0, cols_ = 0;
+};
+
+/// Quantizes W into a matrix of its own. error: as quantize_into, and memory.
+[[nodiscard]] result<any_matrix> quantize(format_id format, matrix_view<const float> W, quantize_options options = {},
+                                          call how = {}) noexcept;
+
+}  // namespace qlib::inline v0
+// dequantize: any format back to floats.
+// The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
+
+namespace qlib::inline v0::detail {
+
+/// What the tasks of a loop share.
+class loop_state {
+public:
+    /// Whether task i is still worth running: not after a cancellation, nor beyond the lowest error.
+    [[nodiscard]] QLIB_INLINE bool wants(std::size_t i) const noexcept {
+        return !__atomic_load_n(&cancelled_, __ATOMIC_RELAXED) && i < __atomic_load_n(&first_, __ATOMIC_RELAXED);
+    }
+    /// Keeps the error of the lowest task, so that what is reported does not depend on threads.
+    QLIB_INLINE void fail(std::size_t i, const error& e) noexcept {
+        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
+        if (i < first_) {
+            __atomic_store_n(&first_, i, __ATOMIC_RELAXED);
+            error_ = e;
+        }
+        __atomic_clear(&busy_, __ATOMIC_RELEASE);
+    }
+    /// Counts a finished task and tells the caller, unless another worker is just telling.
+    QLIB_INLINE void done(const progress_ref& progress, std::size_t total) {
+        const std::size_t count = __atomic_add_fetch(&done_, 1, __ATOMIC_RELAXED);
+        if (!progress || __atomic_test_and_set(&telling_, __ATOMIC_ACQUIRE)) return;
+        if (!progress(count, total)) __atomic_store_n(&cancelled_, true, __ATOMIC_RELAXED);
+        __atomic_clear(&telling_, __ATOMIC_RELEASE);
+    }
+    [[nodiscard]] QLIB_INLINE status result() const noexcept {
+        if (first_ != none) return error_;
+        if (cancelled_) return error{errc::cancelled, "cancelled after {0} parts of the work", "call.progress", {done_}};
+        return {};
+    }
+
+private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+    bool busy_ = false, telling_ = false, cancelled_ = false;
+    std::size_t first_ = none, done_ = 0;
+    error error_{};
+};
+
+}  // namespace qlib::inline v0::detail
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Runs body(i, worker) -> status for all i < count on the call's executor. The error of the lowest i wins.
+template <class Body> status for_each_task(const call& how, std::size_t count, const Body& body) {
+    loop_state state;
+    how.run.run(count, [&](std::size_t i, std::size_t worker) {
+        if (!state.wants(i)) return;
+        if (const status s = body(i, worker); !s) state.fail(i, s.error());
+        state.done(how.progress, count);
+    });
+    return state.result();
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+// format<Grid, Scales, Layout>: a block format put together from ready-made parts.
+// Grids: which levels a code can mean, and which code is nearest. A part of a format.
+//
+// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit pattern that
+// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and levels(code, l).
+// minifloat<...>: every small binary float, from fp16 down to E2M1, by one rule. Sources: IEEE 754, OCP OFP8 and MX.
+// Float arithmetic whose bits depend on no compiler flag: -ffast-math and contraction in the including program change nothing here.
+// All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
+
+#include <bit>
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -170,9 +833,6 @@ QLIB_INLINE constexpr float square_root(float x) noexcept {
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
-
-#include <concepts>
-#include <limits>
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0 {
@@ -322,9 +982,6 @@ QLIB_EXACT_END
 // group   weights that share one affine map
 // block   the unit of storage: `groups` groups
 // tile    what one outer value covers: a row, the tensor, 128 x 128, 256 blocks
-
-#include <array>
-#include <span>
 
 namespace qlib::inline v0 {
 
@@ -630,8 +1287,6 @@ QLIB_EXACT_END
 // A block layout says in which order codes and the sections of the scales follow each other, in one plane or in several.
 // Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the bytes
 // read as one little-endian number.
-
-#include <cstring>
 
 namespace qlib::inline v0::inline QLIB_BASE {
 
@@ -1393,298 +2048,68 @@ public:
 
 }  // namespace qlib::inline v0
 QLIB_EXACT_END
+// Every room that this compiler can build, and the choice between them, once per call.
+// Which rooms this machine can enter, found once by CPUID and remembered.
 
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
-/// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and zero.
-template <class T> struct number_grid {
-    using code = typename T::storage;
-    using number = T;
-    static constexpr std::size_t bits = 8 * sizeof(code), vec = 1, size = 3;
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return i == 0 ? -T::max() : i == 1 ? 0.0f : T::max(); }
-    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept { return T::from(*u, overflow::saturate).bits; }
-    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = T{c}.value(); }
-};
+namespace qlib::inline v0::detail {
 
-/// No map at all: a weight is its level. Encoders report a range that the numbers do not reach.
-template <std::size_t N> struct unscaled {
-    template <class Grid> struct bind {
-        static constexpr std::size_t group = N, groups = 1;
-        static constexpr form map = form::scaled;
-        static constexpr extent tile{};
-        using outer = no_outer;
-        struct params { float scale = 1; };
+/// The one mutable global of the library: 0 until it is known, then 1 + the best room. Every writer writes the same value.
+inline unsigned char cached_isa = 0;
 
-        QLIB_INLINE static constexpr no_outer fit_outer(const tile_stats&) noexcept { return {}; }
-        QLIB_INLINE static constexpr float outer_scale(no_outer) noexcept { return 1; }
-        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, no_outer) noexcept {
-            const auto reach = Grid::number::from(detail::product(wishes[0].s, Grid::number::max())).value();
-            return {detail::is_finite(reach) ? 1.0f : reach};
-        }
-        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
-        QLIB_INLINE static constexpr std::size_t field_bytes(field) noexcept { return 0; }
-        QLIB_INLINE static constexpr void store_field(field, const params&, std::byte*) noexcept {}
-        QLIB_INLINE static constexpr void load_field(field, params&, const std::byte*) noexcept {}
-        QLIB_INLINE static constexpr void take_outer(params&, no_outer) noexcept {}
-    };
-};
+}  // namespace qlib::inline v0::detail
 
-/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns, no scales. Rounding is to nearest even.
-template <class T> struct dense : format<number_grid<T>, unscaled<32>, inline_blocks<little_endian>> {};
-struct dense_f32 : dense<f32> {};
-struct dense_f16 : dense<f16> {};
-struct dense_bf16 : dense<bf16> {};
-static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
+namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// FP8 weights and activations: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM
-// (per row, per tensor).
-
-namespace qlib::inline v0 {
-
-// A token is a row of activations: a matrix of them with one scale per token is fp8_e4m3_row, or fp8_e5m2_row. The scale of a tile is its
-// abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
-
-/// E4M3 codes; T = f32 scale per 128 x 128 tile: abs-max / 448.
-struct fp8_e4m3_tile128 : format<minifloat_grid<e4m3>, tile_scale<extent{128, 128}>> {};
-/// E4M3 codes, an f32 scale per row.
-struct fp8_e4m3_row : format<minifloat_grid<e4m3>, scale_per_row<>> {};
-/// E4M3 codes, one f32 scale.
-struct fp8_e4m3 : format<minifloat_grid<e4m3>, scale_per_tensor<>> {};
-/// The same with E5M2 codes: one bit less of precision, twice the binades.
-struct fp8_e5m2_tile128 : format<minifloat_grid<e5m2>, tile_scale<extent{128, 128}>> {};
-struct fp8_e5m2_row : format<minifloat_grid<e5m2>, scale_per_row<>> {};
-struct fp8_e5m2 : format<minifloat_grid<e5m2>, scale_per_tensor<>> {};
-static_assert(block_bytes<fp8_e4m3> == 64 && block_bytes<fp8_e5m2> == 64);
-
-}  // namespace qlib::inline v0
-// int_format<int_spec{...}>: plain integer formats over bits, group, symmetry, scale type, granularity and layout.
-
-namespace qlib::inline v0 {
-
-/// Where zero lies on the integer grid, and how the scale reaches it.
-enum class symmetry : std::uint8_t {
-    full,        ///< -2^(b-1) .. 2^(b-1)-1, scale only; 1 bit: {-1, +1}
-    restricted,  ///< -(2^(b-1)-1) .. 2^(b-1)-1, scale only; 2 bits or more
-    zero_point,  ///< 0 .. 2^b-1 with an integer zero point as wide as a code: s * (q - z)
-    offset,      ///< 0 .. 2^b-1 with an offset of the scale's type: s * q + z
-};
-inline constexpr symmetry symmetric = symmetry::full;
-inline constexpr symmetry asymmetric = symmetry::zero_point;
-
-/// The type that scales are stored in: f32, f16, bf16, e8m0 or e4m3.
-enum class scale_type : std::uint8_t { float32, float16, bfloat16, power_of_two, float8_e4m3 };
-
-/// What shares one scale.
-enum class granularity : std::uint8_t { group, row, tensor, tile_128 };
-
-/// Where the scales lie: before the codes of their group, or in planes of their own.
-enum class placement : std::uint8_t { inline_blocks, planar };
-
-/// A plain integer format as a value: int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}>.
-struct int_spec {
-    int bits = 4;                                       ///< 1 to 8
-    std::size_t group = 128;                            ///< weights to a scale, where granularity is group
-    symmetry sym = symmetry::full;
-    scale_type scale = scale_type::float16;
-    qlib::granularity granularity = qlib::granularity::group;
-    placement layout = placement::inline_blocks;
-    bool tensor_scale = scale == scale_type::float8_e4m3;      ///< an f32 scale of the whole tensor above the groups' scales
-};
-
-namespace detail {
-
-template <int_spec S> consteval auto int_grid() {
-    static_assert(S.bits >= 1 && S.bits <= 8, "an integer format has 1 to 8 bits");
-    static_assert(S.sym != symmetry::restricted || S.bits >= 2, "a restricted range needs 2 bits or more: 1 bit would leave only zero");
-    if constexpr (S.sym == symmetry::zero_point || S.sym == symmetry::offset) return uint_grid<S.bits>{};
-    else if constexpr (S.bits == 1) return sign_grid{};
-    else if constexpr (S.sym == symmetry::restricted) return restricted_grid<S.bits>{};
-    else return sint_grid<S.bits>{};
-}
-template <int_spec S> consteval auto int_scale() {
-    if constexpr (S.scale == scale_type::float32) return f32{};
-    else if constexpr (S.scale == scale_type::float16) return f16{};
-    else if constexpr (S.scale == scale_type::bfloat16) return bf16{};
-    else if constexpr (S.scale == scale_type::power_of_two) return e8m0{};
-    else return e4m3{};
-}
-inline constexpr form map_of(symmetry s) noexcept {
-    return s == symmetry::zero_point ? form::shifted : s == symmetry::offset ? form::offset : form::scaled;
-}
-template <int_spec S> consteval auto int_scales() {
-    using T = decltype(int_scale<S>());
-    constexpr form map = map_of(S.sym);
-    if constexpr (S.granularity == granularity::row) return scale_per_row<T, map>{};
-    else if constexpr (S.granularity == granularity::tensor) return scale_per_tensor<T, map>{};
-    else if constexpr (S.granularity == granularity::tile_128) return tile_scale<extent{128, 128}, T, map>{};
-    else if constexpr (map == form::scaled) return scale_per<S.group, T, 1, S.tensor_scale>{};
-    else if constexpr (map == form::shifted) return scale_zero_per<S.group, T, 1, S.tensor_scale>{};
-    else return scale_offset_per<S.group, T, 1, S.tensor_scale>{};
-}
-template <int_spec S> consteval auto int_layout() {
-    if constexpr (S.layout == placement::planar) return planar<>{};
-    else return inline_blocks<>{};
+/// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
+inline isa detect_isa() noexcept {
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return isa::portable;
+    constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
+    if ((c & (fma | osxsave | f16c)) != (fma | osxsave | f16c)) return isa::portable;
+    unsigned low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0xE6) != 0xE6) return isa::portable;  // the system saves xmm, ymm, opmask and zmm
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return isa::portable;
+    constexpr unsigned avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
+    constexpr unsigned needed = avx2 | avx512f | avx512dq | avx512bw | avx512vl, avx512vnni = 1u << 11;
+    if ((b & needed) == needed && (c & avx512vnni) != 0) return isa::avx512;
+#endif
+    return isa::portable;
 }
 
-}  // namespace detail
+/// The best room of this machine.
+inline isa best_isa() noexcept {
+    const unsigned char known = __atomic_load_n(&cached_isa, __ATOMIC_RELAXED);
+    if (known != 0) return static_cast<isa>(known - 1);
+    const isa found = detect_isa();
+    __atomic_store_n(&cached_isa, static_cast<unsigned char>(static_cast<unsigned char>(found) + 1), __ATOMIC_RELAXED);
+    return found;
+}
 
-/// The format of an int_spec. Codes stand one after another, least significant bit first; a row may end inside a group.
-template <int_spec S>
-struct int_format : format<decltype(detail::int_grid<S>()), decltype(detail::int_scales<S>()), decltype(detail::int_layout<S>())> {
-    static constexpr int_spec spec = S;
-};
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
 
-/// Named ones: `int4_g32` is symmetric, `_asym` has an integer zero point.
-struct int4_g32 : int_format<int_spec{.bits = 4, .group = 32}> {};
-struct int4_g32_asym : int_format<int_spec{.bits = 4, .group = 32, .sym = asymmetric}> {};
-struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
-struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
-struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
+namespace qlib::inline v0::inline QLIB_BASE {
 
-}  // namespace qlib::inline v0
-// ggml's lattice formats, one to three and a half bits a weight: IQ1_S to IQ3_S. A code is a point for 8 weights (4 of IQ3_S), out of a set that
-// was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
-// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even` hold only points whose digits have
-// an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
+/// Whether this machine can run a room. Rooms are ordered: what can run one can run every lesser one.
+[[nodiscard]] inline bool has_room(isa room) noexcept { return room <= detail::best_isa(); }
 
-namespace qlib::inline v0 {
+/// The room that a call will use: its own, or the machine's best.
+[[nodiscard]] inline isa resolve_room(isa wanted) noexcept { return wanted == isa::best ? detail::best_isa() : wanted; }
 
-/// 256 points of 8 magnitudes.
-struct iq2_xxs_points {
-    static constexpr std::size_t dims = 8, base = 3, count = 256;
-    static constexpr bool even = true;
-    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
-    static constexpr float unit = 0.125f;
-    static constexpr std::uint64_t bitmap[52] = {
-        0x40a62099a4f67f, 0x4c00200008060820, 0x3004082c82610598, 0x826900800100c004, 0x20020020066, 0x442600000000420,
-        0x1088041205208, 0x82824000002100, 0x4080004000400002, 0x800201300000000, 0x100000000500, 0x31010026000008,
-        0xc0000044000, 0x800008100980000, 0x80200, 0x200000208008, 0x100000000000, 0x8040261449a4c0,
-        0x8001088008800a20, 0x4200404000104, 0x2600000000010000, 0x2140000200000140, 0xca4020002000000, 0x20010012000,
-        0x800000001, 0x2000000001001800, 0x2000242000010000, 0x200000008000000, 0x100100900000000, 0x80000008000080,
-        0x5000040, 0x20000060, 0x100000000, 0x0, 0x820008002009800, 0x200000002,
-        0x2000200008040a60, 0x8000100802004000, 0x10000000000, 0x1200000000100000, 0x800008010000024, 0x802000001000000,
-        0x100000000001, 0x0, 0x10000040, 0x40002000000000, 0x20000000010002, 0x2000000000,
-        0x0, 0x20000000000, 0x2, 0x0,
-    };
-};
+/// errc::unsupported when the machine lacks the room that a call forces.
+[[nodiscard]] inline status check_room(isa wanted) noexcept {
+    if (has_room(wanted)) return {};
+    return error{errc::unsupported, "this machine cannot run the room that call.room forces", "call.room", {}};
+}
 
-/// 512 points of 8 magnitudes.
-struct iq2_xs_points {
-    static constexpr std::size_t dims = 8, base = 3, count = 512;
-    static constexpr bool even = true;
-    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
-    static constexpr float unit = 0.125f;
-    static constexpr std::uint64_t bitmap[52] = {
-        0x9bcffe1b79bfdfff, 0xfc01102984de0134, 0x221309bc0261779b, 0x53f8008003409800, 0x480020138804126, 0xbcdfe14000012010,
-        0xc0c100984de01389, 0x41b09bc000100805, 0x2080000010098002, 0x2008203300000100, 0x200000500, 0x20100984ff000008,
-        0x1004000404804c, 0x8000001809a0020, 0x101040004200, 0x2040100219400, 0x1a00004100104000, 0x309bc02653f9bfc0,
-        0x8000001819880a01, 0x241301040261b7, 0x2600000480110800, 0x809004200011140, 0x49bc000000000800, 0x30298002013,
-        0x221380000040008, 0x4800000910084, 0x88082200400040, 0x18400100, 0x1044100980080000, 0x4000000000000c0,
-        0x81010002, 0x4000014020, 0x100000040000, 0x440002000000020, 0x17c00c027137800, 0x180002010000242,
-        0x1000200808040e69, 0x4001000020080000, 0x22006100202, 0x1342240002000000, 0x100040100101020, 0xa008020000000,
-        0x600004000000049, 0x2000000000010000, 0x1000020000, 0x221b000040004, 0x168000480000100, 0x8000080002010004,
-        0x0, 0x4800000b08020080, 0x30000030000002, 0x10100,
-    };
-};
-
-/// 1024 points of 8 magnitudes.
-struct iq2_s_points {
-    static constexpr std::size_t dims = 8, base = 3, count = 1024;
-    static constexpr bool even = true;
-    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
-    static constexpr float unit = 0.125f;
-    static constexpr std::uint64_t bitmap[52] = {
-        0xfbcdff537fbfdfff, 0xfc45502fc4de6736, 0xe6ff6ffcdbe7fffb, 0x5f7804c26d02f84d, 0x884da2f38114dff, 0xbddfe08000434610,
-        0xc06f37fbffe6d77f, 0x6ff6fbc026032996, 0x36804c26f37f84de, 0x184de2df80040261, 0x4024200404c26f00, 0x51239d7de000020,
-        0x12d04402613389ce, 0x6804c26f36fa0300, 0x202013000502613, 0x27008004c065000, 0x1820008200400000, 0xf3fbcda67ffbffc0,
-        0x800c26d27984de6f, 0x4de6ff09bcdfefff, 0xf6400804c26f009c, 0x100984de01209bcd, 0x7fbc000000804c08, 0x4c26f37f80de6ff,
-        0xde6ff00060261368, 0x6000804c26f00984, 0x8984de000000502, 0x404000000804c001, 0x4826d37ba0080000, 0x2012040402613780,
-        0x804c26d100010, 0x20204044026, 0x4100400004c0400, 0x2000000000080, 0x6fb01945e65b7880, 0x4c07580980de,
-        0x984de01309bc5fe0, 0x4000000c04c01100, 0x8010018800013019, 0xfb10083002000000, 0x44c06500984de4, 0x84de800000402600,
-        0x500000804c081009, 0x140980004040004, 0x50000c0000, 0x4e455008000000, 0x8240002004001200, 0x10000804d01a0006,
-        0x4048, 0x1000000808000002, 0x16180020080000, 0x10040,
-    };
-};
-
-/// 256 points of 4 magnitudes.
-struct iq3_xxs_points {
-    static constexpr std::size_t dims = 4, base = 8, count = 256;
-    static constexpr bool even = true;
-    static constexpr std::array<std::int8_t, base> numbers{4, 12, 20, 28, 36, 44, 52, 62};
-    static constexpr float unit = 0.25f;
-    static constexpr std::uint64_t bitmap[32] = {
-        0x10413533600213b7, 0x100004394090b317, 0x20200960848020, 0x10200d004004000, 0x31300187333, 0x808110320001133,
-        0x1008050000100005, 0x1020000000004, 0x1a00113700021b33, 0x5000005100418393, 0x4001080200204000, 0x4008300000000,
-        0xc110324100331, 0x201020200413, 0x40020920081000, 0x100200002008040, 0x4000000000a0c084, 0x4000809018100,
-        0x1002040004100004, 0x103400000000, 0x40080910010020, 0x20000220002040, 0x100220000a10, 0x2040000100000,
-        0x1000100040c0400, 0x900004000080, 0x20000400040000, 0x10200002000, 0x108000020201e, 0x100204100240020,
-        0x40300010100, 0x1000,
-    };
-};
-
-/// 512 points of 4 magnitudes.
-struct iq3_s_points {
-    static constexpr std::size_t dims = 4, base = 8, count = 512;
-    static constexpr bool even = false;
-    static constexpr std::array<std::int8_t, base> numbers{1, 3, 5, 7, 9, 11, 13, 15};
-    static constexpr float unit = 1;
-    static constexpr std::uint64_t bitmap[64] = {
-        0x92050aa5082357a7, 0x422001022892317, 0x9000aa4112249a3, 0x228005104a052208, 0x100020904128801, 0x84000a208450014,
-        0x200040002000a40, 0x110008450015, 0x40250005205ab17, 0x410005020902114b, 0x40120090411a401, 0x104000211820992,
-        0x11440a001428, 0x20005020902, 0x5000910000, 0x10400022002050a, 0x2980052a058a55ab, 0x20412248905,
-        0x12008802810a0092, 0x4001040a140225, 0x2400000224090082, 0x100080180040210, 0x2200000020085, 0x10801400220,
-        0x20802942a04aa04, 0x44010001000a102a, 0x10014010401, 0x800208a018a1102, 0x11040002044208, 0x800401004200502,
-        0x200004000, 0x2005000a, 0x100010204910411, 0x220821040a84, 0x10480010802210a, 0x22050a10,
-        0x200000180100005, 0x40000000200a0, 0x1000010000800, 0x20801002100, 0x1040049100041104, 0x40000000402042a,
-        0x80041080201, 0x820021000800184, 0x4004010012, 0xa0000400400, 0x400000000, 0x40014,
-        0x100000a002a00, 0x10000000810001, 0x104200410000400, 0x100021001, 0x4000800200000, 0x1000010000009,
-        0x100000020, 0xa00, 0x4100140050091, 0x2800100204, 0x20001024112, 0x80024000004,
-        0x10000010822, 0x400040000, 0x2000004, 0x1,
-    };
-};
-
-/// 2048 points of 8 signed digits.
-struct iq1_points {
-    static constexpr std::size_t dims = 8, base = 3, count = 2048;
-    static constexpr bool even = false;
-    static constexpr std::array<std::int8_t, base> numbers{-1, 0, 1};
-    static constexpr float unit = 1, shift = 0.125f;
-    static constexpr std::uint64_t bitmap[103] = {
-        0x514202a085142555, 0xa28a2086a8314508, 0x14508514202a081a, 0xa005152545442082, 0x8208001888208202, 0xaaabb88a02a03a0,
-        0xaa0a0022000baa90, 0x4508514008a0828c, 0x851421450808821, 0x2a8008a09808308a, 0x4248208514214508, 0x20a0c22c01450855,
-        0xa2aaa8242a00268a, 0x28280808afe208, 0xa82028aa284202a0, 0xa8bab9089b0a2080, 0x3aaaaea289aeca20, 0xb80e82bbbaeaeb7c,
-        0x2202920ed3caba22, 0x820aba8aa8202200, 0x3ba2e04a2a000802, 0x81408100a22b2022, 0x8514012208288aaa, 0x5421450920821550,
-        0x203aa8230208a085, 0xa208514254208284, 0x82a021450950820, 0x200248a08082a8b8, 0xab2802a268a28208, 0x83082082085082a,
-        0xa085142145004045, 0x8229014500514200, 0x1430a1082a828a00, 0x2145082882145005, 0x2aaa200202208514, 0xa828ae8ab1122000,
-        0xa820070a8aaa1ba, 0x8200840222280208, 0xaa2ab0eaa0804800, 0xa7daea22ba8b20c2, 0xaa2ab092a86e8b8b, 0x48202a0c448a8b72,
-        0x20aa082a8a284084, 0xa09aafa222a2ccc8, 0xa82a00020002a8e8, 0xa2a28ba080200088, 0xba0a328280a0ba28, 0x2ba0a2ebfebab8be,
-        0xa2ea280a8a08a2, 0xdeeaa4fa0c0232a1, 0xeb7ebe8d2ea82bef, 0xdeba7de6bf7ff7fa, 0x12fa26bfff27fb69, 0xebeaa10228ae1e9,
-        0xae820ba8b208aa84, 0x62048083e924baff, 0x2ba40aa8f2682c, 0x12aae208082a02, 0x82c920a60a2a8202, 0x8c00a20028829089,
-        0x6c00080882001380, 0x8abea602bbaaaa8a, 0xd02e976b8002caa0, 0xdeaa2e108210e9b2, 0x820a0004a5d11528, 0x20a1010820828a00,
-        0xa0843222ba39aa82, 0x262a28a00188009, 0xac21450051441481, 0x20aa085142145082, 0x45082a120a87aa28, 0x8514208a0051421,
-        0x22a240a002200145, 0x8a6a08a208008800, 0xa200080aaaab86e, 0x5044082122c8e282, 0x8515208a09514214, 0x2a2aaa080a861450,
-        0x21450851420a0080, 0xe2085142145000a8, 0x82a82180a828820, 0xa028bb08aaaa2aa, 0xaaa80822820aa2a, 0x220288a900280828,
-        0xba8a08b8280bbea0, 0xaef8a4baffaeb24b, 0x30a0b668285220aa, 0x6a220828020a80e6, 0x2baaaa020a208062, 0x808a2a0a9a2eaaa,
-        0xe8200228aa02010, 0x400aa08514214500, 0x4a0006a921450851, 0x440d1000a50802aa, 0x514214508288214, 0x20f2ac82820800,
-        0x20ba0a280aaa0000, 0x280948820002a2ea, 0x51454b110014e9, 0x5142145002a80145, 0x400a288808248808, 0x2a0051401450008,
-        0x145085140,
-    };
-};
-
-}  // namespace qlib::inline v0
-// Lattices: grids whose codes name a point of several dimensions at once, out of a set that is given as a bitmap.
-//
-// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit d means numbers[d] * unit.
-// A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from the least significant
-// of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that
-// one of the numbers 2n and 2n + 1 whose digits have an even sum.
-// ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl, quantize_row_iq1_m_impl.
-// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They search scales on an equally
-// spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
-// Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour, iq1_find_best_neighbour2, make_qp_quants.
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
+// Octets of weights and of lattice points, 16 side by side: what the searches for points, lattice_nearest.inl, read and write.
 // What encoders and decoders look up in a lattice's point set, made from its bitmap at compile time and only where it is used.
 // lattice.hpp says what a point set is.
 
@@ -1800,803 +2225,6 @@ template <class L> inline constexpr auto lattice_halves = [] {
 }();
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
-// What ggml's encoders have in common, one weight at a time; ggml_search.inl has it in lanes. Source: ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr float ggml_group_max_eps = 1e-15f;
-
-/// The value of largest magnitude, the first of equals.
-constexpr float extreme_of(const float* x, std::size_t n) noexcept {
-    float largest = 0, extreme = 0;
-    for (std::size_t i = 0; i < n; ++i)
-        if (magnitude(x[i]) > largest) { largest = magnitude(x[i]); extreme = x[i]; }
-    return extreme;
-}
-
-/// ggml's nearest_int: halves to even up to 2^22, beyond it what the sum's lower bits say: -2^22 for an infinity, 0 for a NaN. Scales
-/// of subnormal weights have such inverses.
-constexpr int nearest_int(float x) noexcept {
-    return static_cast<int>(bits_of(x + 12582912.0f) & 0x007FFFFFu) - 0x00400000;  // 12582912 = 1.5 * 2^23
-}
-
-constexpr int clamp_int(int v, int low, int high) noexcept { return v < low ? low : v > high ? high : v; }
-
-/// Importance of one weight as ggml's block types count it: qw * sqrt(sigma^2 + x^2).
-constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// What differs between ggml's encoders of lattices with signs.
-struct ggml_lattice_recipe {
-    float sigma2_factor = 2;          ///< sigma^2 in the block's mean square
-    float own_sigma2 = -1;            ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
-    float skipped_below;              ///< groups whose largest weight is less become zeros
-    int steps;                        ///< scales tried are -steps .. steps
-    float step;                       ///< tenths of a level apart
-    std::size_t shells;               ///< how many distances of neighbours are looked at
-    float factor = 1;                 ///< of the super-scale
-    bool scale_first = false;         ///< the first scale comes from make_qp_quants
-    bool all_again = false;           ///< codes are chosen again for all points, if for any
-    bool trusts_first = true;         ///< a group for which no step was accepted keeps its first point
-    bool keeps_zeros = true;          ///< a block of zeros holds what its groups left
-};
-
-/// Halves of a number by their squared distance from given digits.
-template <class L> class ggml_half_distances {
-public:
-    static constexpr std::size_t most = L::dims / 2 * (L::base - 1) * (L::base - 1);
-
-    explicit ggml_half_distances(const std::uint8_t* digits) noexcept {
-        std::uint8_t distance[half_size<L>];
-        distance[0] = 0;
-        for (std::size_t i = 0, n = 1; i < L::dims / 2; ++i, n *= L::base)
-            for (std::size_t d = L::base; d-- > 0;)
-                for (std::size_t k = 0; k < n; ++k) {
-                    const int off = static_cast<int>(d) - digits[i];
-                    distance[d * n + k] = static_cast<std::uint8_t>(distance[k] + off * off);
-                }
-        for (const std::uint8_t d : distance) ++end_[d + 1];
-        for (std::size_t d = 0; d <= most; ++d) end_[d + 1] = static_cast<std::uint8_t>(end_[d + 1] + end_[d]);
-        std::uint8_t next[most + 1];
-        for (std::size_t d = 0; d <= most; ++d) next[d] = end_[d];
-        for (std::size_t k = 0; k < half_size<L>; ++k) half_[next[distance[k]]++] = static_cast<std::uint8_t>(k);
-    }
-    /// Those at distance d.
-    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t d) const noexcept {
-        if (d > most) return {};
-        return {half_ + end_[d], static_cast<std::size_t>(end_[d + 1] - end_[d])};
-    }
-
-private:
-    std::uint8_t half_[half_size<L>], end_[most + 2] = {};
-};
-
-/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances that occur: the index of the
-/// least sum of term[i][digit i], of equals the nearer, then the first.
-template <class L> std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
-    const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
-    std::size_t found = L::count;
-    float least = 0;
-    for (std::size_t d = 1; shells != 0 && d <= 2 * low.most; ++d) {
-        std::size_t here = L::count;  // the best at this distance
-        bool any = false;
-        float least_here = 0;
-        for (std::size_t part = 0; part <= d; ++part)
-            for (const std::size_t h : high.at(part))
-                for (const std::size_t l : low.at(d - part)) {
-                    const std::size_t k = lattice_index<L>[l + half_size<L> * h];
-                    if (k == no_point) continue;
-                    float sum = 0;
-                    for (std::size_t i = 0; i < L::dims; ++i) sum += term[i][lattice_digits<L>[k][i]];
-                    if (any && !(sum < least_here || (sum == least_here && k < here))) continue;
-                    any = true;
-                    least_here = sum;
-                    here = k;
-                }
-        if (!any) continue;
-        --shells;
-        if (found != L::count && !(least_here < least)) continue;
-        least = least_here;
-        found = here;
-    }
-    return found;
-}
-
-/// make_qp_quants as IQ2_XXS calls it, with values below zero: their levels wrap around in a byte.
-inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const float* w) noexcept {
-    float high = 0;
-    for (std::size_t i = 0; i < n; ++i) high = larger(high, x[i]);
-    if (high < ggml_group_max_eps) return 0;
-    std::uint8_t l[32] = {};
-    const auto error_of = [&](float inverse, bool wraps) {
-        const float scale = 1 / inverse;
-        float sum = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-            const int level = nearest_int(product(inverse, x[i]));
-            const float e = x[i] - product(scale, static_cast<float>(wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax));
-            sum += product(product(w[i], e), e);
-        }
-        return sum;
-    };
-    float inverse = static_cast<float>(nmax) / high, best = error_of(inverse, true);
-    for (int is = -4; is <= 4; ++is) {
-        if (is == 0) continue;
-        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high, e = error_of(tried, false);
-        if (e < best) { best = e; inverse = tried; }
-    }
-    float lx = 0, ll = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        const int level = nearest_int(product(inverse, x[i])), limited = level < nmax ? level : nmax;
-        l[i] = static_cast<std::uint8_t>(limited);
-        lx += product(product(w[i], x[i]), static_cast<float>(limited));
-        ll += product(product(w[i], static_cast<float>(limited)), static_cast<float>(limited));
-    }
-    for (int pass = 0; pass < 5; ++pass) {
-        bool changed = false;
-        for (std::size_t i = 0; i < n; ++i) {
-            const auto level = static_cast<float>(l[i]);
-            float rest_lx = lx - product(product(w[i], x[i]), level), rest_ll = ll - product(product(w[i], level), level);
-            if (!(rest_lx > 0 && rest_ll > 0)) continue;
-            const int rounded = nearest_int(product(x[i], rest_ll) / rest_lx), tried = rounded < nmax ? rounded : nmax;
-            if (tried == l[i]) continue;
-            const auto t = static_cast<float>(tried);
-            rest_lx += product(product(w[i], x[i]), t);
-            rest_ll += product(product(w[i], t), t);
-            if (!(product(product(rest_lx, rest_lx), ll) > product(product(lx, lx), rest_ll))) continue;
-            l[i] = static_cast<std::uint8_t>(tried);
-            lx = rest_lx;
-            ll = rest_ll;
-            changed = true;
-        }
-        if (!changed) break;
-    }
-    return ll > 0 ? lx / ll : 0;
-}
-
-/// The search over one group of a lattice with signs.
-template <class F> class ggml_signed_group {
-    using G = typename F::grid;
-    using L = typename G::points;
-    static constexpr std::size_t N = F::group, points = N / L::dims;
-    static constexpr int base = L::base;
-
-public:
-    float scale = 0;
-    bool skipped = false;
-    std::array<unsigned, points> index{};
-    std::array<unsigned, N / 8> negative{};
-
-    /// x, w: weights and what they count for.
-    ggml_signed_group(const float* x, const float* w, const ggml_lattice_recipe& recipe) noexcept : w_(w), shells_(recipe.shells) {
-        take_magnitudes(x);
-        float high = v_[0];
-        for (std::size_t i = 1; i < N; ++i) high = larger(high, v_[i]);
-        float span = high;
-        scale = high / static_cast<float>(2 * base - 1);
-        skipped = recipe.skipped_below > 0 ? high < recipe.skipped_below : high == 0;
-        if (!skipped && recipe.scale_first) {
-            scale = ggml_wrapping_search(N, base + 1, v_, w);
-            span = product(scale, static_cast<float>(base));
-            skipped = span <= 0;
-        }
-        if (skipped) {
-            scale = 0;
-            negative = {};
-            return;
-        }
-        search(span, recipe);
-        if (scale < 0) {
-            scale = -scale;
-            for (unsigned& n : negative) n ^= 255u;
-        }
-        for (std::size_t p = 0; p < points; ++p) index[p] = lattice_index<L>[number_of(&digit_[p * L::dims])];
-    }
-
-private:
-    /// Magnitudes and signs; where signs are even, the cheapest weight of an odd octet is made negative.
-    void take_magnitudes(const float* x) noexcept {
-        for (std::size_t o = 0; o < N / 8; ++o) {
-            float *v = v_ + 8 * o;
-            const float *from = x + 8 * o, *w = w_ + 8 * o;
-            for (std::size_t i = 0; i < 8; ++i) {
-                v[i] = from[i] >= 0 ? from[i] : -from[i];
-                negative[o] |= (from[i] >= 0 ? 0u : 1u) << i;
-            }
-            if (!G::even_signs || parity(negative[o]) == 0) continue;
-            std::size_t least = 0;
-            for (std::size_t i = 1; i < 8; ++i)
-                if (product(product(w[i], from[i]), from[i]) < product(product(w[least], from[least]), from[least])) least = i;
-            v[least] = -v[least];
-            negative[o] ^= 1u << least;
-        }
-        for (std::size_t i = 0; i < N; ++i) root_[i] = square_root(w_[i]);
-    }
-    static std::size_t number_of(const std::uint8_t* digit) noexcept {
-        std::size_t n = 0;
-        for (std::size_t i = 0; i < L::dims; ++i) n += std::size_t{digit[i]} * lattice_power<L>[i];
-        return n;
-    }
-    /// Digits of point p at 1 / id of the scale; true if they were a point, else they become the best neighbour's.
-    bool round(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
-        const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
-        for (std::size_t i = 0; i < L::dims; ++i)
-            digit[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
-        if (lattice_index<L>[number_of(digit)] != no_point) return true;
-        float term[L::dims][L::base];
-        for (std::size_t i = 0; i < L::dims; ++i)
-            for (std::size_t d = 0; d < L::base; ++d) {
-                const float diff = product(at_scale, static_cast<float>(2 * d + 1)) - v[i];
-                term[i][d] = product(product(root[i], diff), diff);
-            }
-        const auto& found = lattice_digits<L>[ggml_neighbour<L>(digit, shells_, term)];
-        for (std::size_t i = 0; i < L::dims; ++i) digit[i] = found[i];
-        return false;
-    }
-    struct sums { float qx = 0, qq = 0; };
-    sums sums_of(const std::uint8_t* digit) const noexcept {
-        sums s;
-        for (std::size_t i = 0; i < N; ++i) {
-            const auto q = static_cast<float>(2 * digit[i] + 1);
-            s.qx += product(product(w_[i], v_[i]), q);
-            s.qq += product(product(w_[i], q), q);
-        }
-        return s;
-    }
-    void search(float span, const ggml_lattice_recipe& recipe) noexcept {
-        bool were_points[points];
-        for (bool& b : were_points) b = recipe.trusts_first;
-        float best = 0;
-        for (int is = -recipe.steps; is <= recipe.steps; ++is) {
-            const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span, tried = 1 / id;
-            std::uint8_t digit[N];
-            bool are_points[points];
-            for (std::size_t p = 0; p < points; ++p) are_points[p] = round(p, id, tried, digit + p * L::dims);
-            const sums s = sums_of(digit);
-            if (!(s.qq > 0 && product(s.qx, s.qx) > product(best, s.qq))) continue;
-            scale = s.qx / s.qq;
-            best = product(scale, s.qx);
-            for (std::size_t i = 0; i < N; ++i) digit_[i] = digit[i];
-            for (std::size_t p = 0; p < points; ++p) were_points[p] = are_points[p];
-        }
-        bool any_again = recipe.scale_first;
-        for (const bool b : were_points) any_again = any_again || !b;
-        if (!any_again || !(scale > 0)) return;
-        const float id = 1 / scale, at = scale;
-        for (std::size_t p = 0; p < points; ++p)
-            if (recipe.all_again || !were_points[p]) round(p, id, at, digit_ + p * L::dims);
-        const sums s = sums_of(digit_);
-        if (s.qq > 0) scale = s.qx / s.qq;
-    }
-
-    const float* w_;
-    std::size_t shells_;
-    float v_[N], root_[N];
-    std::uint8_t digit_[N] = {};
-};
-
-/// What the weights of a block count for: qw * sqrt(sigma^2 + x^2), or `own` * sigma^2 + x^2.
-inline void ggml_lattice_weights(std::span<const float> x, std::span<const float> importance, float sigma2_factor, float own, float* out) noexcept {
-    float sum = 0;
-    for (const float v : x) sum += product(v, v);
-    const float sigma2 = product(sigma2_factor, sum) / 256;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        if (importance.empty() && own >= 0) out[i] = (own > 0 ? product(own, sigma2) : 0.0f) + product(x[i], x[i]);
-        else out[i] = ggml_weight(importance.empty() ? 1.0f : importance[i], sigma2, x[i]);
-    }
-}
-
-/// The scales of a block, `top` the largest odd number: each group's is rounded under a super-scale that was not.
-template <class F> bool ggml_odd_scales(const float* scale, float factor, encoded<F>& e) noexcept {
-    float high = 0;
-    for (std::size_t g = 0; g < F::groups; ++g) high = larger(high, scale[g]);
-    const float d = high / static_cast<float>(F::sub_high), inverse = high != 0 ? 1 / d : 0.0f;
-    e.params.super = f16::from(product(d, factor));
-    for (std::size_t g = 0; g < F::groups; ++g)
-        e.params.sub[g] = static_cast<std::int8_t>(2 * clamp_int(nearest_int(product(0.5f, product(inverse, scale[g]) - 1)), 0, F::sub_high / 2) + 1);
-    return high != 0;
-}
-
-/// A block of a lattice with signs.
-template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lattice_recipe& recipe) noexcept {
-    using G = typename F::grid;
-    constexpr std::size_t N = F::group, per_code = G::points_per_code, codes_here = N / F::vec;
-    encoded<F> e;
-    float w[256], scale[F::groups];
-    ggml_lattice_weights(s.x, s.importance, recipe.sigma2_factor, recipe.own_sigma2, w);
-    std::size_t packed = 0;  // codes written by groups that were not skipped
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const ggml_signed_group<F> found(&s.x[g * N], w + g * N, recipe);
-        scale[g] = found.scale;
-        if (found.skipped) continue;
-        for (std::size_t c = 0; c < codes_here; ++c) {
-            std::array<unsigned, per_code> index{};
-            for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
-            const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
-            if constexpr (F::vec == 4) {
-                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth bits.
-                auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
-                moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
-                own = static_cast<typename F::code>((own & ~256) | (code & 256));
-            } else {
-                e.code[g * codes_here + c] = code;
-            }
-        }
-    }
-    if (!ggml_odd_scales(scale, recipe.factor, e) && !recipe.keeps_zeros) e.code = {};
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
-template <class F> class ggml_shifted_group {
-    using G = typename F::grid;
-    using L = typename G::points;
-    static constexpr std::size_t N = F::group, octets = N / 8;
-
-public:
-    float scale = 0;
-    bool skipped = true;
-    std::array<unsigned, octets> index{};
-    std::array<bool, octets> down{};
-
-    ggml_shifted_group(const float* x, const float* w, float skipped_below) noexcept : x_(x), w_(w) {
-        if (magnitude(extreme_of(x, N)) < skipped_below) return;
-        sort();
-        if (!(G::shift_in_code ? split_by_octets() : split_by_sums())) return;
-        skipped = false;
-        if (scale < 0) {
-            scale = -scale;
-            for (std::uint8_t& d : digit_) d = static_cast<std::uint8_t>(2 - d);
-            for (bool& b : down) b = !b;
-        }
-        choose_points();
-    }
-    /// The level of weight i.
-    [[nodiscard]] float level(std::size_t i) const noexcept { return level(digit_[i], down[i / 8]); }
-
-private:
-    static float level(std::size_t digit, bool moved_down) noexcept {
-        return static_cast<float>(L::numbers[digit]) + (moved_down ? -L::shift : L::shift);
-    }
-    void sort() noexcept {  // stable, as glibc's qsort is
-        for (std::size_t i = 0; i < N; ++i) {
-            std::size_t k = i;
-            for (; k > 0 && x_[order_[k - 1]] > x_[i]; --k) order_[k] = order_[k - 1];
-            order_[k] = static_cast<std::uint8_t>(i);
-        }
-    }
-    void take_split(std::size_t i1, std::size_t i2, float qx, float qq, float& best) noexcept {
-        scale = qx / qq;
-        best = product(scale, qx);
-        split_[0] = i1;
-        split_[1] = i2;
-    }
-    bool set_digits(float best) noexcept {
-        if (best == -std::numeric_limits<float>::max()) return false;
-        for (std::size_t j = 0; j < N; ++j) digit_[order_[j]] = j < split_[0] ? 0 : j < split_[1] ? 1 : 2;
-        return true;
-    }
-    /// All ways to cut the sorted weights in three; of IQ1_S, from running sums.
-    bool split_by_sums() noexcept {
-        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -std::numeric_limits<float>::max();
-        for (std::size_t j = 0; j < N; ++j) {
-            sum_x[j + 1] = sum_x[j] + product(w_[order_[j]], x_[order_[j]]);
-            sum_w[j + 1] = sum_w[j] + w_[order_[j]];
-        }
-        for (std::size_t i1 = 0; i1 <= N; ++i1)
-            for (std::size_t i2 = i1; i2 <= N; ++i2)
-                for (const bool moved_down : {false, true}) {
-                    float qx = 0, qq = 0;
-                    const std::size_t cut[] = {0, i1, i2, N};
-                    for (std::size_t d = 0; d < 3; ++d) {
-                        const float q = level(d, moved_down);
-                        qx += product(sum_x[cut[d + 1]] - sum_x[cut[d]], q);
-                        qq += product(product(sum_w[cut[d + 1]] - sum_w[cut[d]], q), q);
-                    }
-                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
-                    take_split(i1, i2, qx, qq, best);
-                    for (bool& b : down) b = moved_down;
-                }
-        return set_digits(best);
-    }
-    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums up to i2 carry over.
-    bool split_by_octets() noexcept {
-        struct sums { float qx[4], qq[4]; };
-        sums term[N][3];  // of the j-th weight with each digit, under all four shifts
-        for (std::size_t j = 0; j < N; ++j)
-            for (std::size_t d = 0; d < 3; ++d)
-                for (unsigned moved = 0; moved < 4; ++moved) {
-                    const std::size_t i = order_[j];
-                    const float q = level(d, (i < 8 ? moved & 2 : moved & 1) != 0), wq = product(w_[i], q);
-                    term[j][d].qx[moved] = product(wq, x_[i]);
-                    term[j][d].qq[moved] = product(wq, q);
-                }
-        const auto add = [](sums& s, const sums& t) {
-            for (std::size_t k = 0; k < 4; ++k) {
-                s.qx[k] += t.qx[k];
-                s.qq[k] += t.qq[k];
-            }
-        };
-        float best = -std::numeric_limits<float>::max();
-        sums below{};  // of digits 0, then also of digits 1
-        for (std::size_t i1 = 0; i1 <= N; ++i1) {
-            sums until = below;
-            for (std::size_t i2 = i1; i2 <= N; ++i2) {
-                sums s = until;
-                for (std::size_t j = i2; j < N; ++j) add(s, term[j][2]);
-                for (unsigned moved = 0; moved < 4; ++moved) {
-                    const float qx = s.qx[moved], qq = s.qq[moved];
-                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
-                    take_split(i1, i2, qx, qq, best);
-                    down[0] = (moved & 2) != 0;
-                    down[octets - 1] = (moved & 1) != 0;
-                }
-                if (i2 < N) add(until, term[i2][1]);
-            }
-            if (i1 < N) add(below, term[i1][0]);
-        }
-        return set_digits(best);
-    }
-    void choose_points() noexcept {
-        bool all_points = true;
-        for (std::size_t o = 0; o < octets; ++o) {
-            std::uint8_t* digit = digit_ + 8 * o;
-            std::size_t number = 0;
-            for (std::size_t i = 0; i < 8; ++i) number += std::size_t{digit[i]} * lattice_power<L>[i];
-            index[o] = lattice_index<L>[number];
-            if (index[o] != no_point) continue;
-            all_points = false;
-            float term[8][L::base];
-            for (std::size_t i = 0; i < 8; ++i)
-                for (std::size_t d = 0; d < 3; ++d) {
-                    const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
-                    term[i][d] = product(product(w_[8 * o + i], diff), diff);
-                }
-            index[o] = static_cast<unsigned>(ggml_neighbour<L>(digit, 3, term));
-            for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
-        }
-        if (all_points) return;
-        float qx = 0, qq = 0;
-        for (std::size_t i = 0; i < N; ++i) {
-            const float q = level(i);
-            qx += product(product(w_[i], q), x_[i]);
-            qq += product(product(w_[i], q), q);
-        }
-        if (qx > 0 && qq > 0) scale = qx / qq;
-    }
-
-    const float *x_, *w_;
-    std::uint8_t digit_[N] = {}, order_[N] = {};
-    std::size_t split_[2] = {};
-};
-
-/// A block of IQ1_S or IQ1_M.
-template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
-    using G = typename F::grid;
-    constexpr std::size_t N = F::group;
-    encoded<F> e;
-    float w[256], scale[F::groups], level[256];
-    bool down[32] = {};
-    ggml_lattice_weights(s.x, s.importance, 2, G::shift_in_code ? 0.0f : -1.0f, w);
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        const ggml_shifted_group<F> found(&s.x[g * N], w + g * N, G::shift_in_code ? 1e-7f : 1e-12f);
-        scale[g] = found.scale;
-        for (std::size_t i = 0; i < N; ++i) level[g * N + i] = found.level(i);
-        for (std::size_t o = 0; o < N / 8; ++o) {
-            e.code[g * (N / 8) + o] = static_cast<typename F::code>(found.index[o]);
-            down[g * (N / 8) + o] = found.down[o];
-        }
-    }
-    if (!ggml_odd_scales(scale, G::shift_in_code ? 1.1125f : 1.125f, e)) return e;
-    for (std::size_t o = 0; o < 32; ++o) {
-        if constexpr (G::shift_in_code) e.code[o] = static_cast<typename F::code>(e.code[o] | (down[o] ? 1u : 0u) << G::index_bits);
-        else if (o % 4 == 0) e.params.down[o / 4] = down[o];
-    }
-    if constexpr (G::shift_in_code) {  // the super-scale again, from all weights
-        float qx = 0, qq = 0;
-        for (std::size_t i = 0; i < 256; ++i) {
-            const float q = product(level[i], static_cast<float>(e.params.sub[i / N]));
-            qx += product(product(w[i], q), s.x[i]);
-            qq += product(product(w[i], q), q);
-        }
-        if (qq > 0) e.params.super = f16::from(product(qx / qq, 1.1125f));
-    }
-    return e;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-// A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales as they are stored, signs
-// and points together where the number of negative weights must be even.
-// Every room that this compiler can build, and the choice between them, once per call.
-// Which rooms this machine can enter, found once by CPUID and remembered.
-// call: how a long function is to be run. The last parameter of each.
-// executor_ref: how qlib borrows the caller's threads. It starts none of its own.
-
-namespace qlib::inline v0 {
-
-/// One parallel loop's body: task(i, worker) for an index i, on worker 0 <= worker < workers().
-class task_ref {
-public:
-    template <class Task>
-        requires(!std::same_as<std::remove_cvref_t<Task>, task_ref>) && std::invocable<Task&, std::size_t, std::size_t>
-    QLIB_INLINE QLIB_TAGGED task_ref(Task&& task) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(task)))),
-          call_([](void* object, std::size_t i, std::size_t worker) { (*static_cast<std::remove_reference_t<Task>*>(object))(i, worker); }) {}
-    QLIB_INLINE void operator()(std::size_t i, std::size_t worker) const { call_(object_, i, worker); }
-
-private:
-    void* object_;
-    void (*call_)(void*, std::size_t, std::size_t);
-};
-
-/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on any
-/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds the worker numbers.
-template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
-    e.run(count, task);
-    { e.workers() } -> std::convertible_to<std::size_t>;
-};
-
-/// A borrowed executor. Default: the calling thread.
-class executor_ref {
-public:
-    QLIB_INLINE constexpr executor_ref() noexcept = default;
-    template <class E>
-        requires(!std::same_as<std::remove_cvref_t<E>, executor_ref>) && executor<std::remove_reference_t<E>>
-    QLIB_INLINE QLIB_TAGGED executor_ref(E&& e) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(e)))),
-          run_([](void* object, std::size_t count, task_ref task) { static_cast<std::remove_reference_t<E>*>(object)->run(count, task); }),
-          workers_([](void* object) { return static_cast<std::size_t>(static_cast<std::remove_reference_t<E>*>(object)->workers()); }) {}
-
-    QLIB_INLINE void run(std::size_t count, task_ref task) const {
-        if (run_ != nullptr) run_(object_, count, task);
-        else for (std::size_t i = 0; i < count; ++i) task(i, 0);
-    }
-    [[nodiscard]] QLIB_INLINE std::size_t workers() const {
-        const std::size_t n = workers_ != nullptr ? workers_(object_) : 1;
-        return n != 0 ? n : 1;
-    }
-
-private:
-    void* object_ = nullptr;
-    void (*run_)(void*, std::size_t, task_ref) = nullptr;
-    std::size_t (*workers_)(void*) = nullptr;
-};
-
-/// The calling thread.
-inline constexpr executor_ref serial{};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-/// A room: the code for one instruction set.
-enum class isa : std::uint8_t {
-    best,      ///< the best that this machine has
-    portable,  ///< plain C++
-    avx512,    ///< x86-64 with AVX-512 F, BW, DQ, VL and VNNI
-};
-
-/// Which code served a call.
-struct call_report {
-    isa room = isa::best;    ///< never `best` after a call
-    const char* mode = "";   ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    const char* path = "";   ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
-};
-
-/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False cancels: the call ends
-/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
-class progress_ref {
-public:
-    QLIB_INLINE constexpr progress_ref() noexcept = default;
-    template <class Progress>
-        requires(!std::same_as<std::remove_cvref_t<Progress>, progress_ref>) && std::is_invocable_r_v<bool, Progress&, std::size_t, std::size_t>
-    QLIB_INLINE QLIB_TAGGED progress_ref(Progress&& progress) noexcept
-        : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(progress)))),
-          call_([](void* object, std::size_t done, std::size_t total) -> bool { return (*static_cast<std::remove_reference_t<Progress>*>(object))(done, total); }) {}
-    QLIB_INLINE bool operator()(std::size_t done, std::size_t total) const { return call_ == nullptr || call_(object_, done, total); }
-    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return call_ != nullptr; }
-
-private:
-    void* object_ = nullptr;
-    bool (*call_)(void*, std::size_t, std::size_t) = nullptr;
-};
-
-struct call {
-    executor_ref run = serial;
-    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says: errc::scratch.
-    std::span<std::byte> scratch = {};
-    progress_ref progress = {};
-    isa room = isa::best;           ///< a lesser room than the machine's best, for tests; errc::unsupported when the machine lacks it
-    call_report* report = nullptr;  ///< filled in when given
-};
-
-}  // namespace qlib::inline v0
-// status and result<T>: how every function of qlib says that it failed. No exceptions, no heap.
-
-#include <new>
-#include <string_view>
-#include <utility>
-
-namespace qlib::inline v0 {
-
-/// What kind of rule was broken.
-enum class errc : std::uint8_t {
-    shape,          ///< two operands disagree, or a size overflows
-    ragged,         ///< the format's rows must hold whole blocks
-    unsliceable,    ///< blocks run over row ends: the matrix has no rows to work on
-    non_finite,     ///< a NaN or an infinity in the input
-    overflow,       ///< a scale that the format cannot store
-    importance,     ///< an importance that is negative, not finite, or of the wrong length
-    unsupported,    ///< this format or machine cannot do it
-    argument,       ///< an option outside its range
-    memory,         ///< an allocation failed
-    scratch,        ///< call.scratch is smaller than scratch_bytes() says
-    cancelled,      ///< call.progress asked to stop
-    not_positive,   ///< a Hessian that no damping makes positive definite
-    truncated,      ///< a file that ends too early
-    malformed,      ///< a file that breaks its own format's rules
-    io,             ///< the operating system refused
-};
-
-/// One broken rule. Copies are cheap; texts are static strings.
-struct error {
-    errc code{};
-    const char* rule = "";                  ///< a sentence with {0}..{3} where sizes go
-    const char* operand = "";               ///< which argument, tensor part or field
-    std::array<std::uint64_t, 4> sizes{};
-
-    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of `buffer` that was used; what does not fit is cut.
-    [[nodiscard]] QLIB_TAGGED std::string_view format(std::span<char> buffer, std::string_view name = {}) const noexcept {
-        std::size_t at = 0;
-        const auto put = [&](char c) { if (at < buffer.size()) buffer[at++] = c; };
-        const auto text = [&](std::string_view s) { for (const char c : s) put(c); };
-        for (const std::string_view part : {name, std::string_view(operand)})
-            if (!part.empty()) { text(part); text(": "); }
-        for (const char* c = rule; *c != 0; ++c) {
-            if (c[0] == '{' && c[1] >= '0' && c[1] <= '3' && c[2] == '}') {
-                number(sizes[static_cast<std::size_t>(c[1] - '0')], put);
-                c += 2;
-            } else {
-                put(*c);
-            }
-        }
-        return {buffer.data(), at};
-    }
-
-private:
-    template <class Put> QLIB_INLINE static void number(std::uint64_t v, const Put& put) {
-        char digits[20];
-        std::size_t n = 0;
-        do { digits[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
-        while (n != 0) put(digits[--n]);
-    }
-};
-
-/// Success, or an error.
-class [[nodiscard]] status {
-public:
-    QLIB_INLINE constexpr status() noexcept = default;
-    QLIB_INLINE constexpr status(const qlib::error& e) noexcept : failed_(true), error_(e) {}
-    [[nodiscard]] QLIB_INLINE constexpr bool ok() const noexcept { return !failed_; }
-    [[nodiscard]] QLIB_INLINE constexpr explicit operator bool() const noexcept { return ok(); }
-    /// The error; a default one when ok().
-    [[nodiscard]] QLIB_INLINE constexpr const qlib::error& error() const noexcept { return error_; }
-
-private:
-    bool failed_ = false;
-    qlib::error error_{};
-};
-
-/// A value, or an error. value(), * and -> on an error trap: that is a mistake of the program, not of its input.
-template <class T> class [[nodiscard]] result {
-public:
-    QLIB_INLINE result(T value) noexcept : ok_(true) { ::new (static_cast<void*>(&value_)) T(std::move(value)); }
-    QLIB_INLINE result(const qlib::error& e) noexcept : error_(e) {}
-    QLIB_INLINE result(result&& other) noexcept : ok_(other.ok_) {
-        if (ok_) ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
-        else error_ = other.error_;
-    }
-    QLIB_INLINE result& operator=(result&& other) noexcept {
-        if (this != &other) {
-            this->~result();
-            ::new (static_cast<void*>(this)) result(std::move(other));
-        }
-        return *this;
-    }
-    QLIB_INLINE ~result() { if (ok_) value_.~T(); }
-
-    [[nodiscard]] QLIB_INLINE bool has_value() const noexcept { return ok_; }
-    [[nodiscard]] QLIB_INLINE explicit operator bool() const noexcept { return ok_; }
-    [[nodiscard]] QLIB_INLINE const qlib::error& error() const noexcept { return error_; }
-    [[nodiscard]] QLIB_INLINE T& value() & noexcept { return check(), value_; }
-    [[nodiscard]] QLIB_INLINE const T& value() const& noexcept { return check(), value_; }
-    [[nodiscard]] QLIB_INLINE T value() && noexcept { return check(), std::move(value_); }
-    [[nodiscard]] QLIB_INLINE T& operator*() & noexcept { return value(); }
-    [[nodiscard]] QLIB_INLINE const T& operator*() const& noexcept { return value(); }
-    [[nodiscard]] QLIB_INLINE T operator*() && noexcept { return std::move(*this).value(); }
-    [[nodiscard]] QLIB_INLINE T* operator->() noexcept { return &value(); }
-    [[nodiscard]] QLIB_INLINE const T* operator->() const noexcept { return &value(); }
-
-private:
-    QLIB_INLINE void check() const noexcept { if (!ok_) __builtin_trap(); }
-    bool ok_ = false;
-    qlib::error error_{};
-    union { T value_; };
-};
-
-}  // namespace qlib::inline v0
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
-namespace qlib::inline v0::detail {
-
-/// The one mutable global of the library: 0 until it is known, then 1 + the best room. Every writer writes the same value.
-inline unsigned char cached_isa = 0;
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
-inline isa detect_isa() noexcept {
-#if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return isa::portable;
-    constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
-    if ((c & (fma | osxsave | f16c)) != (fma | osxsave | f16c)) return isa::portable;
-    unsigned low = 0, high = 0;
-    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 0xE6) != 0xE6) return isa::portable;  // the system saves xmm, ymm, opmask and zmm
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return isa::portable;
-    constexpr unsigned avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30, avx512vl = 1u << 31;
-    constexpr unsigned needed = avx2 | avx512f | avx512dq | avx512bw | avx512vl, avx512vnni = 1u << 11;
-    if ((b & needed) == needed && (c & avx512vnni) != 0) return isa::avx512;
-#endif
-    return isa::portable;
-}
-
-/// The best room of this machine.
-inline isa best_isa() noexcept {
-    const unsigned char known = __atomic_load_n(&cached_isa, __ATOMIC_RELAXED);
-    if (known != 0) return static_cast<isa>(known - 1);
-    const isa found = detect_isa();
-    __atomic_store_n(&cached_isa, static_cast<unsigned char>(static_cast<unsigned char>(found) + 1), __ATOMIC_RELAXED);
-    return found;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Whether this machine can run a room. Rooms are ordered: what can run one can run every lesser one.
-[[nodiscard]] inline bool has_room(isa room) noexcept { return room <= detail::best_isa(); }
-
-/// The room that a call will use: its own, or the machine's best.
-[[nodiscard]] inline isa resolve_room(isa wanted) noexcept { return wanted == isa::best ? detail::best_isa() : wanted; }
-
-/// errc::unsupported when the machine lacks the room that a call forces.
-[[nodiscard]] inline status check_room(isa wanted) noexcept {
-    if (has_room(wanted)) return {};
-    return error{errc::unsupported, "this machine cannot run the room that call.room forces", "call.room", {}};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// The portable room: the same kernels over 16 lanes, as four of the 16-byte vectors that every machine has.
-// Octets of weights and of lattice points, 16 side by side: what the searches for points, lattice_nearest.inl, read and write.
 
 namespace qlib::inline v0::detail {
 
@@ -2974,29 +2602,6 @@ private:
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
 // The encoder's driver: from rows of floats to blocks on the wire, for any format and any fit.
-// matrix_view<T>: rows of contiguous elements that somebody else owns.
-
-namespace qlib::inline v0 {
-
-/// A row-major matrix in foreign memory. `stride` counts elements from one row's start to the next's.
-template <class T> struct matrix_view {
-    T* data = nullptr;
-    std::size_t rows = 0, cols = 0;
-    std::size_t stride = cols;
-
-    [[nodiscard]] QLIB_INLINE constexpr T* row(std::size_t r) const noexcept { return data + r * stride; }
-    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept { return data[r * stride + c]; }
-    [[nodiscard]] QLIB_INLINE constexpr matrix_view row_range(std::size_t first, std::size_t count) const noexcept {
-        return {row(first), count, cols, stride};
-    }
-    QLIB_INLINE constexpr operator matrix_view<const T>() const noexcept requires(!std::is_const_v<T>) {
-        return {data, rows, cols, stride};
-    }
-};
-template <class T> matrix_view(T*, std::size_t, std::size_t) -> matrix_view<T>;
-template <class T> matrix_view(T*, std::size_t, std::size_t, std::size_t) -> matrix_view<T>;
-
-}  // namespace qlib::inline v0
 // plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
 //
 // A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
@@ -4816,115 +4421,8 @@ struct plain_fit {
 QLIB_EXACT_END
 // Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
 // qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
-// Owned bytes, 64-byte aligned, and sizes that cannot wrap.
-
-namespace qlib::inline v0::detail {
-
-inline constexpr std::size_t alignment = 64;
-
-/// a * b, or the largest size_t when that does not fit: an allocation of it fails cleanly.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_multiply(std::size_t a, std::size_t b) noexcept {
-    std::size_t c = 0;
-    return __builtin_mul_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
-}
-[[nodiscard]] QLIB_INLINE constexpr std::size_t saturating_add(std::size_t a, std::size_t b) noexcept {
-    std::size_t c = 0;
-    return __builtin_add_overflow(a, b, &c) ? std::numeric_limits<std::size_t>::max() : c;
-}
-[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
-[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
-
-[[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
-    return {errc::memory, "no memory for {0} bytes", "", {bytes}};
-}
-
-/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
-template <class T> class buffer {
-    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
-
-public:
-    QLIB_INLINE buffer() noexcept = default;
-    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
-        return *this;
-    }
-    QLIB_INLINE ~buffer() { release(); }
-
-    [[nodiscard]] QLIB_TAGGED bool allocate(std::size_t count) noexcept {
-        release();
-        data_ = nullptr;
-        size_ = 0;
-        const std::size_t bytes = saturating_multiply(count, sizeof(T));
-        if (count == 0) return true;
-        if (bytes > std::numeric_limits<std::size_t>::max() / 2) return false;
-        data_ = static_cast<T*>(::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
-        size_ = data_ != nullptr ? count : 0;
-        return data_ != nullptr;
-    }
-    [[nodiscard]] QLIB_INLINE T* data() noexcept { return data_; }
-    [[nodiscard]] QLIB_INLINE const T* data() const noexcept { return data_; }
-    [[nodiscard]] QLIB_INLINE std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] QLIB_INLINE T& operator[](std::size_t i) noexcept { return data_[i]; }
-    [[nodiscard]] QLIB_INLINE const T& operator[](std::size_t i) const noexcept { return data_[i]; }
-
-private:
-    QLIB_INLINE void release() const noexcept {
-        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
-    }
-    T* data_ = nullptr;
-    std::size_t size_ = 0;
-};
-
-/// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
-class workspace {
-public:
-    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
-    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
-    /// Bytes that a piece of `count` elements takes.
-    template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
-        const std::size_t bytes = saturating_multiply(count, sizeof(T));
-        return bytes > std::numeric_limits<std::size_t>::max() - alignment ? bytes : round_up(bytes, alignment);
-    }
-
-    QLIB_INLINE workspace() noexcept = default;
-    /// Memory that somebody else made sure of, aligned.
-    QLIB_INLINE explicit workspace(std::byte* memory) noexcept : at_(memory) {}
-    /// error: scratch, memory.
-    [[nodiscard]] QLIB_TAGGED status open(const call& how, std::size_t bytes) noexcept {
-        if (how.scratch.empty()) {
-            if (!own_.allocate(bytes)) return out_of_memory(bytes);
-            at_ = own_.data();
-            return {};
-        }
-        if (how.scratch.size() < asked(bytes))
-            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
-        const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
-        at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
-        return {};
-    }
-    template <class T> [[nodiscard]] QLIB_INLINE T* take(std::size_t count) noexcept {
-        static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
-        T* const p = reinterpret_cast<T*>(at_);
-        at_ += piece<T>(count);
-        return p;
-    }
-
-private:
-    buffer<std::byte> own_;
-    std::byte* at_ = nullptr;
-};
-
-}  // namespace qlib::inline v0::detail
 
 namespace qlib::inline v0 {
-
-/// Where the rows of a quantized matrix lie when they are not one tight piece.
-template <class Byte> struct view_options {
-    std::size_t row_bytes = 0;       ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
-    std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
-};
 
 /// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
 template <block_format F, class Byte = const std::byte> struct planes {
@@ -5173,17 +4671,6 @@ template <block_format F> void decode_block(const qview<F>& q, std::size_t r, st
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
 QLIB_EXACT_END
-
-namespace qlib::inline v0 {
-
-/// What an encoder does with a NaN or an infinity among the weights.
-enum class non_finite : std::uint8_t {
-    error,  ///< refuses, naming row and column
-    zero,   ///< counts it as 0
-    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
-};
-
-}  // namespace qlib::inline v0
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -12541,2741 +12028,6 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 template <class Room, class F> inline constexpr const char* path_of = Room::template unpacks<F> || holds_numbers<F> ? "bits" : "load";
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// A block as the search of lattice_search.inl encodes it.
-template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
-    return with_room(isa::best, [&](auto room) { return typename decltype(room)::template lattice_search<F>(s).run(); });
-}
-
-/// The code of least weighted error for a code's weights in level units.
-template <class G> typename G::code nearest_in_lattice(const float* u, const float* w) noexcept {
-    octets in{};
-    octet_points out;
-    for (float& s : in.scale) s = 1;
-    const unsigned negative = put_octet<G>(u, w, G::vec, in, 0);
-    if constexpr (!holds_signs<G>) {  // octet 0 moved up, octet 1 down
-        put_octet<G>(u, w, G::vec, in, 1);
-        in.shift[0] = G::shift;
-        in.shift[1] = -G::shift;
-    }
-    with_room(isa::best, [&](auto room) { decltype(room)::template choose_points<G>(in, out); });
-    return code_of<G>(in, out, negative, !holds_signs<G> && out.cost[1] < out.cost[0] ? 1 : 0, 0);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
-/// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
-template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
-    static_assert(!EvenSigns || Points * L::dims == 8, "even signs are those of eight lanes");
-    using points = L;
-    static constexpr bool even_signs = EvenSigns;
-    static constexpr std::size_t vec = Points * L::dims, points_per_code = Points;
-    static constexpr std::size_t index_bits = std::bit_width(L::count - 1), sign_shift = Points * index_bits;
-    static constexpr std::size_t bits = sign_shift + vec - (EvenSigns ? 1 : 0), size = 2 * L::base;
-    using code = std::conditional_t<(bits > 16), std::uint32_t, std::uint16_t>;
-    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit, lowest = -highest;
-
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
-        return static_cast<float>(L::numbers[i % L::base]) * (i < L::base ? L::unit : -L::unit);
-    }
-    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<signed_lattice_grid>(u, w); }
-    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
-        const unsigned negative = signs(c);
-        for (std::size_t p = 0; p < Points; ++p) {
-            const auto& point = detail::lattice_points<L>[c >> p * index_bits & (L::count - 1)];
-            for (std::size_t i = 0; i < L::dims; ++i) {
-                const float v = static_cast<float>(point[i]) * L::unit;
-                l[p * L::dims + i] = detail::float_of(detail::bits_of(v) ^ (negative >> (p * L::dims + i) & 1u) << 31);
-            }
-        }
-    }
-
-    /// The sign bits of all lanes.
-    [[nodiscard]] QLIB_INLINE static constexpr unsigned signs(code c) noexcept {
-        const unsigned stored = static_cast<unsigned>(c) >> sign_shift & ((1u << (bits - sign_shift)) - 1);
-        if constexpr (EvenSigns) return detail::even_signs_of[stored];
-        else return stored;
-    }
-    /// The code of points and sign bits, whose number is even where only such can be stored.
-    [[nodiscard]] QLIB_INLINE static constexpr code make(const std::array<unsigned, Points>& index, unsigned negative) noexcept {
-        unsigned c = (negative & ((1u << (bits - sign_shift)) - 1)) << sign_shift;
-        for (std::size_t p = 0; p < Points; ++p) c |= index[p] << p * index_bits;
-        return static_cast<code>(c);
-    }
-};
-
-/// Points of signed numbers, all lanes moved by L::shift up or, with the bit above the index, down. Without `ShiftInCode` there is no such bit: the map
-/// then moves the levels.
-template <class L, bool ShiftInCode> struct shifted_lattice_grid {
-    using points = L;
-    static constexpr bool shift_in_code = ShiftInCode;
-    static constexpr float shift = ShiftInCode ? L::shift : 0.0f;
-    static constexpr std::size_t vec = L::dims, points_per_code = 1, index_bits = std::bit_width(L::count - 1);
-    static constexpr std::size_t bits = index_bits + (shift_in_code ? 1 : 0), size = L::base * (shift_in_code ? 2 : 1);
-    using code = std::uint16_t;
-    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit + shift, lowest = -highest;
-
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
-        return static_cast<float>(L::numbers[i % L::base]) * L::unit + (i < L::base ? shift : -shift);
-    }
-    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<shifted_lattice_grid>(u, w); }
-    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
-        const auto& point = detail::lattice_points<L>[c & (L::count - 1)];
-        const float moved = (c >> index_bits & 1) != 0 ? -shift : shift;
-        for (std::size_t i = 0; i < vec; ++i) l[i] = static_cast<float>(point[i]) * L::unit + moved;
-    }
-};
-
-/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l, sub[g] one of 1, 3, .. 2^(Bits + 1) - 1.
-template <std::size_t Groups> struct odd_scales {
-    f16 super{};
-    std::array<std::int8_t, Groups> sub{};
-};
-/// The same, and whether the levels of a group are moved down or up.
-template <std::size_t Groups> struct odd_scales_and_shifts : odd_scales<Groups> {
-    std::array<bool, Groups> down{};
-};
-
-/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out), load(in, params, codes); codes empty: params
-/// alone. N weights to a group, scales of Bits bits; levels that the map moves where `ShiftedMap`.
-template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = false> struct lattice_format {
-    static constexpr std::size_t group = N, groups = 256 / N, vec = Grid::vec;
-    static constexpr form map = ShiftedMap ? form::shifted : form::scaled;
-    static constexpr extent tile{};
-    static constexpr bool signed_scale = true, signed_offset = true;
-    static constexpr int sub_bits = Bits, sub_high = (2 << Bits) - 1;
-    using grid = Grid;
-    using code = typename Grid::code;
-    using outer = no_outer;
-    using params = std::conditional_t<ShiftedMap, odd_scales_and_shifts<groups>, odd_scales<groups>>;
-    using stored_scale = f16;
-    static constexpr std::array<std::size_t, 1> planes{Wire::bytes};
-
-    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return Grid::nearest(u, w); }
-    QLIB_INLINE static constexpr void level(code c, float* l) noexcept { Grid::levels(c, l); }
-    QLIB_INLINE static constexpr outer fit_outer(const tile_stats&) noexcept { return {}; }
-    QLIB_INLINE static constexpr float outer_scale(outer) noexcept { return 1; }
-    QLIB_INLINE static constexpr affine at(const params& p, std::size_t g) noexcept {
-        const float s = detail::product(p.super.value(), static_cast<float>(p.sub[g]));
-        if constexpr (ShiftedMap) return {s, p.down[g] ? Grid::points::shift : -Grid::points::shift};
-        else return {s, 0};
-    }
-    /// The largest wish decides the super-scale; the others are rounded under it.
-    QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, outer) noexcept {
-        float largest = 0;
-        for (const affine& a : wishes) largest = detail::larger(largest, detail::magnitude(a.s));
-        params p{};
-        p.super = detail::storable_scale<f16>(largest / static_cast<float>(sub_high));
-        const float inverse = detail::safe_reciprocal(p.super.value());
-        for (std::size_t g = 0; g < groups; ++g) {
-            p.sub[g] = nearest_sub(detail::product(detail::magnitude(wishes[g].s), inverse));
-            if constexpr (ShiftedMap) p.down[g] = wishes[g].z > 0;
-        }
-        return p;
-    }
-    /// The odd number nearest to s.
-    QLIB_INLINE static constexpr std::int8_t nearest_sub(float s) noexcept {
-        return static_cast<std::int8_t>(2 * detail::round_clamped(detail::product(0.5f, s - 1), 0, sub_high / 2) + 1);
-    }
-    /// ggml's own encoder; a template, as all here, so that nothing is compiled where only the format's name is used. Where ggml refuses to go on
-    /// without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
-    template <class F> QLIB_INLINE static encoded<F> reference(const site<F>& s) noexcept {
-        if constexpr (requires { F::recipe; }) return detail::ggml_signed_block<F>(s, F::recipe);
-        else return detail::ggml_shifted_block<F>(s);
-    }
-    /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's encoder. Without importance a
-    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and points with free signs get most of what that shrinks them by
-    /// back. Not constexpr.
-    template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept { return detail::search_lattice(s); }
-    template <class Pointers> QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
-        Wire::store(p, codes, to[0]);
-    }
-    template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer&, std::span<code> codes) noexcept {
-        params p{};
-        Wire::load(from[0], p, codes);
-        return p;
-    }
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Eight bits to the lowest of eight bytes; eight nibbles likewise.
-QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
-    v = (v | v << 28) & 0x0000000F0000000F;
-    v = (v | v << 14) & 0x0003000300030003;
-    return (v | v << 7) & 0x0101010101010101;
-}
-QLIB_INLINE constexpr std::uint64_t spread_nibbles(std::uint64_t v) noexcept {
-    v = (v | v << 16) & 0x0000FFFF0000FFFF;
-    v = (v | v << 8) & 0x00FF00FF00FF00FF;
-    return (v | v << 4) & 0x0F0F0F0F0F0F0F0F;
-}
-/// 4-bit scales, two to a byte, the first low; odd ones without their last bit.
-template <std::size_t Groups> QLIB_INLINE constexpr void store_odd_nibbles(const std::array<std::int8_t, Groups>& sub, std::byte* out) noexcept {
-    for (std::size_t g = 0; g < Groups; g += 2) out[g / 2] = static_cast<std::byte>(sub[g] >> 1 | sub[g + 1] >> 1 << 4);
-}
-template <std::size_t Groups> QLIB_INLINE constexpr void load_odd_nibbles(const std::byte* in, std::array<std::int8_t, Groups>& sub) noexcept {
-    for (std::size_t g = 0; g < Groups; ++g) sub[g] = static_cast<std::int8_t>((static_cast<unsigned>(in[g / 2]) >> 4 * (g % 2) & 15) << 1 | 1);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// d; for each 32 weights four indices of a byte, then four sign codes of 7 bits and the scale in 32 bits.
-struct iq2_xxs_wire {
-    static constexpr std::size_t bytes = 66;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t b = 0; b < 8; ++b) {
-            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
-            for (std::size_t l = 0; l < 4; ++l) {
-                out[2 + 8 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
-                rest |= static_cast<std::uint32_t>(codes[4 * b + l] >> 8) << 7 * l;
-            }
-            detail::write_number(rest, out + 6 + 8 * b);
-        }
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        for (std::size_t b = 0; b < 8; ++b) {
-            const auto rest = detail::read_number<std::uint32_t>(in + 6 + 8 * b);
-            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
-            if (codes.empty()) continue;
-            for (std::size_t l = 0; l < 4; ++l)
-                codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 8 * b + l]) | (rest >> 7 * l & 127) << 8);
-        }
-    }
-};
-
-/// d; codes of 16 bits; scales.
-struct iq2_xs_wire {
-    static constexpr std::size_t bytes = 74;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t g = 0; g < 32; ++g) detail::write_number(codes[g], out + 2 + 2 * g);
-        detail::store_odd_nibbles(p.sub, out + 66);
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        detail::load_odd_nibbles(in + 66, p.sub);
-        for (std::size_t g = 0; g < codes.size(); ++g)
-            codes[g] = static_cast<C>(static_cast<unsigned>(in[2 + 2 * g]) | static_cast<unsigned>(in[3 + 2 * g]) << 8);
-    }
-};
-
-/// d; the low bytes of the indices; signs; the upper two bits of the indices; scales.
-struct iq2_s_wire {
-    static constexpr std::size_t bytes = 82;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t g = 0; g < 32; ++g) {
-            out[2 + g] = static_cast<std::byte>(codes[g] & 255);
-            out[34 + g] = static_cast<std::byte>(codes[g] >> 10);
-            if (g % 4 == 0) out[66 + g / 4] = std::byte{0};
-            out[66 + g / 4] |= static_cast<std::byte>((codes[g] >> 8 & 3) << 2 * (g % 4));
-        }
-        detail::store_odd_nibbles(p.sub, out + 74);
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        detail::load_odd_nibbles(in + 74, p.sub);
-        for (std::size_t g = 0; g < codes.size(); g += 4) {
-            const unsigned upper = static_cast<unsigned>(in[66 + g / 4]) << 8;
-            for (std::size_t i = 0; i < 4; ++i)
-                codes[g + i] = static_cast<unsigned>(in[2 + g + i]) | (upper >> 2 * i & 0x300) | static_cast<unsigned>(in[34 + g + i]) << 10;
-        }
-    }
-};
-
-/// d; indices; for each 32 weights four sign codes of 7 bits and the scale in 32 bits.
-struct iq3_xxs_wire {
-    static constexpr std::size_t bytes = 98;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t b = 0; b < 8; ++b) {
-            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
-            for (std::size_t l = 0; l < 4; ++l) {
-                const std::uint32_t c = codes[4 * b + l];
-                detail::write_number(static_cast<std::uint16_t>(c & 0xFFFF), out + 2 + 8 * b + 2 * l);
-                rest |= c >> 16 << 7 * l;
-            }
-            detail::write_number(rest, out + 66 + 4 * b);
-        }
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        for (std::size_t b = 0; b < 8; ++b) {
-            const auto rest = detail::read_number<std::uint32_t>(in + 66 + 4 * b);
-            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
-            if (codes.empty()) continue;
-            for (std::size_t l = 0; l < 4; ++l)
-                codes[4 * b + l] = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l) | (rest >> 7 * l & 127) << 16;
-        }
-    }
-};
-
-/// d; the low bytes of the indices; their ninth bits; signs, of two codes in a byte; scales.
-struct iq3_s_wire {
-    static constexpr std::size_t bytes = 110;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t q = 0; q < 64; q += 8) {
-            unsigned ninth = 0;
-            for (std::size_t i = 0; i < 8; ++i) {
-                out[2 + q + i] = static_cast<std::byte>(codes[q + i] & 255);
-                ninth |= (codes[q + i] >> 8 & 1u) << i;
-            }
-            out[66 + q / 8] = static_cast<std::byte>(ninth);
-            for (std::size_t i = 0; i < 8; i += 2) out[74 + (q + i) / 2] = static_cast<std::byte>(codes[q + i] >> 9 | codes[q + i + 1] >> 9 << 4);
-        }
-        detail::store_odd_nibbles(p.sub, out + 106);
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        detail::load_odd_nibbles(in + 106, p.sub);
-        if (codes.empty()) return;
-        std::array<std::byte, 64> upper{};
-        for (std::size_t q = 0; q < 64; q += 8)
-            detail::write_number(detail::spread_bits(static_cast<std::uint64_t>(in[66 + q / 8])) |
-                                 detail::spread_nibbles(detail::read_number<std::uint32_t>(in + 74 + q / 2)) << 1, &upper[q]);
-        for (std::size_t q = 0; q < 64; ++q) codes[q] = static_cast<C>(static_cast<unsigned>(in[2 + q]) | static_cast<unsigned>(upper[q]) << 8);
-    }
-};
-
-/// d; the low bytes of the indices; for each 32 weights their upper bits, the scale and the shift in 16 bits.
-struct iq1_s_wire {
-    static constexpr std::size_t bytes = 50;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        detail::store_little_endian(p.super, out);
-        for (std::size_t b = 0; b < 8; ++b) {
-            auto rest = static_cast<unsigned>(p.sub[b] >> 1 | (p.down[b] ? 8 : 0)) << 12;
-            for (std::size_t l = 0; l < 4; ++l) {
-                out[2 + 4 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
-                rest |= static_cast<unsigned>(codes[4 * b + l] >> 8) << 3 * l;
-            }
-            detail::write_number(static_cast<std::uint16_t>(rest), out + 34 + 2 * b);
-        }
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        p.super = detail::load_little_endian<f16>(in);
-        for (std::size_t b = 0; b < 8; ++b) {
-            const unsigned rest = detail::read_number<std::uint16_t>(in + 34 + 2 * b);
-            p.sub[b] = static_cast<std::int8_t>((rest >> 12 & 7) << 1 | 1);
-            p.down[b] = rest >> 15 != 0;
-            if (codes.empty()) continue;
-            for (std::size_t l = 0; l < 4; ++l) codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 4 * b + l]) | (rest >> 3 * l & 7) << 8);
-        }
-    }
-};
-
-/// The low bytes of the codes; their upper four bits; in each of four 16-bit words four scales of 3 bits and a hexadecimal digit of d, the last first.
-struct iq1_m_wire {
-    static constexpr std::size_t bytes = 56;
-    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
-        for (std::size_t g = 0; g < 32; ++g) out[g] = static_cast<std::byte>(codes[g] & 255);
-        for (std::size_t g = 0; g < 32; g += 2) out[32 + g / 2] = static_cast<std::byte>(codes[g] >> 8 | codes[g + 1] >> 8 << 4);
-        for (std::size_t k = 0; k < 4; ++k) {
-            auto word = static_cast<unsigned>(p.super.bits >> 4 * k & 15) << 12;
-            for (std::size_t j = 0; j < 4; ++j) word |= static_cast<unsigned>(p.sub[4 * k + j] >> 1) << 3 * j;
-            detail::write_number(static_cast<std::uint16_t>(word), out + 48 + 2 * k);
-        }
-    }
-    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
-        unsigned d = 0;
-        for (std::size_t k = 0; k < 4; ++k) {
-            const unsigned word = detail::read_number<std::uint16_t>(in + 48 + 2 * k);
-            d |= word >> 12 << 4 * k;
-            for (std::size_t j = 0; j < 4; ++j) p.sub[4 * k + j] = static_cast<std::int8_t>((word >> 3 * j & 7) << 1 | 1);
-        }
-        p.super = f16{static_cast<std::uint16_t>(d)};
-        for (std::size_t g = 0; g < codes.size(); g += 2) {
-            const auto upper = static_cast<unsigned>(in[32 + g / 2]);
-            codes[g] = static_cast<C>(static_cast<unsigned>(in[g]) | (upper & 15) << 8);
-            codes[g + 1] = static_cast<C>(static_cast<unsigned>(in[g + 1]) | upper >> 4 << 8);
-        }
-    }
-};
-
-/// 2.0625 bits: 256 points of 8 weights, an even number of negative ones, a scale per 32. ggml, block_iq2_xxs.
-struct iq2_xxs : lattice_format<signed_lattice_grid<iq2_xxs_points, 1, true>, 32, 4, iq2_xxs_wire> {
-    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 6, .step = 0.1f, .shells = 2,
-                                                        .scale_first = true, .all_again = true, .keeps_zeros = false};
-};
-/// 2.3125 bits: 512 points of 8 weights, an even number of negative ones, a scale per 16. ggml, block_iq2_xs.
-struct iq2_xs : lattice_format<signed_lattice_grid<iq2_xs_points, 1, true>, 16, 4, iq2_xs_wire> {
-    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 9, .step = 0.1f, .shells = 2,
-                                                        .keeps_zeros = false};
-};
-/// 2.5625 bits: 1024 points of 8 weights, a scale per 16. ggml, block_iq2_s.
-struct iq2_s : lattice_format<signed_lattice_grid<iq2_s_points, 1, false>, 16, 4, iq2_s_wire> {
-    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0.25f, .skipped_below = 1e-8f, .steps = 9, .step = 0.1f, .shells = 1,
-                                                        .factor = 0.9875f};
-};
-/// 3.0625 bits: two of 256 points of 4 weights, an even number of the 8 negative, a scale per 32. ggml, block_iq3_xxs.
-struct iq3_xxs : lattice_format<signed_lattice_grid<iq3_xxs_points, 2, true>, 32, 4, iq3_xxs_wire> {
-    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 1e-8f, .steps = 15, .step = 0.2f, .shells = 2,
-                                                        .factor = 1.0125f, .keeps_zeros = false};
-};
-/// 3.4375 bits: 512 points of 4 weights, a scale per 32. ggml, block_iq3_s. Behind 32 zeros in a block that is not all zero ggml's encoder stores
-/// points and signs one group too early, so that they decode to garbage: the reference fit reproduces it, every other fit is right there.
-struct iq3_s : lattice_format<signed_lattice_grid<iq3_s_points, 1, false>, 32, 4, iq3_s_wire> {
-    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 0, .steps = 9, .step = 0.2f, .shells = 3,
-                                                        .factor = 1.033f, .all_again = true, .trusts_first = false};
-};
-/// 1.5625 bits: 2048 points of 8 weights in -1, 0, 1, a scale and a shift by an eighth per 32. ggml, block_iq1_s.
-struct iq1_s : lattice_format<shifted_lattice_grid<iq1_points, false>, 32, 3, iq1_s_wire, true> {};
-/// 1.75 bits: the same points, a shift for each, a scale per 16. ggml, block_iq1_m.
-struct iq1_m : lattice_format<shifted_lattice_grid<iq1_points, true>, 16, 3, iq1_m_wire> {};
-
-static_assert(block_bytes<iq2_xxs> == 66 && block_bytes<iq2_xs> == 74 && block_bytes<iq2_s> == 82 && block_bytes<iq3_xxs> == 98 &&
-              block_bytes<iq3_s> == 110 && block_bytes<iq1_s> == 50 && block_bytes<iq1_m> == 56);
-
-}  // namespace qlib::inline v0
-// ggml's 4-bit "IQ" formats: a fixed codebook of 16 integers in place of equal steps. IQ4_NL, IQ4_XS. Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of IQ4_XS.
-struct iq4_xs_scales {
-    static constexpr std::size_t groups = 8, bytes = 6;
-    static constexpr int sub_bits = 6, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
-        for (std::size_t j = 0; j < 8; ++j) {
-            const auto v = static_cast<unsigned>(sub[j] + 32);
-            out[j / 4] |= static_cast<std::byte>(v >> 4 << 2 * (j % 4));
-            out[2 + j / 2] |= static_cast<std::byte>((v & 15) << 4 * (j % 2));
-        }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>&) noexcept {
-        for (std::size_t j = 0; j < 8; ++j) {
-            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3, low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
-    }
-};
-
-/// 4.5 bits: the codebook under an f16 scale per 32 weights. ggml, block_iq4_nl.
-struct iq4_nl : format<codebook_grid<iq4_levels>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_nl>& s, detail::lane_blocks<L, iq4_nl>& out) noexcept {
-        L::template ggml_iq4_nl_block<iq4_nl>(s, out);
-    }
-};
-static_assert(block_bytes<iq4_nl> == 18);
-
-/// 4.25 bits: eight groups of 32 with signed 6-bit scales. ggml, block_iq4_xs.
-struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, inline_blocks<nibbles_split_16>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_xs>& s, detail::lane_blocks<L, iq4_xs>& out) noexcept {
-        L::template ggml_iq4_xs_block<iq4_xs>(s, out);
-    }
-};
-static_assert(block_bytes<iq4_xs> == 136);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// ggml's 256-weight super-blocks, "K-quants" in llama.cpp: Q2_K to Q6_K. Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the upper bits of the
-/// other four. Of Q4_K and Q5_K.
-struct six_bit_scales_and_mins {
-    static constexpr std::size_t groups = 8, bytes = 12;
-    static constexpr int sub_bits = 6, min_bits = 6;
-    static constexpr bool sub_signed = false;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>& min, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 4; ++j) {
-            const auto low_sub = static_cast<unsigned>(sub[j]), high_sub = static_cast<unsigned>(sub[j + 4]);
-            const unsigned low_min = min[j], high_min = min[j + 4];
-            out[j] = static_cast<std::byte>(low_sub | high_sub >> 4 << 6);
-            out[j + 4] = static_cast<std::byte>(low_min | high_min >> 4 << 6);
-            out[j + 8] = static_cast<std::byte>((high_sub & 15) | (high_min & 15) << 4);
-        }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>& min) noexcept {
-        for (std::size_t j = 0; j < 4; ++j) {
-            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]), low = std::to_integer<unsigned>(in[j + 8]);
-            sub[j] = static_cast<std::int8_t>(s & 63);
-            min[j] = static_cast<std::uint8_t>(m & 63);
-            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
-            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
-        }
-    }
-};
-
-/// Sixteen 4-bit scales in the low nibbles, mins in the high ones. Of Q2_K.
-struct nibble_scales_and_mins {
-    static constexpr std::size_t groups = 16, bytes = 16;
-    static constexpr int sub_bits = 4, min_bits = 4;
-    static constexpr bool sub_signed = false;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>& min, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(static_cast<unsigned>(sub[j]) | static_cast<unsigned>(min[j]) << 4);
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>& min) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) {
-            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
-            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
-        }
-    }
-};
-
-/// Sixteen 6-bit scales, stored with 32 added: low nibbles of two in each of eight bytes, the upper bits of four in each of four more. Of Q3_K.
-struct six_bit_signed_scales {
-    static constexpr std::size_t groups = 16, bytes = 12;
-    static constexpr int sub_bits = 6, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
-        for (std::size_t j = 0; j < 16; ++j) {
-            const auto v = static_cast<unsigned>(sub[j] + 32);
-            out[j % 8] |= static_cast<std::byte>((v & 15) << (j < 8 ? 0 : 4));
-            out[8 + j % 4] |= static_cast<std::byte>(v >> 4 << 2 * (j / 4));
-        }
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, pairs = 0x0303030303030303;  // eight scales at once
-        const auto low = detail::read_number<std::uint64_t>(in), four = std::uint64_t{detail::read_number<std::uint32_t>(in + 8)}, high = four | four >> 2 << 32;
-        std::array<std::byte, 16> all{};
-        detail::write_number((low & nibbles) | (high & pairs) << 4, &all[0]);
-        detail::write_number((low >> 4 & nibbles) | (high >> 4 & pairs) << 4, &all[8]);
-        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
-    }
-};
-
-/// Sixteen signed bytes. Of Q6_K.
-struct int8_scales {
-    static constexpr std::size_t groups = 16, bytes = 16;
-    static constexpr int sub_bits = 8, min_bits = 0;
-    static constexpr bool sub_signed = true;
-
-    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(sub[j]);
-    }
-    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
-        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
-    }
-};
-
-/// 2.625 bits: levels 0..3, sixteen groups of 16 with 4-bit scales and mins. ggml, block_q2_K.
-struct q2_k : format<uint_grid<2>, two_level<16, nibble_scales_and_mins>,
-                     inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_k>& s, detail::lane_blocks<L, q2_k>& out) noexcept {
-        L::template ggml_block_with_mins<q2_k>(s, out, {{-0.5f, 0.1f, 15, true}, false, 1.0f});
-    }
-};
-static_assert(block_bytes<q2_k> == 84);
-
-/// 3.4375 bits: levels -4..3, sixteen groups of 16 with signed 6-bit scales. ggml, block_q3_K.
-struct q3_k : format<sint_grid<3>, two_level<16, six_bit_signed_scales>,
-                     inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>, field::codes, field::subs, field::scales>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q3_k>& s, detail::lane_blocks<L, q3_k>& out) noexcept {
-        L::template ggml_q3_super_block<q3_k>(s, out);
-    }
-};
-static_assert(block_bytes<q3_k> == 110);
-
-/// 4.5 bits: levels 0..15, eight groups of 32 with 6-bit scales and mins. ggml, block_q4_K.
-struct q4_k : format<uint_grid<4>, two_level<32, six_bit_scales_and_mins>, inline_blocks<nibbles_split<32>>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_k>& s, detail::lane_blocks<L, q4_k>& out) noexcept {
-        L::template ggml_block_with_mins<q4_k>(s, out, {{-1.0f, 0.1f, 20}, true, 2.0f});
-    }
-};
-static_assert(block_bytes<q4_k> == 144);
-
-/// 5.5 bits: levels 0..31, eight groups of 32 with 6-bit scales and mins. ggml, block_q5_K.
-struct q5_k : format<uint_grid<5>, two_level<32, six_bit_scales_and_mins>, inline_blocks<bit_planes<plane{1, 32, 4}, plane{4, 32}>>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_k>& s, detail::lane_blocks<L, q5_k>& out) noexcept {
-        L::template ggml_block_with_mins<q5_k>(s, out, {{-0.5f, 0.1f, 15}, true, 2.0f});
-    }
-};
-static_assert(block_bytes<q5_k> == 176);
-
-/// 6.5625 bits: levels -32..31, sixteen groups of 16 with signed 8-bit scales. ggml, block_q6_K.
-struct q6_k : format<sint_grid<6>, two_level<16, int8_scales>,
-                     inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q6_k>& s, detail::lane_blocks<L, q6_k>& out) noexcept {
-        L::template ggml_signed_super_block<q6_k>(s, out);
-    }
-};
-static_assert(block_bytes<q6_k> == 210);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// ggml's blocks of one level, "legacy quants" in llama.cpp: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0, and Q1_0 Q2_0.
-// Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// 4.5 bits: levels -8..7 under an f16 scale. ggml, block_q4_0.
-struct q4_0 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    static constexpr bool weighs_by_row = true;
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_0>& s, detail::lane_blocks<L, q4_0>& out) noexcept {
-        L::template ggml_signed_block<q4_0>(s, out);
-    }
-};
-static_assert(block_bytes<q4_0> == 18);
-
-/// 5 bits: levels 0..15 under an f16 scale and offset. ggml, block_q4_1.
-struct q4_1 : format<uint_grid<4>, scale_offset_per<32, f16>, inline_blocks<nibbles_split_16>> {
-    static constexpr bool weighs_by_row = true;
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_1>& s, detail::lane_blocks<L, q4_1>& out) noexcept {
-        L::template ggml_offset_block<q4_1>(s, out);
-    }
-};
-static_assert(block_bytes<q4_1> == 20);
-
-/// 5.5 bits: levels -16..15; the fifth bits stand before the nibbles. ggml, block_q5_0.
-struct q5_0 : format<sint_grid<5>, scale_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
-    static constexpr bool weighs_by_row = true;
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_0>& s, detail::lane_blocks<L, q5_0>& out) noexcept {
-        L::template ggml_signed_block<q5_0>(s, out);
-    }
-};
-static_assert(block_bytes<q5_0> == 22);
-
-/// 6 bits: levels 0..31 under an f16 scale and offset. ggml, block_q5_1.
-struct q5_1 : format<uint_grid<5>, scale_offset_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
-    static constexpr bool weighs_by_row = true;
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_1>& s, detail::lane_blocks<L, q5_1>& out) noexcept {
-        L::template ggml_offset_block<q5_1>(s, out);
-    }
-};
-static_assert(block_bytes<q5_1> == 24);
-
-/// 8.5 bits: int8 under an f16 scale. ggml, block_q8_0; ignores importance.
-struct q8_0 : format<int8_grid, scale_per<32, f16>, inline_blocks<whole_bytes>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q8_0>& s, detail::lane_blocks<L, q8_0>& out) noexcept {
-        L::template ggml_q8_block<q8_0>(s, out);
-    }
-};
-static_assert(block_bytes<q8_0> == 34);
-
-/// 1.125 bits: -1 and +1 under an f16 scale per 128 weights. ggml, block_q1_0; ignores importance.
-struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<plane{1, 1}>>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q1_0>& s, detail::lane_blocks<L, q1_0>& out) noexcept {
-        L::template ggml_sign_block<q1_0>(s, out);
-    }
-};
-static_assert(block_bytes<q1_0> == 18);
-
-/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2; ignores importance.
-struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_0>& s, detail::lane_blocks<L, q2_0>& out) noexcept {
-        L::template ggml_ternary_block<q2_0>(s, out, 0);
-    }
-};
-static_assert(block_bytes<q2_0> == 18);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks. Sources: OCP MX v1.0;
-// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
-// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3; torchao (mx_tensor.py);
-// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
-
-namespace qlib::inline v0 {
-
-/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
-enum class mx_rule : std::uint8_t {
-    floor,    ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
-    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
-    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
-    rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
-    nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
-    search,   ///< the power of two with the least squared error, weighted by importance; exact
-};
-
-/// Scale types that hold powers of two alone; a user's own may specialise it.
-template <class T> inline constexpr bool power_of_two_type = false;
-template <> inline constexpr bool power_of_two_type<e8m0> = true;
-
-/// Formats whose groups have a power of two as their whole map.
-template <class F> concept power_of_two_scaled = block_format<F> && F::map == form::scaled && F::vec == 1 && !has_outer<F> && requires {
-    requires power_of_two_type<typename F::stored_scale>;
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// 2^e, -126 <= e <= 127.
-QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast<std::uint32_t>(e + 127) << 23); }
-
-/// The largest e with 2^e on the grid's way to its highest level.
-template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
-
-/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there below 2.
-template <class Grid> inline constexpr float carries_from = [] {
-    const float low = two_to(top_exponent<Grid>);
-    float distance = low;
-    for (std::size_t i = 0; i < Grid::size; ++i) {
-        if (!(Grid::level(i) >= low && Grid::level(i) < 2 * low)) continue;
-        for (std::size_t j = 0; j < Grid::size; ++j)
-            if (Grid::level(j) > Grid::level(i)) distance = smaller(distance, Grid::level(j) - Grid::level(i));
-    }
-    return 2 - distance / low / 2;
-}();
-
-/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude counts as zero.
-template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
-    if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
-    if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
-        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero).value();
-    const std::uint32_t u = bits_of(largest), fraction = u & 0x007FFFFFu;
-    const bool up = (rule == mx_rule::ceil && fraction != 0) || (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
-    const float down = product(float_of(u & 0x7F800000u), two_to(-top_exponent<Grid>));
-    return up ? 2 * down : down;
-}
-
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to saturation: no smaller scale
-/// has less.
-struct mx_error { float all = 0, saturated = 0; };
-
-template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit, float s) noexcept {
-    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
-    mx_error sum;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
-        float level = 0;
-        F::level(F::nearest(&u, &weight), &level);
-        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
-        sum.all += product(product(weight, e), e);
-        sum.saturated += product(product(weight, beyond), beyond);
-    }
-    return sum;
-}
-
-/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on until saturation alone
-/// costs more than the best found.
-template <class F> constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
-    const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
-    if (inverse == 0) return unit;
-    mx_error least = mx_error_of<F>(x, w, inverse, 1);
-    float best = 1;
-    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
-        least = e;
-        best = 2;
-    }
-    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
-        const mx_error e = mx_error_of<F>(x, w, inverse, s);
-        if (!(e.saturated < least.all)) break;
-        if (e.all < least.all) {
-            least = e;
-            best = s;
-        }
-    }
-    return product(unit, best);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
-struct mx_scale_fit {
-    mx_rule rule = mx_rule::floor;
-    static constexpr const char* name = "mx_scale";
-    template <power_of_two_scaled F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        std::array<affine, F::groups> wishes{};
-        for (std::size_t g = 0; g < F::groups && g * F::group < s.x.size(); ++g) {
-            const std::size_t first = g * F::group, n = detail::smaller_size(F::group, s.x.size() - first);
-            const auto x = s.x.subspan(first, n);
-            const float largest = detail::abs_max(x.data(), n);
-            const auto w = s.importance.empty() ? s.importance : s.importance.subspan(first, n);
-            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest) : detail::mx_scale<typename F::grid>(rule, largest);
-        }
-        return F::project(wishes, s.outer);
-    }
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or (scale / global) * level,
-// the quotient or product rounded first. NVFP4 outside of GGUF.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// How a tensor's scale acts on its groups' scales.
-enum class global_use : std::uint8_t { times, over };
-
-namespace detail {
-
-template <class Grid, std::size_t N, class T, global_use Use> struct global_level {
-    static constexpr std::size_t group = N, groups = 1;
-    static constexpr form map = form::scaled;
-    static constexpr extent tile{};
-    static constexpr bool signed_scale = signed_scale_type<T>, signed_offset = true;
-    static constexpr bool outer_multiplies = false;  // consumed in `at`
-    static constexpr global_use global = Use;
-    using stored_scale = T;
-    using stored_outer = f32;
-
-    struct outer { float global = 1; };
-    struct params {
-        T stored{};
-        float scale = 0;
-    };
-
-    /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
-    static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
-        const float m = stats.abs_max();
-        if (!(m > 0)) return {1};
-        if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
-        else return {smaller(reach / larger(m, 0x1p-126f), std::numeric_limits<float>::max())};
-    }
-    QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
-    QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
-    QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
-        const bool usable = safe_reciprocal(o.global) != 0;
-        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global) : usable ? wish.s / o.global : 0.0f);
-        take_outer(p, o);
-    }
-    QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
-        params p{};
-        project_group(p, 0, wishes[0], o);
-        return p;
-    }
-    QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
-        p.scale = Use == global_use::times ? product(p.stored.value(), o.global) : p.stored.value() / o.global;
-    }
-
-    QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? sizeof(T::bits) : 0; }
-    QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
-        if (f == field::scales) store_little_endian(p.stored, out);
-    }
-    QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
-        if (f == field::scales) p.stored = load_little_endian<T>(in);
-    }
-    static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = 0;
-    QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte*) noexcept {
-        store_little_endian(f32::from(o.global), out);
-    }
-    QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte*) noexcept {
-        return {load_little_endian<f32>(in).value()};
-    }
-};
-
-}  // namespace detail
-
-/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's `weight_scale_2`.
-template <std::size_t N, class T> struct scale_per_times_global {
-    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
-};
-/// The same, its value divided by that f32. compressed-tensors' `weight_global_scale`.
-template <std::size_t N, class T> struct scale_per_over_global {
-    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::over>;
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
-struct ue4m3 {
-    using storage = std::uint8_t;
-    storage bits{};
-    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
-        if (bits == 0 || bits == 0x7F) return 0;
-        // 0xFF goes on where E4M3 has its NaN: 1.875 * 2^8.
-        return (bits & 0x7F) == 0x7F ? 480.0f : e4m3{static_cast<storage>(bits & 0x7F)}.value();
-    }
-    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
-        return {x > 0 ? e4m3::from(x, overflow::saturate, r).bits : storage{0}};
-    }
-    [[nodiscard]] static constexpr float max() noexcept { return 448; }
-    /// ggml's own rounding: halves up, and 448 for all from 248 on.
-    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from_ggml(float x) noexcept {
-        if (!(x > 0)) return {0};
-        if (x >= 248.0f) return {0x7E};
-        if (x < 0x1p-6f) {
-            const auto man = static_cast<int>(detail::product(x, 512.0f) + 0.5f);
-            return {static_cast<storage>(man > 7 ? 7 : man)};
-        }
-        const std::uint32_t u = detail::bits_of(x) + (1u << 19);
-        return {static_cast<storage>(((u >> 23) - 120) << 3 | (u >> 20 & 7))};
-    }
-};
-
-/// Half of an E8M0 value, ggml's scale of doubled E2M1 levels: 2^(bits - 128). Code 255 is 2^127, no NaN.
-struct half_e8m0 {
-    using storage = std::uint8_t;
-    storage bits{};
-    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
-        return detail::float_of(bits < 2 ? 0x00200000u << bits : static_cast<std::uint32_t>(bits - 1) << 23);
-    }
-    /// Never 255, which ggml's validation refuses.
-    [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
-        return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
-    }
-    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
-};
-
-template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
-template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
-template <> inline constexpr bool power_of_two_type<half_e8m0> = true;
-
-/// E2M1 in code order; code 8 is a plain zero, and none chooses it.
-inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-
-/// Twice those levels: integers.
-inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
-/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
-struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s, detail::lane_blocks<L, mxfp4>& out) noexcept {
-        L::template ggml_e2m1_block<mxfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA {
-            const auto exponent = static_cast<int>(detail::bits_of(largest) >> 23) - 2;
-            return half_e8m0{static_cast<std::uint8_t>(exponent > 0 ? exponent : 0)};
-        });
-    }
-};
-static_assert(block_bytes<mxfp4> == 17);
-
-/// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF: `<name>.scale`), which
-/// ggml's own encoder leaves at 1.
-struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
-    QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4>& s, detail::lane_blocks<L, nvfp4>& out) noexcept {
-        L::template ggml_e2m1_block<nvfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA { return ue4m3::from_ggml(largest / 6.0f); });
-    }
-};
-static_assert(block_bytes<nvfp4> == 36);
-
-/// MXINT8's elements: int8 in 64ths. -2 decodes and is never chosen, so that the range is symmetric.
-struct mxint8_grid {
-    using code = std::uint8_t;
-    static constexpr std::size_t bits = 8, vec = 1, size = 256;
-    static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
-    static constexpr code flip = int8_grid::flip;
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
-    QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
-        const float steps = detail::product(*u, 64.0f);
-        return int8_grid::nearest(&steps, w);
-    }
-    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
-};
-
-/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the least significant bit on, all
-/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest level saturate, as some do
-/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
-template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
-    /// The plain map of a group whose weights range from low to high, for plain_fit.
-    QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
-        return {detail::mx_scale<Grid>(mx_rule::floor, detail::larger(detail::magnitude(low), detail::magnitude(high))), 0};
-    }
-};
-
-/// 8.25 bits.
-struct mxfp8_e4m3 : mx_format<minifloat_grid<e4m3>> {};
-struct mxfp8_e5m2 : mx_format<minifloat_grid<e5m2>> {};
-/// 6.25 bits, four elements in three bytes.
-struct mxfp6_e3m2 : mx_format<minifloat_grid<e3m2>> {};
-struct mxfp6_e2m3 : mx_format<minifloat_grid<e2m3>> {};
-/// 4.25 bits, the first of a pair in the low nibble: compressed-tensors' mxfp4-pack-quantized, torchao.
-struct mxfp4_ocp : mx_format<minifloat_grid<e2m1>> {};
-/// 8.25 bits.
-struct mxint8 : mx_format<mxint8_grid> {};
-static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 && block_bytes<mxint8> == 33);
-
-/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model Optimizer: `weight`, the
-/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
-struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
-    template <class L>
-    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_modelopt>& s, detail::lane_blocks<L, nvfp4_modelopt>& out) noexcept {
-        L::template divided_block<nvfp4_modelopt>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
-            const float scale = largest / detail::product(6.0f, o.global);
-            return e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
-        });
-    }
-};
-/// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized: `weight_packed`,
-/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
-struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
-    template <class L>
-    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_compressed_tensors>& s,
-                                                detail::lane_blocks<L, nvfp4_compressed_tensors>& out) noexcept {
-        L::template divided_block<nvfp4_compressed_tensors>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
-            const e4m3 scale = e4m3::from(detail::product(largest / 6.0f, o.global), overflow::saturate);
-            return scale.bits != 0 ? scale : e4m3::from(0.125f);
-        });
-    }
-};
-static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// The quantiles of a normal distribution, with an exact 0 and both ends.
-inline constexpr std::array<float, 16> nf4_levels{
-    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
-
-/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the higher level.
-inline constexpr std::array<float, 15> nf4_thresholds{
-    -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f, -0.13791173323988914f,
-    -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
-    0.5016634166240692f, 0.6427869200706482f, 0.8614784178118011f};
-using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
-
-/// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the magnitude by its own
-/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
-struct fp4_grid {
-    using code = std::uint8_t;
-    static constexpr std::size_t bits = 4, vec = 1, size = 16;
-    static constexpr float lowest = -1, highest = 1;
-    static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
-    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
-        return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
-    }
-    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
-        const float a = detail::magnitude(*u);
-        std::size_t above = 0;
-        for (const float t : magnitude_thresholds) above += a > t;
-        return static_cast<code>(magnitude_codes[above] + (*u < 0 ? 8 : 0));
-    }
-    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
-
-private:
-    static constexpr std::array<float, 8> magnitudes{0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f};
-};
-
-namespace detail {
-
-/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1, and 0 and 1.
-/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
-inline constexpr std::array<float, 256> dynamic_map = [] {
-    constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-    std::array<float, 256> map{};
-    std::size_t at = 128;  // 127 is zero, and each value's negative mirrors it there
-    for (std::size_t i = 0; i < 7; ++i) {
-        const std::size_t steps = std::size_t{1} << i;
-        const float step = (1.0f - 0.1f) / static_cast<float>(steps);
-        const auto point = [&](std::size_t k) {
-            const bool from_start = k < (steps + 1) / 2;
-            const double base = static_cast<double>(from_start ? 0.1f : 1.0f), s = static_cast<double>(from_start ? step : -step);
-            return static_cast<float>(s * static_cast<double>(from_start ? k : steps - k) + base);
-        };
-        for (std::size_t k = 0; k < steps; ++k, ++at) {
-            map[at] = decade[i] * ((point(k) + point(k + 1)) / 2);
-            map[254 - at] = -map[at];
-        }
-    }
-    map[255] = 1.0f;
-    return map;
-}();
-
-}  // namespace detail
-
-/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and the tensor's mean:
-/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
-template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
-    template <class Grid> struct bind {
-        static constexpr std::size_t group = N, groups = 1;
-        static constexpr form map = form::scaled;
-        static constexpr extent tile{0, N * Blocks, true};
-        static constexpr bool signed_scale = false, signed_offset = true;
-        static constexpr bool outer_multiplies = false;  // consumed in `at`
-
-        struct outer { float second = 0, mean = 0; };
-        struct params { std::uint8_t code = 0; float scale = 0; };
-
-        QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
-            constexpr float top = highest_level<Grid>;
-            outer o{0, stats.mean_abs_max / top};
-            for (const float m : stats.block_abs_max) o.second = detail::larger(o.second, detail::magnitude(m / top - o.mean));
-            return o;
-        }
-        QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
-        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
-        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
-            const float u = detail::product(wishes[0].s - o.mean, detail::safe_reciprocal(o.second));
-            params p{codebook_grid<detail::dynamic_map>::nearest(&u, nullptr), 0};
-            take_outer(p, o);
-            return p;
-        }
-        QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
-            p.scale = detail::product(detail::dynamic_map[p.code], o.second) + o.mean;
-        }
-
-        QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? 1 : 0; }
-        QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
-            if (f == field::scales) *out = static_cast<std::byte>(p.code);
-        }
-        QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
-            if (f == field::scales) p.code = std::to_integer<std::uint8_t>(*in);
-        }
-        static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = sizeof(float);
-        QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte* tensor) noexcept {
-            detail::store_little_endian(f32::from(o.second), out);
-            detail::store_little_endian(f32::from(o.mean), tensor);
-        }
-        QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte* tensor) noexcept {
-            return {detail::load_little_endian<f32>(in).value(), detail::load_little_endian<f32>(tensor).value()};
-        }
-    };
-};
-
-/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high nibble), abs-max.
-struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
-static_assert(block_bytes<nf4> == 36);
-
-/// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
-struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nf4_dq>& s, detail::lane_blocks<L, nf4_dq>& out) noexcept {
-        L::template codes_before_scale<nf4_dq>(s, out);
-    }
-};
-static_assert(block_bytes<nf4_dq> == 33);
-
-/// The same two with FP4 codes.
-struct fp4 : format<fp4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
-struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, fp4_dq>& s, detail::lane_blocks<L, fp4_dq>& out) noexcept {
-        L::template codes_before_scale<fp4_dq>(s, out);
-    }
-};
-static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// Ternary weights: -1, 0, +1. ggml's TQ1_0 and TQ2_0, and a block of qlib's own. Source: ggml-common.h, ggml-quants.c.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
-struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
-static_assert(block_bytes<ternary_g80> == 18);
-
-/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 / 243, rounded up,
-/// so that multiplying by 3 brings one trit after another into the carry.
-struct tq1_trits {
-    static constexpr bool ragged = false;
-    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n / 256 * 52; }
-    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
-        for (const run& r : runs)
-            for (std::size_t m = 0; m < r.bytes; ++m) {
-                unsigned v = 0;
-                for (std::size_t n = 0; n < 5; ++n) v = 3 * v + (n < r.trits ? c[r.first + m + n * r.bytes] : 0u);
-                *out++ = static_cast<std::byte>((v * 256 + 242) / 243);
-            }
-    }
-    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
-        [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-            (unpack_run<runs[I].bytes, runs[I].trits>(in + runs[I].at, c.data() + runs[I].first), ...);
-        }(std::make_index_sequence<runs.size()>{});
-    }
-
-private:
-    struct run { std::size_t first, at, bytes, trits; };
-    static constexpr std::array<run, 3> runs{run{0, 0, 32, 5}, run{160, 32, 16, 5}, run{240, 48, 4, 4}};
-
-    /// One trit of all bytes after another: compilers make vectors of them.
-    template <std::size_t Bytes, std::size_t Trits, class Code> QLIB_INLINE static constexpr void unpack_run(const std::byte* in, Code* c) noexcept {
-        std::array<std::uint16_t, Bytes> v{};
-        for (std::size_t m = 0; m < Bytes; ++m) v[m] = std::to_integer<std::uint8_t>(in[m]);
-        for (std::size_t n = 0; n < Trits; ++n)
-            for (std::size_t m = 0; m < Bytes; ++m) {
-                v[m] = static_cast<std::uint16_t>((v[m] & 255) * 3);
-                c[n * Bytes + m] = static_cast<Code>(v[m] >> 8);
-            }
-    }
-};
-
-/// 1.6875 bits. ggml, block_tq1_0; ignores importance.
-struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq1_0>& s, detail::lane_blocks<L, tq1_0>& out) noexcept {
-        L::template ggml_ternary_block<tq1_0>(s, out, 1);
-    }
-};
-static_assert(block_bytes<tq1_0> == 54);
-
-/// 2.0625 bits. ggml, block_tq2_0; ignores importance.
-struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
-    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq2_0>& s, detail::lane_blocks<L, tq2_0>& out) noexcept {
-        L::template ggml_ternary_block<tq2_0>(s, out, 1);
-    }
-};
-static_assert(block_bytes<tq2_0> == 66);
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-
-/// All named formats: X(type, number, name). The numbers of ggml's formats are ggml's own (GGUF, field `type`).
-#define QLIB_NAMED_FORMATS(X)                                                                                                         \
-    X(dense_f32, 0, "F32") X(dense_f16, 1, "F16")                                                                                     \
-    X(q4_0, 2, "Q4_0") X(q4_1, 3, "Q4_1") X(q5_0, 6, "Q5_0") X(q5_1, 7, "Q5_1") X(q8_0, 8, "Q8_0")                                    \
-    X(q2_k, 10, "Q2_K") X(q3_k, 11, "Q3_K") X(q4_k, 12, "Q4_K") X(q5_k, 13, "Q5_K") X(q6_k, 14, "Q6_K")                               \
-    X(iq2_xxs, 16, "IQ2_XXS") X(iq2_xs, 17, "IQ2_XS") X(iq3_xxs, 18, "IQ3_XXS") X(iq1_s, 19, "IQ1_S") X(iq4_nl, 20, "IQ4_NL")         \
-    X(iq3_s, 21, "IQ3_S") X(iq2_s, 22, "IQ2_S") X(iq4_xs, 23, "IQ4_XS") X(iq1_m, 29, "IQ1_M")                                      \
-    X(dense_bf16, 30, "BF16") X(tq1_0, 34, "TQ1_0") X(tq2_0, 35, "TQ2_0")                                                             \
-    X(mxfp4, 39, "MXFP4") X(nvfp4, 40, "NVFP4") X(q1_0, 41, "Q1_0") X(q2_0, 42, "Q2_0")                                               \
-    X(nf4, 0x1000, "NF4") X(nf4_dq, 0x1001, "NF4_DQ") X(fp4, 0x1002, "FP4") X(fp4_dq, 0x1003, "FP4_DQ")                               \
-    X(fp8_e4m3, 0x1010, "FP8_E4M3") X(fp8_e4m3_row, 0x1011, "FP8_E4M3_ROW") X(fp8_e4m3_tile128, 0x1012, "FP8_E4M3_TILE128")           \
-    X(fp8_e5m2, 0x1013, "FP8_E5M2") X(fp8_e5m2_row, 0x1014, "FP8_E5M2_ROW") X(fp8_e5m2_tile128, 0x1015, "FP8_E5M2_TILE128")           \
-    X(int4_g32, 0x1020, "INT4_G32") X(int4_g128, 0x1021, "INT4_G128") X(int4_g128_asym, 0x1022, "INT4_G128_ASYM")                     \
-    X(int8_row, 0x1023, "INT8_ROW") X(int4_g32_asym, 0x1024, "INT4_G32_ASYM") X(ternary_g80, 0x1030, "TERNARY_G80")                   \
-    X(mxfp8_e4m3, 0x1040, "MXFP8_E4M3") X(mxfp8_e5m2, 0x1041, "MXFP8_E5M2") X(mxfp6_e3m2, 0x1042, "MXFP6_E3M2")                       \
-    X(mxfp6_e2m3, 0x1043, "MXFP6_E2M3") X(mxfp4_ocp, 0x1044, "MXFP4_OCP") X(mxint8, 0x1045, "MXINT8")                                 \
-    X(nvfp4_modelopt, 0x1050, "NVFP4_MODELOPT") X(nvfp4_compressed_tensors, 0x1051, "NVFP4_COMPRESSED_TENSORS")
-
-namespace qlib::inline v0 {
-
-/// A named format as a number. ggml's formats have ggml's numbers; the others begin at 0x1000.
-enum class format_id : std::uint32_t {
-#define QLIB_FORMAT(type, number, name) type = number,
-    QLIB_NAMED_FORMATS(QLIB_FORMAT)
-#undef QLIB_FORMAT
-};
-
-/// All of them, ascending.
-inline constexpr std::array all_format_ids{
-#define QLIB_FORMAT(type, number, name) format_id::type,
-    QLIB_NAMED_FORMATS(QLIB_FORMAT)
-#undef QLIB_FORMAT
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a status or a result.
-///
-///     visit(id, [&]<block_format F>() -> status { return dequantize(*qview<F>::over(bytes, rows, cols), out); });
-template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&& use, Arguments&&... arguments) {
-    using R = decltype(use.template operator()<q4_0>(arguments...));
-    switch (id) {
-#define QLIB_FORMAT(type, number, name) \
-    case format_id::type: return use.template operator()<type>(arguments...);
-        QLIB_NAMED_FORMATS(QLIB_FORMAT)
-#undef QLIB_FORMAT
-    }
-    return R(error{errc::unsupported, "there is no format number {0}", "format", {static_cast<std::uint64_t>(id)}});
-}
-
-/// The name of a format, "Q4_K"; empty for an unknown id.
-[[nodiscard]] constexpr std::string_view format_name(format_id id) noexcept {
-    switch (id) {
-#define QLIB_FORMAT(type, number, name) \
-    case format_id::type: return name;
-        QLIB_NAMED_FORMATS(QLIB_FORMAT)
-#undef QLIB_FORMAT
-    }
-    return {};
-}
-
-/// The format of a name, in either case; "q4_k", "Q4_K". error: unsupported.
-[[nodiscard]] inline result<format_id> format_named(std::string_view text) noexcept {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    for (const format_id id : all_format_ids) {
-        const std::string_view known = format_name(id);
-        bool same = known.size() == text.size();
-        for (std::size_t i = 0; same && i < text.size(); ++i) same = lower(known[i]) == lower(text[i]);
-        if (same) return id;
-    }
-    return error{errc::unsupported, "there is no format of this name", "format", {}};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// gptq: rounding with second-order error feedback, into any format.
-// Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
-// hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
-// A = M M^T with M upper triangular: the Cholesky factorization that runs from the last column to the first.
-// Its inverse is the factor that GPTQ wants: U = M^-1 is upper and U^T U = A^-1.
-// The one hot loop of linalg, in every room: y += c * x, where every element is one chain of FMAs in one order. Blocking,
-// vector width and threads only choose which chains run side by side, so all results are the same bits everywhere.
-
-namespace qlib::inline v0::detail {
-
-/// Read-only elements: (r, t) stands at data[r * row + t * col]. Steps may be negative: a chain that runs downward.
-struct strided {
-    const float* data;
-    std::ptrdiff_t row, col = 1;
-    [[nodiscard]] QLIB_INLINE strided from(std::size_t r, std::size_t t) const noexcept {
-        return {data + static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(t) * col, row, col};
-    }
-};
-
-/// The row kernels of one room; rows.inl says what they do.
-struct row_kernels {
-    void (*add_product)(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept;
-};
-
-}  // namespace qlib::inline v0::detail
-
-// O3 for users of g++ -O2, whose cost model leaves loops of unknown length alone.
-QLIB_EXACT_BEGIN
-#if !defined(__clang__)
-_Pragma("GCC optimize(\"O3\")")
-#endif
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-#define QLIB_ROWS portable_rows
-// No #pragma once: rows.hpp includes this text once per room, with QLIB_ROWS naming the struct. No intrinsics: both
-// compilers turn the inner loop of tile() into 16 FMAs on full vectors per 8 loads.
-
-struct QLIB_ROWS {
-    /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
-    /// y may overlap neither c nor x; x.col is taken as 1.
-    static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
-        constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
-        if (y.rows == 0) return;
-        for (std::size_t j = 0; j < y.cols; j += strip) {
-            const std::size_t width = y.cols - j < strip ? y.cols - j : strip;
-            const matrix_view<float> part{y.data + j, y.rows, width, y.stride};
-            std::size_t t = 0;
-            for (; t + step <= depth; t += step) add_terms<step>(part, c.from(0, t), x.from(t, j));
-            for (; t < depth; ++t) add_terms<1>(part, c.from(0, t), x.from(t, j));
-        }
-    }
-
-private:
-    template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
-        std::size_t r = 0;
-        for (; r + 2 <= y.rows; r += 2) tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
-        if (r < y.rows) tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
-    }
-
-    /// One or two rows of y; the coefficients stay in registers.
-    template <int Rows, int Terms>
-    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
-                     float* __restrict y1) noexcept {
-        float a[Terms], b[Terms];
-#pragma GCC unroll 8
-        for (int t = 0; t < Terms; ++t) {
-            a[t] = c.data[t * c.col];
-            b[t] = Rows == 2 ? c.data[c.row + t * c.col] : 0.0f;
-        }
-        for (std::size_t j = 0; j < n; ++j) {
-            float u = y0[j], v = Rows == 2 ? y1[j] : 0.0f;
-#pragma GCC unroll 8
-            for (int t = 0; t < Terms; ++t) {
-                const float z = x[t * x_row + static_cast<std::ptrdiff_t>(j)];
-                u = __builtin_fmaf(a[t], z, u);
-                if constexpr (Rows == 2) v = __builtin_fmaf(b[t], z, v);
-            }
-            y0[j] = u;
-            if constexpr (Rows == 2) y1[j] = v;
-        }
-    }
-};
-#undef QLIB_ROWS
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-#if defined(__x86_64__)
-QLIB_ROOM(QLIB_AVX512_FEATURES)
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-#define QLIB_ROWS avx512_rows
-// No #pragma once: rows.hpp includes this text once per room, with QLIB_ROWS naming the struct. No intrinsics: both
-// compilers turn the inner loop of tile() into 16 FMAs on full vectors per 8 loads.
-
-struct QLIB_ROWS {
-    /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
-    /// y may overlap neither c nor x; x.col is taken as 1.
-    static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
-        constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
-        if (y.rows == 0) return;
-        for (std::size_t j = 0; j < y.cols; j += strip) {
-            const std::size_t width = y.cols - j < strip ? y.cols - j : strip;
-            const matrix_view<float> part{y.data + j, y.rows, width, y.stride};
-            std::size_t t = 0;
-            for (; t + step <= depth; t += step) add_terms<step>(part, c.from(0, t), x.from(t, j));
-            for (; t < depth; ++t) add_terms<1>(part, c.from(0, t), x.from(t, j));
-        }
-    }
-
-private:
-    template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
-        std::size_t r = 0;
-        for (; r + 2 <= y.rows; r += 2) tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
-        if (r < y.rows) tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
-    }
-
-    /// One or two rows of y; the coefficients stay in registers.
-    template <int Rows, int Terms>
-    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
-                     float* __restrict y1) noexcept {
-        float a[Terms], b[Terms];
-#pragma GCC unroll 8
-        for (int t = 0; t < Terms; ++t) {
-            a[t] = c.data[t * c.col];
-            b[t] = Rows == 2 ? c.data[c.row + t * c.col] : 0.0f;
-        }
-        for (std::size_t j = 0; j < n; ++j) {
-            float u = y0[j], v = Rows == 2 ? y1[j] : 0.0f;
-#pragma GCC unroll 8
-            for (int t = 0; t < Terms; ++t) {
-                const float z = x[t * x_row + static_cast<std::ptrdiff_t>(j)];
-                u = __builtin_fmaf(a[t], z, u);
-                if constexpr (Rows == 2) v = __builtin_fmaf(b[t], z, v);
-            }
-            y0[j] = u;
-            if constexpr (Rows == 2) y1[j] = v;
-        }
-    }
-};
-#undef QLIB_ROWS
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_ROOM_END
-#endif
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The kernels of a room that this machine has.
-[[nodiscard]] inline row_kernels rows_of(isa room) noexcept {
-#if defined(__x86_64__)
-    if (resolve_room(room) == isa::avx512) return {&avx512_rows::add_product};
-#endif
-    (void)room;
-    return {&portable_rows::add_product};
-}
-
-/// The kernels that a call asks for; tells its report. errc::unsupported when the machine lacks the room.
-[[nodiscard]] inline result<row_kernels> open_rows(const call& how) noexcept {
-    if (const status s = check_room(how.room); !s) return s.error();
-    if (how.report != nullptr) how.report->room = resolve_room(how.room);
-    return rows_of(how.room);
-}
-
-[[nodiscard]] QLIB_INLINE constexpr std::ptrdiff_t signed_size(std::size_t n) noexcept { return static_cast<std::ptrdiff_t>(n); }
-/// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same cache sets.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept { return (divide_up(cols, 16) | 1) * 16; }
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t cholesky_block = 64, cholesky_rows = 16;
-
-/// Columns [first, end) of a factorization whose later columns are done.
-struct cholesky_step {
-    row_kernels rows;
-    matrix_view<float> A;         ///< (k, k)
-    matrix_view<float> panel;     ///< (block, first): row t - first holds column t of -M, as add_product wants rows
-    matrix_view<float> diagonal;  ///< (block, block): -M above the diagonal of the block itself
-    std::size_t first, end;
-};
-
-/// The block's own triangle, the part that is sequential. Returns the first column whose pivot fails, or s.end.
-inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
-    const auto chain = [&](std::size_t i, std::size_t j) {
-        float sum = s.A(i, j);
-        for (std::size_t t = s.end; --t > j;) sum = __builtin_fmaf(s.A(i, t), s.diagonal(j - s.first, t - s.first), sum);
-        return sum;
-    };
-    for (std::size_t j = s.end; j-- > s.first;) {
-        const float square = chain(j, j), pivot = square_root(square);
-        if (!is_finite(square) || !(pivot > 0)) return j;
-        s.A(j, j) = pivot;
-        for (std::size_t i = s.first; i < j; ++i) {
-            s.A(i, j) = chain(i, j) / pivot;
-            s.diagonal(i - s.first, j - s.first) = -s.A(i, j);
-        }
-    }
-    return s.end;
-}
-
-/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and written back.
-inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count) noexcept {
-    const std::size_t block = s.end - s.first;
-    for (std::size_t r = i; r < i + count; ++r)
-        for (std::size_t t = 0; t < block; ++t) s.panel(t, r) = -s.A(r, s.first + t);
-    for (std::size_t t = block; t-- > 0;) {
-        const matrix_view<float> y{s.panel.row(t) + i, 1, count, s.panel.stride};
-        s.rows.add_product(y, {s.diagonal.row(t) + block - 1, 0, -1}, {s.panel.row(block - 1) + i, -signed_size(s.panel.stride)}, block - 1 - t);
-        const float pivot = s.A(s.first + t, s.first + t);
-        for (std::size_t c = 0; c < count; ++c) y.data[c] /= pivot;
-    }
-    for (std::size_t r = i; r < i + count; ++r)
-        for (std::size_t t = 0; t < block; ++t) s.A(r, s.first + t) = -s.panel(t, r);
-}
-
-/// Takes the block's columns off rows [i, i + cholesky_rows) of what is left to factor.
-inline void update_rows(const cholesky_step& s, std::size_t i) noexcept {
-    const std::size_t block = s.end - s.first, corner = smaller_size(i + cholesky_rows, s.first);
-    const auto update = [&](std::size_t row, std::size_t count, std::size_t col, std::size_t end) {
-        s.rows.add_product({s.A.row(row) + col, count, end - col, s.A.stride}, {s.A.row(row) + s.end - 1, signed_size(s.A.stride), -1},
-                           {s.panel.row(block - 1) + col, -signed_size(s.panel.stride)}, block);
-    };
-    for (std::size_t r = i; r < corner; ++r) update(r, 1, r, corner);
-    update(i, corner - i, corner, s.first);
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Factors A = M M^T in place, M upper triangular with a positive diagonal.
-///
-/// A      (k, k) row-major: its upper triangle with the diagonal is read and becomes M; the rest is neither read nor written
-/// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape, memory, unsupported
-/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj, one FMA per
-///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is finite.
-[[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
-    constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
-    if (A.rows != A.cols) return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
-    const auto rows = detail::open_rows(how);
-    if (!rows) return rows.error();
-    const std::size_t stride = detail::row_stride(A.cols), size = detail::saturating_multiply(block, stride + block);
-    detail::buffer<float> scratch;
-    if (!scratch.allocate(size)) return detail::out_of_memory(detail::saturating_multiply(size, sizeof(float)));
-    for (std::size_t end = A.cols; end > 0;) {
-        const std::size_t first = end > block ? end - block : 0;
-        const detail::cholesky_step step{*rows, A, {scratch.data(), block, first, stride},
-                                         {scratch.data() + block * stride, block, block}, first, end};
-        if (const std::size_t bad = detail::factor_diagonal(step); bad != end)
-            return error{errc::not_positive, "not positive definite: the pivot of column {0} is not a positive number", "A", {bad}};
-        how.run.run(detail::divide_up(first, block), [&](std::size_t i, std::size_t) {
-            detail::solve_panel(step, i * block, detail::smaller_size(block, first - i * block));
-        });
-        how.run.run(detail::divide_up(first, chunk), [&](std::size_t i, std::size_t) { detail::update_rows(step, i * chunk); });
-        end = first;
-    }
-    return {};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-QLIB_EXACT_END
-// The inverse of an upper triangular matrix.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t inverse_block = 64, inverse_cols = 256, inverse_chunk = 16;
-
-/// Rows [first, end) of an inversion whose later rows are done.
-struct inverse_step {
-    row_kernels rows;
-    matrix_view<float> A;  ///< (k, k): U below row `end`
-    matrix_view<float> M;  ///< (block, k): a copy of the rows of M, as U takes their place
-    std::size_t first, end;
-
-    /// rows [row, row + count) of columns [col, last) of A += M(rows, t) * U(t, columns) for t = from - 1, ... to
-    void add(std::size_t row, std::size_t count, std::size_t col, std::size_t last, std::size_t from, std::size_t to) const noexcept {
-        rows.add_product({A.row(row) + col, count, last - col, A.stride}, {M.row(row - first) + from - 1, signed_size(M.stride), -1},
-                         {A.row(from - 1) + col, -signed_size(A.stride)}, from - to);
-    }
-};
-
-/// The block's own triangle.
-inline void invert_diagonal(const inverse_step& s) noexcept {
-    for (std::size_t i = s.end; i-- > s.first;) {
-        const float pivot = s.M(i - s.first, i);
-        s.A(i, i) = 1.0f / pivot;
-        for (std::size_t j = i + 1; j < s.end; ++j) {
-            float sum = 0;
-            for (std::size_t t = j; t > i; --t) sum = __builtin_fmaf(s.M(i - s.first, t), s.A(t, j), sum);
-            s.A(i, j) = -sum / pivot;
-        }
-    }
-}
-
-/// Columns [col, last) of the block's rows, all right of its triangle.
-inline void invert_columns(const inverse_step& s, std::size_t col, std::size_t last) noexcept {
-    const std::size_t count = s.end - s.first;
-    for (std::size_t r = s.first; r < s.end; ++r)
-        for (std::size_t j = col; j < last; ++j) s.A(r, j) = 0;
-    for (std::size_t top = last; top > col;) {  // rows t of U that start inside these columns, in chunks
-        const std::size_t t = top - col > inverse_chunk ? top - inverse_chunk : col;
-        for (std::size_t j = top; j-- > t;) s.add(s.first, count, j, top, j + 1, j);
-        s.add(s.first, count, top, last, top, t);
-        top = t;
-    }
-    s.add(s.first, count, col, last, col, s.end);
-    for (std::size_t i = s.end; i-- > s.first;) {
-        s.add(i, 1, col, last, s.end, i + 1);
-        const float pivot = s.M(i - s.first, i);
-        for (std::size_t j = col; j < last; ++j) s.A(i, j) = -s.A(i, j) / pivot;
-    }
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// U = M^-1 in place, both upper triangular.
-///
-/// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor written
-/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory, unsupported
-/// exact  the same bits on every instruction set and for any number of threads: U_jj = 1 / M_jj, and for i < j
-///        U_ij = -(M_ij U_jj + ... + M_i,i+1 U_i+1,j) / M_ii, a chain from 0 with one FMA per t = j, j-1, ... i+1
-[[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
-    constexpr std::size_t block = detail::inverse_block, width = detail::inverse_cols;
-    if (M.rows != M.cols) return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
-    const auto rows = detail::open_rows(how);
-    if (!rows) return rows.error();
-    const std::size_t k = M.cols, stride = detail::row_stride(k), size = detail::saturating_multiply(block, stride);
-    detail::buffer<float> copy;
-    if (!copy.allocate(size)) return detail::out_of_memory(detail::saturating_multiply(size, sizeof(float)));
-    for (std::size_t end = k; end > 0;) {
-        const std::size_t first = end > block ? end - block : 0;
-        const detail::inverse_step step{*rows, M, {copy.data(), block, k, stride}, first, end};
-        for (std::size_t r = first; r < end; ++r) std::memcpy(step.M.row(r - first) + r, M.row(r) + r, (k - r) * sizeof(float));
-        detail::invert_diagonal(step);
-        how.run.run(detail::divide_up(k - end, width), [&](std::size_t i, std::size_t) {
-            detail::invert_columns(step, end + i * width, detail::smaller_size(k, end + (i + 1) * width));
-        });
-        end = first;
-    }
-    // An infinity or a NaN anywhere in a column of U makes all above it one too: the first row knows.
-    for (std::size_t j = 0; j < k; ++j)
-        if (!detail::is_finite(M(0, j)))
-            return error{errc::not_positive, "no finite inverse: column {0} overflows", "M", {j}};
-    return {};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-QLIB_EXACT_END
-// hessian: H = sum of x x^T over calibration tokens, what GPTQ and its kin know of a layer's inputs.
-// H += X^T X: the second moments of activations.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t syrk_tokens = 256, syrk_rows = 16, syrk_cols = 256;
-
-/// Rows [i, i + syrk_rows) of H += X^T X for at most syrk_tokens rows of X.
-inline void syrk_band(row_kernels rows, matrix_view<float> H, matrix_view<const float> X, std::size_t i) noexcept {
-    const std::size_t end = smaller_size(i + syrk_rows, H.rows);
-    for (std::size_t j = 0; j < end; j += syrk_cols) {
-        float sums[syrk_rows * syrk_cols] = {};
-        const matrix_view<float> tile{sums, end - i, smaller_size(syrk_cols, end - j), syrk_cols};
-        rows.add_product(tile, {X.data + i, 1, signed_size(X.stride)}, {X.data + j, signed_size(X.stride)}, X.rows);
-        for (std::size_t r = i; r < end; ++r) {
-            float* h = H.row(r) + j;
-            const float* s = tile.row(r - i);
-            for (std::size_t c = 0; c < tile.cols && j + c <= r; ++c) h[c] += s[c];
-        }
-    }
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// H += X^T X, the lower triangle with the diagonal; the rest of H is neither read nor written.
-///
-/// H      (k, k) row-major
-/// X      (n, k) row-major
-/// error  shape when they disagree, unsupported when call.room cannot be had; nothing is written then
-/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in blocks of 256, a
-///        block's sum starts at 0 and takes one FMA per row in order, then it is added to H. Two levels keep the error of a float sum small.
-[[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
-    if (H.rows != H.cols || X.cols != H.cols)
-        return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};
-    const auto rows = detail::open_rows(how);
-    if (!rows) return rows.error();
-    const std::size_t bands = detail::divide_up(H.rows, detail::syrk_rows);
-    for (std::size_t t = 0; t < X.rows; t += detail::syrk_tokens) {
-        const auto block = X.row_range(t, detail::smaller_size(detail::syrk_tokens, X.rows - t));
-        how.run.run(bands, [&](std::size_t i, std::size_t) { detail::syrk_band(*rows, H, block, (bands - 1 - i) * detail::syrk_rows); });
-    }
-    return {};
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0::detail {
-
-/// What bytes() begins with. A file of the other byte order has another version, and is refused.
-struct hessian_header {
-    std::array<char, 8> magic{'q', 'l', 'i', 'b', 'H', 'e', 's', 's'};
-    std::uint32_t version = 1, reserved = 0;
-    std::uint64_t cols = 0, tokens = 0;
-    std::array<std::uint64_t, 4> unused{};
-};
-static_assert(sizeof(hessian_header) == 64);
-inline constexpr std::size_t hessian_header_floats = sizeof(hessian_header) / sizeof(float);
-
-/// The floats that a Hessian owns: the header, then rows of row_stride(cols).
-[[nodiscard]] QLIB_INLINE constexpr std::size_t hessian_floats(std::size_t cols) noexcept {
-    return saturating_add(hessian_header_floats, saturating_multiply(cols, row_stride(cols)));
-}
-
-}  // namespace qlib::inline v0::detail
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which a sum of x x^T keeps with a factor of 2 to spare,
-/// the sum of two Hessians does not overflow.
-inline constexpr float hessian_limit = 0x1p125f;
-
-[[nodiscard]] inline error hessian_overflow() noexcept {
-    return {errc::overflow, "the sum of squares could pass the range of a float: scale the activations down", "X", {}};
-}
-
-/// The largest magnitude in X; non_finite with its place when there is a NaN or an infinity.
-template <weight_source T> result<float> largest_magnitude(matrix_view<const T> X) noexcept {
-    constexpr std::uint32_t infinity = 0x7F800000u;
-    std::uint32_t all = 0;
-    for (std::size_t r = 0; r < X.rows; ++r) {
-        std::uint32_t most = 0;
-        for (std::size_t c = 0; c < X.cols; ++c) {
-            const std::uint32_t u = bits_of(as_float(X(r, c))) & 0x7FFFFFFFu;
-            most = u > most ? u : most;
-        }
-        if (most >= infinity) {
-            std::size_t c = 0;
-            while (is_finite(as_float(X(r, c)))) ++c;
-            return error{errc::non_finite, "row {0}, column {1} is not a finite number", "X", {r, c}};
-        }
-        all = most > all ? most : all;
-    }
-    return float_of(all);
-}
-
-/// Bytes of floats that tokens of type T pass through.
-template <weight_source T> std::size_t moments_bytes(std::size_t tokens, std::size_t cols) noexcept {
-    return std::same_as<T, float> ? 0 : workspace::piece<float>(saturating_multiply(smaller_size(tokens, syrk_tokens), cols));
-}
-
-template <weight_source T> status add_moments(matrix_view<float> H, matrix_view<const T> X, const call& how) noexcept {
-    if (X.cols != H.cols) return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, H.cols}};
-    const auto largest = largest_magnitude(X);
-    if (!largest) return largest.error();
-    float most = 0;
-    for (std::size_t i = 0; i < H.rows; ++i) most = larger(most, H(i, i));
-    const double x = *largest, bound = x * x * static_cast<double>(X.rows);
-    if (bound > 0.5 * static_cast<double>(hessian_limit) - static_cast<double>(most)) return hessian_overflow();
-    if constexpr (std::same_as<T, float>) {
-        return syrk(H, X, how);
-    } else {
-        workspace memory;
-        if (const status s = memory.open(how, moments_bytes<T>(X.rows, X.cols)); !s) return s;
-        float* const floats = memory.take<float>(smaller_size(X.rows, syrk_tokens) * X.cols);
-        for (std::size_t t = 0; t < X.rows; t += syrk_tokens) {  // syrk's own blocks: the same bits as of one call
-            const auto block = X.row_range(t, smaller_size(syrk_tokens, X.rows - t));
-            for (std::size_t r = 0; r < block.rows; ++r)
-                for (std::size_t c = 0; c < X.cols; ++c) floats[r * X.cols + c] = as_float(block(r, c));
-            if (const status s = syrk(H, {floats, block.rows, X.cols}, how); !s) return s;
-        }
-        return {};
-    }
-}
-
-inline status merge_moments(matrix_view<float> H, matrix_view<const float> other) noexcept {
-    if (other.cols != H.cols) return error{errc::shape, "one Hessian has {0} columns, the other {1}", "other", {other.cols, H.cols}};
-    for (std::size_t i = 0; i < H.rows; ++i)
-        if (H(i, i) + other(i, i) > 0.5f * hessian_limit) return hessian_overflow();
-    for (std::size_t i = 0; i < H.rows; ++i)
-        for (std::size_t j = 0; j <= i; ++j) H(i, j) += other(i, j);
-    return {};
-}
-
-/// Whether this can be a sum of x x^T: what the rest of the library relies on.
-inline status check_moments(matrix_view<const float> H) noexcept {
-    for (std::size_t i = 0; i < H.rows; ++i)
-        if (!is_finite(H(i, i)) || !(H(i, i) >= 0) || H(i, i) > hessian_limit)
-            return error{errc::malformed, "diagonal element {0} is negative, too large or not a number", "Hessian", {i}};
-    for (std::size_t i = 0; i < H.rows; ++i)
-        for (std::size_t j = 0; j < i; ++j)
-            if (!is_finite(H(i, j)) || magnitude(H(i, j)) > H(i, i) + H(j, j))
-                return error{errc::malformed, "element {0}, {1} is not a number, or larger than its diagonal allows", "Hessian", {i, j}};
-    return {};
-}
-
-/// The column count of a saved Hessian whose size, in bytes, is right.
-inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::size_t size) noexcept {
-    if (head.magic != hessian_header{}.magic) return error{errc::malformed, "this is not a Hessian", "Hessian", {}};
-    if (head.version != hessian_header{}.version) return error{errc::unsupported, "a Hessian of version {0}", "Hessian", {head.version}};
-    if (head.cols == 0) return error{errc::malformed, "a Hessian without columns", "Hessian", {}};
-    if (head.cols > size) return error{errc::truncated, "{0} bytes are too few for {1} columns", "Hessian", {size, head.cols}};
-    const auto cols = static_cast<std::size_t>(head.cols);
-    const std::size_t wanted = saturating_multiply(hessian_floats(cols), sizeof(float));
-    if (wanted == size) return cols;
-    return error{size < wanted ? errc::truncated : errc::malformed, "{0} columns need {1} bytes, but there are {2}", "Hessian",
-                 {cols, wanted, size}};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0 {
-
-/// H = sum over tokens of x x^T, (cols, cols), unscaled: whoever uses it does so relative to its diagonal. Owns its memory, 4 bytes per element.
-///
-/// Activations so small that their square is no float (below 3e-23) count as zero.
-class hessian {
-public:
-    QLIB_INLINE hessian(hessian&&) noexcept = default;
-    QLIB_INLINE hessian& operator=(hessian&&) noexcept = default;
-    /// No tokens yet. error: shape for no columns, memory
-    [[nodiscard]] QLIB_INLINE static result<hessian> make(std::size_t cols) noexcept {
-        if (cols == 0) return error{errc::shape, "a Hessian needs a column", "cols", {}};
-        hessian h;
-        const std::size_t floats = detail::hessian_floats(cols);
-        if (!h.data_.allocate(floats)) return detail::out_of_memory(detail::saturating_multiply(floats, sizeof(float)));
-        std::memset(h.data_.data(), 0, floats * sizeof(float));
-        h.write_header({.cols = cols});
-        return h;
-    }
-
-    /// Adds the tokens X.
-    ///
-    /// X      (tokens, cols) of float, f16 or bf16, row-major, finite
-    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory, scratch; nothing is added then
-    /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
-    ///        unless all but the last bring a multiple of 256
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept { return add_tokens<f16>(X, how); }
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
-    /// The bytes of call.scratch that add() asks for with tokens of type T.
-    template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
-        return detail::workspace::asked(detail::moments_bytes<T>(tokens, cols));
-    }
-
-    /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
-    [[nodiscard]] QLIB_INLINE status merge(const hessian& other) noexcept {
-        const status s = detail::merge_moments(square(), other.lower());
-        if (s.ok()) count(other.tokens());
-        return s;
-    }
-
-    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return static_cast<std::size_t>(header().cols); }
-    [[nodiscard]] QLIB_INLINE std::uint64_t tokens() const noexcept { return header().tokens; }
-    /// (cols, cols): the lower triangle with the diagonal is H, the rest is 0.
-    [[nodiscard]] QLIB_INLINE matrix_view<const float> lower() const noexcept {
-        if (data_.size() == 0) return {};
-        return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
-    }
-    /// H_jj, the energy of input j: an importance.
-    [[nodiscard]] QLIB_INLINE float diagonal(std::size_t j) const noexcept { return lower()(j, j); }
-
-    /// error: memory
-    [[nodiscard]] QLIB_INLINE result<hessian> copy() const noexcept {
-        hessian h;
-        if (!h.data_.allocate(data_.size())) return detail::out_of_memory(data_.size() * sizeof(float));
-        if (data_.size() != 0) std::memcpy(h.data_.data(), data_.data(), data_.size() * sizeof(float));
-        return h;
-    }
-
-    /// A checkpoint: what over() reads. Valid until this object is changed.
-    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept {
-        return {reinterpret_cast<const std::byte*>(data_.data()), data_.size() * sizeof(float)};
-    }
-
-    /// Copies a Hessian that bytes() gave.
-    ///
-    /// bytes  any bytes, of any alignment
-    /// error  truncated, malformed (also when the numbers cannot be a sum of x x^T), unsupported version, memory
-    [[nodiscard]] QLIB_INLINE static result<hessian> over(std::span<const std::byte> bytes) noexcept {
-        detail::hessian_header head;
-        if (bytes.size() < sizeof head) return error{errc::truncated, "{0} bytes are too few for a Hessian", "Hessian", {bytes.size()}};
-        std::memcpy(&head, bytes.data(), sizeof head);
-        const auto cols = detail::saved_hessian_cols(head, bytes.size());
-        if (!cols) return cols.error();
-        auto h = make(*cols);
-        if (!h) return h;
-        const matrix_view<float> H = h->square();
-        h->write_header(head);
-        const std::byte* rows = bytes.data() + sizeof head;
-        for (std::size_t i = 0; i < *cols; ++i) std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
-        if (const status s = detail::check_moments(H); !s) return s.error();
-        return h;
-    }
-
-private:
-    friend class hessian_factor;
-    QLIB_INLINE hessian() noexcept = default;
-
-    template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
-        const status s = detail::add_moments<T>(square(), X, how);
-        if (s.ok()) count(X.rows);
-        return s;
-    }
-    [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
-        detail::hessian_header head;
-        if (data_.size() != 0) std::memcpy(static_cast<void*>(&head), data_.data(), sizeof head);
-        return head;
-    }
-    QLIB_INLINE void write_header(const detail::hessian_header& head) noexcept { std::memcpy(data_.data(), &head, sizeof head); }
-    QLIB_INLINE void count(std::uint64_t tokens) noexcept {
-        detail::hessian_header head = header();
-        if (__builtin_add_overflow(head.tokens, tokens, &head.tokens)) head.tokens = std::numeric_limits<std::uint64_t>::max();
-        if (data_.size() != 0) write_header(head);
-    }
-    [[nodiscard]] QLIB_INLINE matrix_view<float> square() noexcept {
-        if (data_.size() == 0) return {};
-        return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
-    }
-
-    detail::buffer<float> data_;  // the header, then H; a moved-from Hessian holds nothing and has 0 columns
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-struct factor_options {
-    float damping = 0.01f;  ///< added to the diagonal, as a share of the mean of its live (non-zero) elements; 0 to 1e6
-    bool strict = false;    ///< an error in place of the ladder
-};
-
-/// What factorize() had to do.
-struct factor_report {
-    float damping = 0;           ///< the one that was used, relative
-    int rung = 0;                ///< 0: as asked; 1, 2, ...: how often the damping grew, or that many and then the last rung
-    bool diagonal_only = false;  ///< the last rung: U is diagonal, which turns GPTQ into weighted rounding
-    std::size_t dead_columns = 0;
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// A factor in the making. Dead columns have diagonal 0.
-struct factor_parts {
-    matrix_view<float> A;  ///< (k, k): H below the diagonal, U on it and above
-    float* diagonal;       ///< H_jj, k floats
-    float* pivot;          ///< U_jj, k floats
-    float mean;            ///< of the live diagonal; 1 when there is none
-};
-inline constexpr std::size_t factor_chunk = 16;
-
-/// 2^e.
-[[nodiscard]] QLIB_INLINE constexpr double power_of_two(int e) noexcept {
-    return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + e) << 52);
-}
-
-/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
-inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
-    double sum = 0;
-    std::size_t live = 0;
-    for (std::size_t i = 0; i < H.rows; ++i) {
-        sum += static_cast<double>(H(i, i));
-        live += H(i, i) > 0 ? 1 : 0;
-    }
-    mean = 1;
-    if (live == 0) return 0;
-    const double m = sum / static_cast<double>(live);
-    const int e = static_cast<int>(std::bit_cast<std::uint64_t>(m) >> 52) - 1023;
-    mean = static_cast<float>(m * power_of_two(-e));
-    return e;
-}
-
-/// Divides H by 2^e and cuts the dead columns out of it. Returns how many they are.
-inline std::size_t normalise(const factor_parts& p, int e, const call& how) noexcept {
-    const double scale = power_of_two(-e);
-    std::size_t dead = 0;
-    for (std::size_t j = 0; j < p.A.cols; ++j) {
-        p.diagonal[j] = static_cast<float>(static_cast<double>(p.A(j, j)) * scale);
-        dead += p.diagonal[j] > 0 ? 0 : 1;
-    }
-    how.run.run(divide_up(p.A.rows, factor_chunk), [&](std::size_t band, std::size_t) {
-        for (std::size_t i = band * factor_chunk; i < smaller_size((band + 1) * factor_chunk, p.A.rows); ++i)
-            for (std::size_t j = 0; j < i; ++j)
-                p.A(i, j) = p.diagonal[i] > 0 && p.diagonal[j] > 0 ? static_cast<float>(static_cast<double>(p.A(i, j)) * scale) : 0.0f;
-    });
-    return dead;
-}
-
-/// Writes the damped H above and on the diagonal, from what stands below. A dead column gets the mean as its diagonal.
-inline void fill_upper(const factor_parts& p, float shift, const call& how) noexcept {
-    const std::size_t k = p.A.rows;
-    how.run.run(divide_up(k, factor_chunk), [&](std::size_t band, std::size_t) {
-        const std::size_t first = band * factor_chunk, end = smaller_size(first + factor_chunk, k);
-        for (std::size_t j = first; j < k; j += factor_chunk)  // square tiles: a cache line that is read serves all its rows
-            for (std::size_t i = first; i < end; ++i)
-                for (std::size_t c = j > i ? j : i + 1; c < smaller_size(j + factor_chunk, k); ++c) p.A(i, c) = p.A(c, i);
-        for (std::size_t i = first; i < end; ++i) p.A(i, i) = p.diagonal[i] > 0 ? p.diagonal[i] + shift : p.mean;
-    });
-}
-
-/// One rung: U from H with this damping.
-inline status try_damping(const factor_parts& p, float damping, const call& how) noexcept {
-    fill_upper(p, product(damping, p.mean), how);
-    const status s = reverse_cholesky(p.A, how);
-    return s.ok() ? invert_upper(p.A, how) : s;
-}
-
-/// The last rung: what remains of U when H counts as diagonal.
-inline void use_diagonal(const factor_parts& p, float damping) noexcept {
-    const float shift = product(damping, p.mean);
-    for (std::size_t i = 0; i < p.A.rows; ++i) {
-        std::memset(p.A.row(i) + i, 0, (p.A.cols - i) * sizeof(float));
-        p.A(i, i) = 1.0f / square_root(p.diagonal[i] > 0 ? p.diagonal[i] + shift : p.mean);
-    }
-}
-
-inline status climb_ladder(const factor_parts& p, const factor_options& options, const call& how, factor_report& report) noexcept {
-    constexpr float least_damping = 1e-4f, enough = 0.5f;  // 0.5: ten times 0.1f is a little less than 1
-    float damping = options.damping;
-    status s = try_damping(p, damping, how);
-    for (; !s && s.error().code == errc::not_positive && !options.strict && damping < enough; ++report.rung) {
-        damping = larger(product(10.0f, damping), least_damping);
-        s = try_damping(p, damping, how);
-    }
-    report.damping = damping;
-    if (!s && s.error().code == errc::not_positive && !options.strict) {
-        ++report.rung;
-        report.damping = options.damping;
-        report.diagonal_only = true;
-        use_diagonal(p, options.damping);
-        s = {};
-    }
-    for (std::size_t i = 0; i < p.A.rows; ++i) p.pivot[i] = p.A(i, i);
-    return s;
-}
-
-[[nodiscard]] inline status check_damping(float damping) noexcept {
-    if (is_finite(damping) && damping >= 0 && damping <= 1e6f) return {};
-    return error{errc::argument, "damping must lie between 0 and 1e6", "damping", {}};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0 {
-
-/// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
-///
-/// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here overflows or underflows for the
-/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row and column in H, and in U
-/// nothing but its diagonal.
-class hessian_factor {
-public:
-    /// What factorize() does.
-    [[nodiscard]] QLIB_INLINE static result<hessian_factor> make(hessian&& h, factor_options options, call how) noexcept {
-        if (h.cols() == 0) return error{errc::shape, "a Hessian needs a column", "Hessian", {}};
-        if (const status s = detail::check_damping(options.damping); !s) return s.error();
-        if (const status s = check_room(how.room); !s) return s.error();
-        hessian_factor f;
-        f.cols_ = h.cols();
-        if (!f.diagonals_.allocate(2 * f.cols_)) return detail::out_of_memory(2 * f.cols_ * sizeof(float));
-        const matrix_view<float> A = h.square();
-        f.matrix_ = std::move(h.data_);
-        float mean = 1;
-        const int e = detail::normal_exponent(A, mean);
-        f.scale_ = detail::power_of_two(e);
-        const detail::factor_parts parts{A, f.diagonals_.data(), f.diagonals_.data() + f.cols_, mean};
-        f.report_.dead_columns = detail::normalise(parts, e, how);
-        if (const status s = detail::climb_ladder(parts, options, how, f.report_); !s) return s.error();
-        return f;
-    }
-
-    QLIB_INLINE hessian_factor(hessian_factor&& other) noexcept
-        : matrix_(std::move(other.matrix_)), diagonals_(std::move(other.diagonals_)), cols_(std::exchange(other.cols_, 0)),
-          scale_(other.scale_), report_(other.report_) {}
-    QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
-        matrix_ = std::move(other.matrix_);
-        diagonals_ = std::move(other.diagonals_);
-        std::swap(cols_, other.cols_);
-        scale_ = other.scale_;
-        report_ = other.report_;
-        return *this;
-    }
-
-    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
-    [[nodiscard]] QLIB_INLINE const factor_report& report() const noexcept { return report_; }
-    /// The power of two by which H was divided.
-    [[nodiscard]] QLIB_INLINE double scale() const noexcept { return scale_; }
-
-    /// (cols, cols): U on the diagonal and above, H below.
-    [[nodiscard]] QLIB_INLINE matrix_view<const float> square() const noexcept {
-        if (cols_ == 0) return {};
-        return {matrix_.data() + detail::hessian_header_floats, cols_, cols_, detail::row_stride(cols_)};
-    }
-    /// [c] is U_jc for c >= j.
-    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return square().row(j); }
-    /// [c] is H_ic for c < i, undamped.
-    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return square().row(i); }
-    /// U_jj, positive.
-    [[nodiscard]] QLIB_INLINE float pivot(std::size_t j) const noexcept { return diagonals_[cols_ + j]; }
-    /// H_jj, undamped; 0 for a dead column.
-    [[nodiscard]] QLIB_INLINE float diagonal(std::size_t j) const noexcept { return diagonals_[j]; }
-    [[nodiscard]] QLIB_INLINE bool dead(std::size_t j) const noexcept { return !(diagonal(j) > 0); }
-
-private:
-    QLIB_INLINE hessian_factor() noexcept = default;
-
-    detail::buffer<float> matrix_, diagonals_;
-    std::size_t cols_ = 0;
-    double scale_ = 1;
-    factor_report report_{};
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Factors a Hessian in place, for every weight matrix that reads this input and for every format.
-///
-/// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
-/// error   argument, shape, unsupported, memory; not_positive only when options.strict
-/// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
-///         more; then a diagonal U. Never silently: report() says which.
-/// exact   the same bits on every instruction set and for any number of threads
-/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed factor
-[[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {}, call how = {}) noexcept {
-    return hessian_factor::make(std::move(h), options, how);
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
-
-/// The floats of scratch that quadratic_losses wants.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t quadratic_losses_scratch(std::size_t rows) noexcept {
-    return saturating_multiply(rows, loss_cols);
-}
-
-/// loss[r] = d H d^T for every row d of D, under the undamped H in its own units.
-///
-/// D        (n, cols) row-major
-/// loss     n doubles, none negative; infinity where a chain of floats overflows
-/// scratch  quadratic_losses_scratch(n) floats
-/// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed in double, c ascending
-inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch, isa room = isa::best) noexcept {
-    const row_kernels rows = rows_of(room);
-    const matrix_view<const float> H = f.square();
-    const std::size_t k = f.cols();
-    for (std::size_t r = 0; r < D.rows; ++r) loss[r] = 0;
-    for (std::size_t col = 0; col < k; col += loss_cols) {
-        const std::size_t width = smaller_size(loss_cols, k - col), last = col + width;
-        std::memset(scratch, 0, D.rows * loss_cols * sizeof(float));
-        const auto add = [&](std::size_t c, std::size_t end, std::size_t from, std::size_t to) {  // columns [c, end), rows [from, to) of H
-            if (c == end || from == to) return;
-            rows.add_product({scratch + (c - col), D.rows, end - c, loss_cols}, {D.data + from, signed_size(D.stride)},
-                             {H.data + from * H.stride + c, signed_size(H.stride)}, to - from);
-        };
-        for (std::size_t i = col; i < last; i += loss_chunk) {
-            const std::size_t top = smaller_size(i + loss_chunk, last);
-            add(col, i, i, top);
-            for (std::size_t t = i + 1; t < top; ++t) add(i, t, t, t + 1);
-        }
-        add(col, last, last, k);
-        for (std::size_t r = 0; r < D.rows; ++r)
-            for (std::size_t c = col; c < last; ++c) {
-                const double d = D(r, c), v = scratch[r * loss_cols + (c - col)];
-                loss[r] = __builtin_fma(d, static_cast<double>(f.diagonal(c)) * d + 2 * v, loss[r]);
-            }
-    }
-    constexpr double infinity = std::numeric_limits<double>::infinity();
-    for (std::size_t r = 0; r < D.rows; ++r) {
-        const bool finite = (std::bit_cast<std::uint64_t>(loss[r]) >> 52 & 0x7FF) != 0x7FF;
-        loss[r] = finite ? (loss[r] > 0 ? loss[r] * f.scale() : 0.0) : infinity;
-    }
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-// quantize: floats into any format.
-// The ready-made fits, and the choice between them at run time.
-// reference_fit: the format's own original encoder, byte for byte; plain_fit where a format has none.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0 {
-
-/// Whether F brings the original's own encoder of a whole block, reference(site).
-template <class F> concept has_site_reference = requires(const site<F>& s) {
-    { F::reference(s) } -> std::same_as<encoded<F>>;
-};
-/// Whether it does so for many blocks at once, reference(lane sites, lane blocks), as qlib's own formats do.
-template <class F> concept has_lane_reference = requires(const detail::lane_sites<detail::one_block, F>& s, detail::lane_blocks<detail::one_block, F>& out) {
-    F::reference(s, out);
-};
-/// Whether F has an original encoder at all.
-template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
-
-/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only the scales count.
-struct reference_fit {
-    static constexpr const char* name = "reference";
-    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
-        if constexpr (has_reference<F>) return whole<F>(s).params;
-        else return plain_fit{}.block<F>(s);
-    }
-    /// A format's original may know no outer value where qlib's plain rule has one: then `reference_outer` says so.
-    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error&) const noexcept {
-        if constexpr (requires { F::reference_outer(stats); }) return F::reference_outer(stats);
-        else return F::fit_outer(stats);
-    }
-    template <has_reference F> QLIB_INLINE constexpr encoded<F> whole(const site<F>& s) const noexcept {
-        if constexpr (has_site_reference<F>) {
-            return F::reference(s);
-        } else {
-            detail::lane_blocks<detail::one_block, F> lanes{};
-            F::reference(detail::lanes_of(s), lanes);
-            encoded<F> e;
-            e.params = lanes.params[0];
-            for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];
-            return e;
-        }
-    }
-    template <class L, class F>
-        requires(!has_reference<F>)
-    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
-        L::template plain_blocks<F>(s, params);
-    }
-    template <class L, has_lane_reference F>
-    QLIB_INLINE constexpr void whole_blocks(const detail::lane_sites<L, F>& s, detail::lane_blocks<L, F>& out) const noexcept {
-        F::reference(s, out);
-    }
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
-// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is made of.
-struct trial {
-    float error = 0;
-    float w = 0, wl = 0, wll = 0, wx = 0, wxl = 0;  // l in level units, less the zero point of a shifted map
-};
-
-template <class F> constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, std::span<const float> w) noexcept {
-    trial t;
-    const to_levels<F> units(a, outer_scale);
-    for (std::size_t i = 0; i < x.size(); i += F::vec) {
-        const std::size_t lanes = x.size() - i < F::vec ? x.size() - i : F::vec;
-        float y[F::vec], l[F::vec];
-        F::level(choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], lanes, y), l);
-        for (std::size_t j = 0; j < lanes; ++j) {
-            const float weight = w.empty() ? 1.0f : w[i + j], e = x[i + j] - y[j];
-            const float level = F::map == form::shifted ? l[j] - a.z : l[j], wl = product(weight, level);
-            t.error += product(product(weight, e), e);
-            t.w += weight;
-            t.wl += wl;
-            t.wll += product(wl, level);
-            t.wx += product(weight, x[i + j]);
-            t.wxl += product(wl, x[i + j]);
-        }
-    }
-    return t;
-}
-
-/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there is none.
-template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
-    if constexpr (F::map == form::offset) {
-        const float det = product(t.w, t.wll) - product(t.wl, t.wl);
-        if (!(det > 0)) return otherwise;
-        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det, offset = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
-        if (offset_has_sign<F> || offset <= 0) return {s, offset};
-        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, 0};
-    } else {
-        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, z};
-    }
-}
-
-/// The search for the best map of one group: keeps the wish whose stored form has the least error.
-template <class F> struct map_search {
-    typename F::outer outer;
-    std::span<const float> x, w;
-    float outer_scale = F::outer_scale(outer);
-    affine best = {};
-    float least = 0;
-    bool any = false;
-
-    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors overflow or vanish.
-    constexpr void consider(affine wish, int solves) noexcept {
-        for (;; --solves) {
-            const affine stored = as_stored(wish);
-            const trial t = try_map<F>(stored, outer_scale, x, w);
-            if (!any || t.error < least) {
-                any = true;
-                least = t.error;
-                best = wish;
-            }
-            if (solves == 0) return;
-            wish = solve_map<F>(t, wish, stored.z);
-        }
-    }
-
-private:
-    /// What the wire would make of a wish; under two levels that is not known before all groups have theirs.
-    constexpr affine as_stored(affine wish) const noexcept {
-        if constexpr (has_sub_scales<F>) {
-            return wish;
-        } else if constexpr (has_project_group<F>) {
-            typename F::params p{};
-            F::project_group(p, 0, wish, outer);
-            return F::at(p, 0);
-        } else {
-            std::array<affine, F::groups> wishes{};
-            for (affine& a : wishes) a = wish;
-            return F::at(F::project(wishes, outer), 0);
-        }
-    }
-};
-
-template <class F> constexpr affine search_map(typename F::outer outer, std::span<const float> x, std::span<const float> w) noexcept {
-    constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
-    map_search<F> search{outer, x, w};
-    const weight_range r = range_of(x);
-    search.consider(plain_map<F>(x), 1);
-    constexpr int stride = 3;  // a lattice's nearest point costs more than the finer steps bring
-    for (int step = 6; step <= 44; step += stride) {
-        const float k = static_cast<float>(step) * 0.025f;
-        const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
-        search.consider(a, F::map == form::offset ? 1 : 0);
-        if constexpr (lopsided) search.consider({-a.s, 0}, 0);
-    }
-    for (const float k : {1.25f, 1.5f}) search.consider(map_of_range<F>({product(r.low, k), product(r.high, k)}), 0);  // for coarse scale types
-    search.consider(search.best, 3);
-    return search.best;
-}
-
-template <class F> constexpr float group_error(const site<F>& s, const typename F::params& p, std::size_t g) noexcept {
-    return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
-}
-
-/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
-template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
-    for (std::size_t g = 0; g < F::groups; ++g) {
-        if (group_of<F>(s.x, g).empty()) break;
-        const int sub = p.sub[g], min = p.min[g];
-        float least = group_error<F>(s, p, g);
-        typename F::params trial_params = p;
-        for (int ds = -1; ds <= 1; ++ds) {
-            for (int dm = F::has_mins ? -1 : 0; dm <= (F::has_mins ? 1 : 0); ++dm) {
-                if ((ds == 0 && dm == 0) || sub + ds < F::sub_low || sub + ds > F::sub_high || min + dm < 0 || min + dm > F::min_high) continue;
-                trial_params.sub[g] = static_cast<std::int8_t>(sub + ds);
-                trial_params.min[g] = static_cast<std::uint8_t>(min + dm);
-                const float e = group_error<F>(s, trial_params, g);
-                if (e < least) { least = e; p = trial_params; }
-            }
-        }
-        trial_params = p;
-    }
-}
-
-/// The search where codes hold several weights. Without importance all weights count the same.
-template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
-    const auto& outer = s.outer;
-    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
-        return search_map<F>(outer, weights, importance);
-    });
-    if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
-    return p;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// Whether F brings a search of its own.
-template <class F> concept has_own_search = requires(const site<F>& s) {
-    { F::search(s) } -> std::same_as<encoded<F>>;
-};
-
-/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
-/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the error under it is never larger
-/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is given back: for a few
-/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
-///
-/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
-/// stretched.
-struct search_fit {
-    static constexpr const char* name = "search";
-    template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
-        if constexpr (has_own_search<F>) {
-            return F::search(s).params;
-        } else if constexpr (F::vec == 1) {
-            typename F::params p;
-            detail::one_block::search_blocks<F>(detail::lanes_of(s), &p);
-            return p;
-        } else {
-            return detail::search_vectors<F>(s);
-        }
-    }
-    template <class L, class F>
-        requires(F::vec == 1 && !has_own_search<F>)
-    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
-        L::template search_blocks<F>(s, params);
-    }
-    template <has_own_search F> QLIB_INLINE constexpr encoded<F> whole(site<F> s) const noexcept {
-        s.importance = detail::some_importance(s.importance);
-        return F::search(s);
-    }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map solved for; error(outer) judges
-    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
-    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
-        if constexpr (requires { error.measure; }) {
-            return detail::outer_search<F, decltype(error.measure)>(stats, error.measure).best();
-        } else {
-            typename F::outer best = F::fit_outer(stats);
-            if constexpr (detail::has_map_in_outer<F>) {
-                float least = error(best);
-                for (int step = 1; step < 32; ++step) {
-                    tile_stats shrunk = stats;
-                    shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
-                    const auto o = F::fit_outer(shrunk);
-                    if (const float e = error(o); e < least) { least = e; best = o; }
-                }
-            }
-            return best;
-        }
-    }
-};
-
-}  // namespace qlib::inline v0
-QLIB_EXACT_END
-
-namespace qlib::inline v0 {
-
-/// A ready-made fit, by name. Functions that take one also take any fit object.
-enum class fit : std::uint8_t {
-    plain,      ///< plain_fit
-    search,     ///< search_fit
-    reference,  ///< reference_fit
-};
-
-namespace detail {
-/// use(fit object) for the enumerator.
-template <class Use> QLIB_INLINE constexpr auto with_fit(fit f, const Use& use) {
-    switch (f) {
-    case fit::plain: return use(plain_fit{});
-    case fit::reference: return use(reference_fit{});
-    case fit::search: break;
-    }
-    return use(search_fit{});
-}
-}  // namespace detail
-
-}  // namespace qlib::inline v0
-// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
-// The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
-
-namespace qlib::inline v0::detail {
-
-/// What the tasks of a loop share.
-class loop_state {
-public:
-    /// Whether task i is still worth running: not after a cancellation, nor beyond the lowest error.
-    [[nodiscard]] QLIB_INLINE bool wants(std::size_t i) const noexcept {
-        return !__atomic_load_n(&cancelled_, __ATOMIC_RELAXED) && i < __atomic_load_n(&first_, __ATOMIC_RELAXED);
-    }
-    /// Keeps the error of the lowest task, so that what is reported does not depend on threads.
-    QLIB_INLINE void fail(std::size_t i, const error& e) noexcept {
-        while (__atomic_test_and_set(&busy_, __ATOMIC_ACQUIRE)) {}
-        if (i < first_) {
-            __atomic_store_n(&first_, i, __ATOMIC_RELAXED);
-            error_ = e;
-        }
-        __atomic_clear(&busy_, __ATOMIC_RELEASE);
-    }
-    /// Counts a finished task and tells the caller, unless another worker is just telling.
-    QLIB_INLINE void done(const progress_ref& progress, std::size_t total) {
-        const std::size_t count = __atomic_add_fetch(&done_, 1, __ATOMIC_RELAXED);
-        if (!progress || __atomic_test_and_set(&telling_, __ATOMIC_ACQUIRE)) return;
-        if (!progress(count, total)) __atomic_store_n(&cancelled_, true, __ATOMIC_RELAXED);
-        __atomic_clear(&telling_, __ATOMIC_RELEASE);
-    }
-    [[nodiscard]] QLIB_INLINE status result() const noexcept {
-        if (first_ != none) return error_;
-        if (cancelled_) return error{errc::cancelled, "cancelled after {0} parts of the work", "call.progress", {done_}};
-        return {};
-    }
-
-private:
-    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
-    bool busy_ = false, telling_ = false, cancelled_ = false;
-    std::size_t first_ = none, done_ = 0;
-    error error_{};
-};
-
-}  // namespace qlib::inline v0::detail
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Runs body(i, worker) -> status for all i < count on the call's executor. The error of the lowest i wins.
-template <class Body> status for_each_task(const call& how, std::size_t count, const Body& body) {
-    loop_state state;
-    how.run.run(count, [&](std::size_t i, std::size_t worker) {
-        if (!state.wants(i)) return;
-        if (const status s = body(i, worker); !s) state.fail(i, s.error());
-        state.done(how.progress, count);
-    });
-    return state.result();
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
-template <block_format F, class Visit>
-status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
-    constexpr std::size_t block = block_size<F>;
-    if constexpr (F::tile.flat) {
-        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * F::tile.cols, rows * cols);
-        for (std::size_t e = t * F::tile.cols; e < end; e += block)
-            if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
-    } else {
-        const tile_rectangle in = rectangle_of<F>(rows, cols, t);
-        for (std::size_t r = in.r0; r < in.r1; ++r)
-            for (std::size_t c = in.c0; c < in.c1; c += block)
-                if (const status s = visit(r, c, smaller_size(block, in.c1 - c)); !s) return s;
-    }
-    return {};
-}
-
-/// A room's widen_range: the range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
-template <class T> using range_widener = bool (*)(const T* x, std::size_t n, float& low, float& high);
-
-/// The statistics of a tile of clean numbers that lie as the tile wants them. False: look at it block by block.
-template <block_format F, class Fit, class T>
-bool fast_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, [[maybe_unused]] std::span<float> per_block,
-                     tile_stats& stats, range_widener<T> widen_range) noexcept {
-    if constexpr (F::tile.flat) {
-        const auto& W = encoder.W;
-        if (W.stride != W.cols) return false;
-        const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
-        std::size_t count = 0;
-        for (std::size_t e = begin; e < end; e += block_size<F>) {
-            float low = 0, high = 0;
-            if (!widen_range(W.data + e, smaller_size(block_size<F>, end - e), low, high)) return false;
-            stats.low = smaller(stats.low, low);
-            stats.high = larger(stats.high, high);
-            per_block[count++] = larger(-low, high);
-        }
-        stats.block_abs_max = per_block.first(count);
-        return true;
-    } else {
-        const tile_rectangle in = rectangle_of<F>(encoder.W.rows, encoder.W.cols, t);
-        float low = 0, high = 0;
-        for (std::size_t r = in.r0; r < in.r1; ++r)
-            if (!widen_range(encoder.W.row(r) + in.c0, in.c1 - in.c0, low, high)) return false;
-        stats.low = low;
-        stats.high = high;
-        return true;
-    }
-}
-
-/// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
-template <block_format F, class Fit, class T>
-status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats,
-                       range_widener<T> widen_range) noexcept {
-    if (fast_statistics(encoder, t, per_block, stats, widen_range)) return {};
-    stats = {};
-    std::size_t count = 0;
-    const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-        float weights[block_size<F>], importances[block_size<F>];
-        site<F> block{};
-        if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
-        const weight_range range = range_of({weights, n});
-        stats.low = smaller(stats.low, range.low);
-        stats.high = larger(stats.high, range.high);
-        if (count < per_block.size()) per_block[count++] = abs_max(weights, n);
-        return {};
-    });
-    stats.block_abs_max = per_block.first(count);
-    return s;
-}
-
-/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one weight.
-template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && byte_codes<F> && F::vec == 1 && !F::tile.flat && requires(affine a) {
-    { F::outer_of(a) } -> std::same_as<typename F::outer>;
-};
-
-/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
-template <block_format F, class Fit, class T> class tile_measure {
-public:
-    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept
-        : encoder_(encoder), room_(room), in_(rectangle_of<F>(encoder.W.rows, encoder.W.cols, t)) {
-        if (encoder.importance.data == nullptr) return;
-        for (std::size_t r = in_.r0; r < (encoder.importance.stride == 0 ? in_.r0 + 1 : in_.r1); ++r)
-            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + in_.c0, in_.c1 - in_.c0));
-    }
-
-    void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
-        constexpr std::size_t most = 2048;
-        alignas(64) float x[most], w[most];
-        std::size_t held = 0;
-        const auto flush = [&] {
-            for (; held % 16 != 0; ++held) x[held] = w[held] = 0;
-            with_room(room_, [&](auto room) { decltype(room)::lanes::template sum_errors<F>(x, w, held, maps, count, sums); });
-            held = 0;
-        };
-        for (std::size_t r = in_.r0; r < in_.r1; ++r) {
-            for (std::size_t c = in_.c0, n; c < in_.c1; c += n) {
-                n = smaller_size(in_.c1 - c, most - held);
-                read(r, c, n, x + held, w + held);
-                if ((held += n) == most) flush();
-            }
-        }
-        flush();
-    }
-
-private:
-    /// Importances relative to the largest, the least counts a little; ones where there are none.
-    void read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w) const noexcept {
-        site<F> s{};
-        (void)encoder_.read(r, c, n, x, w, s);  // what it has to report tile_statistics has reported
-        const float inverse = safe_reciprocal(heaviest_);
-        for (std::size_t i = 0; i < n; ++i) w[i] = inverse != 0 ? product(w[i], inverse) + 0x1p-30f : 1.0f;
-    }
-
-    const block_encoder<F, Fit, T>& encoder_;
-    isa room_;
-    tile_rectangle in_;
-    float heaviest_ = 0;
-};
-
-/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the fit encodes them.
-template <block_format F, class Fit, class T> struct tile_judge {
-    const block_encoder<F, Fit, T>& encoder;
-    std::size_t t;
-    float operator()(const typename F::outer& o) const noexcept {
-        double sum = 0;
-        (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
-            float weights[block_size<F>], importances[block_size<F>], decoded[block_size<F>];
-            site<F> s{};
-            s.outer = o;
-            if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
-            const encoded<F> e = encode_block<F>(s, encoder.fit);
-            decode_codes<F>(e.params, e.code.data(), o, n, decoded);
-            for (std::size_t i = 0; i < n; ++i) {
-                const double d = static_cast<double>(weights[i]) - static_cast<double>(decoded[i]);
-                sum += d * d * static_cast<double>(s.importance.empty() ? 1.0f : s.importance[i]);
-            }
-            return {};
-        });
-        return static_cast<float>(sum);
-    }
-};
-/// The same, and error.measure, where the outer value is the whole map.
-template <block_format F, class Fit, class T>
-    requires judges_tiles<F>
-struct tile_judge<F, Fit, T> {
-    tile_measure<F, Fit, T> measure;
-    tile_judge(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : measure(encoder, t, room) {}
-    float operator()(const typename F::outer& o) const noexcept {
-        const affine a = map_of_outer<F>(o);
-        error_sums sums{};
-        measure(&a, 1, &sums);
-        return static_cast<float>(judge_map<F>(a, sums).error);
-    }
-};
-
-/// Whether the rows of a tile are known without the rest of the matrix.
-template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::tile.flat && F::tile.rows != 0;
-/// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come first, as there are no bands, or too
-/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two errors is found first.
-template <block_format F> std::size_t rows_of_band([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t cols) noexcept {
-    constexpr std::size_t near = 16384;
-    if constexpr (tiles_by_rows<F>)
-        if (F::tile.rows == 1 || rows / F::tile.rows >= 32) return round_up(divide_up(near, cols), F::tile.rows);
-    return 0;
-}
-
-/// Chooses the outer values of encoder.out.
-template <block_format F, class Fit, class T> class outer_values {
-public:
-    outer_values(const block_encoder<F, Fit, T>& encoder, isa room) noexcept
-        : encoder_(encoder), room_(room),
-          widen_range_(with_room(room, [](auto in) -> range_widener<T> { return &decltype(in)::lanes::template widen_range<T>; })) {}
-
-    /// The mean over all blocks of a tensor of flat tiles, in storage order, which fit_tile needs there. Others: nothing to do.
-    status find_mean() noexcept {
-        if constexpr (F::tile.flat) {
-            double total = 0;
-            std::size_t blocks = 0;
-            for (std::size_t t = 0; t < tiling<F>(encoder_.W.rows, encoder_.W.cols).count(); ++t) {
-                std::array<float, blocks_per_tile> per_block{};
-                tile_stats stats;
-                if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
-                for (const float m : stats.block_abs_max) total += static_cast<double>(m);
-                blocks += stats.block_abs_max.size();
-            }
-            mean_ = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
-        }
-        return {};
-    }
-
-    /// Chooses and stores the outer value of tile t. Tiles are independent.
-    status fit_tile(std::size_t t) const noexcept {
-        std::array<float, blocks_per_tile> per_block{};
-        tile_stats stats;
-        if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
-        stats.mean_abs_max = mean_;
-        const auto value = [&] {
-            const auto judge = [&] {
-                if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder_, t, room_);
-                else return tile_judge<F, Fit, T>{encoder_, t};
-            }();
-            if constexpr (requires { encoder_.fit.template outer<F>(stats, judge); }) return encoder_.fit.template outer<F>(stats, judge);
-            else return F::fit_outer(stats);
-        }();
-        if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
-        encoder_.out.set_outer(t, value);
-        return {};
-    }
-    /// Those of rows [first, first + count), which are whole tiles, or the last.
-    status fit_rows(std::size_t first, std::size_t count) const noexcept {
-        const tiling<F> tiles(encoder_.W.rows, encoder_.W.cols);
-        for (std::size_t t = first / tiles.rows * tiles.across; t < divide_up(first + count, tiles.rows) * tiles.across; ++t)
-            if (const status s = fit_tile(t); !s) return s;
-        return {};
-    }
-
-private:
-    static constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
-
-    const block_encoder<F, Fit, T>& encoder_;
-    isa room_;
-    range_widener<T> widen_range_;
-    float mean_ = 0;
-};
-
-/// Chooses and stores all outer values of encoder.out. Formats without outer values: nothing to do.
-template <block_format F, class Fit, class T> status fit_outer_values([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, call how) noexcept {
-    how.progress = {};  // the caller counts the work that follows
-    if constexpr (has_outer<F>) {
-        outer_values<F, Fit, T> values(encoder, how.room);
-        if (const status s = values.find_mean(); !s) return s;
-        return for_each_task(how, tiling<F>(encoder.W.rows, encoder.W.cols).count(), [&](std::size_t t, std::size_t) { return values.fit_tile(t); });
-    }
-    return {};
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
 // qmatrix<F>: a quantized matrix that owns its bytes.
 
 namespace qlib::inline v0 {
@@ -15314,826 +12066,6 @@ private:
 };
 
 }  // namespace qlib::inline v0
-
-namespace qlib::inline v0 {
-
-/// How weights become codes.
-struct quantize_options {
-    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
-    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
-    non_finite on_non_finite = non_finite::error;
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
-    if (!importance.empty() && importance.size() != cols)
-        return error{errc::importance, "{0} importances for {1} columns", "importance", {importance.size(), cols}};
-    for (std::size_t j = 0; j < importance.size(); ++j)
-        if (!is_finite(importance[j]) || importance[j] < 0)
-            return error{errc::importance, "the importance of column {0} is negative or not finite", "importance", {j}};
-    return {};
-}
-
-/// Rows to one task: enough tasks that threads end together, whatever their speed.
-inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
-
-/// Fits the tiles of rows [first, first + count) and encodes these, a band at a time.
-template <class Room, block_format F, class Fit, class T>
-status fit_and_encode(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count, std::size_t band) noexcept {
-    const outer_values<F, Fit, T> values(encoder, Room::id);
-    for (std::size_t r = first, end = first + count; r < end; r += band) {
-        const std::size_t n = smaller_size(band, end - r);
-        if (const status s = values.fit_rows(r, n); !s) return s;
-        if (const status s = Room::lanes::template encode_rows<F>(encoder, r, n); !s) return s;
-    }
-    return {};
-}
-
-template <block_format F, class Fit, weight_source T>
-status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
-    if (W.rows != out.rows() || W.cols != out.cols())
-        return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
-    if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
-    if (const status s = check_importance(options.importance, W.cols); !s) return s;
-    if (const status s = check_room(how.room); !s) return s;
-    if (W.rows == 0 || W.cols == 0) return {};
-    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
-    const std::size_t band = rows_of_band<F>(W.rows, W.cols);
-    if (band == 0)
-        if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
-    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows;
-    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), band != 0 ? band : 1);
-    return with_room(how.room, [&](auto room) -> status {
-        using Room = decltype(room);
-        if (how.report != nullptr) {
-            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
-            if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
-        }
-        return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
-            const std::size_t first = i * step, count = smaller_size(step, rows - first);
-            if constexpr (tiles_by_rows<F>)
-                if (band != 0) return fit_and_encode<Room, F>(encoder, first, count, band);
-            return Room::lanes::template encode_rows<F>(encoder, first, count);
-        });
-    });
-}
-
-template <block_format F, class Fit, weight_source T>
-result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
-    auto q = qmatrix<F>::make(W.rows, W.cols);
-    if (!q) return q.error();
-    if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
-    return q;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// A fit object that can serve F: one of qlib's, or a user's own.
-template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
-    { fit.template block<F>(s) } -> std::same_as<typename F::params>;
-};
-
-/// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
-///
-/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
-/// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
-/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to an infinity), cancelled: `out`
-///         is unspecified
-/// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
-/// scratch none
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantize_with<F>(W, out, fit, options, how);
-}
-/// The same with a ready-made fit, options.fit.
-template <block_format F>
-[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
-}
-/// The same from f16 or bf16; each weight counts as the float it is.
-template <block_format F, class T, fit_for<F> Fit>
-    requires half_source<T>
-[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantize_with<F>(matrix_view<const T>(W), out, fit, options, how);
-}
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
-}
-
-/// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantized_with<F>(W, fit, options, how);
-}
-/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
-template <block_format F>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
-}
-/// The same from f16 or bf16.
-template <block_format F, class T, fit_for<F> Fit>
-    requires half_source<T>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
-    return detail::quantized_with<F>(matrix_view<const T>(W), fit, options, how);
-}
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
-}
-
-/// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.
-/// error  a weight or scale that is not finite: not a constant expression; at run time the bytes are unspecified
-template <block_format F, class Fit = search_fit>
-[[nodiscard]] constexpr std::array<std::byte, block_bytes<F>> encode(const std::array<float, block_size<F>>& x, const Fit& fit = {},
-                                                                     const typename F::outer& outer = {}) noexcept {
-    const encoded<F> e = detail::encode_block<F>(site<F>{{x.data(), x.size()}, {}, 0, outer}, fit);
-    std::array<std::byte, block_bytes<F>> out{};
-    plane_pointers<F, std::byte> planes{};
-    std::size_t at = 0;
-    for (std::size_t p = 0; p < planes.size(); ++p) {
-        planes[p] = out.data() + at;
-        at += F::planes[p];
-    }
-    F::store(e.params, e.code, planes);
-    return out;
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-struct gptq_options {
-    float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
-    bool strict = false;                  ///< an error in place of the damping ladder; not looked at when a factor is given
-    qlib::fit fit = qlib::fit::search;    ///< how scales are chosen, on the current weights, each column weighed by 1 / U_jj^2
-    non_finite on_non_finite = non_finite::error;
-};
-
-/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
-struct gptq_report {
-    double loss = 0;               ///< of what was written
-    double loss_rtn = 0;           ///< of the baseline: the same format, fit and outer values, rounded to nearest, importance diag(H)
-    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
-    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
-};
-
-template <block_format F> struct gptq_result {
-    qmatrix<F> weights;
-    gptq_report report;
-
-    QLIB_INLINE gptq_result() noexcept = default;
-    QLIB_INLINE gptq_result(gptq_result&&) noexcept = default;
-    QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
-};
-
-}  // namespace qlib::inline v0
-
-QLIB_EXACT_BEGIN
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-inline constexpr std::size_t gptq_strip_rows = 16;
-
-/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
-template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
-
-/// What one worker needs for a strip of rows.
-template <block_format F> struct gptq_workspace {
-    matrix_view<float> weights;   // (strip, cols): the current weights
-    matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
-    matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
-    float* losses;
-    encoded<F>* blocks;           // (strip, blocks of a row)
-};
-
-/// How the memory of a call is shared out: per matrix first, then per worker.
-template <block_format F> class gptq_memory {
-public:
-    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
-        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
-          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
-          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
-
-    [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
-    [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
-    [[nodiscard]] constexpr std::size_t bytes() const noexcept {
-        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
-        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
-    }
-    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
-        float* const at = floats + i * floats_each_;
-        const std::size_t strip = gptq_strip_rows * stride_;
-        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
-                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
-    }
-
-private:
-    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
-};
-
-/// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
-template <block_format F, class Fit, weight_source T> struct gptq_strip {
-    static constexpr std::size_t block = block_size<F>;
-
-    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
-    const hessian_factor& factor;
-    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
-    row_kernels kernels;
-    isa room;
-    gptq_workspace<F> work;
-    std::size_t first, count;                  // rows of the matrix
-
-    /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
-    status run(double* loss, double* loss_rtn) const noexcept {
-        const status rounded = with_room(room, [&](auto r) { return decltype(r)::lanes::template encode_rows<F>(baseline, first, count); });
-        if (!rounded) return rounded;
-        for (std::size_t r = 0; r < count; ++r)
-            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
-        losses_of_decoded(loss_rtn);
-        load_original();
-        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
-        losses_of_decoded(loss);
-        for (std::size_t r = 0; r < count; ++r) {
-            if (loss[r] < loss_rtn[r] && storable(r)) store(r);
-            else loss[r] = loss_rtn[r];
-        }
-        return {};
-    }
-
-private:
-    [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
-    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
-    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
-
-    /// The strip as it was given; the baseline has seen that it is clean.
-    void load_original() const noexcept {
-        for (std::size_t r = 0; r < count; ++r) {
-            std::size_t bad = 0;
-            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
-            (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
-        }
-    }
-    void losses_of_decoded(double* loss) const noexcept {
-        load_original();
-        for (std::size_t r = 0; r < count; ++r)
-            for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
-        quadratic_losses(factor, work.errors, loss, work.losses, room);
-    }
-
-    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
-    void column_block(std::size_t c0, std::size_t c1) const noexcept {
-        for (std::size_t c = c0; c < c1; c += block) {
-            affine map[gptq_strip_rows];
-            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
-            fit_blocks(c, outer_scale);
-            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
-                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
-                spread(j - c0, 1, j, j + 1, c1);
-            }
-        }
-        spread(0, c1 - c0, c0, c1, cols());
-    }
-    /// Scales are fitted once per block, on what the feedback has made of its weights.
-    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
-        const std::size_t n = weights_in(c / block);
-        const auto weigh = some_importance({importance + c, n});
-        const matrix_view<const float> x{work.weights.row(0) + c, count, n, work.weights.stride};
-        typename F::outer outer[gptq_strip_rows];
-        typename F::params params[gptq_strip_rows];
-        for (std::size_t r = 0; r < count; ++r) {
-            outer[r] = baseline.out.outer(first + r, c);
-            outer_scale[r] = F::outer_scale(outer[r]);
-        }
-        if (n == block) {
-            with_room(room, [&](auto r) { decltype(r)::lanes::template fit_rows<F>(baseline.fit, x, weigh, outer, params); });
-        } else {
-            for (std::size_t r = 0; r < count; ++r) params[r] = baseline.fit.template block<F>(site<F>{{x.row(r), n}, weigh, 0, outer[r]});
-        }
-        for (std::size_t r = 0; r < count; ++r) encoded_block(r, c / block).params = params[r];
-    }
-    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
-    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
-        encoded<F>& e = encoded_block(r, c / block);
-        const std::size_t i = j - c;
-        if (i % F::group == 0) map = F::at(e.params, i / F::group);
-        if (i % F::vec == 0) {
-            const std::size_t lanes = smaller_size(F::vec, cols() - j);
-            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
-        }
-        const float q = decoded[i % F::vec];
-        work.errors(r, j) = q;
-        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
-    }
-    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
-    void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
-        if (from >= to) return;
-        const matrix_view<const float> U = factor.square();
-        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
-                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
-    }
-
-    [[nodiscard]] bool storable(std::size_t r) const noexcept {
-        bool ok = true;
-        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && stays_finite<F>(encoded_block(r, b), baseline.out.outer(first + r, b * block), weights_in(b));
-        return ok;
-    }
-    void store(std::size_t r) const noexcept {
-        for (std::size_t b = 0; b * block < cols(); ++b) {
-            const encoded<F>& e = encoded_block(r, b);
-            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
-        }
-    }
-};
-
-inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
-    auto copy = h.copy();
-    if (!copy) return copy.error();
-    return factorize(std::move(*copy), options, how);
-}
-
-template <block_format F, class Fit, weight_source T>
-result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
-    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
-    auto out = qmatrix<F>::make(W.rows, W.cols);
-    if (!out) return out.error();
-    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
-    const auto kernels = open_rows(how);
-    if (!kernels) return kernels.error();
-    gptq_result<F> done;
-    done.weights = std::move(*out);
-    done.report.factor = factor.report();
-    if (W.rows == 0) return done;
-
-    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
-    workspace space;
-    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
-    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
-    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
-    float* const floats = space.take<float>(memory.floats());
-    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
-    for (std::size_t j = 0; j < W.cols; ++j) {
-        weigh[j] = factor.diagonal(j);
-        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
-    }
-    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
-    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
-    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
-        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
-        return strip.run(losses + first, losses + W.rows + first);
-    });
-    if (!ran) return ran.error();
-    for (std::size_t r = 0; r < W.rows; ++r) {
-        done.report.loss += losses[r];
-        done.report.loss_rtn += losses[W.rows + r];
-        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
-    }
-    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
-    return done;
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-QLIB_EXACT_END
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
-template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
-    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
-}
-
-/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
-///
-/// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
-/// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
-/// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
-/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
-/// exact   the same bytes for any number of threads and on every instruction set
-/// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
-    return detail::gptq_with<F>(W, factor, fit, options, how);
-}
-/// The same with a ready-made fit, options.fit.
-template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
-}
-/// The same from f16 or bf16.
-template <block_format F, class T>
-    requires half_source<T>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
-    const matrix_view<const T> source = W;
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
-}
-/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
-template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
-    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
-    if (!factor) return factor.error();
-    return gptq<F>(W, *factor, fit, options, how);
-}
-template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
-    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
-    if (!factor) return factor.error();
-    return gptq<F>(W, *factor, options, how);
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-// qgemm: activations times a quantized matrix.
-
-namespace qlib::inline v0 {
-
-/// What qgemm computes with.
-enum class compute : std::uint8_t {
-    automatic,  ///< integer where the format's levels are 8-bit integers up to a power of two, else exact
-    integer,    ///< activations rounded to 8 bits on the fly, integer dot products
-    exact,      ///< decoded weights times float activations
-};
-
-struct gemm_options {
-    compute mode = compute::automatic;
-    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the largest multiple of F::group up to
-    /// 256 (F::group when that is larger), or the row where one map of the weights covers a row.
-    std::size_t activation_group = 0;
-};
-
-}  // namespace qlib::inline v0
-
-namespace qlib::inline v0::detail::inline QLIB_BASE {
-
-/// Weights to an activation scale. error: argument.
-template <block_format F> result<std::size_t> activation_span(std::size_t asked, std::size_t k) noexcept {
-    if (asked == 0) return row_maps<F> ? k : F::group >= 256 ? F::group : 256 / F::group * F::group;
-    if (asked != k && asked % F::group != 0)
-        return error{errc::argument, "activation groups of {0} are neither whole groups of {1} nor a row of {2}", "activation_group", {asked, F::group, k}};
-    return asked;
-}
-
-/// Rows of W to a task: few enough that all workers have some, never less than a tile.
-inline std::size_t rows_per_panel(std::size_t rows, std::size_t workers) noexcept {
-    return smaller_size(panel_rows, round_up(divide_up(rows, saturating_multiply(workers, 4)), tile_rows));
-}
-
-/// The panel of a worker, in memory of its own.
-struct worker_panel {
-    panel_memory shape;
-    std::size_t rows;
-    [[nodiscard]] std::size_t tiles() const noexcept { return saturating_multiply(shape.tile_bytes, divide_up(rows, tile_rows)); }
-    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
-    [[nodiscard]] panel_memory in(std::byte* memory) const noexcept {
-        panel_memory m = shape;
-        m.panel = memory;
-        m.stage = m.panel + tiles();
-        return m;
-    }
-};
-
-/// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
-template <class X, class Y> struct conversions {
-    std::size_t columns, k, n, rows;
-    [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
-    [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
-    [[nodiscard]] std::size_t floats() const noexcept { return larger_size(of_x(), of_y()); }
-
-    /// Rows [first, first + count) of x, as floats.
-    [[nodiscard]] matrix_view<const float> floats_of(matrix_view<const X> x, std::size_t first, std::size_t count, float* memory) const noexcept {
-        if constexpr (std::same_as<X, float>) {
-            return x.row_range(first, count);
-        } else {
-            for (std::size_t j = 0; j < count; ++j)
-                for (std::size_t i = 0; i < k; ++i) memory[j * k + i] = x(first + j, i).value();
-            return {memory, count, k};
-        }
-    }
-    /// multiply(floats) and its result to columns [row, row + count) of y.
-    template <class Multiply> void results_to(matrix_view<Y> y, std::size_t row, std::size_t count, float* memory, const Multiply& multiply) const noexcept {
-        if constexpr (std::same_as<Y, float>) {
-            multiply({y.data + row, y.rows, count, y.stride});
-        } else {
-            multiply({memory, n, count});
-            for (std::size_t j = 0; j < n; ++j)
-                for (std::size_t i = 0; i < count; ++i) y(j, row + i) = Y::from(memory[j * count + i]);
-        }
-    }
-};
-
-/// All that packed activations depend on, but for the activations. Products with equal ones can share them.
-struct packed_like {
-    isa room = isa::best;
-    bool integer = false;
-    std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
-    int bias = 0;
-    friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
-};
-
-/// Y = X * W^T with integer dot products: two stages, each of independent tasks. `span`: weights that share an activation scale.
-template <class Room, block_format F> struct integer_way {
-    gemm_plan p;
-    panel_memory shape;
-    integer_activations x{};
-
-    integer_way(std::size_t n, std::size_t rows, std::size_t k, std::size_t span) noexcept
-        : p(plan_integer<F>(n, rows, k, span, Room::most_summed)), shape(integer_memory<F>(p)) {}
-    [[nodiscard]] std::size_t scratch() const noexcept {
-        const std::size_t sums = saturating_multiply(p.n, p.flushes());
-        const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes()), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
-                                      workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
-        std::size_t all = 0;
-        for (const std::size_t piece : pieces) all = saturating_add(all, piece);
-        return all;
-    }
-    void take(workspace& memory) noexcept {
-        const std::size_t sums = p.n * p.flushes();
-        x = {memory.take<std::int8_t>(codes()), memory.take<float>(p.n * p.spans()), memory.take<std::int32_t>(sums), memory.take<float>(sums)};
-    }
-    void pack(matrix_view<const float> rows, std::size_t first) const noexcept {
-        Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, rows, first, rows.rows, x);
-    }
-    [[nodiscard]] packed_like packing() const noexcept {
-        return {Room::id, true, p.padded, p.groups, F::group, p.flush, p.span, form_of<F, Room::dot_form>.bias};
-    }
-    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
-        Room::template multiply_rows<F>(p, W, row, Y.cols, x, Y, m);
-    }
-
-private:
-    [[nodiscard]] std::size_t codes() const noexcept { return saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)); }
-};
-
-/// Y = X * W^T with decoded weights.
-template <class Room, block_format F> struct exact_way {
-    gemm_plan p;
-    panel_memory shape;
-    float* x = nullptr;
-
-    exact_way(std::size_t n, std::size_t rows, std::size_t k) noexcept : p(plan_exact<F>(n, rows, k)), shape(exact_memory<F>(p)) {}
-    [[nodiscard]] std::size_t scratch() const noexcept { return workspace::piece<float>(saturating_multiply(p.n, p.k)); }
-    void take(workspace& memory) noexcept { x = memory.take<float>(p.n * p.k); }
-    void pack(matrix_view<const float> rows, std::size_t first) const noexcept { Room::pack_floats(p.k, rows, first, rows.rows, x); }
-    [[nodiscard]] packed_like packing() const noexcept { return {.room = Room::id}; }
-    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
-        Room::template multiply_rows_exactly<F>(p, W, row, Y.cols, x, Y, m);
-    }
-};
-
-/// A product as stages of tasks: 0 packs the activations, 1 multiplies. Tasks of a stage may run in any order and at once.
-template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
-public:
-    gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
-        : way_(way), columns_(columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)}, conversions_{columns, way.p.k, way.p.n, panel_.rows} {}
-
-    /// Of packed activations, and of what each worker writes while a task runs.
-    [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
-    [[nodiscard]] std::size_t worker_bytes() const noexcept {
-        return saturating_add(workspace::piece<std::byte>(panel_.bytes()), workspace::piece<float>(conversions_.floats()));
-    }
-    [[nodiscard]] std::size_t scratch(std::size_t workers) const noexcept { return saturating_add(activation_bytes(), saturating_multiply(worker_bytes(), workers)); }
-    /// The workers' memory begins at `workers`, `apart` bytes from one to the next: products that run at once must agree on both.
-    void take(workspace& activations, std::byte* workers, std::size_t apart) noexcept {
-        way_.take(activations);
-        workers_ = workers;
-        apart_ = apart;
-    }
-    [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
-    [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
-        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panel_.rows);
-    }
-    void run(std::size_t stage, std::size_t task, std::size_t worker, matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W) const noexcept {
-        std::byte* const own = workers_ + worker * apart_;
-        const auto floats = reinterpret_cast<float*>(own + workspace::piece<std::byte>(panel_.bytes()));
-        if (stage == 0) {
-            const std::size_t first = task * columns_;
-            return way_.pack(conversions_.floats_of(X, first, smaller_size(columns_, way_.p.n - first), floats), first);
-        }
-        const std::size_t row = task * panel_.rows, count = smaller_size(panel_.rows, way_.p.rows - row);
-        const panel_memory m = panel_.in(own);
-        conversions_.results_to(Y, row, count, floats, [&](matrix_view<float> y) { way_.multiply(y, W, row, m); });
-    }
-
-private:
-    Way way_;
-    std::size_t columns_;
-    worker_panel panel_;
-    conversions<XT, YT> conversions_;
-    std::byte* workers_ = nullptr;
-    std::size_t apart_ = 0;
-};
-
-/// use(stages) for the way that mode asks for, `integer` only where the format has integer levels.
-template <class Room, block_format F, weight_source XT, weight_source YT, class Use>
-auto with_stages(bool integer, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers, const Use& use) {
-    if constexpr (static_cast<bool>(integer_levels_of<F>))
-        if (integer) return use(gemm_stages<integer_way<Room, F>, F, XT, YT>({n, rows, k, span}, Room::columns, workers));
-    return use(gemm_stages<exact_way<Room, F>, F, XT, YT>({n, rows, k}, Room::columns, workers));
-}
-
-/// Whether a call computes with integers.
-template <block_format F> bool uses_integers(compute mode) noexcept { return integer_levels_of<F> && mode != compute::exact; }
-
-/// What qgemm asks of its operands. Gives the activation group.
-template <block_format F>
-result<std::size_t> check_product(std::size_t y_rows, std::size_t y_cols, std::size_t x_rows, std::size_t x_cols, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
-    const std::size_t k = W.cols();
-    if (x_cols != k || y_rows != x_rows || y_cols != W.rows())
-        return error{errc::shape, "X has {0} columns for {1} x {2} weights, or Y is not {3} rows of one value per row of weights", "X", {x_cols, W.rows(), k, x_rows}};
-    if (!W.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "weights", {block_size<F>, k}};
-    if (options.mode == compute::integer && !integer_levels_of<F>)
-        return error{errc::unsupported, "the levels of this format have no 8-bit integer form", "mode", {}};
-    if (const status s = check_room(how.room); !s) return s.error();
-    return activation_span<F>(options.activation_group, k);
-}
-
-/// The product over no inputs.
-template <class T> void set_zero(matrix_view<T> Y) noexcept {
-    for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(T));
-}
-
-template <block_format F, weight_source YT, weight_source XT>
-status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
-    const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
-    if (!span) return span.error();
-    return with_room(how.room, [&](auto room) -> status {
-        using Room = decltype(room);
-        const bool integer = uses_integers<F>(options.mode);
-        if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
-        if (Y.rows == 0 || Y.cols == 0) return {};
-        if (X.cols == 0) {
-            set_zero(Y);
-            return {};
-        }
-        return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
-            workspace memory;
-            if (const status s = memory.open(how, stages.scratch(how.run.workers())); !s) return s;
-            std::byte* const own = memory.take<std::byte>(saturating_multiply(stages.worker_bytes(), how.run.workers()));
-            stages.take(memory, own, stages.worker_bytes());
-            for (std::size_t stage = 0; stage < 2; ++stage) {
-                call part = how;
-                if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
-                const status s = for_each_task(part, stages.tasks(stage), [&](std::size_t i, std::size_t worker) -> status {
-                    stages.run(stage, i, worker, Y, X, W);
-                    return {};
-                });
-                if (!s) return s;
-            }
-            return {};
-        });
-    });
-}
-
-}  // namespace qlib::inline v0::detail::inline QLIB_BASE
-
-namespace qlib::inline v0::inline QLIB_BASE {
-
-/// Y = X * W^T.
-///
-/// Y        (n, rows) of float, f16 or bf16, row-major, any row stride; may overlap neither X nor the weights
-/// X        (n, k) of float, f16 or bf16, row-major, any row stride
-/// weights  rows x k in format F
-/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are asked of levels that
-///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127),
-///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
-///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
-template <block_format F, weight_source YT, class XT>
-    requires weight_source<std::remove_const_t<XT>>
-[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
-    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights, options, how);
-}
-template <block_format F, weight_source YT, class XT>
-    requires weight_source<std::remove_const_t<XT>>
-[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
-    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights.view(), options, how);
-}
-template <block_format F>
-[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
-    return detail::multiply<F>(Y, X, weights, options, how);
-}
-template <block_format F>
-[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
-    return detail::multiply<F>(Y, X, weights.view(), options, how);
-}
-
-/// The bytes of call.scratch that qgemm asks for, with n rows of X (elements XT), rows x k weights and results YT. 0 for what qgemm would refuse.
-template <block_format F, weight_source XT = float, weight_source YT = float>
-[[nodiscard]] std::size_t qgemm_scratch_bytes(std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {}, const call& how = {}) noexcept {
-    const auto span = detail::activation_span<F>(options.activation_group, k);
-    if (!span || !has_room(how.room) || n == 0 || rows == 0 || k == 0) return 0;
-    const std::size_t workers = how.run.workers();
-    return detail::with_room(how.room, [&](auto room) {
-        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, workers, [workers](const auto& stages) {
-            return detail::workspace::asked(stages.scratch(workers));
-        });
-    });
-}
-
-}  // namespace qlib::inline v0::inline QLIB_BASE
-
-namespace qlib::inline v0 {
-
-/// rows x cols weights in a format that is known at run time, in foreign memory at any address.
-struct any_view {
-    format_id format{};
-    std::span<const std::byte> bytes = {};         ///< planes in order, outer plane, tensor plane: wire_size(format, rows, cols) in all
-    std::size_t rows = 0, cols = 0;
-    view_options<const std::byte> options = {};    ///< where rows or outer values lie elsewhere
-    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the format has any.
-    std::span<const std::span<const std::byte>> planes = {};
-};
-
-/// One product of a group, Y = X * W^T.
-struct any_gemm_job {
-    matrix_view<float> Y;
-    matrix_view<const float> X;
-    any_view weights;
-};
-
-// Not in QLIB_BASE: defined in one translation unit and called from others, which may have been compiled for other instruction sets.
-// All give errc::unsupported for a format that <qlib/instantiate.hpp> was not told to instantiate; the other errors and what is exact:
-// as the templates of the same names.
-
-/// Bytes of a rows x cols matrix, all planes. error: unsupported, shape, ragged.
-[[nodiscard]] result<std::size_t> wire_size(format_id format, std::size_t rows, std::size_t cols) noexcept;
-
-/// Quantizes W into bytes, wire_size(format, W.rows, W.cols) of them or more.
-[[nodiscard]] status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes, quantize_options options = {},
-                                   call how = {}) noexcept;
-
-/// out = the weights as floats; (rows, cols).
-[[nodiscard]] status dequantize(const any_view& weights, matrix_view<float> out, call how = {}) noexcept;
-
-/// Rows ids[0], ids[1], ... as floats, an embedding look-up; out (ids, cols).
-[[nodiscard]] status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how = {}) noexcept;
-
-/// Y = X * W^T; Y (n, rows), X (n, cols).
-[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options = {},
-                           call how = {}) noexcept;
-
-/// All products of a group in one parallel loop: see qgemm_grouped.hpp.
-[[nodiscard]] status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
-/// 0 for what it would refuse.
-[[nodiscard]] std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm_options options = {}, call how = {}) noexcept;
-
-/// Bytes of call.scratch that qgemm and gptq want. error: unsupported.
-[[nodiscard]] result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {},
-                                                      const call& how = {}) noexcept;
-[[nodiscard]] result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept;
-
-/// Quantizes W into bytes with GPTQ, from a Hessian of W.cols columns, which is copied, or from its factor, which is not.
-/// The bytes are written last: they are whole, or untouched after an error.
-[[nodiscard]] result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h, std::span<std::byte> bytes,
-                                       gptq_options options = {}, call how = {}) noexcept;
-[[nodiscard]] result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor, std::span<std::byte> bytes,
-                                       gptq_options options = {}, call how = {}) noexcept;
-
-/// rows x cols weights in a format that is known at run time; owns its bytes, 64-byte aligned; move-only.
-class any_matrix {
-public:
-    QLIB_INLINE any_matrix() noexcept = default;
-    QLIB_INLINE any_matrix(any_matrix&&) noexcept = default;
-    QLIB_INLINE any_matrix& operator=(any_matrix&&) noexcept = default;
-    /// Zeroed bytes. error: unsupported, shape, ragged, memory.
-    [[nodiscard]] QLIB_INLINE static result<any_matrix> make(format_id format, std::size_t rows, std::size_t cols) noexcept {
-        const auto size = wire_size(format, rows, cols);
-        if (!size) return size.error();
-        any_matrix m;
-        if (!m.bytes_.allocate(*size)) return detail::out_of_memory(*size);
-        if (*size != 0) std::memset(m.bytes_.data(), 0, *size);
-        m.format_ = format;
-        m.rows_ = rows;
-        m.cols_ = cols;
-        return m;
-    }
-
-    [[nodiscard]] QLIB_INLINE format_id format() const noexcept { return format_; }
-    [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return rows_; }
-    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
-    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {bytes_.data(), bytes_.size()}; }
-    [[nodiscard]] QLIB_INLINE std::span<std::byte> bytes() noexcept { return {bytes_.data(), bytes_.size()}; }
-    [[nodiscard]] QLIB_INLINE any_view view() const noexcept { return {format_, bytes(), rows_, cols_, {}}; }
-    [[nodiscard]] QLIB_INLINE operator any_view() const noexcept { return view(); }
-
-private:
-    detail::buffer<std::byte> bytes_;
-    format_id format_{};
-    std::size_t rows_ = 0, cols_ = 0;
-};
-
-/// Quantizes W into a matrix of its own. error: as quantize_into, and memory.
-[[nodiscard]] result<any_matrix> quantize(format_id format, matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept;
-
-}  // namespace qlib::inline v0
-// dequantize: any format back to floats.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline v0::detail::inline QLIB_BASE {
@@ -16463,6 +12395,146 @@ QLIB_EXACT_END
 //   auto matrix = qlib::import_bitsandbytes<nf4_dq>(t);                                 // result<qmatrix<nf4_dq>>
 //
 // source: bitsandbytes, functional.py (QuantState) and nn/modules.py
+// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes functional.py.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// The quantiles of a normal distribution, with an exact 0 and both ends.
+inline constexpr std::array<float, 16> nf4_levels{
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+    -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+
+/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the higher level.
+inline constexpr std::array<float, 15> nf4_thresholds{
+    -0.8480964004993439f, -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f, -0.13791173323988914f,
+    -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f, 0.2920137718319893f, 0.3893125355243683f,
+    0.5016634166240692f, 0.6427869200706482f, 0.8614784178118011f};
+using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
+
+/// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the magnitude by its own
+/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
+struct fp4_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 4, vec = 1, size = 16;
+    static constexpr float lowest = -1, highest = 1;
+    static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
+    }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
+        const float a = detail::magnitude(*u);
+        std::size_t above = 0;
+        for (const float t : magnitude_thresholds) above += a > t;
+        return static_cast<code>(magnitude_codes[above] + (*u < 0 ? 8 : 0));
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+
+private:
+    static constexpr std::array<float, 8> magnitudes{0, 0.0625f / 12, 8.0f / 12, 1, 4.0f / 12, 0.5f, 2.0f / 12, 0.25f};
+};
+
+namespace detail {
+
+/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1, and 0 and 1.
+/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
+inline constexpr std::array<float, 256> dynamic_map = [] {
+    constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
+    std::array<float, 256> map{};
+    std::size_t at = 128;  // 127 is zero, and each value's negative mirrors it there
+    for (std::size_t i = 0; i < 7; ++i) {
+        const std::size_t steps = std::size_t{1} << i;
+        const float step = (1.0f - 0.1f) / static_cast<float>(steps);
+        const auto point = [&](std::size_t k) {
+            const bool from_start = k < (steps + 1) / 2;
+            const double base = static_cast<double>(from_start ? 0.1f : 1.0f), s = static_cast<double>(from_start ? step : -step);
+            return static_cast<float>(s * static_cast<double>(from_start ? k : steps - k) + base);
+        };
+        for (std::size_t k = 0; k < steps; ++k, ++at) {
+            map[at] = decade[i] * ((point(k) + point(k + 1)) / 2);
+            map[254 - at] = -map[at];
+        }
+    }
+    map[255] = 1.0f;
+    return map;
+}();
+
+}  // namespace detail
+
+/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and the tensor's mean:
+/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
+template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
+    template <class Grid> struct bind {
+        static constexpr std::size_t group = N, groups = 1;
+        static constexpr form map = form::scaled;
+        static constexpr extent tile{0, N * Blocks, true};
+        static constexpr bool signed_scale = false, signed_offset = true;
+        static constexpr bool outer_multiplies = false;  // consumed in `at`
+
+        struct outer { float second = 0, mean = 0; };
+        struct params { std::uint8_t code = 0; float scale = 0; };
+
+        QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+            constexpr float top = highest_level<Grid>;
+            outer o{0, stats.mean_abs_max / top};
+            for (const float m : stats.block_abs_max) o.second = detail::larger(o.second, detail::magnitude(m / top - o.mean));
+            return o;
+        }
+        QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
+        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
+            const float u = detail::product(wishes[0].s - o.mean, detail::safe_reciprocal(o.second));
+            params p{codebook_grid<detail::dynamic_map>::nearest(&u, nullptr), 0};
+            take_outer(p, o);
+            return p;
+        }
+        QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
+            p.scale = detail::product(detail::dynamic_map[p.code], o.second) + o.mean;
+        }
+
+        QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? 1 : 0; }
+        QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
+            if (f == field::scales) *out = static_cast<std::byte>(p.code);
+        }
+        QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
+            if (f == field::scales) p.code = std::to_integer<std::uint8_t>(*in);
+        }
+        static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = sizeof(float);
+        QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte* tensor) noexcept {
+            detail::store_little_endian(f32::from(o.second), out);
+            detail::store_little_endian(f32::from(o.mean), tensor);
+        }
+        QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte* tensor) noexcept {
+            return {detail::load_little_endian<f32>(in).value(), detail::load_little_endian<f32>(tensor).value()};
+        }
+    };
+};
+
+/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high nibble), abs-max.
+struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
+static_assert(block_bytes<nf4> == 36);
+
+/// 4.127 bits: NF4 with its abs-max in 8 bits under an f32 per 256 blocks, and the mean abs-max in the tensor plane.
+struct nf4_dq : format<nf4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nf4_dq>& s, detail::lane_blocks<L, nf4_dq>& out) noexcept {
+        L::template codes_before_scale<nf4_dq>(s, out);
+    }
+};
+static_assert(block_bytes<nf4_dq> == 33);
+
+/// The same two with FP4 codes.
+struct fp4 : format<fp4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
+struct fp4_dq : format<fp4_grid, double_quantized_scale_per<64, 256>, flat_planar<high_nibble_first>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, fp4_dq>& s, detail::lane_blocks<L, fp4_dq>& out) noexcept {
+        L::template codes_before_scale<fp4_dq>(s, out);
+    }
+};
+static_assert(block_bytes<fp4> == 36 && block_bytes<fp4_dq> == 33);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
 // What a layer of a bitsandbytes 4-bit checkpoint says of itself: its tensors, and the JSON text among them.
 // JSON into a caller's buffer. No heap: what does not fit is only counted.
 
@@ -18358,6 +14430,91 @@ QLIB_EXACT_END
 //
 // source: compressed-tensors, compressors/pack_quantized (Apache-2.0 project; its rules restated, no code taken)
 // What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and written.
+// int_format<int_spec{...}>: plain integer formats over bits, group, symmetry, scale type, granularity and layout.
+
+namespace qlib::inline v0 {
+
+/// Where zero lies on the integer grid, and how the scale reaches it.
+enum class symmetry : std::uint8_t {
+    full,        ///< -2^(b-1) .. 2^(b-1)-1, scale only; 1 bit: {-1, +1}
+    restricted,  ///< -(2^(b-1)-1) .. 2^(b-1)-1, scale only; 2 bits or more
+    zero_point,  ///< 0 .. 2^b-1 with an integer zero point as wide as a code: s * (q - z)
+    offset,      ///< 0 .. 2^b-1 with an offset of the scale's type: s * q + z
+};
+inline constexpr symmetry symmetric = symmetry::full;
+inline constexpr symmetry asymmetric = symmetry::zero_point;
+
+/// The type that scales are stored in: f32, f16, bf16, e8m0 or e4m3.
+enum class scale_type : std::uint8_t { float32, float16, bfloat16, power_of_two, float8_e4m3 };
+
+/// What shares one scale.
+enum class granularity : std::uint8_t { group, row, tensor, tile_128 };
+
+/// Where the scales lie: before the codes of their group, or in planes of their own.
+enum class placement : std::uint8_t { inline_blocks, planar };
+
+/// A plain integer format as a value: int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}>.
+struct int_spec {
+    int bits = 4;                                       ///< 1 to 8
+    std::size_t group = 128;                            ///< weights to a scale, where granularity is group
+    symmetry sym = symmetry::full;
+    scale_type scale = scale_type::float16;
+    qlib::granularity granularity = qlib::granularity::group;
+    placement layout = placement::inline_blocks;
+    bool tensor_scale = scale == scale_type::float8_e4m3;      ///< an f32 scale of the whole tensor above the groups' scales
+};
+
+namespace detail {
+
+template <int_spec S> consteval auto int_grid() {
+    static_assert(S.bits >= 1 && S.bits <= 8, "an integer format has 1 to 8 bits");
+    static_assert(S.sym != symmetry::restricted || S.bits >= 2, "a restricted range needs 2 bits or more: 1 bit would leave only zero");
+    if constexpr (S.sym == symmetry::zero_point || S.sym == symmetry::offset) return uint_grid<S.bits>{};
+    else if constexpr (S.bits == 1) return sign_grid{};
+    else if constexpr (S.sym == symmetry::restricted) return restricted_grid<S.bits>{};
+    else return sint_grid<S.bits>{};
+}
+template <int_spec S> consteval auto int_scale() {
+    if constexpr (S.scale == scale_type::float32) return f32{};
+    else if constexpr (S.scale == scale_type::float16) return f16{};
+    else if constexpr (S.scale == scale_type::bfloat16) return bf16{};
+    else if constexpr (S.scale == scale_type::power_of_two) return e8m0{};
+    else return e4m3{};
+}
+inline constexpr form map_of(symmetry s) noexcept {
+    return s == symmetry::zero_point ? form::shifted : s == symmetry::offset ? form::offset : form::scaled;
+}
+template <int_spec S> consteval auto int_scales() {
+    using T = decltype(int_scale<S>());
+    constexpr form map = map_of(S.sym);
+    if constexpr (S.granularity == granularity::row) return scale_per_row<T, map>{};
+    else if constexpr (S.granularity == granularity::tensor) return scale_per_tensor<T, map>{};
+    else if constexpr (S.granularity == granularity::tile_128) return tile_scale<extent{128, 128}, T, map>{};
+    else if constexpr (map == form::scaled) return scale_per<S.group, T, 1, S.tensor_scale>{};
+    else if constexpr (map == form::shifted) return scale_zero_per<S.group, T, 1, S.tensor_scale>{};
+    else return scale_offset_per<S.group, T, 1, S.tensor_scale>{};
+}
+template <int_spec S> consteval auto int_layout() {
+    if constexpr (S.layout == placement::planar) return planar<>{};
+    else return inline_blocks<>{};
+}
+
+}  // namespace detail
+
+/// The format of an int_spec. Codes stand one after another, least significant bit first; a row may end inside a group.
+template <int_spec S>
+struct int_format : format<decltype(detail::int_grid<S>()), decltype(detail::int_scales<S>()), decltype(detail::int_layout<S>())> {
+    static constexpr int_spec spec = S;
+};
+
+/// Named ones: `int4_g32` is symmetric, `_asym` has an integer zero point.
+struct int4_g32 : int_format<int_spec{.bits = 4, .group = 32}> {};
+struct int4_g32_asym : int_format<int_spec{.bits = 4, .group = 32, .sym = asymmetric}> {};
+struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
+struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
+struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
+
+}  // namespace qlib::inline v0
 
 namespace qlib::inline v0 {
 
@@ -21296,6 +17453,86 @@ private:
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
 // Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
+// Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or (scale / global) * level,
+// the quotient or product rounded first. NVFP4 outside of GGUF.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// How a tensor's scale acts on its groups' scales.
+enum class global_use : std::uint8_t { times, over };
+
+namespace detail {
+
+template <class Grid, std::size_t N, class T, global_use Use> struct global_level {
+    static constexpr std::size_t group = N, groups = 1;
+    static constexpr form map = form::scaled;
+    static constexpr extent tile{};
+    static constexpr bool signed_scale = signed_scale_type<T>, signed_offset = true;
+    static constexpr bool outer_multiplies = false;  // consumed in `at`
+    static constexpr global_use global = Use;
+    using stored_scale = T;
+    using stored_outer = f32;
+
+    struct outer { float global = 1; };
+    struct params {
+        T stored{};
+        float scale = 0;
+    };
+
+    /// Sends the tensor's abs-max to the largest level times the largest scale. 1 for a tensor of zeros; no infinity.
+    static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+        constexpr float reach = larger(-lowest_level<Grid>, highest_level<Grid>) * T::max();
+        const float m = stats.abs_max();
+        if (!(m > 0)) return {1};
+        if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
+        else return {smaller(reach / larger(m, 0x1p-126f), std::numeric_limits<float>::max())};
+    }
+    QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
+    QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+    QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
+        const bool usable = safe_reciprocal(o.global) != 0;
+        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global) : usable ? wish.s / o.global : 0.0f);
+        take_outer(p, o);
+    }
+    QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
+        params p{};
+        project_group(p, 0, wishes[0], o);
+        return p;
+    }
+    QLIB_INLINE static constexpr void take_outer(params& p, const outer& o) noexcept {
+        p.scale = Use == global_use::times ? product(p.stored.value(), o.global) : p.stored.value() / o.global;
+    }
+
+    QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? sizeof(T::bits) : 0; }
+    QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
+        if (f == field::scales) store_little_endian(p.stored, out);
+    }
+    QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
+        if (f == field::scales) p.stored = load_little_endian<T>(in);
+    }
+    static constexpr std::size_t outer_bytes = sizeof(float), tensor_bytes = 0;
+    QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte*) noexcept {
+        store_little_endian(f32::from(o.global), out);
+    }
+    QLIB_INLINE static constexpr outer load_outer(const std::byte* in, const std::byte*) noexcept {
+        return {load_little_endian<f32>(in).value()};
+    }
+};
+
+}  // namespace detail
+
+/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's `weight_scale_2`.
+template <std::size_t N, class T> struct scale_per_times_global {
+    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
+};
+/// The same, its value divided by that f32. compressed-tensors' `weight_global_scale`.
+template <std::size_t N, class T> struct scale_per_over_global {
+    template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::over>;
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
 
 namespace qlib::inline v0 {
 
@@ -21636,7 +17873,3791 @@ constexpr std::size_t to_json(const description& d, std::span<char> out, std::st
 }
 
 }  // namespace qlib::inline v0::inline QLIB_BASE
+// Every named format; visit() goes from a number at run time to the type at compile time.
+// Weights that are not quantized, as formats: engines multiply by them, decode them and round to them through the same functions.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and zero.
+template <class T> struct number_grid {
+    using code = typename T::storage;
+    using number = T;
+    static constexpr std::size_t bits = 8 * sizeof(code), vec = 1, size = 3;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return i == 0 ? -T::max() : i == 1 ? 0.0f : T::max(); }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept { return T::from(*u, overflow::saturate).bits; }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = T{c}.value(); }
+};
+
+/// No map at all: a weight is its level. Encoders report a range that the numbers do not reach.
+template <std::size_t N> struct unscaled {
+    template <class Grid> struct bind {
+        static constexpr std::size_t group = N, groups = 1;
+        static constexpr form map = form::scaled;
+        static constexpr extent tile{};
+        using outer = no_outer;
+        struct params { float scale = 1; };
+
+        QLIB_INLINE static constexpr no_outer fit_outer(const tile_stats&) noexcept { return {}; }
+        QLIB_INLINE static constexpr float outer_scale(no_outer) noexcept { return 1; }
+        QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, no_outer) noexcept {
+            const auto reach = Grid::number::from(detail::product(wishes[0].s, Grid::number::max())).value();
+            return {detail::is_finite(reach) ? 1.0f : reach};
+        }
+        QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
+        QLIB_INLINE static constexpr std::size_t field_bytes(field) noexcept { return 0; }
+        QLIB_INLINE static constexpr void store_field(field, const params&, std::byte*) noexcept {}
+        QLIB_INLINE static constexpr void load_field(field, params&, const std::byte*) noexcept {}
+        QLIB_INLINE static constexpr void take_outer(params&, no_outer) noexcept {}
+    };
+};
+
+/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns, no scales. Rounding is to nearest even.
+template <class T> struct dense : format<number_grid<T>, unscaled<32>, inline_blocks<little_endian>> {};
+struct dense_f32 : dense<f32> {};
+struct dense_f16 : dense<f16> {};
+struct dense_bf16 : dense<bf16> {};
+static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// FP8 weights and activations: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x 128), FBGEMM and vLLM
+// (per row, per tensor).
+
+namespace qlib::inline v0 {
+
+// A token is a row of activations: a matrix of them with one scale per token is fp8_e4m3_row, or fp8_e5m2_row. The scale of a tile is its
+// abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
+
+/// E4M3 codes; T = f32 scale per 128 x 128 tile: abs-max / 448.
+struct fp8_e4m3_tile128 : format<minifloat_grid<e4m3>, tile_scale<extent{128, 128}>> {};
+/// E4M3 codes, an f32 scale per row.
+struct fp8_e4m3_row : format<minifloat_grid<e4m3>, scale_per_row<>> {};
+/// E4M3 codes, one f32 scale.
+struct fp8_e4m3 : format<minifloat_grid<e4m3>, scale_per_tensor<>> {};
+/// The same with E5M2 codes: one bit less of precision, twice the binades.
+struct fp8_e5m2_tile128 : format<minifloat_grid<e5m2>, tile_scale<extent{128, 128}>> {};
+struct fp8_e5m2_row : format<minifloat_grid<e5m2>, scale_per_row<>> {};
+struct fp8_e5m2 : format<minifloat_grid<e5m2>, scale_per_tensor<>> {};
+static_assert(block_bytes<fp8_e4m3> == 64 && block_bytes<fp8_e5m2> == 64);
+
+}  // namespace qlib::inline v0
+// ggml's lattice formats, one to three and a half bits a weight: IQ1_S to IQ3_S. A code is a point for 8 weights (4 of IQ3_S), out of a set that
+// was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
+// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even` hold only points whose digits have
+// an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
+
+namespace qlib::inline v0 {
+
+/// 256 points of 8 magnitudes.
+struct iq2_xxs_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 256;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0x40a62099a4f67f, 0x4c00200008060820, 0x3004082c82610598, 0x826900800100c004, 0x20020020066, 0x442600000000420,
+        0x1088041205208, 0x82824000002100, 0x4080004000400002, 0x800201300000000, 0x100000000500, 0x31010026000008,
+        0xc0000044000, 0x800008100980000, 0x80200, 0x200000208008, 0x100000000000, 0x8040261449a4c0,
+        0x8001088008800a20, 0x4200404000104, 0x2600000000010000, 0x2140000200000140, 0xca4020002000000, 0x20010012000,
+        0x800000001, 0x2000000001001800, 0x2000242000010000, 0x200000008000000, 0x100100900000000, 0x80000008000080,
+        0x5000040, 0x20000060, 0x100000000, 0x0, 0x820008002009800, 0x200000002,
+        0x2000200008040a60, 0x8000100802004000, 0x10000000000, 0x1200000000100000, 0x800008010000024, 0x802000001000000,
+        0x100000000001, 0x0, 0x10000040, 0x40002000000000, 0x20000000010002, 0x2000000000,
+        0x0, 0x20000000000, 0x2, 0x0,
+    };
+};
+
+/// 512 points of 8 magnitudes.
+struct iq2_xs_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 512;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0x9bcffe1b79bfdfff, 0xfc01102984de0134, 0x221309bc0261779b, 0x53f8008003409800, 0x480020138804126, 0xbcdfe14000012010,
+        0xc0c100984de01389, 0x41b09bc000100805, 0x2080000010098002, 0x2008203300000100, 0x200000500, 0x20100984ff000008,
+        0x1004000404804c, 0x8000001809a0020, 0x101040004200, 0x2040100219400, 0x1a00004100104000, 0x309bc02653f9bfc0,
+        0x8000001819880a01, 0x241301040261b7, 0x2600000480110800, 0x809004200011140, 0x49bc000000000800, 0x30298002013,
+        0x221380000040008, 0x4800000910084, 0x88082200400040, 0x18400100, 0x1044100980080000, 0x4000000000000c0,
+        0x81010002, 0x4000014020, 0x100000040000, 0x440002000000020, 0x17c00c027137800, 0x180002010000242,
+        0x1000200808040e69, 0x4001000020080000, 0x22006100202, 0x1342240002000000, 0x100040100101020, 0xa008020000000,
+        0x600004000000049, 0x2000000000010000, 0x1000020000, 0x221b000040004, 0x168000480000100, 0x8000080002010004,
+        0x0, 0x4800000b08020080, 0x30000030000002, 0x10100,
+    };
+};
+
+/// 1024 points of 8 magnitudes.
+struct iq2_s_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 1024;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
+    static constexpr float unit = 0.125f;
+    static constexpr std::uint64_t bitmap[52] = {
+        0xfbcdff537fbfdfff, 0xfc45502fc4de6736, 0xe6ff6ffcdbe7fffb, 0x5f7804c26d02f84d, 0x884da2f38114dff, 0xbddfe08000434610,
+        0xc06f37fbffe6d77f, 0x6ff6fbc026032996, 0x36804c26f37f84de, 0x184de2df80040261, 0x4024200404c26f00, 0x51239d7de000020,
+        0x12d04402613389ce, 0x6804c26f36fa0300, 0x202013000502613, 0x27008004c065000, 0x1820008200400000, 0xf3fbcda67ffbffc0,
+        0x800c26d27984de6f, 0x4de6ff09bcdfefff, 0xf6400804c26f009c, 0x100984de01209bcd, 0x7fbc000000804c08, 0x4c26f37f80de6ff,
+        0xde6ff00060261368, 0x6000804c26f00984, 0x8984de000000502, 0x404000000804c001, 0x4826d37ba0080000, 0x2012040402613780,
+        0x804c26d100010, 0x20204044026, 0x4100400004c0400, 0x2000000000080, 0x6fb01945e65b7880, 0x4c07580980de,
+        0x984de01309bc5fe0, 0x4000000c04c01100, 0x8010018800013019, 0xfb10083002000000, 0x44c06500984de4, 0x84de800000402600,
+        0x500000804c081009, 0x140980004040004, 0x50000c0000, 0x4e455008000000, 0x8240002004001200, 0x10000804d01a0006,
+        0x4048, 0x1000000808000002, 0x16180020080000, 0x10040,
+    };
+};
+
+/// 256 points of 4 magnitudes.
+struct iq3_xxs_points {
+    static constexpr std::size_t dims = 4, base = 8, count = 256;
+    static constexpr bool even = true;
+    static constexpr std::array<std::int8_t, base> numbers{4, 12, 20, 28, 36, 44, 52, 62};
+    static constexpr float unit = 0.25f;
+    static constexpr std::uint64_t bitmap[32] = {
+        0x10413533600213b7, 0x100004394090b317, 0x20200960848020, 0x10200d004004000, 0x31300187333, 0x808110320001133,
+        0x1008050000100005, 0x1020000000004, 0x1a00113700021b33, 0x5000005100418393, 0x4001080200204000, 0x4008300000000,
+        0xc110324100331, 0x201020200413, 0x40020920081000, 0x100200002008040, 0x4000000000a0c084, 0x4000809018100,
+        0x1002040004100004, 0x103400000000, 0x40080910010020, 0x20000220002040, 0x100220000a10, 0x2040000100000,
+        0x1000100040c0400, 0x900004000080, 0x20000400040000, 0x10200002000, 0x108000020201e, 0x100204100240020,
+        0x40300010100, 0x1000,
+    };
+};
+
+/// 512 points of 4 magnitudes.
+struct iq3_s_points {
+    static constexpr std::size_t dims = 4, base = 8, count = 512;
+    static constexpr bool even = false;
+    static constexpr std::array<std::int8_t, base> numbers{1, 3, 5, 7, 9, 11, 13, 15};
+    static constexpr float unit = 1;
+    static constexpr std::uint64_t bitmap[64] = {
+        0x92050aa5082357a7, 0x422001022892317, 0x9000aa4112249a3, 0x228005104a052208, 0x100020904128801, 0x84000a208450014,
+        0x200040002000a40, 0x110008450015, 0x40250005205ab17, 0x410005020902114b, 0x40120090411a401, 0x104000211820992,
+        0x11440a001428, 0x20005020902, 0x5000910000, 0x10400022002050a, 0x2980052a058a55ab, 0x20412248905,
+        0x12008802810a0092, 0x4001040a140225, 0x2400000224090082, 0x100080180040210, 0x2200000020085, 0x10801400220,
+        0x20802942a04aa04, 0x44010001000a102a, 0x10014010401, 0x800208a018a1102, 0x11040002044208, 0x800401004200502,
+        0x200004000, 0x2005000a, 0x100010204910411, 0x220821040a84, 0x10480010802210a, 0x22050a10,
+        0x200000180100005, 0x40000000200a0, 0x1000010000800, 0x20801002100, 0x1040049100041104, 0x40000000402042a,
+        0x80041080201, 0x820021000800184, 0x4004010012, 0xa0000400400, 0x400000000, 0x40014,
+        0x100000a002a00, 0x10000000810001, 0x104200410000400, 0x100021001, 0x4000800200000, 0x1000010000009,
+        0x100000020, 0xa00, 0x4100140050091, 0x2800100204, 0x20001024112, 0x80024000004,
+        0x10000010822, 0x400040000, 0x2000004, 0x1,
+    };
+};
+
+/// 2048 points of 8 signed digits.
+struct iq1_points {
+    static constexpr std::size_t dims = 8, base = 3, count = 2048;
+    static constexpr bool even = false;
+    static constexpr std::array<std::int8_t, base> numbers{-1, 0, 1};
+    static constexpr float unit = 1, shift = 0.125f;
+    static constexpr std::uint64_t bitmap[103] = {
+        0x514202a085142555, 0xa28a2086a8314508, 0x14508514202a081a, 0xa005152545442082, 0x8208001888208202, 0xaaabb88a02a03a0,
+        0xaa0a0022000baa90, 0x4508514008a0828c, 0x851421450808821, 0x2a8008a09808308a, 0x4248208514214508, 0x20a0c22c01450855,
+        0xa2aaa8242a00268a, 0x28280808afe208, 0xa82028aa284202a0, 0xa8bab9089b0a2080, 0x3aaaaea289aeca20, 0xb80e82bbbaeaeb7c,
+        0x2202920ed3caba22, 0x820aba8aa8202200, 0x3ba2e04a2a000802, 0x81408100a22b2022, 0x8514012208288aaa, 0x5421450920821550,
+        0x203aa8230208a085, 0xa208514254208284, 0x82a021450950820, 0x200248a08082a8b8, 0xab2802a268a28208, 0x83082082085082a,
+        0xa085142145004045, 0x8229014500514200, 0x1430a1082a828a00, 0x2145082882145005, 0x2aaa200202208514, 0xa828ae8ab1122000,
+        0xa820070a8aaa1ba, 0x8200840222280208, 0xaa2ab0eaa0804800, 0xa7daea22ba8b20c2, 0xaa2ab092a86e8b8b, 0x48202a0c448a8b72,
+        0x20aa082a8a284084, 0xa09aafa222a2ccc8, 0xa82a00020002a8e8, 0xa2a28ba080200088, 0xba0a328280a0ba28, 0x2ba0a2ebfebab8be,
+        0xa2ea280a8a08a2, 0xdeeaa4fa0c0232a1, 0xeb7ebe8d2ea82bef, 0xdeba7de6bf7ff7fa, 0x12fa26bfff27fb69, 0xebeaa10228ae1e9,
+        0xae820ba8b208aa84, 0x62048083e924baff, 0x2ba40aa8f2682c, 0x12aae208082a02, 0x82c920a60a2a8202, 0x8c00a20028829089,
+        0x6c00080882001380, 0x8abea602bbaaaa8a, 0xd02e976b8002caa0, 0xdeaa2e108210e9b2, 0x820a0004a5d11528, 0x20a1010820828a00,
+        0xa0843222ba39aa82, 0x262a28a00188009, 0xac21450051441481, 0x20aa085142145082, 0x45082a120a87aa28, 0x8514208a0051421,
+        0x22a240a002200145, 0x8a6a08a208008800, 0xa200080aaaab86e, 0x5044082122c8e282, 0x8515208a09514214, 0x2a2aaa080a861450,
+        0x21450851420a0080, 0xe2085142145000a8, 0x82a82180a828820, 0xa028bb08aaaa2aa, 0xaaa80822820aa2a, 0x220288a900280828,
+        0xba8a08b8280bbea0, 0xaef8a4baffaeb24b, 0x30a0b668285220aa, 0x6a220828020a80e6, 0x2baaaa020a208062, 0x808a2a0a9a2eaaa,
+        0xe8200228aa02010, 0x400aa08514214500, 0x4a0006a921450851, 0x440d1000a50802aa, 0x514214508288214, 0x20f2ac82820800,
+        0x20ba0a280aaa0000, 0x280948820002a2ea, 0x51454b110014e9, 0x5142145002a80145, 0x400a288808248808, 0x2a0051401450008,
+        0x145085140,
+    };
+};
+
+}  // namespace qlib::inline v0
+// Lattices: grids whose codes name a point of several dimensions at once, out of a set that is given as a bitmap.
+//
+// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit d means numbers[d] * unit.
+// A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from the least significant
+// of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that
+// one of the numbers 2n and 2n + 1 whose digits have an even sum.
+// ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl, quantize_row_iq1_m_impl.
+// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They search scales on an equally
+// spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
+// Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour, iq1_find_best_neighbour2, make_qp_quants.
+// What ggml's encoders have in common, one weight at a time; ggml_search.inl has it in lanes. Source: ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr float ggml_group_max_eps = 1e-15f;
+
+/// The value of largest magnitude, the first of equals.
+constexpr float extreme_of(const float* x, std::size_t n) noexcept {
+    float largest = 0, extreme = 0;
+    for (std::size_t i = 0; i < n; ++i)
+        if (magnitude(x[i]) > largest) { largest = magnitude(x[i]); extreme = x[i]; }
+    return extreme;
+}
+
+/// ggml's nearest_int: halves to even up to 2^22, beyond it what the sum's lower bits say: -2^22 for an infinity, 0 for a NaN. Scales
+/// of subnormal weights have such inverses.
+constexpr int nearest_int(float x) noexcept {
+    return static_cast<int>(bits_of(x + 12582912.0f) & 0x007FFFFFu) - 0x00400000;  // 12582912 = 1.5 * 2^23
+}
+
+constexpr int clamp_int(int v, int low, int high) noexcept { return v < low ? low : v > high ? high : v; }
+
+/// Importance of one weight as ggml's block types count it: qw * sqrt(sigma^2 + x^2).
+constexpr float ggml_weight(float importance, float sigma2, float x) noexcept { return product(importance, square_root(sigma2 + product(x, x))); }
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// What differs between ggml's encoders of lattices with signs.
+struct ggml_lattice_recipe {
+    float sigma2_factor = 2;          ///< sigma^2 in the block's mean square
+    float own_sigma2 = -1;            ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
+    float skipped_below;              ///< groups whose largest weight is less become zeros
+    int steps;                        ///< scales tried are -steps .. steps
+    float step;                       ///< tenths of a level apart
+    std::size_t shells;               ///< how many distances of neighbours are looked at
+    float factor = 1;                 ///< of the super-scale
+    bool scale_first = false;         ///< the first scale comes from make_qp_quants
+    bool all_again = false;           ///< codes are chosen again for all points, if for any
+    bool trusts_first = true;         ///< a group for which no step was accepted keeps its first point
+    bool keeps_zeros = true;          ///< a block of zeros holds what its groups left
+};
+
+/// Halves of a number by their squared distance from given digits.
+template <class L> class ggml_half_distances {
+public:
+    static constexpr std::size_t most = L::dims / 2 * (L::base - 1) * (L::base - 1);
+
+    explicit ggml_half_distances(const std::uint8_t* digits) noexcept {
+        std::uint8_t distance[half_size<L>];
+        distance[0] = 0;
+        for (std::size_t i = 0, n = 1; i < L::dims / 2; ++i, n *= L::base)
+            for (std::size_t d = L::base; d-- > 0;)
+                for (std::size_t k = 0; k < n; ++k) {
+                    const int off = static_cast<int>(d) - digits[i];
+                    distance[d * n + k] = static_cast<std::uint8_t>(distance[k] + off * off);
+                }
+        for (const std::uint8_t d : distance) ++end_[d + 1];
+        for (std::size_t d = 0; d <= most; ++d) end_[d + 1] = static_cast<std::uint8_t>(end_[d + 1] + end_[d]);
+        std::uint8_t next[most + 1];
+        for (std::size_t d = 0; d <= most; ++d) next[d] = end_[d];
+        for (std::size_t k = 0; k < half_size<L>; ++k) half_[next[distance[k]]++] = static_cast<std::uint8_t>(k);
+    }
+    /// Those at distance d.
+    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t d) const noexcept {
+        if (d > most) return {};
+        return {half_ + end_[d], static_cast<std::size_t>(end_[d + 1] - end_[d])};
+    }
+
+private:
+    std::uint8_t half_[half_size<L>], end_[most + 2] = {};
+};
+
+/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances that occur: the index of the
+/// least sum of term[i][digit i], of equals the nearer, then the first.
+template <class L> std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
+    const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
+    std::size_t found = L::count;
+    float least = 0;
+    for (std::size_t d = 1; shells != 0 && d <= 2 * low.most; ++d) {
+        std::size_t here = L::count;  // the best at this distance
+        bool any = false;
+        float least_here = 0;
+        for (std::size_t part = 0; part <= d; ++part)
+            for (const std::size_t h : high.at(part))
+                for (const std::size_t l : low.at(d - part)) {
+                    const std::size_t k = lattice_index<L>[l + half_size<L> * h];
+                    if (k == no_point) continue;
+                    float sum = 0;
+                    for (std::size_t i = 0; i < L::dims; ++i) sum += term[i][lattice_digits<L>[k][i]];
+                    if (any && !(sum < least_here || (sum == least_here && k < here))) continue;
+                    any = true;
+                    least_here = sum;
+                    here = k;
+                }
+        if (!any) continue;
+        --shells;
+        if (found != L::count && !(least_here < least)) continue;
+        least = least_here;
+        found = here;
+    }
+    return found;
+}
+
+/// make_qp_quants as IQ2_XXS calls it, with values below zero: their levels wrap around in a byte.
+inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const float* w) noexcept {
+    float high = 0;
+    for (std::size_t i = 0; i < n; ++i) high = larger(high, x[i]);
+    if (high < ggml_group_max_eps) return 0;
+    std::uint8_t l[32] = {};
+    const auto error_of = [&](float inverse, bool wraps) {
+        const float scale = 1 / inverse;
+        float sum = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+            const int level = nearest_int(product(inverse, x[i]));
+            const float e = x[i] - product(scale, static_cast<float>(wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax));
+            sum += product(product(w[i], e), e);
+        }
+        return sum;
+    };
+    float inverse = static_cast<float>(nmax) / high, best = error_of(inverse, true);
+    for (int is = -4; is <= 4; ++is) {
+        if (is == 0) continue;
+        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high, e = error_of(tried, false);
+        if (e < best) { best = e; inverse = tried; }
+    }
+    float lx = 0, ll = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        const int level = nearest_int(product(inverse, x[i])), limited = level < nmax ? level : nmax;
+        l[i] = static_cast<std::uint8_t>(limited);
+        lx += product(product(w[i], x[i]), static_cast<float>(limited));
+        ll += product(product(w[i], static_cast<float>(limited)), static_cast<float>(limited));
+    }
+    for (int pass = 0; pass < 5; ++pass) {
+        bool changed = false;
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto level = static_cast<float>(l[i]);
+            float rest_lx = lx - product(product(w[i], x[i]), level), rest_ll = ll - product(product(w[i], level), level);
+            if (!(rest_lx > 0 && rest_ll > 0)) continue;
+            const int rounded = nearest_int(product(x[i], rest_ll) / rest_lx), tried = rounded < nmax ? rounded : nmax;
+            if (tried == l[i]) continue;
+            const auto t = static_cast<float>(tried);
+            rest_lx += product(product(w[i], x[i]), t);
+            rest_ll += product(product(w[i], t), t);
+            if (!(product(product(rest_lx, rest_lx), ll) > product(product(lx, lx), rest_ll))) continue;
+            l[i] = static_cast<std::uint8_t>(tried);
+            lx = rest_lx;
+            ll = rest_ll;
+            changed = true;
+        }
+        if (!changed) break;
+    }
+    return ll > 0 ? lx / ll : 0;
+}
+
+/// The search over one group of a lattice with signs.
+template <class F> class ggml_signed_group {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t N = F::group, points = N / L::dims;
+    static constexpr int base = L::base;
+
+public:
+    float scale = 0;
+    bool skipped = false;
+    std::array<unsigned, points> index{};
+    std::array<unsigned, N / 8> negative{};
+
+    /// x, w: weights and what they count for.
+    ggml_signed_group(const float* x, const float* w, const ggml_lattice_recipe& recipe) noexcept : w_(w), shells_(recipe.shells) {
+        take_magnitudes(x);
+        float high = v_[0];
+        for (std::size_t i = 1; i < N; ++i) high = larger(high, v_[i]);
+        float span = high;
+        scale = high / static_cast<float>(2 * base - 1);
+        skipped = recipe.skipped_below > 0 ? high < recipe.skipped_below : high == 0;
+        if (!skipped && recipe.scale_first) {
+            scale = ggml_wrapping_search(N, base + 1, v_, w);
+            span = product(scale, static_cast<float>(base));
+            skipped = span <= 0;
+        }
+        if (skipped) {
+            scale = 0;
+            negative = {};
+            return;
+        }
+        search(span, recipe);
+        if (scale < 0) {
+            scale = -scale;
+            for (unsigned& n : negative) n ^= 255u;
+        }
+        for (std::size_t p = 0; p < points; ++p) index[p] = lattice_index<L>[number_of(&digit_[p * L::dims])];
+    }
+
+private:
+    /// Magnitudes and signs; where signs are even, the cheapest weight of an odd octet is made negative.
+    void take_magnitudes(const float* x) noexcept {
+        for (std::size_t o = 0; o < N / 8; ++o) {
+            float *v = v_ + 8 * o;
+            const float *from = x + 8 * o, *w = w_ + 8 * o;
+            for (std::size_t i = 0; i < 8; ++i) {
+                v[i] = from[i] >= 0 ? from[i] : -from[i];
+                negative[o] |= (from[i] >= 0 ? 0u : 1u) << i;
+            }
+            if (!G::even_signs || parity(negative[o]) == 0) continue;
+            std::size_t least = 0;
+            for (std::size_t i = 1; i < 8; ++i)
+                if (product(product(w[i], from[i]), from[i]) < product(product(w[least], from[least]), from[least])) least = i;
+            v[least] = -v[least];
+            negative[o] ^= 1u << least;
+        }
+        for (std::size_t i = 0; i < N; ++i) root_[i] = square_root(w_[i]);
+    }
+    static std::size_t number_of(const std::uint8_t* digit) noexcept {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < L::dims; ++i) n += std::size_t{digit[i]} * lattice_power<L>[i];
+        return n;
+    }
+    /// Digits of point p at 1 / id of the scale; true if they were a point, else they become the best neighbour's.
+    bool round(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
+        const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
+        for (std::size_t i = 0; i < L::dims; ++i)
+            digit[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
+        if (lattice_index<L>[number_of(digit)] != no_point) return true;
+        float term[L::dims][L::base];
+        for (std::size_t i = 0; i < L::dims; ++i)
+            for (std::size_t d = 0; d < L::base; ++d) {
+                const float diff = product(at_scale, static_cast<float>(2 * d + 1)) - v[i];
+                term[i][d] = product(product(root[i], diff), diff);
+            }
+        const auto& found = lattice_digits<L>[ggml_neighbour<L>(digit, shells_, term)];
+        for (std::size_t i = 0; i < L::dims; ++i) digit[i] = found[i];
+        return false;
+    }
+    struct sums { float qx = 0, qq = 0; };
+    sums sums_of(const std::uint8_t* digit) const noexcept {
+        sums s;
+        for (std::size_t i = 0; i < N; ++i) {
+            const auto q = static_cast<float>(2 * digit[i] + 1);
+            s.qx += product(product(w_[i], v_[i]), q);
+            s.qq += product(product(w_[i], q), q);
+        }
+        return s;
+    }
+    void search(float span, const ggml_lattice_recipe& recipe) noexcept {
+        bool were_points[points];
+        for (bool& b : were_points) b = recipe.trusts_first;
+        float best = 0;
+        for (int is = -recipe.steps; is <= recipe.steps; ++is) {
+            const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span, tried = 1 / id;
+            std::uint8_t digit[N];
+            bool are_points[points];
+            for (std::size_t p = 0; p < points; ++p) are_points[p] = round(p, id, tried, digit + p * L::dims);
+            const sums s = sums_of(digit);
+            if (!(s.qq > 0 && product(s.qx, s.qx) > product(best, s.qq))) continue;
+            scale = s.qx / s.qq;
+            best = product(scale, s.qx);
+            for (std::size_t i = 0; i < N; ++i) digit_[i] = digit[i];
+            for (std::size_t p = 0; p < points; ++p) were_points[p] = are_points[p];
+        }
+        bool any_again = recipe.scale_first;
+        for (const bool b : were_points) any_again = any_again || !b;
+        if (!any_again || !(scale > 0)) return;
+        const float id = 1 / scale, at = scale;
+        for (std::size_t p = 0; p < points; ++p)
+            if (recipe.all_again || !were_points[p]) round(p, id, at, digit_ + p * L::dims);
+        const sums s = sums_of(digit_);
+        if (s.qq > 0) scale = s.qx / s.qq;
+    }
+
+    const float* w_;
+    std::size_t shells_;
+    float v_[N], root_[N];
+    std::uint8_t digit_[N] = {};
+};
+
+/// What the weights of a block count for: qw * sqrt(sigma^2 + x^2), or `own` * sigma^2 + x^2.
+inline void ggml_lattice_weights(std::span<const float> x, std::span<const float> importance, float sigma2_factor, float own, float* out) noexcept {
+    float sum = 0;
+    for (const float v : x) sum += product(v, v);
+    const float sigma2 = product(sigma2_factor, sum) / 256;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        if (importance.empty() && own >= 0) out[i] = (own > 0 ? product(own, sigma2) : 0.0f) + product(x[i], x[i]);
+        else out[i] = ggml_weight(importance.empty() ? 1.0f : importance[i], sigma2, x[i]);
+    }
+}
+
+/// The scales of a block, `top` the largest odd number: each group's is rounded under a super-scale that was not.
+template <class F> bool ggml_odd_scales(const float* scale, float factor, encoded<F>& e) noexcept {
+    float high = 0;
+    for (std::size_t g = 0; g < F::groups; ++g) high = larger(high, scale[g]);
+    const float d = high / static_cast<float>(F::sub_high), inverse = high != 0 ? 1 / d : 0.0f;
+    e.params.super = f16::from(product(d, factor));
+    for (std::size_t g = 0; g < F::groups; ++g)
+        e.params.sub[g] = static_cast<std::int8_t>(2 * clamp_int(nearest_int(product(0.5f, product(inverse, scale[g]) - 1)), 0, F::sub_high / 2) + 1);
+    return high != 0;
+}
+
+/// A block of a lattice with signs.
+template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lattice_recipe& recipe) noexcept {
+    using G = typename F::grid;
+    constexpr std::size_t N = F::group, per_code = G::points_per_code, codes_here = N / F::vec;
+    encoded<F> e;
+    float w[256], scale[F::groups];
+    ggml_lattice_weights(s.x, s.importance, recipe.sigma2_factor, recipe.own_sigma2, w);
+    std::size_t packed = 0;  // codes written by groups that were not skipped
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ggml_signed_group<F> found(&s.x[g * N], w + g * N, recipe);
+        scale[g] = found.scale;
+        if (found.skipped) continue;
+        for (std::size_t c = 0; c < codes_here; ++c) {
+            std::array<unsigned, per_code> index{};
+            for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
+            const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
+            if constexpr (F::vec == 4) {
+                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth bits.
+                auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
+                moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
+                own = static_cast<typename F::code>((own & ~256) | (code & 256));
+            } else {
+                e.code[g * codes_here + c] = code;
+            }
+        }
+    }
+    if (!ggml_odd_scales(scale, recipe.factor, e) && !recipe.keeps_zeros) e.code = {};
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
+template <class F> class ggml_shifted_group {
+    using G = typename F::grid;
+    using L = typename G::points;
+    static constexpr std::size_t N = F::group, octets = N / 8;
+
+public:
+    float scale = 0;
+    bool skipped = true;
+    std::array<unsigned, octets> index{};
+    std::array<bool, octets> down{};
+
+    ggml_shifted_group(const float* x, const float* w, float skipped_below) noexcept : x_(x), w_(w) {
+        if (magnitude(extreme_of(x, N)) < skipped_below) return;
+        sort();
+        if (!(G::shift_in_code ? split_by_octets() : split_by_sums())) return;
+        skipped = false;
+        if (scale < 0) {
+            scale = -scale;
+            for (std::uint8_t& d : digit_) d = static_cast<std::uint8_t>(2 - d);
+            for (bool& b : down) b = !b;
+        }
+        choose_points();
+    }
+    /// The level of weight i.
+    [[nodiscard]] float level(std::size_t i) const noexcept { return level(digit_[i], down[i / 8]); }
+
+private:
+    static float level(std::size_t digit, bool moved_down) noexcept {
+        return static_cast<float>(L::numbers[digit]) + (moved_down ? -L::shift : L::shift);
+    }
+    void sort() noexcept {  // stable, as glibc's qsort is
+        for (std::size_t i = 0; i < N; ++i) {
+            std::size_t k = i;
+            for (; k > 0 && x_[order_[k - 1]] > x_[i]; --k) order_[k] = order_[k - 1];
+            order_[k] = static_cast<std::uint8_t>(i);
+        }
+    }
+    void take_split(std::size_t i1, std::size_t i2, float qx, float qq, float& best) noexcept {
+        scale = qx / qq;
+        best = product(scale, qx);
+        split_[0] = i1;
+        split_[1] = i2;
+    }
+    bool set_digits(float best) noexcept {
+        if (best == -std::numeric_limits<float>::max()) return false;
+        for (std::size_t j = 0; j < N; ++j) digit_[order_[j]] = j < split_[0] ? 0 : j < split_[1] ? 1 : 2;
+        return true;
+    }
+    /// All ways to cut the sorted weights in three; of IQ1_S, from running sums.
+    bool split_by_sums() noexcept {
+        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -std::numeric_limits<float>::max();
+        for (std::size_t j = 0; j < N; ++j) {
+            sum_x[j + 1] = sum_x[j] + product(w_[order_[j]], x_[order_[j]]);
+            sum_w[j + 1] = sum_w[j] + w_[order_[j]];
+        }
+        for (std::size_t i1 = 0; i1 <= N; ++i1)
+            for (std::size_t i2 = i1; i2 <= N; ++i2)
+                for (const bool moved_down : {false, true}) {
+                    float qx = 0, qq = 0;
+                    const std::size_t cut[] = {0, i1, i2, N};
+                    for (std::size_t d = 0; d < 3; ++d) {
+                        const float q = level(d, moved_down);
+                        qx += product(sum_x[cut[d + 1]] - sum_x[cut[d]], q);
+                        qq += product(product(sum_w[cut[d + 1]] - sum_w[cut[d]], q), q);
+                    }
+                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
+                    take_split(i1, i2, qx, qq, best);
+                    for (bool& b : down) b = moved_down;
+                }
+        return set_digits(best);
+    }
+    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums up to i2 carry over.
+    bool split_by_octets() noexcept {
+        struct sums { float qx[4], qq[4]; };
+        sums term[N][3];  // of the j-th weight with each digit, under all four shifts
+        for (std::size_t j = 0; j < N; ++j)
+            for (std::size_t d = 0; d < 3; ++d)
+                for (unsigned moved = 0; moved < 4; ++moved) {
+                    const std::size_t i = order_[j];
+                    const float q = level(d, (i < 8 ? moved & 2 : moved & 1) != 0), wq = product(w_[i], q);
+                    term[j][d].qx[moved] = product(wq, x_[i]);
+                    term[j][d].qq[moved] = product(wq, q);
+                }
+        const auto add = [](sums& s, const sums& t) {
+            for (std::size_t k = 0; k < 4; ++k) {
+                s.qx[k] += t.qx[k];
+                s.qq[k] += t.qq[k];
+            }
+        };
+        float best = -std::numeric_limits<float>::max();
+        sums below{};  // of digits 0, then also of digits 1
+        for (std::size_t i1 = 0; i1 <= N; ++i1) {
+            sums until = below;
+            for (std::size_t i2 = i1; i2 <= N; ++i2) {
+                sums s = until;
+                for (std::size_t j = i2; j < N; ++j) add(s, term[j][2]);
+                for (unsigned moved = 0; moved < 4; ++moved) {
+                    const float qx = s.qx[moved], qq = s.qq[moved];
+                    if (!(qq > 0 && product(qx, qx) > product(best, qq))) continue;
+                    take_split(i1, i2, qx, qq, best);
+                    down[0] = (moved & 2) != 0;
+                    down[octets - 1] = (moved & 1) != 0;
+                }
+                if (i2 < N) add(until, term[i2][1]);
+            }
+            if (i1 < N) add(below, term[i1][0]);
+        }
+        return set_digits(best);
+    }
+    void choose_points() noexcept {
+        bool all_points = true;
+        for (std::size_t o = 0; o < octets; ++o) {
+            std::uint8_t* digit = digit_ + 8 * o;
+            std::size_t number = 0;
+            for (std::size_t i = 0; i < 8; ++i) number += std::size_t{digit[i]} * lattice_power<L>[i];
+            index[o] = lattice_index<L>[number];
+            if (index[o] != no_point) continue;
+            all_points = false;
+            float term[8][L::base];
+            for (std::size_t i = 0; i < 8; ++i)
+                for (std::size_t d = 0; d < 3; ++d) {
+                    const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
+                    term[i][d] = product(product(w_[8 * o + i], diff), diff);
+                }
+            index[o] = static_cast<unsigned>(ggml_neighbour<L>(digit, 3, term));
+            for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
+        }
+        if (all_points) return;
+        float qx = 0, qq = 0;
+        for (std::size_t i = 0; i < N; ++i) {
+            const float q = level(i);
+            qx += product(product(w_[i], q), x_[i]);
+            qq += product(product(w_[i], q), q);
+        }
+        if (qx > 0 && qq > 0) scale = qx / qq;
+    }
+
+    const float *x_, *w_;
+    std::uint8_t digit_[N] = {}, order_[N] = {};
+    std::size_t split_[2] = {};
+};
+
+/// A block of IQ1_S or IQ1_M.
+template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
+    using G = typename F::grid;
+    constexpr std::size_t N = F::group;
+    encoded<F> e;
+    float w[256], scale[F::groups], level[256];
+    bool down[32] = {};
+    ggml_lattice_weights(s.x, s.importance, 2, G::shift_in_code ? 0.0f : -1.0f, w);
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        const ggml_shifted_group<F> found(&s.x[g * N], w + g * N, G::shift_in_code ? 1e-7f : 1e-12f);
+        scale[g] = found.scale;
+        for (std::size_t i = 0; i < N; ++i) level[g * N + i] = found.level(i);
+        for (std::size_t o = 0; o < N / 8; ++o) {
+            e.code[g * (N / 8) + o] = static_cast<typename F::code>(found.index[o]);
+            down[g * (N / 8) + o] = found.down[o];
+        }
+    }
+    if (!ggml_odd_scales(scale, G::shift_in_code ? 1.1125f : 1.125f, e)) return e;
+    for (std::size_t o = 0; o < 32; ++o) {
+        if constexpr (G::shift_in_code) e.code[o] = static_cast<typename F::code>(e.code[o] | (down[o] ? 1u : 0u) << G::index_bits);
+        else if (o % 4 == 0) e.params.down[o / 4] = down[o];
+    }
+    if constexpr (G::shift_in_code) {  // the super-scale again, from all weights
+        float qx = 0, qq = 0;
+        for (std::size_t i = 0; i < 256; ++i) {
+            const float q = product(level[i], static_cast<float>(e.params.sub[i / N]));
+            qx += product(product(w[i], q), s.x[i]);
+            qq += product(product(w[i], q), q);
+        }
+        if (qq > 0) e.params.super = f16::from(product(qx / qq, 1.1125f));
+    }
+    return e;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales as they are stored, signs
+// and points together where the number of negative weights must be even.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A block as the search of lattice_search.inl encodes it.
+template <class F> encoded<F> search_lattice(const site<F>& s) noexcept {
+    return with_room(isa::best, [&](auto room) { return typename decltype(room)::template lattice_search<F>(s).run(); });
+}
+
+/// The code of least weighted error for a code's weights in level units.
+template <class G> typename G::code nearest_in_lattice(const float* u, const float* w) noexcept {
+    octets in{};
+    octet_points out;
+    for (float& s : in.scale) s = 1;
+    const unsigned negative = put_octet<G>(u, w, G::vec, in, 0);
+    if constexpr (!holds_signs<G>) {  // octet 0 moved up, octet 1 down
+        put_octet<G>(u, w, G::vec, in, 1);
+        in.shift[0] = G::shift;
+        in.shift[1] = -G::shift;
+    }
+    with_room(isa::best, [&](auto room) { decltype(room)::template choose_points<G>(in, out); });
+    return code_of<G>(in, out, negative, !holds_signs<G> && out.cost[1] < out.cost[0] ? 1 : 0, 0);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a sign bit for each
+/// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
+template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
+    static_assert(!EvenSigns || Points * L::dims == 8, "even signs are those of eight lanes");
+    using points = L;
+    static constexpr bool even_signs = EvenSigns;
+    static constexpr std::size_t vec = Points * L::dims, points_per_code = Points;
+    static constexpr std::size_t index_bits = std::bit_width(L::count - 1), sign_shift = Points * index_bits;
+    static constexpr std::size_t bits = sign_shift + vec - (EvenSigns ? 1 : 0), size = 2 * L::base;
+    using code = std::conditional_t<(bits > 16), std::uint32_t, std::uint16_t>;
+    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit, lowest = -highest;
+
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return static_cast<float>(L::numbers[i % L::base]) * (i < L::base ? L::unit : -L::unit);
+    }
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<signed_lattice_grid>(u, w); }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
+        const unsigned negative = signs(c);
+        for (std::size_t p = 0; p < Points; ++p) {
+            const auto& point = detail::lattice_points<L>[c >> p * index_bits & (L::count - 1)];
+            for (std::size_t i = 0; i < L::dims; ++i) {
+                const float v = static_cast<float>(point[i]) * L::unit;
+                l[p * L::dims + i] = detail::float_of(detail::bits_of(v) ^ (negative >> (p * L::dims + i) & 1u) << 31);
+            }
+        }
+    }
+
+    /// The sign bits of all lanes.
+    [[nodiscard]] QLIB_INLINE static constexpr unsigned signs(code c) noexcept {
+        const unsigned stored = static_cast<unsigned>(c) >> sign_shift & ((1u << (bits - sign_shift)) - 1);
+        if constexpr (EvenSigns) return detail::even_signs_of[stored];
+        else return stored;
+    }
+    /// The code of points and sign bits, whose number is even where only such can be stored.
+    [[nodiscard]] QLIB_INLINE static constexpr code make(const std::array<unsigned, Points>& index, unsigned negative) noexcept {
+        unsigned c = (negative & ((1u << (bits - sign_shift)) - 1)) << sign_shift;
+        for (std::size_t p = 0; p < Points; ++p) c |= index[p] << p * index_bits;
+        return static_cast<code>(c);
+    }
+};
+
+/// Points of signed numbers, all lanes moved by L::shift up or, with the bit above the index, down. Without `ShiftInCode` there is no such bit: the map
+/// then moves the levels.
+template <class L, bool ShiftInCode> struct shifted_lattice_grid {
+    using points = L;
+    static constexpr bool shift_in_code = ShiftInCode;
+    static constexpr float shift = ShiftInCode ? L::shift : 0.0f;
+    static constexpr std::size_t vec = L::dims, points_per_code = 1, index_bits = std::bit_width(L::count - 1);
+    static constexpr std::size_t bits = index_bits + (shift_in_code ? 1 : 0), size = L::base * (shift_in_code ? 2 : 1);
+    using code = std::uint16_t;
+    static constexpr float highest = static_cast<float>(L::numbers.back()) * L::unit + shift, lowest = -highest;
+
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return static_cast<float>(L::numbers[i % L::base]) * L::unit + (i < L::base ? shift : -shift);
+    }
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return detail::nearest_in_lattice<shifted_lattice_grid>(u, w); }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept {
+        const auto& point = detail::lattice_points<L>[c & (L::count - 1)];
+        const float moved = (c >> index_bits & 1) != 0 ? -shift : shift;
+        for (std::size_t i = 0; i < vec; ++i) l[i] = static_cast<float>(point[i]) * L::unit + moved;
+    }
+};
+
+/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l, sub[g] one of 1, 3, .. 2^(Bits + 1) - 1.
+template <std::size_t Groups> struct odd_scales {
+    f16 super{};
+    std::array<std::int8_t, Groups> sub{};
+};
+/// The same, and whether the levels of a group are moved down or up.
+template <std::size_t Groups> struct odd_scales_and_shifts : odd_scales<Groups> {
+    std::array<bool, Groups> down{};
+};
+
+/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out), load(in, params, codes); codes empty: params
+/// alone. N weights to a group, scales of Bits bits; levels that the map moves where `ShiftedMap`.
+template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = false> struct lattice_format {
+    static constexpr std::size_t group = N, groups = 256 / N, vec = Grid::vec;
+    static constexpr form map = ShiftedMap ? form::shifted : form::scaled;
+    static constexpr extent tile{};
+    static constexpr bool signed_scale = true, signed_offset = true;
+    static constexpr int sub_bits = Bits, sub_high = (2 << Bits) - 1;
+    using grid = Grid;
+    using code = typename Grid::code;
+    using outer = no_outer;
+    using params = std::conditional_t<ShiftedMap, odd_scales_and_shifts<groups>, odd_scales<groups>>;
+    using stored_scale = f16;
+    static constexpr std::array<std::size_t, 1> planes{Wire::bytes};
+
+    QLIB_INLINE static code nearest(const float* u, const float* w) noexcept { return Grid::nearest(u, w); }
+    QLIB_INLINE static constexpr void level(code c, float* l) noexcept { Grid::levels(c, l); }
+    QLIB_INLINE static constexpr outer fit_outer(const tile_stats&) noexcept { return {}; }
+    QLIB_INLINE static constexpr float outer_scale(outer) noexcept { return 1; }
+    QLIB_INLINE static constexpr affine at(const params& p, std::size_t g) noexcept {
+        const float s = detail::product(p.super.value(), static_cast<float>(p.sub[g]));
+        if constexpr (ShiftedMap) return {s, p.down[g] ? Grid::points::shift : -Grid::points::shift};
+        else return {s, 0};
+    }
+    /// The largest wish decides the super-scale; the others are rounded under it.
+    QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, outer) noexcept {
+        float largest = 0;
+        for (const affine& a : wishes) largest = detail::larger(largest, detail::magnitude(a.s));
+        params p{};
+        p.super = detail::storable_scale<f16>(largest / static_cast<float>(sub_high));
+        const float inverse = detail::safe_reciprocal(p.super.value());
+        for (std::size_t g = 0; g < groups; ++g) {
+            p.sub[g] = nearest_sub(detail::product(detail::magnitude(wishes[g].s), inverse));
+            if constexpr (ShiftedMap) p.down[g] = wishes[g].z > 0;
+        }
+        return p;
+    }
+    /// The odd number nearest to s.
+    QLIB_INLINE static constexpr std::int8_t nearest_sub(float s) noexcept {
+        return static_cast<std::int8_t>(2 * detail::round_clamped(detail::product(0.5f, s - 1), 0, sub_high / 2) + 1);
+    }
+    /// ggml's own encoder; a template, as all here, so that nothing is compiled where only the format's name is used. Where ggml refuses to go on
+    /// without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
+    template <class F> QLIB_INLINE static encoded<F> reference(const site<F>& s) noexcept {
+        if constexpr (requires { F::recipe; }) return detail::ggml_signed_block<F>(s, F::recipe);
+        else return detail::ggml_shifted_block<F>(s);
+    }
+    /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's encoder. Without importance a
+    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and points with free signs get most of what that shrinks them by
+    /// back. Not constexpr.
+    template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept { return detail::search_lattice(s); }
+    template <class Pointers> QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
+        Wire::store(p, codes, to[0]);
+    }
+    template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer&, std::span<code> codes) noexcept {
+        params p{};
+        Wire::load(from[0], p, codes);
+        return p;
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Eight bits to the lowest of eight bytes; eight nibbles likewise.
+QLIB_INLINE constexpr std::uint64_t spread_bits(std::uint64_t v) noexcept {
+    v = (v | v << 28) & 0x0000000F0000000F;
+    v = (v | v << 14) & 0x0003000300030003;
+    return (v | v << 7) & 0x0101010101010101;
+}
+QLIB_INLINE constexpr std::uint64_t spread_nibbles(std::uint64_t v) noexcept {
+    v = (v | v << 16) & 0x0000FFFF0000FFFF;
+    v = (v | v << 8) & 0x00FF00FF00FF00FF;
+    return (v | v << 4) & 0x0F0F0F0F0F0F0F0F;
+}
+/// 4-bit scales, two to a byte, the first low; odd ones without their last bit.
+template <std::size_t Groups> QLIB_INLINE constexpr void store_odd_nibbles(const std::array<std::int8_t, Groups>& sub, std::byte* out) noexcept {
+    for (std::size_t g = 0; g < Groups; g += 2) out[g / 2] = static_cast<std::byte>(sub[g] >> 1 | sub[g + 1] >> 1 << 4);
+}
+template <std::size_t Groups> QLIB_INLINE constexpr void load_odd_nibbles(const std::byte* in, std::array<std::int8_t, Groups>& sub) noexcept {
+    for (std::size_t g = 0; g < Groups; ++g) sub[g] = static_cast<std::int8_t>((static_cast<unsigned>(in[g / 2]) >> 4 * (g % 2) & 15) << 1 | 1);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// d; for each 32 weights four indices of a byte, then four sign codes of 7 bits and the scale in 32 bits.
+struct iq2_xxs_wire {
+    static constexpr std::size_t bytes = 66;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
+            for (std::size_t l = 0; l < 4; ++l) {
+                out[2 + 8 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
+                rest |= static_cast<std::uint32_t>(codes[4 * b + l] >> 8) << 7 * l;
+            }
+            detail::write_number(rest, out + 6 + 8 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const auto rest = detail::read_number<std::uint32_t>(in + 6 + 8 * b);
+            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l)
+                codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 8 * b + l]) | (rest >> 7 * l & 127) << 8);
+        }
+    }
+};
+
+/// d; codes of 16 bits; scales.
+struct iq2_xs_wire {
+    static constexpr std::size_t bytes = 74;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t g = 0; g < 32; ++g) detail::write_number(codes[g], out + 2 + 2 * g);
+        detail::store_odd_nibbles(p.sub, out + 66);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 66, p.sub);
+        for (std::size_t g = 0; g < codes.size(); ++g)
+            codes[g] = static_cast<C>(static_cast<unsigned>(in[2 + 2 * g]) | static_cast<unsigned>(in[3 + 2 * g]) << 8);
+    }
+};
+
+/// d; the low bytes of the indices; signs; the upper two bits of the indices; scales.
+struct iq2_s_wire {
+    static constexpr std::size_t bytes = 82;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t g = 0; g < 32; ++g) {
+            out[2 + g] = static_cast<std::byte>(codes[g] & 255);
+            out[34 + g] = static_cast<std::byte>(codes[g] >> 10);
+            if (g % 4 == 0) out[66 + g / 4] = std::byte{0};
+            out[66 + g / 4] |= static_cast<std::byte>((codes[g] >> 8 & 3) << 2 * (g % 4));
+        }
+        detail::store_odd_nibbles(p.sub, out + 74);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 74, p.sub);
+        for (std::size_t g = 0; g < codes.size(); g += 4) {
+            const unsigned upper = static_cast<unsigned>(in[66 + g / 4]) << 8;
+            for (std::size_t i = 0; i < 4; ++i)
+                codes[g + i] = static_cast<unsigned>(in[2 + g + i]) | (upper >> 2 * i & 0x300) | static_cast<unsigned>(in[34 + g + i]) << 10;
+        }
+    }
+};
+
+/// d; indices; for each 32 weights four sign codes of 7 bits and the scale in 32 bits.
+struct iq3_xxs_wire {
+    static constexpr std::size_t bytes = 98;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<std::uint32_t>(p.sub[b] >> 1) << 28;
+            for (std::size_t l = 0; l < 4; ++l) {
+                const std::uint32_t c = codes[4 * b + l];
+                detail::write_number(static_cast<std::uint16_t>(c & 0xFFFF), out + 2 + 8 * b + 2 * l);
+                rest |= c >> 16 << 7 * l;
+            }
+            detail::write_number(rest, out + 66 + 4 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const auto rest = detail::read_number<std::uint32_t>(in + 66 + 4 * b);
+            p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l)
+                codes[4 * b + l] = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l) | (rest >> 7 * l & 127) << 16;
+        }
+    }
+};
+
+/// d; the low bytes of the indices; their ninth bits; signs, of two codes in a byte; scales.
+struct iq3_s_wire {
+    static constexpr std::size_t bytes = 110;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t q = 0; q < 64; q += 8) {
+            unsigned ninth = 0;
+            for (std::size_t i = 0; i < 8; ++i) {
+                out[2 + q + i] = static_cast<std::byte>(codes[q + i] & 255);
+                ninth |= (codes[q + i] >> 8 & 1u) << i;
+            }
+            out[66 + q / 8] = static_cast<std::byte>(ninth);
+            for (std::size_t i = 0; i < 8; i += 2) out[74 + (q + i) / 2] = static_cast<std::byte>(codes[q + i] >> 9 | codes[q + i + 1] >> 9 << 4);
+        }
+        detail::store_odd_nibbles(p.sub, out + 106);
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        detail::load_odd_nibbles(in + 106, p.sub);
+        if (codes.empty()) return;
+        std::array<std::byte, 64> upper{};
+        for (std::size_t q = 0; q < 64; q += 8)
+            detail::write_number(detail::spread_bits(static_cast<std::uint64_t>(in[66 + q / 8])) |
+                                 detail::spread_nibbles(detail::read_number<std::uint32_t>(in + 74 + q / 2)) << 1, &upper[q]);
+        for (std::size_t q = 0; q < 64; ++q) codes[q] = static_cast<C>(static_cast<unsigned>(in[2 + q]) | static_cast<unsigned>(upper[q]) << 8);
+    }
+};
+
+/// d; the low bytes of the indices; for each 32 weights their upper bits, the scale and the shift in 16 bits.
+struct iq1_s_wire {
+    static constexpr std::size_t bytes = 50;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        detail::store_little_endian(p.super, out);
+        for (std::size_t b = 0; b < 8; ++b) {
+            auto rest = static_cast<unsigned>(p.sub[b] >> 1 | (p.down[b] ? 8 : 0)) << 12;
+            for (std::size_t l = 0; l < 4; ++l) {
+                out[2 + 4 * b + l] = static_cast<std::byte>(codes[4 * b + l] & 255);
+                rest |= static_cast<unsigned>(codes[4 * b + l] >> 8) << 3 * l;
+            }
+            detail::write_number(static_cast<std::uint16_t>(rest), out + 34 + 2 * b);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        p.super = detail::load_little_endian<f16>(in);
+        for (std::size_t b = 0; b < 8; ++b) {
+            const unsigned rest = detail::read_number<std::uint16_t>(in + 34 + 2 * b);
+            p.sub[b] = static_cast<std::int8_t>((rest >> 12 & 7) << 1 | 1);
+            p.down[b] = rest >> 15 != 0;
+            if (codes.empty()) continue;
+            for (std::size_t l = 0; l < 4; ++l) codes[4 * b + l] = static_cast<C>(static_cast<unsigned>(in[2 + 4 * b + l]) | (rest >> 3 * l & 7) << 8);
+        }
+    }
+};
+
+/// The low bytes of the codes; their upper four bits; in each of four 16-bit words four scales of 3 bits and a hexadecimal digit of d, the last first.
+struct iq1_m_wire {
+    static constexpr std::size_t bytes = 56;
+    template <class P, class C> QLIB_INLINE static constexpr void store(const P& p, C codes, std::byte* out) noexcept {
+        for (std::size_t g = 0; g < 32; ++g) out[g] = static_cast<std::byte>(codes[g] & 255);
+        for (std::size_t g = 0; g < 32; g += 2) out[32 + g / 2] = static_cast<std::byte>(codes[g] >> 8 | codes[g + 1] >> 8 << 4);
+        for (std::size_t k = 0; k < 4; ++k) {
+            auto word = static_cast<unsigned>(p.super.bits >> 4 * k & 15) << 12;
+            for (std::size_t j = 0; j < 4; ++j) word |= static_cast<unsigned>(p.sub[4 * k + j] >> 1) << 3 * j;
+            detail::write_number(static_cast<std::uint16_t>(word), out + 48 + 2 * k);
+        }
+    }
+    template <class P, class C> QLIB_INLINE static constexpr void load(const std::byte* in, P& p, std::span<C> codes) noexcept {
+        unsigned d = 0;
+        for (std::size_t k = 0; k < 4; ++k) {
+            const unsigned word = detail::read_number<std::uint16_t>(in + 48 + 2 * k);
+            d |= word >> 12 << 4 * k;
+            for (std::size_t j = 0; j < 4; ++j) p.sub[4 * k + j] = static_cast<std::int8_t>((word >> 3 * j & 7) << 1 | 1);
+        }
+        p.super = f16{static_cast<std::uint16_t>(d)};
+        for (std::size_t g = 0; g < codes.size(); g += 2) {
+            const auto upper = static_cast<unsigned>(in[32 + g / 2]);
+            codes[g] = static_cast<C>(static_cast<unsigned>(in[g]) | (upper & 15) << 8);
+            codes[g + 1] = static_cast<C>(static_cast<unsigned>(in[g + 1]) | upper >> 4 << 8);
+        }
+    }
+};
+
+/// 2.0625 bits: 256 points of 8 weights, an even number of negative ones, a scale per 32. ggml, block_iq2_xxs.
+struct iq2_xxs : lattice_format<signed_lattice_grid<iq2_xxs_points, 1, true>, 32, 4, iq2_xxs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 6, .step = 0.1f, .shells = 2,
+                                                        .scale_first = true, .all_again = true, .keeps_zeros = false};
+};
+/// 2.3125 bits: 512 points of 8 weights, an even number of negative ones, a scale per 16. ggml, block_iq2_xs.
+struct iq2_xs : lattice_format<signed_lattice_grid<iq2_xs_points, 1, true>, 16, 4, iq2_xs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.sigma2_factor = 1, .skipped_below = 1e-15f, .steps = 9, .step = 0.1f, .shells = 2,
+                                                        .keeps_zeros = false};
+};
+/// 2.5625 bits: 1024 points of 8 weights, a scale per 16. ggml, block_iq2_s.
+struct iq2_s : lattice_format<signed_lattice_grid<iq2_s_points, 1, false>, 16, 4, iq2_s_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0.25f, .skipped_below = 1e-8f, .steps = 9, .step = 0.1f, .shells = 1,
+                                                        .factor = 0.9875f};
+};
+/// 3.0625 bits: two of 256 points of 4 weights, an even number of the 8 negative, a scale per 32. ggml, block_iq3_xxs.
+struct iq3_xxs : lattice_format<signed_lattice_grid<iq3_xxs_points, 2, true>, 32, 4, iq3_xxs_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 1e-8f, .steps = 15, .step = 0.2f, .shells = 2,
+                                                        .factor = 1.0125f, .keeps_zeros = false};
+};
+/// 3.4375 bits: 512 points of 4 weights, a scale per 32. ggml, block_iq3_s. Behind 32 zeros in a block that is not all zero ggml's encoder stores
+/// points and signs one group too early, so that they decode to garbage: the reference fit reproduces it, every other fit is right there.
+struct iq3_s : lattice_format<signed_lattice_grid<iq3_s_points, 1, false>, 32, 4, iq3_s_wire> {
+    static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0, .skipped_below = 0, .steps = 9, .step = 0.2f, .shells = 3,
+                                                        .factor = 1.033f, .all_again = true, .trusts_first = false};
+};
+/// 1.5625 bits: 2048 points of 8 weights in -1, 0, 1, a scale and a shift by an eighth per 32. ggml, block_iq1_s.
+struct iq1_s : lattice_format<shifted_lattice_grid<iq1_points, false>, 32, 3, iq1_s_wire, true> {};
+/// 1.75 bits: the same points, a shift for each, a scale per 16. ggml, block_iq1_m.
+struct iq1_m : lattice_format<shifted_lattice_grid<iq1_points, true>, 16, 3, iq1_m_wire> {};
+
+static_assert(block_bytes<iq2_xxs> == 66 && block_bytes<iq2_xs> == 74 && block_bytes<iq2_s> == 82 && block_bytes<iq3_xxs> == 98 &&
+              block_bytes<iq3_s> == 110 && block_bytes<iq1_s> == 50 && block_bytes<iq1_m> == 56);
+
+}  // namespace qlib::inline v0
+// ggml's 4-bit "IQ" formats: a fixed codebook of 16 integers in place of equal steps. IQ4_NL, IQ4_XS. Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of IQ4_XS.
+struct iq4_xs_scales {
+    static constexpr std::size_t groups = 8, bytes = 6;
+    static constexpr int sub_bits = 6, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+        for (std::size_t j = 0; j < 8; ++j) {
+            const auto v = static_cast<unsigned>(sub[j] + 32);
+            out[j / 4] |= static_cast<std::byte>(v >> 4 << 2 * (j % 4));
+            out[2 + j / 2] |= static_cast<std::byte>((v & 15) << 4 * (j % 2));
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>&) noexcept {
+        for (std::size_t j = 0; j < 8; ++j) {
+            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3, low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
+            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
+        }
+    }
+};
+
+/// 4.5 bits: the codebook under an f16 scale per 32 weights. ggml, block_iq4_nl.
+struct iq4_nl : format<codebook_grid<iq4_levels>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_nl>& s, detail::lane_blocks<L, iq4_nl>& out) noexcept {
+        L::template ggml_iq4_nl_block<iq4_nl>(s, out);
+    }
+};
+static_assert(block_bytes<iq4_nl> == 18);
+
+/// 4.25 bits: eight groups of 32 with signed 6-bit scales. ggml, block_iq4_xs.
+struct iq4_xs : format<codebook_grid<iq4_levels>, two_level<32, iq4_xs_scales>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, iq4_xs>& s, detail::lane_blocks<L, iq4_xs>& out) noexcept {
+        L::template ggml_iq4_xs_block<iq4_xs>(s, out);
+    }
+};
+static_assert(block_bytes<iq4_xs> == 136);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// ggml's 256-weight super-blocks, "K-quants" in llama.cpp: Q2_K to Q6_K. Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the upper bits of the
+/// other four. Of Q4_K and Q5_K.
+struct six_bit_scales_and_mins {
+    static constexpr std::size_t groups = 8, bytes = 12;
+    static constexpr int sub_bits = 6, min_bits = 6;
+    static constexpr bool sub_signed = false;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 8>& sub, const std::array<std::uint8_t, 8>& min, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const auto low_sub = static_cast<unsigned>(sub[j]), high_sub = static_cast<unsigned>(sub[j + 4]);
+            const unsigned low_min = min[j], high_min = min[j + 4];
+            out[j] = static_cast<std::byte>(low_sub | high_sub >> 4 << 6);
+            out[j + 4] = static_cast<std::byte>(low_min | high_min >> 4 << 6);
+            out[j + 8] = static_cast<std::byte>((high_sub & 15) | (high_min & 15) << 4);
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub, std::array<std::uint8_t, 8>& min) noexcept {
+        for (std::size_t j = 0; j < 4; ++j) {
+            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]), low = std::to_integer<unsigned>(in[j + 8]);
+            sub[j] = static_cast<std::int8_t>(s & 63);
+            min[j] = static_cast<std::uint8_t>(m & 63);
+            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
+            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
+        }
+    }
+};
+
+/// Sixteen 4-bit scales in the low nibbles, mins in the high ones. Of Q2_K.
+struct nibble_scales_and_mins {
+    static constexpr std::size_t groups = 16, bytes = 16;
+    static constexpr int sub_bits = 4, min_bits = 4;
+    static constexpr bool sub_signed = false;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>& min, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(static_cast<unsigned>(sub[j]) | static_cast<unsigned>(min[j]) << 4);
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>& min) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) {
+            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
+            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
+        }
+    }
+};
+
+/// Sixteen 6-bit scales, stored with 32 added: low nibbles of two in each of eight bytes, the upper bits of four in each of four more. Of Q3_K.
+struct six_bit_signed_scales {
+    static constexpr std::size_t groups = 16, bytes = 12;
+    static constexpr int sub_bits = 6, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < bytes; ++j) out[j] = std::byte{0};
+        for (std::size_t j = 0; j < 16; ++j) {
+            const auto v = static_cast<unsigned>(sub[j] + 32);
+            out[j % 8] |= static_cast<std::byte>((v & 15) << (j < 8 ? 0 : 4));
+            out[8 + j % 4] |= static_cast<std::byte>(v >> 4 << 2 * (j / 4));
+        }
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
+        constexpr std::uint64_t nibbles = 0x0F0F0F0F0F0F0F0F, pairs = 0x0303030303030303;  // eight scales at once
+        const auto low = detail::read_number<std::uint64_t>(in), four = std::uint64_t{detail::read_number<std::uint32_t>(in + 8)}, high = four | four >> 2 << 32;
+        std::array<std::byte, 16> all{};
+        detail::write_number((low & nibbles) | (high & pairs) << 4, &all[0]);
+        detail::write_number((low >> 4 & nibbles) | (high >> 4 & pairs) << 4, &all[8]);
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
+    }
+};
+
+/// Sixteen signed bytes. Of Q6_K.
+struct int8_scales {
+    static constexpr std::size_t groups = 16, bytes = 16;
+    static constexpr int sub_bits = 8, min_bits = 0;
+    static constexpr bool sub_signed = true;
+
+    QLIB_INLINE static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) out[j] = static_cast<std::byte>(sub[j]);
+    }
+    QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) noexcept {
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
+    }
+};
+
+/// 2.625 bits: levels 0..3, sixteen groups of 16 with 4-bit scales and mins. ggml, block_q2_K.
+struct q2_k : format<uint_grid<2>, two_level<16, nibble_scales_and_mins>,
+                     inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_k>& s, detail::lane_blocks<L, q2_k>& out) noexcept {
+        L::template ggml_block_with_mins<q2_k>(s, out, {{-0.5f, 0.1f, 15, true}, false, 1.0f});
+    }
+};
+static_assert(block_bytes<q2_k> == 84);
+
+/// 3.4375 bits: levels -4..3, sixteen groups of 16 with signed 6-bit scales. ggml, block_q3_K.
+struct q3_k : format<sint_grid<3>, two_level<16, six_bit_signed_scales>,
+                     inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>, field::codes, field::subs, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q3_k>& s, detail::lane_blocks<L, q3_k>& out) noexcept {
+        L::template ggml_q3_super_block<q3_k>(s, out);
+    }
+};
+static_assert(block_bytes<q3_k> == 110);
+
+/// 4.5 bits: levels 0..15, eight groups of 32 with 6-bit scales and mins. ggml, block_q4_K.
+struct q4_k : format<uint_grid<4>, two_level<32, six_bit_scales_and_mins>, inline_blocks<nibbles_split<32>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_k>& s, detail::lane_blocks<L, q4_k>& out) noexcept {
+        L::template ggml_block_with_mins<q4_k>(s, out, {{-1.0f, 0.1f, 20}, true, 2.0f});
+    }
+};
+static_assert(block_bytes<q4_k> == 144);
+
+/// 5.5 bits: levels 0..31, eight groups of 32 with 6-bit scales and mins. ggml, block_q5_K.
+struct q5_k : format<uint_grid<5>, two_level<32, six_bit_scales_and_mins>, inline_blocks<bit_planes<plane{1, 32, 4}, plane{4, 32}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_k>& s, detail::lane_blocks<L, q5_k>& out) noexcept {
+        L::template ggml_block_with_mins<q5_k>(s, out, {{-0.5f, 0.1f, 15}, true, 2.0f});
+    }
+};
+static_assert(block_bytes<q5_k> == 176);
+
+/// 6.5625 bits: levels -32..31, sixteen groups of 16 with signed 8-bit scales. ggml, block_q6_K.
+struct q6_k : format<sint_grid<6>, two_level<16, int8_scales>,
+                     inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q6_k>& s, detail::lane_blocks<L, q6_k>& out) noexcept {
+        L::template ggml_signed_super_block<q6_k>(s, out);
+    }
+};
+static_assert(block_bytes<q6_k> == 210);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// ggml's blocks of one level, "legacy quants" in llama.cpp: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0, and Q1_0 Q2_0.
+// Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// 4.5 bits: levels -8..7 under an f16 scale. ggml, block_q4_0.
+struct q4_0 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_0>& s, detail::lane_blocks<L, q4_0>& out) noexcept {
+        L::template ggml_signed_block<q4_0>(s, out);
+    }
+};
+static_assert(block_bytes<q4_0> == 18);
+
+/// 5 bits: levels 0..15 under an f16 scale and offset. ggml, block_q4_1.
+struct q4_1 : format<uint_grid<4>, scale_offset_per<32, f16>, inline_blocks<nibbles_split_16>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q4_1>& s, detail::lane_blocks<L, q4_1>& out) noexcept {
+        L::template ggml_offset_block<q4_1>(s, out);
+    }
+};
+static_assert(block_bytes<q4_1> == 20);
+
+/// 5.5 bits: levels -16..15; the fifth bits stand before the nibbles. ggml, block_q5_0.
+struct q5_0 : format<sint_grid<5>, scale_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_0>& s, detail::lane_blocks<L, q5_0>& out) noexcept {
+        L::template ggml_signed_block<q5_0>(s, out);
+    }
+};
+static_assert(block_bytes<q5_0> == 22);
+
+/// 6 bits: levels 0..31 under an f16 scale and offset. ggml, block_q5_1.
+struct q5_1 : format<uint_grid<5>, scale_offset_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {
+    static constexpr bool weighs_by_row = true;
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q5_1>& s, detail::lane_blocks<L, q5_1>& out) noexcept {
+        L::template ggml_offset_block<q5_1>(s, out);
+    }
+};
+static_assert(block_bytes<q5_1> == 24);
+
+/// 8.5 bits: int8 under an f16 scale. ggml, block_q8_0; ignores importance.
+struct q8_0 : format<int8_grid, scale_per<32, f16>, inline_blocks<whole_bytes>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q8_0>& s, detail::lane_blocks<L, q8_0>& out) noexcept {
+        L::template ggml_q8_block<q8_0>(s, out);
+    }
+};
+static_assert(block_bytes<q8_0> == 34);
+
+/// 1.125 bits: -1 and +1 under an f16 scale per 128 weights. ggml, block_q1_0; ignores importance.
+struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<plane{1, 1}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q1_0>& s, detail::lane_blocks<L, q1_0>& out) noexcept {
+        L::template ggml_sign_block<q1_0>(s, out);
+    }
+};
+static_assert(block_bytes<q1_0> == 18);
+
+/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2; ignores importance.
+struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_0>& s, detail::lane_blocks<L, q2_0>& out) noexcept {
+        L::template ggml_ternary_block<q2_0>(s, out, 0);
+    }
+};
+static_assert(block_bytes<q2_0> == 18);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks. Sources: OCP MX v1.0;
+// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
+// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3; torchao (mx_tensor.py);
+// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
+
+namespace qlib::inline v0 {
+
+/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
+enum class mx_rule : std::uint8_t {
+    floor,    ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
+    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
+    nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
+    search,   ///< the power of two with the least squared error, weighted by importance; exact
+};
+
+/// Scale types that hold powers of two alone; a user's own may specialise it.
+template <class T> inline constexpr bool power_of_two_type = false;
+template <> inline constexpr bool power_of_two_type<e8m0> = true;
+
+/// Formats whose groups have a power of two as their whole map.
+template <class F> concept power_of_two_scaled = block_format<F> && F::map == form::scaled && F::vec == 1 && !has_outer<F> && requires {
+    requires power_of_two_type<typename F::stored_scale>;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// 2^e, -126 <= e <= 127.
+QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast<std::uint32_t>(e + 127) << 23); }
+
+/// The largest e with 2^e on the grid's way to its highest level.
+template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
+
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there below 2.
+template <class Grid> inline constexpr float carries_from = [] {
+    const float low = two_to(top_exponent<Grid>);
+    float distance = low;
+    for (std::size_t i = 0; i < Grid::size; ++i) {
+        if (!(Grid::level(i) >= low && Grid::level(i) < 2 * low)) continue;
+        for (std::size_t j = 0; j < Grid::size; ++j)
+            if (Grid::level(j) > Grid::level(i)) distance = smaller(distance, Grid::level(j) - Grid::level(i));
+    }
+    return 2 - distance / low / 2;
+}();
+
+/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude counts as zero.
+template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
+    if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
+    if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
+        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero).value();
+    const std::uint32_t u = bits_of(largest), fraction = u & 0x007FFFFFu;
+    const bool up = (rule == mx_rule::ceil && fraction != 0) || (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
+    const float down = product(float_of(u & 0x7F800000u), two_to(-top_exponent<Grid>));
+    return up ? 2 * down : down;
+}
+
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to saturation: no smaller scale
+/// has less.
+struct mx_error { float all = 0, saturated = 0; };
+
+template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit, float s) noexcept {
+    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
+    mx_error sum;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
+        float level = 0;
+        F::level(F::nearest(&u, &weight), &level);
+        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
+        sum.all += product(product(weight, e), e);
+        sum.saturated += product(product(weight, beyond), beyond);
+    }
+    return sum;
+}
+
+/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on until saturation alone
+/// costs more than the best found.
+template <class F> constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
+    const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
+    if (inverse == 0) return unit;
+    mx_error least = mx_error_of<F>(x, w, inverse, 1);
+    float best = 1;
+    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
+        least = e;
+        best = 2;
+    }
+    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
+        const mx_error e = mx_error_of<F>(x, w, inverse, s);
+        if (!(e.saturated < least.all)) break;
+        if (e.all < least.all) {
+            least = e;
+            best = s;
+        }
+    }
+    return product(unit, best);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
+struct mx_scale_fit {
+    mx_rule rule = mx_rule::floor;
+    static constexpr const char* name = "mx_scale";
+    template <power_of_two_scaled F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        std::array<affine, F::groups> wishes{};
+        for (std::size_t g = 0; g < F::groups && g * F::group < s.x.size(); ++g) {
+            const std::size_t first = g * F::group, n = detail::smaller_size(F::group, s.x.size() - first);
+            const auto x = s.x.subspan(first, n);
+            const float largest = detail::abs_max(x.data(), n);
+            const auto w = s.importance.empty() ? s.importance : s.importance.subspan(first, n);
+            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest) : detail::mx_scale<typename F::grid>(rule, largest);
+        }
+        return F::project(wishes, s.outer);
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds, saturating at 448.
+struct ue4m3 {
+    using storage = std::uint8_t;
+    storage bits{};
+    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
+        if (bits == 0 || bits == 0x7F) return 0;
+        // 0xFF goes on where E4M3 has its NaN: 1.875 * 2^8.
+        return (bits & 0x7F) == 0x7F ? 480.0f : e4m3{static_cast<storage>(bits & 0x7F)}.value();
+    }
+    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+        return {x > 0 ? e4m3::from(x, overflow::saturate, r).bits : storage{0}};
+    }
+    [[nodiscard]] static constexpr float max() noexcept { return 448; }
+    /// ggml's own rounding: halves up, and 448 for all from 248 on.
+    [[nodiscard]] QLIB_INLINE static constexpr ue4m3 from_ggml(float x) noexcept {
+        if (!(x > 0)) return {0};
+        if (x >= 248.0f) return {0x7E};
+        if (x < 0x1p-6f) {
+            const auto man = static_cast<int>(detail::product(x, 512.0f) + 0.5f);
+            return {static_cast<storage>(man > 7 ? 7 : man)};
+        }
+        const std::uint32_t u = detail::bits_of(x) + (1u << 19);
+        return {static_cast<storage>(((u >> 23) - 120) << 3 | (u >> 20 & 7))};
+    }
+};
+
+/// Half of an E8M0 value, ggml's scale of doubled E2M1 levels: 2^(bits - 128). Code 255 is 2^127, no NaN.
+struct half_e8m0 {
+    using storage = std::uint8_t;
+    storage bits{};
+    [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept {
+        return detail::float_of(bits < 2 ? 0x00200000u << bits : static_cast<std::uint32_t>(bits - 1) << 23);
+    }
+    /// Never 255, which ggml's validation refuses.
+    [[nodiscard]] QLIB_INLINE static constexpr half_e8m0 from(float x, overflow = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+        return {e8m0::from(x < 0x1p126f ? 2 * x : 0x1p127f, overflow::saturate, r).bits};
+    }
+    [[nodiscard]] static constexpr float max() noexcept { return 0x1p126f; }
+};
+
+template <> inline constexpr const char* scale_type_name<ue4m3> = "ue4m3";
+template <> inline constexpr const char* scale_type_name<half_e8m0> = "half_e8m0";
+template <> inline constexpr bool power_of_two_type<half_e8m0> = true;
+
+/// E2M1 in code order; code 8 is a plain zero, and none chooses it.
+inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+
+/// Twice those levels: integers.
+inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the exponent of the
+/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
+struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s, detail::lane_blocks<L, mxfp4>& out) noexcept {
+        L::template ggml_e2m1_block<mxfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA {
+            const auto exponent = static_cast<int>(detail::bits_of(largest) >> 23) - 2;
+            return half_e8m0{static_cast<std::uint8_t>(exponent > 0 ? exponent : 0)};
+        });
+    }
+};
+static_assert(block_bytes<mxfp4> == 17);
+
+/// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF: `<name>.scale`), which
+/// ggml's own encoder leaves at 1.
+struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
+    QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4>& s, detail::lane_blocks<L, nvfp4>& out) noexcept {
+        L::template ggml_e2m1_block<nvfp4>(s, out, [](float largest) QLIB_INLINE_LAMBDA { return ue4m3::from_ggml(largest / 6.0f); });
+    }
+};
+static_assert(block_bytes<nvfp4> == 36);
+
+/// MXINT8's elements: int8 in 64ths. -2 decodes and is never chosen, so that the range is symmetric.
+struct mxint8_grid {
+    using code = std::uint8_t;
+    static constexpr std::size_t bits = 8, vec = 1, size = 256;
+    static constexpr float lowest = -127.0f / 64, highest = 127.0f / 64;
+    static constexpr code flip = int8_grid::flip;
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return int8_grid::level(i) * 0x1p-6f; }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float* w) noexcept {
+        const float steps = detail::product(*u, 64.0f);
+        return int8_grid::nearest(&steps, w);
+    }
+    QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
+};
+
+/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the least significant bit on, all
+/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest level saturate, as some do
+/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
+template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
+    /// The plain map of a group whose weights range from low to high, for plain_fit.
+    QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
+        return {detail::mx_scale<Grid>(mx_rule::floor, detail::larger(detail::magnitude(low), detail::magnitude(high))), 0};
+    }
+};
+
+/// 8.25 bits.
+struct mxfp8_e4m3 : mx_format<minifloat_grid<e4m3>> {};
+struct mxfp8_e5m2 : mx_format<minifloat_grid<e5m2>> {};
+/// 6.25 bits, four elements in three bytes.
+struct mxfp6_e3m2 : mx_format<minifloat_grid<e3m2>> {};
+struct mxfp6_e2m3 : mx_format<minifloat_grid<e2m3>> {};
+/// 4.25 bits, the first of a pair in the low nibble: compressed-tensors' mxfp4-pack-quantized, torchao.
+struct mxfp4_ocp : mx_format<minifloat_grid<e2m1>> {};
+/// 8.25 bits.
+struct mxint8 : mx_format<mxint8_grid> {};
+static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 && block_bytes<mxint8> == 33);
+
+/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model Optimizer: `weight`, the
+/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
+struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
+    template <class L>
+    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_modelopt>& s, detail::lane_blocks<L, nvfp4_modelopt>& out) noexcept {
+        L::template divided_block<nvfp4_modelopt>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
+            const float scale = largest / detail::product(6.0f, o.global);
+            return e4m3::from(scale > 0 ? detail::larger(scale, 0x1p-9f) : 1.0f, overflow::saturate);
+        });
+    }
+};
+/// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized: `weight_packed`,
+/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
+struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
+    template <class L>
+    QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_compressed_tensors>& s,
+                                                detail::lane_blocks<L, nvfp4_compressed_tensors>& out) noexcept {
+        L::template divided_block<nvfp4_compressed_tensors>(s, out, [](float largest, const outer& o) QLIB_INLINE_LAMBDA {
+            const e4m3 scale = e4m3::from(detail::product(largest / 6.0f, o.global), overflow::saturate);
+            return scale.bits != 0 ? scale : e4m3::from(0.125f);
+        });
+    }
+};
+static_assert(block_bytes<nvfp4_modelopt> == 9 && block_bytes<nvfp4_compressed_tensors> == 9);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// Ternary weights: -1, 0, +1. ggml's TQ1_0 and TQ2_0, and a block of qlib's own. Source: ggml-common.h, ggml-quants.c.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// 1.8 bits: base-3 codes, five to a byte, under an f16 scale per 80 weights. A row may end inside a block.
+struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
+static_assert(block_bytes<ternary_g80> == 18);
+
+/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 / 243, rounded up,
+/// so that multiplying by 3 brings one trit after another into the carry.
+struct tq1_trits {
+    static constexpr bool ragged = false;
+    template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept { return n / 256 * 52; }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void pack(std::span<const Code> c, std::byte* out) noexcept {
+        for (const run& r : runs)
+            for (std::size_t m = 0; m < r.bytes; ++m) {
+                unsigned v = 0;
+                for (std::size_t n = 0; n < 5; ++n) v = 3 * v + (n < r.trits ? c[r.first + m + n * r.bytes] : 0u);
+                *out++ = static_cast<std::byte>((v * 256 + 242) / 243);
+            }
+    }
+    template <std::size_t B, class Code> QLIB_INLINE static constexpr void unpack(const std::byte* in, std::span<Code> c) noexcept {
+        [&]<std::size_t... Run>(std::index_sequence<Run...>) QLIB_INLINE_LAMBDA {
+            (unpack_run<runs[Run].bytes, runs[Run].trits>(in + runs[Run].at, c.data() + runs[Run].first), ...);
+        }(std::make_index_sequence<runs.size()>{});
+    }
+
+private:
+    struct run { std::size_t first, at, bytes, trits; };
+    static constexpr std::array<run, 3> runs{run{0, 0, 32, 5}, run{160, 32, 16, 5}, run{240, 48, 4, 4}};
+
+    /// One trit of all bytes after another: compilers make vectors of them.
+    template <std::size_t Bytes, std::size_t Trits, class Code> QLIB_INLINE static constexpr void unpack_run(const std::byte* in, Code* c) noexcept {
+        std::array<std::uint16_t, Bytes> v{};
+        for (std::size_t m = 0; m < Bytes; ++m) v[m] = std::to_integer<std::uint8_t>(in[m]);
+        for (std::size_t n = 0; n < Trits; ++n)
+            for (std::size_t m = 0; m < Bytes; ++m) {
+                v[m] = static_cast<std::uint16_t>((v[m] & 255) * 3);
+                c[n * Bytes + m] = static_cast<Code>(v[m] >> 8);
+            }
+    }
+};
+
+/// 1.6875 bits. ggml, block_tq1_0; ignores importance.
+struct tq1_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<tq1_trits, field::codes, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq1_0>& s, detail::lane_blocks<L, tq1_0>& out) noexcept {
+        L::template ggml_ternary_block<tq1_0>(s, out, 1);
+    }
+};
+static_assert(block_bytes<tq1_0> == 54);
+
+/// 2.0625 bits. ggml, block_tq2_0; ignores importance.
+struct tq2_0 : format<ternary_grid, scale_per<256, f16>, inline_blocks<bit_planes<plane{2, 32}>, field::codes, field::scales>> {
+    template <class L> QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, tq2_0>& s, detail::lane_blocks<L, tq2_0>& out) noexcept {
+        L::template ggml_ternary_block<tq2_0>(s, out, 1);
+    }
+};
+static_assert(block_bytes<tq2_0> == 66);
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a status or a result.
+///
+///     visit(id, [&]<block_format F>() -> status { return dequantize(*qview<F>::over(bytes, rows, cols), out); });
+template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&& use, Arguments&&... arguments) {
+    using R = decltype(use.template operator()<q4_0>(arguments...));
+    switch (id) {
+#define QLIB_FORMAT(type, number, name) \
+    case format_id::type: return use.template operator()<type>(arguments...);
+        QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+    }
+    return R(error{errc::unsupported, "there is no format number {0}", "format", {static_cast<std::uint64_t>(id)}});
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+// gptq: rounding with second-order error feedback, into any format.
+// Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
+// hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
+// A = M M^T with M upper triangular: the Cholesky factorization that runs from the last column to the first.
+// Its inverse is the factor that GPTQ wants: U = M^-1 is upper and U^T U = A^-1.
+// The one hot loop of linalg, in every room: y += c * x, where every element is one chain of FMAs in one order. Blocking,
+// vector width and threads only choose which chains run side by side, so all results are the same bits everywhere.
+
+namespace qlib::inline v0::detail {
+
+/// Read-only elements: (r, t) stands at data[r * row + t * col]. Steps may be negative: a chain that runs downward.
+struct strided {
+    const float* data;
+    std::ptrdiff_t row, col = 1;
+    [[nodiscard]] QLIB_INLINE strided from(std::size_t r, std::size_t t) const noexcept {
+        return {data + static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(t) * col, row, col};
+    }
+};
+
+/// The row kernels of one room; rows.inl says what they do.
+struct row_kernels {
+    void (*add_product)(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept;
+};
+
+}  // namespace qlib::inline v0::detail
+
+// O3 for users of g++ -O2, whose cost model leaves loops of unknown length alone.
+QLIB_EXACT_BEGIN
+#if !defined(__clang__)
+_Pragma("GCC optimize(\"O3\")")
+#endif
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+#define QLIB_ROWS portable_rows
+// No #pragma once: rows.hpp includes this text once per room, with QLIB_ROWS naming the struct. No intrinsics: both
+// compilers turn the inner loop of tile() into 16 FMAs on full vectors per 8 loads.
+
+struct QLIB_ROWS {
+    /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
+    /// y may overlap neither c nor x; x.col is taken as 1.
+    static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
+        constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
+        if (y.rows == 0) return;
+        for (std::size_t j = 0; j < y.cols; j += strip) {
+            const std::size_t width = y.cols - j < strip ? y.cols - j : strip;
+            const matrix_view<float> part{y.data + j, y.rows, width, y.stride};
+            std::size_t t = 0;
+            for (; t + step <= depth; t += step) add_terms<step>(part, c.from(0, t), x.from(t, j));
+            for (; t < depth; ++t) add_terms<1>(part, c.from(0, t), x.from(t, j));
+        }
+    }
+
+private:
+    template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
+        std::size_t r = 0;
+        for (; r + 2 <= y.rows; r += 2) tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
+        if (r < y.rows) tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    }
+
+    /// One or two rows of y; the coefficients stay in registers.
+    template <int Rows, int Terms>
+    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
+                     float* __restrict y1) noexcept {
+        float a[Terms], b[Terms];
+#pragma GCC unroll 8
+        for (int t = 0; t < Terms; ++t) {
+            a[t] = c.data[t * c.col];
+            b[t] = Rows == 2 ? c.data[c.row + t * c.col] : 0.0f;
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            float u = y0[j], v = Rows == 2 ? y1[j] : 0.0f;
+#pragma GCC unroll 8
+            for (int t = 0; t < Terms; ++t) {
+                const float z = x[t * x_row + static_cast<std::ptrdiff_t>(j)];
+                u = __builtin_fmaf(a[t], z, u);
+                if constexpr (Rows == 2) v = __builtin_fmaf(b[t], z, v);
+            }
+            y0[j] = u;
+            if constexpr (Rows == 2) y1[j] = v;
+        }
+    }
+};
+#undef QLIB_ROWS
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+#if defined(__x86_64__)
+QLIB_ROOM(QLIB_AVX512_FEATURES)
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+#define QLIB_ROWS avx512_rows
+// No #pragma once: rows.hpp includes this text once per room, with QLIB_ROWS naming the struct. No intrinsics: both
+// compilers turn the inner loop of tile() into 16 FMAs on full vectors per 8 loads.
+
+struct QLIB_ROWS {
+    /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
+    /// y may overlap neither c nor x; x.col is taken as 1.
+    static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
+        constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
+        if (y.rows == 0) return;
+        for (std::size_t j = 0; j < y.cols; j += strip) {
+            const std::size_t width = y.cols - j < strip ? y.cols - j : strip;
+            const matrix_view<float> part{y.data + j, y.rows, width, y.stride};
+            std::size_t t = 0;
+            for (; t + step <= depth; t += step) add_terms<step>(part, c.from(0, t), x.from(t, j));
+            for (; t < depth; ++t) add_terms<1>(part, c.from(0, t), x.from(t, j));
+        }
+    }
+
+private:
+    template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
+        std::size_t r = 0;
+        for (; r + 2 <= y.rows; r += 2) tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
+        if (r < y.rows) tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    }
+
+    /// One or two rows of y; the coefficients stay in registers.
+    template <int Rows, int Terms>
+    static void tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
+                     float* __restrict y1) noexcept {
+        float a[Terms], b[Terms];
+#pragma GCC unroll 8
+        for (int t = 0; t < Terms; ++t) {
+            a[t] = c.data[t * c.col];
+            b[t] = Rows == 2 ? c.data[c.row + t * c.col] : 0.0f;
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+            float u = y0[j], v = Rows == 2 ? y1[j] : 0.0f;
+#pragma GCC unroll 8
+            for (int t = 0; t < Terms; ++t) {
+                const float z = x[t * x_row + static_cast<std::ptrdiff_t>(j)];
+                u = __builtin_fmaf(a[t], z, u);
+                if constexpr (Rows == 2) v = __builtin_fmaf(b[t], z, v);
+            }
+            y0[j] = u;
+            if constexpr (Rows == 2) y1[j] = v;
+        }
+    }
+};
+#undef QLIB_ROWS
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_ROOM_END
+#endif
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The kernels of a room that this machine has.
+[[nodiscard]] inline row_kernels rows_of(isa room) noexcept {
+#if defined(__x86_64__)
+    if (resolve_room(room) == isa::avx512) return {&avx512_rows::add_product};
+#endif
+    (void)room;
+    return {&portable_rows::add_product};
+}
+
+/// The kernels that a call asks for; tells its report. errc::unsupported when the machine lacks the room.
+[[nodiscard]] inline result<row_kernels> open_rows(const call& how) noexcept {
+    if (const status s = check_room(how.room); !s) return s.error();
+    if (how.report != nullptr) how.report->room = resolve_room(how.room);
+    return rows_of(how.room);
+}
+
+[[nodiscard]] QLIB_INLINE constexpr std::ptrdiff_t signed_size(std::size_t n) noexcept { return static_cast<std::ptrdiff_t>(n); }
+/// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same cache sets.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept { return (divide_up(cols, 16) | 1) * 16; }
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t cholesky_block = 64, cholesky_rows = 16;
+
+/// Columns [first, end) of a factorization whose later columns are done.
+struct cholesky_step {
+    row_kernels rows;
+    matrix_view<float> A;         ///< (k, k)
+    matrix_view<float> panel;     ///< (block, first): row t - first holds column t of -M, as add_product wants rows
+    matrix_view<float> diagonal;  ///< (block, block): -M above the diagonal of the block itself
+    std::size_t first, end;
+};
+
+/// The block's own triangle, the part that is sequential. Returns the first column whose pivot fails, or s.end.
+inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
+    const auto chain = [&](std::size_t i, std::size_t j) {
+        float sum = s.A(i, j);
+        for (std::size_t t = s.end; --t > j;) sum = __builtin_fmaf(s.A(i, t), s.diagonal(j - s.first, t - s.first), sum);
+        return sum;
+    };
+    for (std::size_t j = s.end; j-- > s.first;) {
+        const float square = chain(j, j), pivot = square_root(square);
+        if (!is_finite(square) || !(pivot > 0)) return j;
+        s.A(j, j) = pivot;
+        for (std::size_t i = s.first; i < j; ++i) {
+            s.A(i, j) = chain(i, j) / pivot;
+            s.diagonal(i - s.first, j - s.first) = -s.A(i, j);
+        }
+    }
+    return s.end;
+}
+
+/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and written back.
+inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count) noexcept {
+    const std::size_t block = s.end - s.first;
+    for (std::size_t r = i; r < i + count; ++r)
+        for (std::size_t t = 0; t < block; ++t) s.panel(t, r) = -s.A(r, s.first + t);
+    for (std::size_t t = block; t-- > 0;) {
+        const matrix_view<float> y{s.panel.row(t) + i, 1, count, s.panel.stride};
+        s.rows.add_product(y, {s.diagonal.row(t) + block - 1, 0, -1}, {s.panel.row(block - 1) + i, -signed_size(s.panel.stride)}, block - 1 - t);
+        const float pivot = s.A(s.first + t, s.first + t);
+        for (std::size_t c = 0; c < count; ++c) y.data[c] /= pivot;
+    }
+    for (std::size_t r = i; r < i + count; ++r)
+        for (std::size_t t = 0; t < block; ++t) s.A(r, s.first + t) = -s.panel(t, r);
+}
+
+/// Takes the block's columns off rows [i, i + cholesky_rows) of what is left to factor.
+inline void update_rows(const cholesky_step& s, std::size_t i) noexcept {
+    const std::size_t block = s.end - s.first, corner = smaller_size(i + cholesky_rows, s.first);
+    const auto update = [&](std::size_t row, std::size_t count, std::size_t col, std::size_t end) {
+        s.rows.add_product({s.A.row(row) + col, count, end - col, s.A.stride}, {s.A.row(row) + s.end - 1, signed_size(s.A.stride), -1},
+                           {s.panel.row(block - 1) + col, -signed_size(s.panel.stride)}, block);
+    };
+    for (std::size_t r = i; r < corner; ++r) update(r, 1, r, corner);
+    update(i, corner - i, corner, s.first);
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Factors A = M M^T in place, M upper triangular with a positive diagonal.
+///
+/// A      (k, k) row-major: its upper triangle with the diagonal is read and becomes M; the rest is neither read nor written
+/// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape, memory, unsupported
+/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj, one FMA per
+///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is finite.
+[[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
+    constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
+    if (A.rows != A.cols) return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
+    const auto rows = detail::open_rows(how);
+    if (!rows) return rows.error();
+    const std::size_t stride = detail::row_stride(A.cols), size = detail::saturating_multiply(block, stride + block);
+    detail::buffer<float> scratch;
+    if (!scratch.allocate(size)) return detail::out_of_memory(detail::saturating_multiply(size, sizeof(float)));
+    for (std::size_t end = A.cols; end > 0;) {
+        const std::size_t first = end > block ? end - block : 0;
+        const detail::cholesky_step step{*rows, A, {scratch.data(), block, first, stride},
+                                         {scratch.data() + block * stride, block, block}, first, end};
+        if (const std::size_t bad = detail::factor_diagonal(step); bad != end)
+            return error{errc::not_positive, "not positive definite: the pivot of column {0} is not a positive number", "A", {bad}};
+        how.run.run(detail::divide_up(first, block), [&](std::size_t i, std::size_t) {
+            detail::solve_panel(step, i * block, detail::smaller_size(block, first - i * block));
+        });
+        how.run.run(detail::divide_up(first, chunk), [&](std::size_t i, std::size_t) { detail::update_rows(step, i * chunk); });
+        end = first;
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+// The inverse of an upper triangular matrix.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t inverse_block = 64, inverse_cols = 256, inverse_chunk = 16;
+
+/// Rows [first, end) of an inversion whose later rows are done.
+struct inverse_step {
+    row_kernels rows;
+    matrix_view<float> A;  ///< (k, k): U below row `end`
+    matrix_view<float> M;  ///< (block, k): a copy of the rows of M, as U takes their place
+    std::size_t first, end;
+
+    /// rows [row, row + count) of columns [col, last) of A += M(rows, t) * U(t, columns) for t = from - 1, ... to
+    void add(std::size_t row, std::size_t count, std::size_t col, std::size_t last, std::size_t from, std::size_t to) const noexcept {
+        rows.add_product({A.row(row) + col, count, last - col, A.stride}, {M.row(row - first) + from - 1, signed_size(M.stride), -1},
+                         {A.row(from - 1) + col, -signed_size(A.stride)}, from - to);
+    }
+};
+
+/// The block's own triangle.
+inline void invert_diagonal(const inverse_step& s) noexcept {
+    for (std::size_t i = s.end; i-- > s.first;) {
+        const float pivot = s.M(i - s.first, i);
+        s.A(i, i) = 1.0f / pivot;
+        for (std::size_t j = i + 1; j < s.end; ++j) {
+            float sum = 0;
+            for (std::size_t t = j; t > i; --t) sum = __builtin_fmaf(s.M(i - s.first, t), s.A(t, j), sum);
+            s.A(i, j) = -sum / pivot;
+        }
+    }
+}
+
+/// Columns [col, last) of the block's rows, all right of its triangle.
+inline void invert_columns(const inverse_step& s, std::size_t col, std::size_t last) noexcept {
+    const std::size_t count = s.end - s.first;
+    for (std::size_t r = s.first; r < s.end; ++r)
+        for (std::size_t j = col; j < last; ++j) s.A(r, j) = 0;
+    for (std::size_t top = last; top > col;) {  // rows t of U that start inside these columns, in chunks
+        const std::size_t t = top - col > inverse_chunk ? top - inverse_chunk : col;
+        for (std::size_t j = top; j-- > t;) s.add(s.first, count, j, top, j + 1, j);
+        s.add(s.first, count, top, last, top, t);
+        top = t;
+    }
+    s.add(s.first, count, col, last, col, s.end);
+    for (std::size_t i = s.end; i-- > s.first;) {
+        s.add(i, 1, col, last, s.end, i + 1);
+        const float pivot = s.M(i - s.first, i);
+        for (std::size_t j = col; j < last; ++j) s.A(i, j) = -s.A(i, j) / pivot;
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// U = M^-1 in place, both upper triangular.
+///
+/// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor written
+/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory, unsupported
+/// exact  the same bits on every instruction set and for any number of threads: U_jj = 1 / M_jj, and for i < j
+///        U_ij = -(M_ij U_jj + ... + M_i,i+1 U_i+1,j) / M_ii, a chain from 0 with one FMA per t = j, j-1, ... i+1
+[[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
+    constexpr std::size_t block = detail::inverse_block, width = detail::inverse_cols;
+    if (M.rows != M.cols) return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
+    const auto rows = detail::open_rows(how);
+    if (!rows) return rows.error();
+    const std::size_t k = M.cols, stride = detail::row_stride(k), size = detail::saturating_multiply(block, stride);
+    detail::buffer<float> copy;
+    if (!copy.allocate(size)) return detail::out_of_memory(detail::saturating_multiply(size, sizeof(float)));
+    for (std::size_t end = k; end > 0;) {
+        const std::size_t first = end > block ? end - block : 0;
+        const detail::inverse_step step{*rows, M, {copy.data(), block, k, stride}, first, end};
+        for (std::size_t r = first; r < end; ++r) std::memcpy(step.M.row(r - first) + r, M.row(r) + r, (k - r) * sizeof(float));
+        detail::invert_diagonal(step);
+        how.run.run(detail::divide_up(k - end, width), [&](std::size_t i, std::size_t) {
+            detail::invert_columns(step, end + i * width, detail::smaller_size(k, end + (i + 1) * width));
+        });
+        end = first;
+    }
+    // An infinity or a NaN anywhere in a column of U makes all above it one too: the first row knows.
+    for (std::size_t j = 0; j < k; ++j)
+        if (!detail::is_finite(M(0, j)))
+            return error{errc::not_positive, "no finite inverse: column {0} overflows", "M", {j}};
+    return {};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+// hessian: H = sum of x x^T over calibration tokens, what GPTQ and its kin know of a layer's inputs.
+// H += X^T X: the second moments of activations.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t syrk_tokens = 256, syrk_rows = 16, syrk_cols = 256;
+
+/// Rows [i, i + syrk_rows) of H += X^T X for at most syrk_tokens rows of X.
+inline void syrk_band(row_kernels rows, matrix_view<float> H, matrix_view<const float> X, std::size_t i) noexcept {
+    const std::size_t end = smaller_size(i + syrk_rows, H.rows);
+    for (std::size_t j = 0; j < end; j += syrk_cols) {
+        float sums[syrk_rows * syrk_cols] = {};
+        const matrix_view<float> tile{sums, end - i, smaller_size(syrk_cols, end - j), syrk_cols};
+        rows.add_product(tile, {X.data + i, 1, signed_size(X.stride)}, {X.data + j, signed_size(X.stride)}, X.rows);
+        for (std::size_t r = i; r < end; ++r) {
+            float* h = H.row(r) + j;
+            const float* s = tile.row(r - i);
+            for (std::size_t c = 0; c < tile.cols && j + c <= r; ++c) h[c] += s[c];
+        }
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// H += X^T X, the lower triangle with the diagonal; the rest of H is neither read nor written.
+///
+/// H      (k, k) row-major
+/// X      (n, k) row-major
+/// error  shape when they disagree, unsupported when call.room cannot be had; nothing is written then
+/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in blocks of 256, a
+///        block's sum starts at 0 and takes one FMA per row in order, then it is added to H. Two levels keep the error of a float sum small.
+[[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
+    if (H.rows != H.cols || X.cols != H.cols)
+        return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};
+    const auto rows = detail::open_rows(how);
+    if (!rows) return rows.error();
+    const std::size_t bands = detail::divide_up(H.rows, detail::syrk_rows);
+    for (std::size_t t = 0; t < X.rows; t += detail::syrk_tokens) {
+        const auto block = X.row_range(t, detail::smaller_size(detail::syrk_tokens, X.rows - t));
+        how.run.run(bands, [&](std::size_t i, std::size_t) { detail::syrk_band(*rows, H, block, (bands - 1 - i) * detail::syrk_rows); });
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0::detail {
+
+/// What bytes() begins with. A file of the other byte order has another version, and is refused.
+struct hessian_header {
+    std::array<char, 8> magic{'q', 'l', 'i', 'b', 'H', 'e', 's', 's'};
+    std::uint32_t version = 1, reserved = 0;
+    std::uint64_t cols = 0, tokens = 0;
+    std::array<std::uint64_t, 4> unused{};
+};
+static_assert(sizeof(hessian_header) == 64);
+inline constexpr std::size_t hessian_header_floats = sizeof(hessian_header) / sizeof(float);
+
+/// The floats that a Hessian owns: the header, then rows of row_stride(cols).
+[[nodiscard]] QLIB_INLINE constexpr std::size_t hessian_floats(std::size_t cols) noexcept {
+    return saturating_add(hessian_header_floats, saturating_multiply(cols, row_stride(cols)));
+}
+
+}  // namespace qlib::inline v0::detail
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The most that an element of the diagonal may reach. With |H_ij| <= H_ii + H_jj, which a sum of x x^T keeps with a factor of 2 to spare,
+/// the sum of two Hessians does not overflow.
+inline constexpr float hessian_limit = 0x1p125f;
+
+[[nodiscard]] inline error hessian_overflow() noexcept {
+    return {errc::overflow, "the sum of squares could pass the range of a float: scale the activations down", "X", {}};
+}
+
+/// The largest magnitude in X; non_finite with its place when there is a NaN or an infinity.
+template <weight_source T> result<float> largest_magnitude(matrix_view<const T> X) noexcept {
+    constexpr std::uint32_t infinity = 0x7F800000u;
+    std::uint32_t all = 0;
+    for (std::size_t r = 0; r < X.rows; ++r) {
+        std::uint32_t most = 0;
+        for (std::size_t c = 0; c < X.cols; ++c) {
+            const std::uint32_t u = bits_of(as_float(X(r, c))) & 0x7FFFFFFFu;
+            most = u > most ? u : most;
+        }
+        if (most >= infinity) {
+            std::size_t c = 0;
+            while (is_finite(as_float(X(r, c)))) ++c;
+            return error{errc::non_finite, "row {0}, column {1} is not a finite number", "X", {r, c}};
+        }
+        all = most > all ? most : all;
+    }
+    return float_of(all);
+}
+
+/// Bytes of floats that tokens of type T pass through.
+template <weight_source T> std::size_t moments_bytes(std::size_t tokens, std::size_t cols) noexcept {
+    return std::same_as<T, float> ? 0 : workspace::piece<float>(saturating_multiply(smaller_size(tokens, syrk_tokens), cols));
+}
+
+template <weight_source T> status add_moments(matrix_view<float> H, matrix_view<const T> X, const call& how) noexcept {
+    if (X.cols != H.cols) return error{errc::shape, "X has {0} columns, but the Hessian {1}", "X", {X.cols, H.cols}};
+    const auto largest = largest_magnitude(X);
+    if (!largest) return largest.error();
+    float most = 0;
+    for (std::size_t i = 0; i < H.rows; ++i) most = larger(most, H(i, i));
+    const double x = *largest, bound = x * x * static_cast<double>(X.rows);
+    if (bound > 0.5 * static_cast<double>(hessian_limit) - static_cast<double>(most)) return hessian_overflow();
+    if constexpr (std::same_as<T, float>) {
+        return syrk(H, X, how);
+    } else {
+        workspace memory;
+        if (const status s = memory.open(how, moments_bytes<T>(X.rows, X.cols)); !s) return s;
+        float* const floats = memory.take<float>(smaller_size(X.rows, syrk_tokens) * X.cols);
+        for (std::size_t t = 0; t < X.rows; t += syrk_tokens) {  // syrk's own blocks: the same bits as of one call
+            const auto block = X.row_range(t, smaller_size(syrk_tokens, X.rows - t));
+            for (std::size_t r = 0; r < block.rows; ++r)
+                for (std::size_t c = 0; c < X.cols; ++c) floats[r * X.cols + c] = as_float(block(r, c));
+            if (const status s = syrk(H, {floats, block.rows, X.cols}, how); !s) return s;
+        }
+        return {};
+    }
+}
+
+inline status merge_moments(matrix_view<float> H, matrix_view<const float> other) noexcept {
+    if (other.cols != H.cols) return error{errc::shape, "one Hessian has {0} columns, the other {1}", "other", {other.cols, H.cols}};
+    for (std::size_t i = 0; i < H.rows; ++i)
+        if (H(i, i) + other(i, i) > 0.5f * hessian_limit) return hessian_overflow();
+    for (std::size_t i = 0; i < H.rows; ++i)
+        for (std::size_t j = 0; j <= i; ++j) H(i, j) += other(i, j);
+    return {};
+}
+
+/// Whether this can be a sum of x x^T: what the rest of the library relies on.
+inline status check_moments(matrix_view<const float> H) noexcept {
+    for (std::size_t i = 0; i < H.rows; ++i)
+        if (!is_finite(H(i, i)) || !(H(i, i) >= 0) || H(i, i) > hessian_limit)
+            return error{errc::malformed, "diagonal element {0} is negative, too large or not a number", "Hessian", {i}};
+    for (std::size_t i = 0; i < H.rows; ++i)
+        for (std::size_t j = 0; j < i; ++j)
+            if (!is_finite(H(i, j)) || magnitude(H(i, j)) > H(i, i) + H(j, j))
+                return error{errc::malformed, "element {0}, {1} is not a number, or larger than its diagonal allows", "Hessian", {i, j}};
+    return {};
+}
+
+/// The column count of a saved Hessian whose size, in bytes, is right.
+inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::size_t size) noexcept {
+    if (head.magic != hessian_header{}.magic) return error{errc::malformed, "this is not a Hessian", "Hessian", {}};
+    if (head.version != hessian_header{}.version) return error{errc::unsupported, "a Hessian of version {0}", "Hessian", {head.version}};
+    if (head.cols == 0) return error{errc::malformed, "a Hessian without columns", "Hessian", {}};
+    if (head.cols > size) return error{errc::truncated, "{0} bytes are too few for {1} columns", "Hessian", {size, head.cols}};
+    const auto cols = static_cast<std::size_t>(head.cols);
+    const std::size_t wanted = saturating_multiply(hessian_floats(cols), sizeof(float));
+    if (wanted == size) return cols;
+    return error{size < wanted ? errc::truncated : errc::malformed, "{0} columns need {1} bytes, but there are {2}", "Hessian",
+                 {cols, wanted, size}};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// H = sum over tokens of x x^T, (cols, cols), unscaled: whoever uses it does so relative to its diagonal. Owns its memory, 4 bytes per element.
+///
+/// Activations so small that their square is no float (below 3e-23) count as zero.
+class hessian {
+public:
+    QLIB_INLINE hessian(hessian&&) noexcept = default;
+    QLIB_INLINE hessian& operator=(hessian&&) noexcept = default;
+    /// No tokens yet. error: shape for no columns, memory
+    [[nodiscard]] QLIB_INLINE static result<hessian> make(std::size_t cols) noexcept {
+        if (cols == 0) return error{errc::shape, "a Hessian needs a column", "cols", {}};
+        hessian h;
+        const std::size_t floats = detail::hessian_floats(cols);
+        if (!h.data_.allocate(floats)) return detail::out_of_memory(detail::saturating_multiply(floats, sizeof(float)));
+        std::memset(h.data_.data(), 0, floats * sizeof(float));
+        h.write_header({.cols = cols});
+        return h;
+    }
+
+    /// Adds the tokens X.
+    ///
+    /// X      (tokens, cols) of float, f16 or bf16, row-major, finite
+    /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory, scratch; nothing is added then
+    /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
+    ///        unless all but the last bring a multiple of 256
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept { return add_tokens<f16>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
+    /// The bytes of call.scratch that add() asks for with tokens of type T.
+    template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
+        return detail::workspace::asked(detail::moments_bytes<T>(tokens, cols));
+    }
+
+    /// Adds the tokens of another Hessian, H += other. error: shape, overflow; nothing is added then
+    [[nodiscard]] QLIB_INLINE status merge(const hessian& other) noexcept {
+        const status s = detail::merge_moments(square(), other.lower());
+        if (s.ok()) count(other.tokens());
+        return s;
+    }
+
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return static_cast<std::size_t>(header().cols); }
+    [[nodiscard]] QLIB_INLINE std::uint64_t tokens() const noexcept { return header().tokens; }
+    /// (cols, cols): the lower triangle with the diagonal is H, the rest is 0.
+    [[nodiscard]] QLIB_INLINE matrix_view<const float> lower() const noexcept {
+        if (data_.size() == 0) return {};
+        return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
+    }
+    /// H_jj, the energy of input j: an importance.
+    [[nodiscard]] QLIB_INLINE float diagonal(std::size_t j) const noexcept { return lower()(j, j); }
+
+    /// error: memory
+    [[nodiscard]] QLIB_INLINE result<hessian> copy() const noexcept {
+        hessian h;
+        if (!h.data_.allocate(data_.size())) return detail::out_of_memory(data_.size() * sizeof(float));
+        if (data_.size() != 0) std::memcpy(h.data_.data(), data_.data(), data_.size() * sizeof(float));
+        return h;
+    }
+
+    /// A checkpoint: what over() reads. Valid until this object is changed.
+    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept {
+        return {reinterpret_cast<const std::byte*>(data_.data()), data_.size() * sizeof(float)};
+    }
+
+    /// Copies a Hessian that bytes() gave.
+    ///
+    /// bytes  any bytes, of any alignment
+    /// error  truncated, malformed (also when the numbers cannot be a sum of x x^T), unsupported version, memory
+    [[nodiscard]] QLIB_INLINE static result<hessian> over(std::span<const std::byte> bytes) noexcept {
+        detail::hessian_header head;
+        if (bytes.size() < sizeof head) return error{errc::truncated, "{0} bytes are too few for a Hessian", "Hessian", {bytes.size()}};
+        std::memcpy(&head, bytes.data(), sizeof head);
+        const auto cols = detail::saved_hessian_cols(head, bytes.size());
+        if (!cols) return cols.error();
+        auto h = make(*cols);
+        if (!h) return h;
+        const matrix_view<float> H = h->square();
+        h->write_header(head);
+        const std::byte* rows = bytes.data() + sizeof head;
+        for (std::size_t i = 0; i < *cols; ++i) std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
+        if (const status s = detail::check_moments(H); !s) return s.error();
+        return h;
+    }
+
+private:
+    friend class hessian_factor;
+    QLIB_INLINE hessian() noexcept = default;
+
+    template <class T> QLIB_INLINE status add_tokens(matrix_view<const T> X, const call& how) noexcept {
+        const status s = detail::add_moments<T>(square(), X, how);
+        if (s.ok()) count(X.rows);
+        return s;
+    }
+    [[nodiscard]] QLIB_INLINE detail::hessian_header header() const noexcept {
+        detail::hessian_header head;
+        if (data_.size() != 0) std::memcpy(static_cast<void*>(&head), data_.data(), sizeof head);
+        return head;
+    }
+    QLIB_INLINE void write_header(const detail::hessian_header& head) noexcept { std::memcpy(data_.data(), &head, sizeof head); }
+    QLIB_INLINE void count(std::uint64_t tokens) noexcept {
+        detail::hessian_header head = header();
+        if (__builtin_add_overflow(head.tokens, tokens, &head.tokens)) head.tokens = std::numeric_limits<std::uint64_t>::max();
+        if (data_.size() != 0) write_header(head);
+    }
+    [[nodiscard]] QLIB_INLINE matrix_view<float> square() noexcept {
+        if (data_.size() == 0) return {};
+        return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
+    }
+
+    detail::buffer<float> data_;  // the header, then H; a moved-from Hessian holds nothing and has 0 columns
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// A factor in the making. Dead columns have diagonal 0.
+struct factor_parts {
+    matrix_view<float> A;  ///< (k, k): H below the diagonal, U on it and above
+    float* diagonal;       ///< H_jj, k floats
+    float* pivot;          ///< U_jj, k floats
+    float mean;            ///< of the live diagonal; 1 when there is none
+};
+inline constexpr std::size_t factor_chunk = 16;
+
+/// 2^e.
+[[nodiscard]] QLIB_INLINE constexpr double power_of_two(int e) noexcept {
+    return std::bit_cast<double>(static_cast<std::uint64_t>(1023 + e) << 52);
+}
+
+/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
+inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
+    double sum = 0;
+    std::size_t live = 0;
+    for (std::size_t i = 0; i < H.rows; ++i) {
+        sum += static_cast<double>(H(i, i));
+        live += H(i, i) > 0 ? 1 : 0;
+    }
+    mean = 1;
+    if (live == 0) return 0;
+    const double m = sum / static_cast<double>(live);
+    const int e = static_cast<int>(std::bit_cast<std::uint64_t>(m) >> 52) - 1023;
+    mean = static_cast<float>(m * power_of_two(-e));
+    return e;
+}
+
+/// Divides H by 2^e and cuts the dead columns out of it. Returns how many they are.
+inline std::size_t normalise(const factor_parts& p, int e, const call& how) noexcept {
+    const double scale = power_of_two(-e);
+    std::size_t dead = 0;
+    for (std::size_t j = 0; j < p.A.cols; ++j) {
+        p.diagonal[j] = static_cast<float>(static_cast<double>(p.A(j, j)) * scale);
+        dead += p.diagonal[j] > 0 ? 0 : 1;
+    }
+    how.run.run(divide_up(p.A.rows, factor_chunk), [&](std::size_t band, std::size_t) {
+        for (std::size_t i = band * factor_chunk; i < smaller_size((band + 1) * factor_chunk, p.A.rows); ++i)
+            for (std::size_t j = 0; j < i; ++j)
+                p.A(i, j) = p.diagonal[i] > 0 && p.diagonal[j] > 0 ? static_cast<float>(static_cast<double>(p.A(i, j)) * scale) : 0.0f;
+    });
+    return dead;
+}
+
+/// Writes the damped H above and on the diagonal, from what stands below. A dead column gets the mean as its diagonal.
+inline void fill_upper(const factor_parts& p, float shift, const call& how) noexcept {
+    const std::size_t k = p.A.rows;
+    how.run.run(divide_up(k, factor_chunk), [&](std::size_t band, std::size_t) {
+        const std::size_t first = band * factor_chunk, end = smaller_size(first + factor_chunk, k);
+        for (std::size_t j = first; j < k; j += factor_chunk)  // square tiles: a cache line that is read serves all its rows
+            for (std::size_t i = first; i < end; ++i)
+                for (std::size_t c = j > i ? j : i + 1; c < smaller_size(j + factor_chunk, k); ++c) p.A(i, c) = p.A(c, i);
+        for (std::size_t i = first; i < end; ++i) p.A(i, i) = p.diagonal[i] > 0 ? p.diagonal[i] + shift : p.mean;
+    });
+}
+
+/// One rung: U from H with this damping.
+inline status try_damping(const factor_parts& p, float damping, const call& how) noexcept {
+    fill_upper(p, product(damping, p.mean), how);
+    const status s = reverse_cholesky(p.A, how);
+    return s.ok() ? invert_upper(p.A, how) : s;
+}
+
+/// The last rung: what remains of U when H counts as diagonal.
+inline void use_diagonal(const factor_parts& p, float damping) noexcept {
+    const float shift = product(damping, p.mean);
+    for (std::size_t i = 0; i < p.A.rows; ++i) {
+        std::memset(p.A.row(i) + i, 0, (p.A.cols - i) * sizeof(float));
+        p.A(i, i) = 1.0f / square_root(p.diagonal[i] > 0 ? p.diagonal[i] + shift : p.mean);
+    }
+}
+
+inline status climb_ladder(const factor_parts& p, const factor_options& options, const call& how, factor_report& report) noexcept {
+    constexpr float least_damping = 1e-4f, enough = 0.5f;  // 0.5: ten times 0.1f is a little less than 1
+    float damping = options.damping;
+    status s = try_damping(p, damping, how);
+    for (; !s && s.error().code == errc::not_positive && !options.strict && damping < enough; ++report.rung) {
+        damping = larger(product(10.0f, damping), least_damping);
+        s = try_damping(p, damping, how);
+    }
+    report.damping = damping;
+    if (!s && s.error().code == errc::not_positive && !options.strict) {
+        ++report.rung;
+        report.damping = options.damping;
+        report.diagonal_only = true;
+        use_diagonal(p, options.damping);
+        s = {};
+    }
+    for (std::size_t i = 0; i < p.A.rows; ++i) p.pivot[i] = p.A(i, i);
+    return s;
+}
+
+[[nodiscard]] inline status check_damping(float damping) noexcept {
+    if (is_finite(damping) && damping >= 0 && damping <= 1e6f) return {};
+    return error{errc::argument, "damping must lie between 0 and 1e6", "damping", {}};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+/// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
+///
+/// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here overflows or underflows for the
+/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row and column in H, and in U
+/// nothing but its diagonal.
+class hessian_factor {
+public:
+    /// What factorize() does.
+    [[nodiscard]] QLIB_INLINE static result<hessian_factor> make(hessian&& h, factor_options options, call how) noexcept {
+        if (h.cols() == 0) return error{errc::shape, "a Hessian needs a column", "Hessian", {}};
+        if (const status s = detail::check_damping(options.damping); !s) return s.error();
+        if (const status s = check_room(how.room); !s) return s.error();
+        hessian_factor f;
+        f.cols_ = h.cols();
+        if (!f.diagonals_.allocate(2 * f.cols_)) return detail::out_of_memory(2 * f.cols_ * sizeof(float));
+        const matrix_view<float> A = h.square();
+        f.matrix_ = std::move(h.data_);
+        float mean = 1;
+        const int e = detail::normal_exponent(A, mean);
+        f.scale_ = detail::power_of_two(e);
+        const detail::factor_parts parts{A, f.diagonals_.data(), f.diagonals_.data() + f.cols_, mean};
+        f.report_.dead_columns = detail::normalise(parts, e, how);
+        if (const status s = detail::climb_ladder(parts, options, how, f.report_); !s) return s.error();
+        return f;
+    }
+
+    QLIB_INLINE hessian_factor(hessian_factor&& other) noexcept
+        : matrix_(std::move(other.matrix_)), diagonals_(std::move(other.diagonals_)), cols_(std::exchange(other.cols_, 0)),
+          scale_(other.scale_), report_(other.report_) {}
+    QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
+        matrix_ = std::move(other.matrix_);
+        diagonals_ = std::move(other.diagonals_);
+        std::swap(cols_, other.cols_);
+        scale_ = other.scale_;
+        report_ = other.report_;
+        return *this;
+    }
+
+    [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return cols_; }
+    [[nodiscard]] QLIB_INLINE const factor_report& report() const noexcept { return report_; }
+    /// The power of two by which H was divided.
+    [[nodiscard]] QLIB_INLINE double scale() const noexcept { return scale_; }
+
+    /// (cols, cols): U on the diagonal and above, H below.
+    [[nodiscard]] QLIB_INLINE matrix_view<const float> square() const noexcept {
+        if (cols_ == 0) return {};
+        return {matrix_.data() + detail::hessian_header_floats, cols_, cols_, detail::row_stride(cols_)};
+    }
+    /// [c] is U_jc for c >= j.
+    [[nodiscard]] QLIB_INLINE const float* upper_row(std::size_t j) const noexcept { return square().row(j); }
+    /// [c] is H_ic for c < i, undamped.
+    [[nodiscard]] QLIB_INLINE const float* lower_row(std::size_t i) const noexcept { return square().row(i); }
+    /// U_jj, positive.
+    [[nodiscard]] QLIB_INLINE float pivot(std::size_t j) const noexcept { return diagonals_[cols_ + j]; }
+    /// H_jj, undamped; 0 for a dead column.
+    [[nodiscard]] QLIB_INLINE float diagonal(std::size_t j) const noexcept { return diagonals_[j]; }
+    [[nodiscard]] QLIB_INLINE bool dead(std::size_t j) const noexcept { return !(diagonal(j) > 0); }
+
+private:
+    QLIB_INLINE hessian_factor() noexcept = default;
+
+    detail::buffer<float> matrix_, diagonals_;
+    std::size_t cols_ = 0;
+    double scale_ = 1;
+    factor_report report_{};
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Factors a Hessian in place, for every weight matrix that reads this input and for every format.
+///
+/// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
+/// error   argument, shape, unsupported, memory; not_positive only when options.strict
+/// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
+///         more; then a diagonal U. Never silently: report() says which.
+/// exact   the same bits on every instruction set and for any number of threads
+/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed factor
+[[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {}, call how = {}) noexcept {
+    return hessian_factor::make(std::move(h), options, how);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
+
+/// The floats of scratch that quadratic_losses wants.
+[[nodiscard]] QLIB_INLINE constexpr std::size_t quadratic_losses_scratch(std::size_t rows) noexcept {
+    return saturating_multiply(rows, loss_cols);
+}
+
+/// loss[r] = d H d^T for every row d of D, under the undamped H in its own units.
+///
+/// D        (n, cols) row-major
+/// loss     n doubles, none negative; infinity where a chain of floats overflows
+/// scratch  quadratic_losses_scratch(n) floats
+/// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed in double, c ascending
+inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch, isa room = isa::best) noexcept {
+    const row_kernels rows = rows_of(room);
+    const matrix_view<const float> H = f.square();
+    const std::size_t k = f.cols();
+    for (std::size_t r = 0; r < D.rows; ++r) loss[r] = 0;
+    for (std::size_t col = 0; col < k; col += loss_cols) {
+        const std::size_t width = smaller_size(loss_cols, k - col), last = col + width;
+        std::memset(scratch, 0, D.rows * loss_cols * sizeof(float));
+        const auto add = [&](std::size_t c, std::size_t end, std::size_t from, std::size_t to) {  // columns [c, end), rows [from, to) of H
+            if (c == end || from == to) return;
+            rows.add_product({scratch + (c - col), D.rows, end - c, loss_cols}, {D.data + from, signed_size(D.stride)},
+                             {H.data + from * H.stride + c, signed_size(H.stride)}, to - from);
+        };
+        for (std::size_t i = col; i < last; i += loss_chunk) {
+            const std::size_t top = smaller_size(i + loss_chunk, last);
+            add(col, i, i, top);
+            for (std::size_t t = i + 1; t < top; ++t) add(i, t, t, t + 1);
+        }
+        add(col, last, last, k);
+        for (std::size_t r = 0; r < D.rows; ++r)
+            for (std::size_t c = col; c < last; ++c) {
+                const double d = D(r, c), v = scratch[r * loss_cols + (c - col)];
+                loss[r] = __builtin_fma(d, static_cast<double>(f.diagonal(c)) * d + 2 * v, loss[r]);
+            }
+    }
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    for (std::size_t r = 0; r < D.rows; ++r) {
+        const bool finite = (std::bit_cast<std::uint64_t>(loss[r]) >> 52 & 0x7FF) != 0x7FF;
+        loss[r] = finite ? (loss[r] > 0 ? loss[r] * f.scale() : 0.0) : infinity;
+    }
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+// quantize: floats into any format.
+// The ready-made fits, and the choice between them at run time.
+// reference_fit: the format's own original encoder, byte for byte; plain_fit where a format has none.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0 {
+
+/// Whether F brings the original's own encoder of a whole block, reference(site).
+template <class F> concept has_site_reference = requires(const site<F>& s) {
+    { F::reference(s) } -> std::same_as<encoded<F>>;
+};
+/// Whether it does so for many blocks at once, reference(lane sites, lane blocks), as qlib's own formats do.
+template <class F> concept has_lane_reference = requires(const detail::lane_sites<detail::one_block, F>& s, detail::lane_blocks<detail::one_block, F>& out) {
+    F::reference(s, out);
+};
+/// Whether F has an original encoder at all.
+template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
+
+/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only the scales count.
+struct reference_fit {
+    static constexpr const char* name = "reference";
+    template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        if constexpr (has_reference<F>) return whole<F>(s).params;
+        else return plain_fit{}.block<F>(s);
+    }
+    /// A format's original may know no outer value where qlib's plain rule has one: then `reference_outer` says so.
+    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error&) const noexcept {
+        if constexpr (requires { F::reference_outer(stats); }) return F::reference_outer(stats);
+        else return F::fit_outer(stats);
+    }
+    template <has_reference F> QLIB_INLINE constexpr encoded<F> whole(const site<F>& s) const noexcept {
+        if constexpr (has_site_reference<F>) {
+            return F::reference(s);
+        } else {
+            detail::lane_blocks<detail::one_block, F> lanes{};
+            F::reference(detail::lanes_of(s), lanes);
+            encoded<F> e;
+            e.params = lanes.params[0];
+            for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];
+            return e;
+        }
+    }
+    template <class L, class F>
+        requires(!has_reference<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template plain_blocks<F>(s, params);
+    }
+    template <class L, has_lane_reference F>
+    QLIB_INLINE constexpr void whole_blocks(const detail::lane_sites<L, F>& s, detail::lane_blocks<L, F>& out) const noexcept {
+        F::reference(s, out);
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
+// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is made of.
+struct trial {
+    float error = 0;
+    float w = 0, wl = 0, wll = 0, wx = 0, wxl = 0;  // l in level units, less the zero point of a shifted map
+};
+
+template <class F> constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, std::span<const float> w) noexcept {
+    trial t;
+    const to_levels<F> units(a, outer_scale);
+    for (std::size_t i = 0; i < x.size(); i += F::vec) {
+        const std::size_t lanes = x.size() - i < F::vec ? x.size() - i : F::vec;
+        float y[F::vec], l[F::vec];
+        F::level(choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], lanes, y), l);
+        for (std::size_t j = 0; j < lanes; ++j) {
+            const float weight = w.empty() ? 1.0f : w[i + j], e = x[i + j] - y[j];
+            const float level = F::map == form::shifted ? l[j] - a.z : l[j], wl = product(weight, level);
+            t.error += product(product(weight, e), e);
+            t.w += weight;
+            t.wl += wl;
+            t.wll += product(wl, level);
+            t.wx += product(weight, x[i + j]);
+            t.wxl += product(wl, x[i + j]);
+        }
+    }
+    return t;
+}
+
+/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there is none.
+template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
+    if constexpr (F::map == form::offset) {
+        const float det = product(t.w, t.wll) - product(t.wl, t.wl);
+        if (!(det > 0)) return otherwise;
+        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det, offset = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
+        if (offset_has_sign<F> || offset <= 0) return {s, offset};
+        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, 0};
+    } else {
+        return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, z};
+    }
+}
+
+/// The search for the best map of one group: keeps the wish whose stored form has the least error.
+template <class F> struct map_search {
+    typename F::outer outer;
+    std::span<const float> x, w;
+    float outer_scale = F::outer_scale(outer);
+    affine best = {};
+    float least = 0;
+    bool any = false;
+
+    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors overflow or vanish.
+    constexpr void consider(affine wish, int solves) noexcept {
+        for (;; --solves) {
+            const affine stored = as_stored(wish);
+            const trial t = try_map<F>(stored, outer_scale, x, w);
+            if (!any || t.error < least) {
+                any = true;
+                least = t.error;
+                best = wish;
+            }
+            if (solves == 0) return;
+            wish = solve_map<F>(t, wish, stored.z);
+        }
+    }
+
+private:
+    /// What the wire would make of a wish; under two levels that is not known before all groups have theirs.
+    constexpr affine as_stored(affine wish) const noexcept {
+        if constexpr (has_sub_scales<F>) {
+            return wish;
+        } else if constexpr (has_project_group<F>) {
+            typename F::params p{};
+            F::project_group(p, 0, wish, outer);
+            return F::at(p, 0);
+        } else {
+            std::array<affine, F::groups> wishes{};
+            for (affine& a : wishes) a = wish;
+            return F::at(F::project(wishes, outer), 0);
+        }
+    }
+};
+
+template <class F> constexpr affine search_map(typename F::outer outer, std::span<const float> x, std::span<const float> w) noexcept {
+    constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
+    map_search<F> search{outer, x, w};
+    const weight_range r = range_of(x);
+    search.consider(plain_map<F>(x), 1);
+    constexpr int stride = 3;  // a lattice's nearest point costs more than the finer steps bring
+    for (int step = 6; step <= 44; step += stride) {
+        const float k = static_cast<float>(step) * 0.025f;
+        const affine a = map_of_range<F>({product(r.low, k), product(r.high, k)});
+        search.consider(a, F::map == form::offset ? 1 : 0);
+        if constexpr (lopsided) search.consider({-a.s, 0}, 0);
+    }
+    for (const float k : {1.25f, 1.5f}) search.consider(map_of_range<F>({product(r.low, k), product(r.high, k)}), 0);  // for coarse scale types
+    search.consider(search.best, 3);
+    return search.best;
+}
+
+template <class F> constexpr float group_error(const site<F>& s, const typename F::params& p, std::size_t g) noexcept {
+    return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
+}
+
+/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
+template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
+    for (std::size_t g = 0; g < F::groups; ++g) {
+        if (group_of<F>(s.x, g).empty()) break;
+        const int sub = p.sub[g], min = p.min[g];
+        float least = group_error<F>(s, p, g);
+        typename F::params trial_params = p;
+        for (int ds = -1; ds <= 1; ++ds) {
+            for (int dm = F::has_mins ? -1 : 0; dm <= (F::has_mins ? 1 : 0); ++dm) {
+                if ((ds == 0 && dm == 0) || sub + ds < F::sub_low || sub + ds > F::sub_high || min + dm < 0 || min + dm > F::min_high) continue;
+                trial_params.sub[g] = static_cast<std::int8_t>(sub + ds);
+                trial_params.min[g] = static_cast<std::uint8_t>(min + dm);
+                const float e = group_error<F>(s, trial_params, g);
+                if (e < least) { least = e; p = trial_params; }
+            }
+        }
+        trial_params = p;
+    }
+}
+
+/// The search where codes hold several weights. Without importance all weights count the same.
+template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
+    const auto& outer = s.outer;
+    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+        return search_map<F>(outer, weights, importance);
+    });
+    if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
+    return p;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+/// Whether F brings a search of its own.
+template <class F> concept has_own_search = requires(const site<F>& s) {
+    { F::search(s) } -> std::same_as<encoded<F>>;
+};
+
+/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
+/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the error under it is never larger
+/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is given back: for a few
+/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
+///
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
+/// stretched.
+struct search_fit {
+    static constexpr const char* name = "search";
+    template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
+        if constexpr (has_own_search<F>) {
+            return F::search(s).params;
+        } else if constexpr (F::vec == 1) {
+            typename F::params p;
+            detail::one_block::search_blocks<F>(detail::lanes_of(s), &p);
+            return p;
+        } else {
+            return detail::search_vectors<F>(s);
+        }
+    }
+    template <class L, class F>
+        requires(F::vec == 1 && !has_own_search<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+        L::template search_blocks<F>(s, params);
+    }
+    template <has_own_search F> QLIB_INLINE constexpr encoded<F> whole(site<F> s) const noexcept {
+        s.importance = detail::some_importance(s.importance);
+        return F::search(s);
+    }
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map solved for; error(outer) judges
+    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
+    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
+        if constexpr (requires { error.measure; }) {
+            return detail::outer_search<F, decltype(error.measure)>(stats, error.measure).best();
+        } else {
+            typename F::outer best = F::fit_outer(stats);
+            if constexpr (detail::has_map_in_outer<F>) {
+                float least = error(best);
+                for (int step = 1; step < 32; ++step) {
+                    tile_stats shrunk = stats;
+                    shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
+                    const auto o = F::fit_outer(shrunk);
+                    if (const float e = error(o); e < least) { least = e; best = o; }
+                }
+            }
+            return best;
+        }
+    }
+};
+
+}  // namespace qlib::inline v0
+QLIB_EXACT_END
+
+namespace qlib::inline v0 {
+
+namespace detail {
+/// use(fit object) for the enumerator.
+template <class Use> QLIB_INLINE constexpr auto with_fit(fit f, const Use& use) {
+    switch (f) {
+    case fit::plain: return use(plain_fit{});
+    case fit::reference: return use(reference_fit{});
+    case fit::search: break;
+    }
+    return use(search_fit{});
+}
+}  // namespace detail
+
+}  // namespace qlib::inline v0
+// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
+template <block_format F, class Visit>
+status for_each_block(std::size_t rows, std::size_t cols, std::size_t t, const Visit& visit) noexcept {
+    constexpr std::size_t block = block_size<F>;
+    if constexpr (F::tile.flat) {
+        const std::size_t width = wire_shape_of<F>(rows, cols).cols, end = smaller_size((t + 1) * F::tile.cols, rows * cols);
+        for (std::size_t e = t * F::tile.cols; e < end; e += block)
+            if (const status s = visit(e / width, e % width, smaller_size(block, end - e)); !s) return s;
+    } else {
+        const tile_rectangle in = rectangle_of<F>(rows, cols, t);
+        for (std::size_t r = in.r0; r < in.r1; ++r)
+            for (std::size_t c = in.c0; c < in.c1; c += block)
+                if (const status s = visit(r, c, smaller_size(block, in.c1 - c)); !s) return s;
+    }
+    return {};
+}
+
+/// A room's widen_range: the range of n numbers, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+template <class T> using range_widener = bool (*)(const T* x, std::size_t n, float& low, float& high);
+
+/// The statistics of a tile of clean numbers that lie as the tile wants them. False: look at it block by block.
+template <block_format F, class Fit, class T>
+bool fast_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, [[maybe_unused]] std::span<float> per_block,
+                     tile_stats& stats, range_widener<T> widen_range) noexcept {
+    if constexpr (F::tile.flat) {
+        const auto& W = encoder.W;
+        if (W.stride != W.cols) return false;
+        const std::size_t begin = t * F::tile.cols, end = smaller_size(begin + F::tile.cols, W.rows * W.cols);
+        std::size_t count = 0;
+        for (std::size_t e = begin; e < end; e += block_size<F>) {
+            float low = 0, high = 0;
+            if (!widen_range(W.data + e, smaller_size(block_size<F>, end - e), low, high)) return false;
+            stats.low = smaller(stats.low, low);
+            stats.high = larger(stats.high, high);
+            per_block[count++] = larger(-low, high);
+        }
+        stats.block_abs_max = per_block.first(count);
+        return true;
+    } else {
+        const tile_rectangle in = rectangle_of<F>(encoder.W.rows, encoder.W.cols, t);
+        float low = 0, high = 0;
+        for (std::size_t r = in.r0; r < in.r1; ++r)
+            if (!widen_range(encoder.W.row(r) + in.c0, in.c1 - in.c0, low, high)) return false;
+        stats.low = low;
+        stats.high = high;
+        return true;
+    }
+}
+
+/// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat.
+template <block_format F, class Fit, class T>
+status tile_statistics(const block_encoder<F, Fit, T>& encoder, std::size_t t, std::span<float> per_block, tile_stats& stats,
+                       range_widener<T> widen_range) noexcept {
+    if (fast_statistics(encoder, t, per_block, stats, widen_range)) return {};
+    stats = {};
+    std::size_t count = 0;
+    const status s = for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+        float weights[block_size<F>], importances[block_size<F>];
+        site<F> block{};
+        if (const status failed = encoder.read(r, c, n, weights, importances, block); !failed) return failed;
+        const weight_range range = range_of({weights, n});
+        stats.low = smaller(stats.low, range.low);
+        stats.high = larger(stats.high, range.high);
+        if (count < per_block.size()) per_block[count++] = abs_max(weights, n);
+        return {};
+    });
+    stats.block_abs_max = per_block.first(count);
+    return s;
+}
+
+/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one weight.
+template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && byte_codes<F> && F::vec == 1 && !F::tile.flat && requires(affine a) {
+    { F::outer_of(a) } -> std::same_as<typename F::outer>;
+};
+
+/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
+template <block_format F, class Fit, class T> class tile_measure {
+public:
+    tile_measure(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept
+        : encoder_(encoder), room_(room), in_(rectangle_of<F>(encoder.W.rows, encoder.W.cols, t)) {
+        if (encoder.importance.data == nullptr) return;
+        for (std::size_t r = in_.r0; r < (encoder.importance.stride == 0 ? in_.r0 + 1 : in_.r1); ++r)
+            heaviest_ = larger(heaviest_, abs_max(encoder.importance.row(r) + in_.c0, in_.c1 - in_.c0));
+    }
+
+    void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
+        constexpr std::size_t most = 2048;
+        alignas(64) float x[most], w[most];
+        std::size_t held = 0;
+        const auto flush = [&] {
+            for (; held % 16 != 0; ++held) x[held] = w[held] = 0;
+            with_room(room_, [&](auto room) { decltype(room)::lanes::template sum_errors<F>(x, w, held, maps, count, sums); });
+            held = 0;
+        };
+        for (std::size_t r = in_.r0; r < in_.r1; ++r) {
+            for (std::size_t c = in_.c0, n; c < in_.c1; c += n) {
+                n = smaller_size(in_.c1 - c, most - held);
+                read(r, c, n, x + held, w + held);
+                if ((held += n) == most) flush();
+            }
+        }
+        flush();
+    }
+
+private:
+    /// Importances relative to the largest, the least counts a little; ones where there are none.
+    void read(std::size_t r, std::size_t c, std::size_t n, float* x, float* w) const noexcept {
+        site<F> s{};
+        (void)encoder_.read(r, c, n, x, w, s);  // what it has to report tile_statistics has reported
+        const float inverse = safe_reciprocal(heaviest_);
+        for (std::size_t i = 0; i < n; ++i) w[i] = inverse != 0 ? product(w[i], inverse) + 0x1p-30f : 1.0f;
+    }
+
+    const block_encoder<F, Fit, T>& encoder_;
+    isa room_;
+    tile_rectangle in_;
+    float heaviest_ = 0;
+};
+
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the fit encodes them.
+template <block_format F, class Fit, class T> struct tile_judge {
+    const block_encoder<F, Fit, T>& encoder;
+    std::size_t t;
+    float operator()(const typename F::outer& o) const noexcept {
+        double sum = 0;
+        (void)for_each_block<F>(encoder.W.rows, encoder.W.cols, t, [&](std::size_t r, std::size_t c, std::size_t n) -> status {
+            float weights[block_size<F>], importances[block_size<F>], decoded[block_size<F>];
+            site<F> s{};
+            s.outer = o;
+            if (!encoder.read(r, c, n, weights, importances, s)) return {};  // reported by tile_statistics
+            const encoded<F> e = encode_block<F>(s, encoder.fit);
+            decode_codes<F>(e.params, e.code.data(), o, n, decoded);
+            for (std::size_t i = 0; i < n; ++i) {
+                const double d = static_cast<double>(weights[i]) - static_cast<double>(decoded[i]);
+                sum += d * d * static_cast<double>(s.importance.empty() ? 1.0f : s.importance[i]);
+            }
+            return {};
+        });
+        return static_cast<float>(sum);
+    }
+};
+/// The same, and error.measure, where the outer value is the whole map.
+template <block_format F, class Fit, class T>
+    requires judges_tiles<F>
+struct tile_judge<F, Fit, T> {
+    tile_measure<F, Fit, T> measure;
+    tile_judge(const block_encoder<F, Fit, T>& encoder, std::size_t t, isa room) noexcept : measure(encoder, t, room) {}
+    float operator()(const typename F::outer& o) const noexcept {
+        const affine a = map_of_outer<F>(o);
+        error_sums sums{};
+        measure(&a, 1, &sums);
+        return static_cast<float>(judge_map<F>(a, sums).error);
+    }
+};
+
+/// Whether the rows of a tile are known without the rest of the matrix.
+template <class F> inline constexpr bool tiles_by_rows = has_outer<F> && !F::tile.flat && F::tile.rows != 0;
+/// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come first, as there are no bands, or too
+/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two errors is found first.
+template <block_format F> std::size_t rows_of_band([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t cols) noexcept {
+    constexpr std::size_t near = 16384;
+    if constexpr (tiles_by_rows<F>)
+        if (F::tile.rows == 1 || rows / F::tile.rows >= 32) return round_up(divide_up(near, cols), F::tile.rows);
+    return 0;
+}
+
+/// Chooses the outer values of encoder.out.
+template <block_format F, class Fit, class T> class outer_values {
+public:
+    outer_values(const block_encoder<F, Fit, T>& encoder, isa room) noexcept
+        : encoder_(encoder), room_(room),
+          widen_range_(with_room(room, [](auto in) -> range_widener<T> { return &decltype(in)::lanes::template widen_range<T>; })) {}
+
+    /// The mean over all blocks of a tensor of flat tiles, in storage order, which fit_tile needs there. Others: nothing to do.
+    status find_mean() noexcept {
+        if constexpr (F::tile.flat) {
+            double total = 0;
+            std::size_t blocks = 0;
+            for (std::size_t t = 0; t < tiling<F>(encoder_.W.rows, encoder_.W.cols).count(); ++t) {
+                std::array<float, blocks_per_tile> per_block{};
+                tile_stats stats;
+                if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
+                for (const float m : stats.block_abs_max) total += static_cast<double>(m);
+                blocks += stats.block_abs_max.size();
+            }
+            mean_ = blocks != 0 ? static_cast<float>(total / static_cast<double>(blocks)) : 0.0f;
+        }
+        return {};
+    }
+
+    /// Chooses and stores the outer value of tile t. Tiles are independent.
+    status fit_tile(std::size_t t) const noexcept {
+        std::array<float, blocks_per_tile> per_block{};
+        tile_stats stats;
+        if (const status s = tile_statistics<F>(encoder_, t, per_block, stats, widen_range_); !s) return s;
+        stats.mean_abs_max = mean_;
+        const auto value = [&] {
+            const auto judge = [&] {
+                if constexpr (judges_tiles<F>) return tile_judge<F, Fit, T>(encoder_, t, room_);
+                else return tile_judge<F, Fit, T>{encoder_, t};
+            }();
+            if constexpr (requires { encoder_.fit.template outer<F>(stats, judge); }) return encoder_.fit.template outer<F>(stats, judge);
+            else return F::fit_outer(stats);
+        }();
+        if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
+        encoder_.out.set_outer(t, value);
+        return {};
+    }
+    /// Those of rows [first, first + count), which are whole tiles, or the last.
+    status fit_rows(std::size_t first, std::size_t count) const noexcept {
+        const tiling<F> tiles(encoder_.W.rows, encoder_.W.cols);
+        for (std::size_t t = first / tiles.rows * tiles.across; t < divide_up(first + count, tiles.rows) * tiles.across; ++t)
+            if (const status s = fit_tile(t); !s) return s;
+        return {};
+    }
+
+private:
+    static constexpr std::size_t blocks_per_tile = F::tile.flat ? F::tile.cols / block_size<F> : 0;
+
+    const block_encoder<F, Fit, T>& encoder_;
+    isa room_;
+    range_widener<T> widen_range_;
+    float mean_ = 0;
+};
+
+/// Chooses and stores all outer values of encoder.out. Formats without outer values: nothing to do.
+template <block_format F, class Fit, class T> status fit_outer_values([[maybe_unused]] const block_encoder<F, Fit, T>& encoder, call how) noexcept {
+    how.progress = {};  // the caller counts the work that follows
+    if constexpr (has_outer<F>) {
+        outer_values<F, Fit, T> values(encoder, how.room);
+        if (const status s = values.find_mean(); !s) return s;
+        return for_each_task(how, tiling<F>(encoder.W.rows, encoder.W.cols).count(), [&](std::size_t t, std::size_t) { return values.fit_tile(t); });
+    }
+    return {};
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline status check_importance(std::span<const float> importance, std::size_t cols) noexcept {
+    if (!importance.empty() && importance.size() != cols)
+        return error{errc::importance, "{0} importances for {1} columns", "importance", {importance.size(), cols}};
+    for (std::size_t j = 0; j < importance.size(); ++j)
+        if (!is_finite(importance[j]) || importance[j] < 0)
+            return error{errc::importance, "the importance of column {0} is negative or not finite", "importance", {j}};
+    return {};
+}
+
+/// Rows to one task: enough tasks that threads end together, whatever their speed.
+inline std::size_t rows_per_task(std::size_t rows, std::size_t workers) noexcept { return divide_up(rows, workers * 8) + (rows == 0); }
+
+/// Fits the tiles of rows [first, first + count) and encodes these, a band at a time.
+template <class Room, block_format F, class Fit, class T>
+status fit_and_encode(const block_encoder<F, Fit, T>& encoder, std::size_t first, std::size_t count, std::size_t band) noexcept {
+    const outer_values<F, Fit, T> values(encoder, Room::id);
+    for (std::size_t r = first, end = first + count; r < end; r += band) {
+        const std::size_t n = smaller_size(band, end - r);
+        if (const status s = values.fit_rows(r, n); !s) return s;
+        if (const status s = Room::lanes::template encode_rows<F>(encoder, r, n); !s) return s;
+    }
+    return {};
+}
+
+template <block_format F, class Fit, weight_source T>
+status quantize_with(matrix_view<const T> W, qspan<F> out, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    if (W.rows != out.rows() || W.cols != out.cols())
+        return error{errc::shape, "{0} x {1} weights into a {2} x {3} matrix", "W", {W.rows, W.cols, out.rows(), out.cols()}};
+    if (const status s = check_shape<F>(W.rows, W.cols, "W"); !s) return s;
+    if (const status s = check_importance(options.importance, W.cols); !s) return s;
+    if (const status s = check_room(how.room); !s) return s;
+    if (W.rows == 0 || W.cols == 0) return {};
+    const block_encoder<F, Fit, T> encoder{W, {options.importance.data(), W.rows, W.cols, 0}, fit, options.on_non_finite, out};
+    const std::size_t band = rows_of_band<F>(W.rows, W.cols);
+    if (band == 0)
+        if (const status s = fit_outer_values<F>(encoder, how); !s) return s;
+    const std::size_t rows = wire_shape_of<F>(W.rows, W.cols).rows;
+    const std::size_t step = round_up(rows_per_task(rows, how.run.workers()), band != 0 ? band : 1);
+    return with_room(how.room, [&](auto room) -> status {
+        using Room = decltype(room);
+        if (how.report != nullptr) {
+            *how.report = {Room::id, "", Room::lanes::template encodes<F, Fit> ? "lanes" : "blocks"};
+            if constexpr (requires { Fit::name; }) how.report->mode = Fit::name;
+        }
+        return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
+            const std::size_t first = i * step, count = smaller_size(step, rows - first);
+            if constexpr (tiles_by_rows<F>)
+                if (band != 0) return fit_and_encode<Room, F>(encoder, first, count, band);
+            return Room::lanes::template encode_rows<F>(encoder, first, count);
+        });
+    });
+}
+
+template <block_format F, class Fit, weight_source T>
+result<qmatrix<F>> quantized_with(matrix_view<const T> W, const Fit& fit, const quantize_options& options, const call& how) noexcept {
+    auto q = qmatrix<F>::make(W.rows, W.cols);
+    if (!q) return q.error();
+    if (const status s = quantize_with<F>(W, q->span(), fit, options, how); !s) return s.error();
+    return q;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// A fit object that can serve F: one of qlib's, or a user's own.
+template <class Fit, class F> concept fit_for = requires(const Fit& fit, const site<F>& s) {
+    { fit.template block<F>(s) } -> std::same_as<typename F::params>;
+};
+
+/// Quantizes W into `out` with a fit object of the caller's own (plain_fit, search_fit, reference_fit, hqq, ...); options.fit is not looked at.
+///
+/// W       rows x cols floats (f16 and bf16 too, see below), row-major, any row stride
+/// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
+/// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to an infinity), cancelled: `out`
+///         is unspecified
+/// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
+/// scratch none
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantize_with<F>(W, out, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] status quantize_into(matrix_view<const float> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(W, out, fit, options, how); });
+}
+/// The same from f16 or bf16; each weight counts as the float it is.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantize_with<F>(matrix_view<const T>(W), out, fit, options, how);
+}
+template <block_format F, class T>
+    requires half_source<T>
+[[nodiscard]] status quantize_into(matrix_view<T> W, qspan<F> out, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantize_with<F>(source, out, fit, options, how); });
+}
+
+/// Quantizes W into a matrix of its own with a fit object of the caller's own. error: as quantize_into, and memory.
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(W, fit, options, how);
+}
+/// Quantizes W with a ready-made fit: quantize<q4_k>(W), quantize<nf4>(W, {.fit = fit::plain}).
+template <block_format F>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<const float> W, quantize_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(W, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T, fit_for<F> Fit>
+    requires half_source<T>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, const Fit& fit, quantize_options options = {}, call how = {}) noexcept {
+    return detail::quantized_with<F>(matrix_view<const T>(W), fit, options, how);
+}
+template <block_format F, class T>
+    requires half_source<T>
+[[nodiscard]] result<qmatrix<F>> quantize(matrix_view<T> W, quantize_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::quantized_with<F>(source, fit, options, how); });
+}
+
+/// One whole block at compile time or run time: finite weights in, the bytes of its planes in order out.
+/// error  a weight or scale that is not finite: not a constant expression; at run time the bytes are unspecified
+template <block_format F, class Fit = search_fit>
+[[nodiscard]] constexpr std::array<std::byte, block_bytes<F>> encode(const std::array<float, block_size<F>>& x, const Fit& fit = {},
+                                                                     const typename F::outer& outer = {}) noexcept {
+    const encoded<F> e = detail::encode_block<F>(site<F>{{x.data(), x.size()}, {}, 0, outer}, fit);
+    std::array<std::byte, block_bytes<F>> out{};
+    plane_pointers<F, std::byte> planes{};
+    std::size_t at = 0;
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+        planes[p] = out.data() + at;
+        at += F::planes[p];
+    }
+    F::store(e.params, e.code, planes);
+    return out;
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
+
+namespace qlib::inline v0 {
+
+template <block_format F> struct gptq_result {
+    qmatrix<F> weights;
+    gptq_report report;
+
+    QLIB_INLINE gptq_result() noexcept = default;
+    QLIB_INLINE gptq_result(gptq_result&&) noexcept = default;
+    QLIB_INLINE gptq_result& operator=(gptq_result&&) noexcept = default;
+};
+
+}  // namespace qlib::inline v0
+
+QLIB_EXACT_BEGIN
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+inline constexpr std::size_t gptq_strip_rows = 16;
+
+/// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of F's block >= 128.
+template <block_format F> inline constexpr std::size_t gptq_column_block = divide_up(128, block_size<F>) * block_size<F>;
+
+/// What one worker needs for a strip of rows.
+template <block_format F> struct gptq_workspace {
+    matrix_view<float> weights;   // (strip, cols): the current weights
+    matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
+    matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
+    float* losses;
+    encoded<F>* blocks;           // (strip, blocks of a row)
+};
+
+/// How the memory of a call is shared out: per matrix first, then per worker.
+template <block_format F> class gptq_memory {
+public:
+    constexpr gptq_memory(std::size_t rows, std::size_t cols, std::size_t workers) noexcept
+        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)),
+          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, gptq_column_block<F>)), quadratic_losses_scratch(gptq_strip_rows))),
+          blocks_each_(gptq_strip_rows * divide_up(cols, block_size<F>)) {}
+
+    [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t bytes() const noexcept {
+        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
+        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<encoded<F>>(blocks())));
+    }
+    [[nodiscard]] gptq_workspace<F> worker(float* floats, encoded<F>* blocks, std::size_t i, std::size_t rows) const noexcept {
+        float* const at = floats + i * floats_each_;
+        const std::size_t strip = gptq_strip_rows * stride_;
+        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, gptq_column_block<F>},
+                at + 2 * strip + gptq_strip_rows * gptq_column_block<F>, blocks + i * blocks_each_};
+    }
+
+private:
+    std::size_t rows_, cols_, workers_, stride_, floats_each_, blocks_each_;
+};
+
+/// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
+template <block_format F, class Fit, weight_source T> struct gptq_strip {
+    static constexpr std::size_t block = block_size<F>;
+
+    const block_encoder<F, Fit, T>& baseline;  // rounds to nearest with importance diag(H), into the output
+    const hessian_factor& factor;
+    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
+    row_kernels kernels;
+    isa room;
+    gptq_workspace<F> work;
+    std::size_t first, count;                  // rows of the matrix
+
+    /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
+    status run(double* loss, double* loss_rtn) const noexcept {
+        const status rounded = with_room(room, [&](auto r) { return decltype(r)::lanes::template encode_rows<F>(baseline, first, count); });
+        if (!rounded) return rounded;
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t b = 0; b * block < cols(); ++b) decode_block<F>(baseline.out, first + r, b, weights_in(b), work.errors.row(r) + b * block);
+        losses_of_decoded(loss_rtn);
+        load_original();
+        for (std::size_t c = 0; c < cols(); c += gptq_column_block<F>) column_block(c, smaller_size(c + gptq_column_block<F>, cols()));
+        losses_of_decoded(loss);
+        for (std::size_t r = 0; r < count; ++r) {
+            if (loss[r] < loss_rtn[r] && storable(r)) store(r);
+            else loss[r] = loss_rtn[r];
+        }
+        return {};
+    }
+
+private:
+    [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
+    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(block, cols() - b * block); }
+    [[nodiscard]] encoded<F>& encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks[r * divide_up(cols(), block) + b]; }
+
+    /// The strip as it was given; the baseline has seen that it is clean.
+    void load_original() const noexcept {
+        for (std::size_t r = 0; r < count; ++r) {
+            std::size_t bad = 0;
+            load_weights<F>(baseline.W, first + r, 0, cols(), work.weights.row(r));
+            (void)sanitize(work.weights.row(r), cols(), baseline.policy, bad);
+        }
+    }
+    void losses_of_decoded(double* loss) const noexcept {
+        load_original();
+        for (std::size_t r = 0; r < count; ++r)
+            for (std::size_t c = 0; c < cols(); ++c) work.errors(r, c) = work.weights(r, c) - work.errors(r, c);
+        quadratic_losses(factor, work.errors, loss, work.losses, room);
+    }
+
+    /// Columns [c0, c1): whole blocks, but for the last of a ragged row.
+    void column_block(std::size_t c0, std::size_t c1) const noexcept {
+        for (std::size_t c = c0; c < c1; c += block) {
+            affine map[gptq_strip_rows];
+            float outer_scale[gptq_strip_rows], decoded[gptq_strip_rows][F::vec];
+            fit_blocks(c, outer_scale);
+            for (std::size_t j = c; j < smaller_size(c + block, cols()); ++j) {
+                for (std::size_t r = 0; r < count; ++r) round_column(r, c, j, map[r], outer_scale[r], decoded[r], j - c0);
+                spread(j - c0, 1, j, j + 1, c1);
+            }
+        }
+        spread(0, c1 - c0, c0, c1, cols());
+    }
+    /// Scales are fitted once per block, on what the feedback has made of its weights.
+    void fit_blocks(std::size_t c, float* outer_scale) const noexcept {
+        const std::size_t n = weights_in(c / block);
+        const auto weigh = some_importance({importance + c, n});
+        const matrix_view<const float> x{work.weights.row(0) + c, count, n, work.weights.stride};
+        typename F::outer outer[gptq_strip_rows];
+        typename F::params params[gptq_strip_rows];
+        for (std::size_t r = 0; r < count; ++r) {
+            outer[r] = baseline.out.outer(first + r, c);
+            outer_scale[r] = F::outer_scale(outer[r]);
+        }
+        if (n == block) {
+            with_room(room, [&](auto r) { decltype(r)::lanes::template fit_rows<F>(baseline.fit, x, weigh, outer, params); });
+        } else {
+            for (std::size_t r = 0; r < count; ++r) params[r] = baseline.fit.template block<F>(site<F>{{x.row(r), n}, weigh, 0, outer[r]});
+        }
+        for (std::size_t r = 0; r < count; ++r) encoded_block(r, c / block).params = params[r];
+    }
+    /// Rounds column j of row r, in the block that begins at column c; a code of several weights is chosen at its first.
+    void round_column(std::size_t r, std::size_t c, std::size_t j, affine& map, float outer_scale, float* decoded, std::size_t slot) const noexcept {
+        encoded<F>& e = encoded_block(r, c / block);
+        const std::size_t i = j - c;
+        if (i % F::group == 0) map = F::at(e.params, i / F::group);
+        if (i % F::vec == 0) {
+            const std::size_t lanes = smaller_size(F::vec, cols() - j);
+            e.code[i / F::vec] = choose_code<F>(map, outer_scale, to_levels<F>(map, outer_scale), work.weights.row(r) + j, importance + j, lanes, decoded);
+        }
+        const float q = decoded[i % F::vec];
+        work.errors(r, j) = q;
+        work.feedback(r, slot) = (q - work.weights(r, j)) / factor.pivot(j);
+    }
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
+    void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
+        if (from >= to) return;
+        const matrix_view<const float> U = factor.square();
+        kernels.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
+                            {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
+    }
+
+    [[nodiscard]] bool storable(std::size_t r) const noexcept {
+        bool ok = true;
+        for (std::size_t b = 0; b * block < cols(); ++b) ok = ok && stays_finite<F>(encoded_block(r, b), baseline.out.outer(first + r, b * block), weights_in(b));
+        return ok;
+    }
+    void store(std::size_t r) const noexcept {
+        for (std::size_t b = 0; b * block < cols(); ++b) {
+            const encoded<F>& e = encoded_block(r, b);
+            F::store(e.params, {e.code.data(), divide_up(weights_in(b), F::vec)}, baseline.out.block(first + r, b));
+        }
+    }
+};
+
+inline result<hessian_factor> factor_copy(const hessian& h, const factor_options& options, const call& how) noexcept {
+    auto copy = h.copy();
+    if (!copy) return copy.error();
+    return factorize(std::move(*copy), options, how);
+}
+
+template <block_format F, class Fit, weight_source T>
+result<gptq_result<F>> gptq_with(matrix_view<const T> W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    auto out = qmatrix<F>::make(W.rows, W.cols);
+    if (!out) return out.error();
+    if (!out->view().sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block_size<F>, W.cols}};
+    const auto kernels = open_rows(how);
+    if (!kernels) return kernels.error();
+    gptq_result<F> done;
+    done.weights = std::move(*out);
+    done.report.factor = factor.report();
+    if (W.rows == 0) return done;
+
+    const gptq_memory<F> memory(W.rows, W.cols, how.run.workers());
+    workspace space;
+    if (const status s = space.open(how, memory.bytes()); !s) return s.error();
+    float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
+    double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
+    float* const floats = space.take<float>(memory.floats());
+    encoded<F>* const blocks = space.take<encoded<F>>(memory.blocks());
+    for (std::size_t j = 0; j < W.cols; ++j) {
+        weigh[j] = factor.diagonal(j);
+        weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
+    }
+    const block_encoder<F, Fit, T> baseline{W, {weigh, W.rows, W.cols, 0}, fit, options.on_non_finite, done.weights.span()};
+    if (const status s = fit_outer_values<F>(baseline, how); !s) return s.error();
+    const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
+        const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
+        const gptq_strip<F, Fit, T> strip{baseline, factor, weigh + W.cols, *kernels, how.room, memory.worker(floats, blocks, worker, count), first, count};
+        return strip.run(losses + first, losses + W.rows + first);
+    });
+    if (!ran) return ran.error();
+    for (std::size_t r = 0; r < W.rows; ++r) {
+        done.report.loss += losses[r];
+        done.report.loss_rtn += losses[W.rows + r];
+        done.report.rows_rounded += losses[r] < losses[W.rows + r] ? 0 : 1;
+    }
+    if constexpr (requires { Fit::name; }) if (how.report != nullptr) how.report->mode = Fit::name;
+    return done;
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
+template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
+    return detail::workspace::asked(detail::gptq_memory<F>(rows, cols, workers).bytes());
+}
+
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
+///
+/// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
+/// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
+/// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
+/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
+/// exact   the same bytes for any number of threads and on every instruction set
+/// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+    return detail::gptq_with<F>(W, factor, fit, options, how);
+}
+/// The same with a ready-made fit, options.fit.
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+}
+/// The same from f16 or bf16.
+template <block_format F, class T>
+    requires half_source<T>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<T> W, const hessian_factor& factor, gptq_options options = {}, call how = {}) noexcept {
+    const matrix_view<const T> source = W;
+    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(source, factor, fit, options, how); });
+}
+/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+template <block_format F, fit_for<F> Fit>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, fit, options, how);
+}
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(matrix_view<const float> W, const hessian& h, gptq_options options = {}, call how = {}) noexcept {
+    const auto factor = detail::factor_copy(h, {options.damping, options.strict}, how);
+    if (!factor) return factor.error();
+    return gptq<F>(W, *factor, options, how);
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
 // plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their own barrier.
+// qgemm: activations times a quantized matrix.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// Weights to an activation scale. error: argument.
+template <block_format F> result<std::size_t> activation_span(std::size_t asked, std::size_t k) noexcept {
+    if (asked == 0) return row_maps<F> ? k : F::group >= 256 ? F::group : 256 / F::group * F::group;
+    if (asked != k && asked % F::group != 0)
+        return error{errc::argument, "activation groups of {0} are neither whole groups of {1} nor a row of {2}", "activation_group", {asked, F::group, k}};
+    return asked;
+}
+
+/// Rows of W to a task: few enough that all workers have some, never less than a tile.
+inline std::size_t rows_per_panel(std::size_t rows, std::size_t workers) noexcept {
+    return smaller_size(panel_rows, round_up(divide_up(rows, saturating_multiply(workers, 4)), tile_rows));
+}
+
+/// The panel of a worker, in memory of its own.
+struct worker_panel {
+    panel_memory shape;
+    std::size_t rows;
+    [[nodiscard]] std::size_t tiles() const noexcept { return saturating_multiply(shape.tile_bytes, divide_up(rows, tile_rows)); }
+    [[nodiscard]] std::size_t bytes() const noexcept { return saturating_add(tiles(), shape.stage_bytes()); }
+    [[nodiscard]] panel_memory in(std::byte* memory) const noexcept {
+        panel_memory m = shape;
+        m.panel = memory;
+        m.stage = m.panel + tiles();
+        return m;
+    }
+};
+
+/// Activations and results that are no floats pass through floats: a tile of X's rows, a panel's columns of Y, one of each per worker.
+template <class X, class Y> struct conversions {
+    std::size_t columns, k, n, rows;
+    [[nodiscard]] std::size_t of_x() const noexcept { return std::same_as<X, float> ? 0 : saturating_multiply(columns, k); }
+    [[nodiscard]] std::size_t of_y() const noexcept { return std::same_as<Y, float> ? 0 : saturating_multiply(n, rows); }
+    [[nodiscard]] std::size_t floats() const noexcept { return larger_size(of_x(), of_y()); }
+
+    /// Rows [first, first + count) of x, as floats.
+    [[nodiscard]] matrix_view<const float> floats_of(matrix_view<const X> x, std::size_t first, std::size_t count, float* memory) const noexcept {
+        if constexpr (std::same_as<X, float>) {
+            return x.row_range(first, count);
+        } else {
+            for (std::size_t j = 0; j < count; ++j)
+                for (std::size_t i = 0; i < k; ++i) memory[j * k + i] = x(first + j, i).value();
+            return {memory, count, k};
+        }
+    }
+    /// multiply(floats) and its result to columns [row, row + count) of y.
+    template <class Multiply> void results_to(matrix_view<Y> y, std::size_t row, std::size_t count, float* memory, const Multiply& multiply) const noexcept {
+        if constexpr (std::same_as<Y, float>) {
+            multiply({y.data + row, y.rows, count, y.stride});
+        } else {
+            multiply({memory, n, count});
+            for (std::size_t j = 0; j < n; ++j)
+                for (std::size_t i = 0; i < count; ++i) y(j, row + i) = Y::from(memory[j * count + i]);
+        }
+    }
+};
+
+/// All that packed activations depend on, but for the activations. Products with equal ones can share them.
+struct packed_like {
+    isa room = isa::best;
+    bool integer = false;
+    std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
+    int bias = 0;
+    friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
+};
+
+/// Y = X * W^T with integer dot products: two stages, each of independent tasks. `span`: weights that share an activation scale.
+template <class Room, block_format F> struct integer_way {
+    gemm_plan p;
+    panel_memory shape;
+    integer_activations x{};
+
+    integer_way(std::size_t n, std::size_t rows, std::size_t k, std::size_t span) noexcept
+        : p(plan_integer<F>(n, rows, k, span, Room::most_summed)), shape(integer_memory<F>(p)) {}
+    [[nodiscard]] std::size_t scratch() const noexcept {
+        const std::size_t sums = saturating_multiply(p.n, p.flushes());
+        const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes()), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
+                                      workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
+        std::size_t all = 0;
+        for (const std::size_t piece : pieces) all = saturating_add(all, piece);
+        return all;
+    }
+    void take(workspace& memory) noexcept {
+        const std::size_t sums = p.n * p.flushes();
+        x = {memory.take<std::int8_t>(codes()), memory.take<float>(p.n * p.spans()), memory.take<std::int32_t>(sums), memory.take<float>(sums)};
+    }
+    void pack(matrix_view<const float> rows, std::size_t first) const noexcept {
+        Room::pack_activations(p, F::group, form_of<F, Room::dot_form>.bias, rows, first, rows.rows, x);
+    }
+    [[nodiscard]] packed_like packing() const noexcept {
+        return {Room::id, true, p.padded, p.groups, F::group, p.flush, p.span, form_of<F, Room::dot_form>.bias};
+    }
+    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
+        Room::template multiply_rows<F>(p, W, row, Y.cols, x, Y, m);
+    }
+
+private:
+    [[nodiscard]] std::size_t codes() const noexcept { return saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)); }
+};
+
+/// Y = X * W^T with decoded weights.
+template <class Room, block_format F> struct exact_way {
+    gemm_plan p;
+    panel_memory shape;
+    float* x = nullptr;
+
+    exact_way(std::size_t n, std::size_t rows, std::size_t k) noexcept : p(plan_exact<F>(n, rows, k)), shape(exact_memory<F>(p)) {}
+    [[nodiscard]] std::size_t scratch() const noexcept { return workspace::piece<float>(saturating_multiply(p.n, p.k)); }
+    void take(workspace& memory) noexcept { x = memory.take<float>(p.n * p.k); }
+    void pack(matrix_view<const float> rows, std::size_t first) const noexcept { Room::pack_floats(p.k, rows, first, rows.rows, x); }
+    [[nodiscard]] packed_like packing() const noexcept { return {.room = Room::id}; }
+    void multiply(matrix_view<float> Y, const qview<F>& W, std::size_t row, const panel_memory& m) const noexcept {
+        Room::template multiply_rows_exactly<F>(p, W, row, Y.cols, x, Y, m);
+    }
+};
+
+/// A product as stages of tasks: 0 packs the activations, 1 multiplies. Tasks of a stage may run in any order and at once.
+template <class Way, block_format F, weight_source XT, weight_source YT> class gemm_stages {
+public:
+    gemm_stages(const Way& way, std::size_t columns, std::size_t workers) noexcept
+        : way_(way), columns_(columns), panel_{way.shape, rows_per_panel(way.p.rows, workers)}, conversions_{columns, way.p.k, way.p.n, panel_.rows} {}
+
+    /// Of packed activations, and of what each worker writes while a task runs.
+    [[nodiscard]] std::size_t activation_bytes() const noexcept { return way_.scratch(); }
+    [[nodiscard]] std::size_t worker_bytes() const noexcept {
+        return saturating_add(workspace::piece<std::byte>(panel_.bytes()), workspace::piece<float>(conversions_.floats()));
+    }
+    [[nodiscard]] std::size_t scratch(std::size_t workers) const noexcept { return saturating_add(activation_bytes(), saturating_multiply(worker_bytes(), workers)); }
+    /// The workers' memory begins at `workers`, `apart` bytes from one to the next: products that run at once must agree on both.
+    void take(workspace& activations, std::byte* workers, std::size_t apart) noexcept {
+        way_.take(activations);
+        workers_ = workers;
+        apart_ = apart;
+    }
+    [[nodiscard]] packed_like packing() const noexcept { return way_.packing(); }
+    [[nodiscard]] std::size_t tasks(std::size_t stage) const noexcept {
+        return stage == 0 ? divide_up(way_.p.n, columns_) : divide_up(way_.p.rows, panel_.rows);
+    }
+    void run(std::size_t stage, std::size_t task, std::size_t worker, matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W) const noexcept {
+        std::byte* const own = workers_ + worker * apart_;
+        const auto floats = reinterpret_cast<float*>(own + workspace::piece<std::byte>(panel_.bytes()));
+        if (stage == 0) {
+            const std::size_t first = task * columns_;
+            return way_.pack(conversions_.floats_of(X, first, smaller_size(columns_, way_.p.n - first), floats), first);
+        }
+        const std::size_t row = task * panel_.rows, count = smaller_size(panel_.rows, way_.p.rows - row);
+        const panel_memory m = panel_.in(own);
+        conversions_.results_to(Y, row, count, floats, [&](matrix_view<float> y) { way_.multiply(y, W, row, m); });
+    }
+
+private:
+    Way way_;
+    std::size_t columns_;
+    worker_panel panel_;
+    conversions<XT, YT> conversions_;
+    std::byte* workers_ = nullptr;
+    std::size_t apart_ = 0;
+};
+
+/// use(stages) for the way that mode asks for, `integer` only where the format has integer levels.
+template <class Room, block_format F, weight_source XT, weight_source YT, class Use>
+auto with_stages(bool integer, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t workers, const Use& use) {
+    if constexpr (static_cast<bool>(integer_levels_of<F>))
+        if (integer) return use(gemm_stages<integer_way<Room, F>, F, XT, YT>({n, rows, k, span}, Room::columns, workers));
+    return use(gemm_stages<exact_way<Room, F>, F, XT, YT>({n, rows, k}, Room::columns, workers));
+}
+
+/// Whether a call computes with integers.
+template <block_format F> bool uses_integers(compute mode) noexcept { return integer_levels_of<F> && mode != compute::exact; }
+
+/// What qgemm asks of its operands. Gives the activation group.
+template <block_format F>
+result<std::size_t> check_product(std::size_t y_rows, std::size_t y_cols, std::size_t x_rows, std::size_t x_cols, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
+    const std::size_t k = W.cols();
+    if (x_cols != k || y_rows != x_rows || y_cols != W.rows())
+        return error{errc::shape, "X has {0} columns for {1} x {2} weights, or Y is not {3} rows of one value per row of weights", "X", {x_cols, W.rows(), k, x_rows}};
+    if (!W.sliceable()) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "weights", {block_size<F>, k}};
+    if (options.mode == compute::integer && !integer_levels_of<F>)
+        return error{errc::unsupported, "the levels of this format have no 8-bit integer form", "mode", {}};
+    if (const status s = check_room(how.room); !s) return s.error();
+    return activation_span<F>(options.activation_group, k);
+}
+
+/// The product over no inputs.
+template <class T> void set_zero(matrix_view<T> Y) noexcept {
+    for (std::size_t j = 0; j < Y.rows; ++j) std::memset(static_cast<void*>(Y.row(j)), 0, Y.cols * sizeof(T));
+}
+
+template <block_format F, weight_source YT, weight_source XT>
+status multiply(matrix_view<YT> Y, matrix_view<const XT> X, const qview<F>& W, const gemm_options& options, const call& how) noexcept {
+    const auto span = check_product<F>(Y.rows, Y.cols, X.rows, X.cols, W, options, how);
+    if (!span) return span.error();
+    return with_room(how.room, [&](auto room) -> status {
+        using Room = decltype(room);
+        const bool integer = uses_integers<F>(options.mode);
+        if (how.report != nullptr) *how.report = {Room::id, integer ? "integer" : "exact", path_of<Room, F>};
+        if (Y.rows == 0 || Y.cols == 0) return {};
+        if (X.cols == 0) {
+            set_zero(Y);
+            return {};
+        }
+        return with_stages<Room, F, XT, YT>(integer, X.rows, W.rows(), X.cols, *span, how.run.workers(), [&](auto stages) -> status {
+            workspace memory;
+            if (const status s = memory.open(how, stages.scratch(how.run.workers())); !s) return s;
+            std::byte* const own = memory.take<std::byte>(saturating_multiply(stages.worker_bytes(), how.run.workers()));
+            stages.take(memory, own, stages.worker_bytes());
+            for (std::size_t stage = 0; stage < 2; ++stage) {
+                call part = how;
+                if (stage == 0) part.progress = {};  // a small part of the work: its progress is not told
+                const status s = for_each_task(part, stages.tasks(stage), [&](std::size_t i, std::size_t worker) -> status {
+                    stages.run(stage, i, worker, Y, X, W);
+                    return {};
+                });
+                if (!s) return s;
+            }
+            return {};
+        });
+    });
+}
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::inline QLIB_BASE {
+
+/// Y = X * W^T.
+///
+/// Y        (n, rows) of float, f16 or bf16, row-major, any row stride; may overlap neither X nor the weights
+/// X        (n, k) of float, f16 or bf16, row-major, any row stride
+/// weights  rows x k in format F
+/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are asked of levels that
+///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
+/// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127),
+///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN.
+///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+template <block_format F, weight_source YT, class XT>
+    requires weight_source<std::remove_const_t<XT>>
+[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights, options, how);
+}
+template <block_format F, weight_source YT, class XT>
+    requires weight_source<std::remove_const_t<XT>>
+[[nodiscard]] status qgemm(matrix_view<YT> Y, matrix_view<XT> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, matrix_view<const std::remove_const_t<XT>>(X), weights.view(), options, how);
+}
+template <block_format F>
+[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, qview<F> weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, X, weights, options, how);
+}
+template <block_format F>
+[[nodiscard]] status qgemm(matrix_view<float> Y, matrix_view<const float> X, const qmatrix<F>& weights, gemm_options options = {}, call how = {}) noexcept {
+    return detail::multiply<F>(Y, X, weights.view(), options, how);
+}
+
+/// The bytes of call.scratch that qgemm asks for, with n rows of X (elements XT), rows x k weights and results YT. 0 for what qgemm would refuse.
+template <block_format F, weight_source XT = float, weight_source YT = float>
+[[nodiscard]] std::size_t qgemm_scratch_bytes(std::size_t n, std::size_t rows, std::size_t k, gemm_options options = {}, const call& how = {}) noexcept {
+    const auto span = detail::activation_span<F>(options.activation_group, k);
+    if (!span || !has_room(how.room) || n == 0 || rows == 0 || k == 0) return 0;
+    const std::size_t workers = how.run.workers();
+    return detail::with_room(how.room, [&](auto room) {
+        return detail::with_stages<decltype(room), F, XT, YT>(detail::uses_integers<F>(options.mode), n, rows, k, *span, workers, [workers](const auto& stages) {
+            return detail::workspace::asked(stages.scratch(workers));
+        });
+    });
+}
+
+}  // namespace qlib::inline v0::inline QLIB_BASE
 
 namespace qlib::inline v0::detail {
 
@@ -21916,68 +21937,92 @@ namespace qlib::inline v0::inline QLIB_BASE {
 #endif  // QLIB_SINGLE_HEADER
 #if defined(QLIB_INSTANTIATE) && !defined(QLIB_INSTANTIATE_SEEN)
 #define QLIB_INSTANTIATE_SEEN
-// Defines the functions of any.hpp. Include it in exactly one source file of a program: it compiles every format for every room, which
-// takes minutes. A file that needs fewer says which before it includes this one:
+// Defines the functions of any.hpp. Include it in exactly one source file of a program: it compiles every named format
+// for every instruction set, which takes minutes. A file that needs fewer names them, and may say what they must do:
 //
-//     #define QLIB_INSTANTIATE_FORMATS(X) X(q4_k, 12, "Q4_K") X(q8_0, 8, "Q8_0") X(::my::format, 0x10000, "MINE")
+//     #include <qlib/instantiate.hpp>
+//     QLIB_INSTANTIATE(q4_k, q8_0, ::my::format)
 //
-// in the form of QLIB_NAMED_FORMATS: type as seen from namespace qlib, number, name. Formats of one's own take numbers from 0x10000 on.
+//     #include <qlib/instantiate.hpp>
+//     QLIB_INSTANTIATE_ONLY(operations::decode | operations::multiply, q4_k, q8_0)
+//
+// Types and operations are seen from namespace qlib. A format of one's own has a member `number`, from 0x10000 on.
+// Defines the functions of any.hpp, by what detail::operations_of() says of a format; compiles no kernels. For one
+// source file of a program.
+// What formats do by number, as tables of functions. any/functions.hpp asks them; any/instantiation.hpp makes them.
 
-#ifndef QLIB_INSTANTIATE_FORMATS
-#define QLIB_INSTANTIATE_FORMATS QLIB_NAMED_FORMATS
-#endif
+namespace qlib::inline v0 {
+
+class gemm_job;  // qgemm_grouped.hpp
+
+/// The functions of any.hpp, in groups that an instantiation may leave out. Sizes can always be asked for.
+enum class operations : unsigned {
+    decode = 1,    ///< dequantize, dequantize_rows
+    multiply = 2,  ///< qgemm, qgemm_grouped
+    quantize = 4,  ///< quantize, quantize_into
+    gptq = 8,
+    all = 15,
+};
+constexpr operations operator|(operations a, operations b) noexcept {
+    return static_cast<operations>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+
+}  // namespace qlib::inline v0
+
+namespace qlib::inline v0::detail {
+
+/// What one format can do; null where that was not instantiated. Not in QLIB_BASE, as it crosses translation units.
+struct any_operations {
+    result<std::size_t> (*wire_size)(std::size_t rows, std::size_t cols) noexcept;
+    // decode
+    status (*dequantize)(const any_view&, matrix_view<float> out, const call&) noexcept;
+    status (*dequantize_rows)(const any_view&, std::span<const std::uint32_t> ids, matrix_view<float>,
+                              const call&) noexcept;
+    // multiply
+    status (*qgemm)(matrix_view<float> Y, matrix_view<const float> X, const any_view&, const gemm_options&,
+                    const call&) noexcept;
+    result<std::size_t> (*qgemm_scratch_bytes)(std::size_t n, std::size_t rows, std::size_t k, const gemm_options&,
+                                               const call&) noexcept;
+    result<gemm_job> (*job_of)(const any_gemm_job&) noexcept;
+    // quantize
+    status (*quantize_into)(matrix_view<const float> W, std::span<std::byte>, const quantize_options&,
+                            const call&) noexcept;
+    // gptq
+    result<std::size_t> (*gptq_scratch_bytes)(std::size_t rows, std::size_t cols, std::size_t workers) noexcept;
+    result<gptq_report> (*gptq_by_hessian)(matrix_view<const float> W, const hessian&, std::span<std::byte>,
+                                           const gptq_options&, const call&) noexcept;
+    result<gptq_report> (*gptq_by_factor)(matrix_view<const float> W, const hessian_factor&, std::span<std::byte>,
+                                          const gptq_options&, const call&) noexcept;
+};
+
+/// Of a format; null for one that was not instantiated. Whoever instantiates formats defines it.
+const any_operations* operations_of(format_id id) noexcept;
+
+}  // namespace qlib::inline v0::detail
 
 namespace qlib::inline v0::detail::inline QLIB_BASE {
 
-/// visit(), over the instantiated formats only.
-template <class Use> auto visit_instantiated(format_id id, const Use& use) noexcept {
-    using R = decltype(use.template operator()<q4_0>());
-    switch (static_cast<std::uint32_t>(id)) {
-#define QLIB_FORMAT(type, number, name) \
-    case number: return use.template operator()<type>();
-        QLIB_INSTANTIATE_FORMATS(QLIB_FORMAT)
-#undef QLIB_FORMAT
-    default: break;
-    }
-    return R(error{errc::unsupported, "format number {0} was not instantiated", "format", {static_cast<std::uint64_t>(id)}});
-}
-
-template <block_format F> result<qview<F>> view_of(const any_view& v) noexcept {
-    if (v.planes.empty()) return qview<F>::over(v.bytes, v.rows, v.cols, v.options);
-    if (v.planes.size() != F::planes.size() || v.options.row_bytes != 0)
-        return error{errc::shape, "{0} planes in place of {1}, or a row distance of {2} for all of them", "view", {v.planes.size(), F::planes.size(), v.options.row_bytes}};
-    planes<F> where{.outer = v.options.outer};
-    for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = v.planes[p];
-    return qview<F>::over(where, v.rows, v.cols);
+/// operation(arguments...) of a format.
+template <class R, class... Parameters, class... Arguments>
+R operate(format_id id, R (*any_operations::*operation)(Parameters...) noexcept,
+          const Arguments&... arguments) noexcept {
+    const any_operations* const o = operations_of(id);
+    if (o != nullptr && o->*operation != nullptr) return (o->*operation)(arguments...);
+    const char* const rule = o == nullptr ? "format number {0} was not instantiated"
+                                          : "this operation was not instantiated for format number {0}";
+    return error{errc::unsupported, rule, "format", {static_cast<std::uint64_t>(id)}};
 }
 
 /// use(typed jobs), which lie in `memory`.
-template <class Use> status with_typed_jobs(std::span<const any_gemm_job> jobs, workspace& memory, const Use& use) noexcept {
+template <class Use>
+status with_typed_jobs(std::span<const any_gemm_job> jobs, workspace& memory, const Use& use) noexcept {
     auto* const typed = memory.take<gemm_job>(jobs.size());
     for (std::size_t j = 0; j < jobs.size(); ++j) {
-        const status s = visit_instantiated(jobs[j].weights.format, [&]<block_format F>() -> status {
-            const auto q = view_of<F>(jobs[j].weights);
-            if (!q) return q.error();
-            const gemm_job job(jobs[j].Y, jobs[j].X, *q);
-            std::memcpy(static_cast<void*>(typed + j), &job, sizeof job);
-            return {};
-        });
-        if (!s) return s;
+        const auto job = operate(jobs[j].weights.format, &any_operations::job_of, jobs[j]);
+        if (!job) return job.error();
+        std::memcpy(static_cast<void*>(typed + j), &*job, sizeof *job);
     }
     return use(std::span<const gemm_job>(typed, jobs.size()));
-}
-
-template <class Hessian>
-result<gptq_report> gptq_into(format_id format, matrix_view<const float> W, const Hessian& h, std::span<std::byte> bytes, const gptq_options& options,
-                              const call& how) noexcept {
-    return visit_instantiated(format, [&]<block_format F>() -> result<gptq_report> {
-        if (const auto fits = qspan<F>::over(bytes, W.rows, W.cols); !fits) return fits.error();
-        const auto done = qlib::gptq<F>(W, h, options, how);
-        if (!done) return done.error();
-        const auto made = done->weights.bytes();
-        if (!made.empty()) std::memcpy(bytes.data(), made.data(), made.size());
-        return done->report;
-    });
 }
 
 }  // namespace qlib::inline v0::detail::inline QLIB_BASE
@@ -21985,38 +22030,35 @@ result<gptq_report> gptq_into(format_id format, matrix_view<const float> W, cons
 namespace qlib::inline v0 {
 
 result<std::size_t> wire_size(format_id format, std::size_t rows, std::size_t cols) noexcept {
-    return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> {
-        if (const status s = detail::check_shape<F>(rows, cols, "matrix"); !s) return s.error();
-        return wire_size<F>(rows, cols);
-    });
+    return detail::operate(format, &detail::any_operations::wire_size, rows, cols);
 }
 
-status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes, quantize_options options, call how) noexcept {
-    return detail::visit_instantiated(format, [&]<block_format F>() -> status {
-        const auto out = qspan<F>::over(bytes, W.rows, W.cols);
-        return out ? qlib::quantize_into<F>(W, *out, options, how) : status(out.error());
-    });
+status quantize_into(format_id format, matrix_view<const float> W, std::span<std::byte> bytes, quantize_options options,
+                     call how) noexcept {
+    return detail::operate(format, &detail::any_operations::quantize_into, W, bytes, options, how);
+}
+result<any_matrix> quantize(format_id format, matrix_view<const float> W, quantize_options options, call how) noexcept {
+    auto q = any_matrix::make(format, W.rows, W.cols);
+    if (!q) return q.error();
+    if (const status s = quantize_into(format, W, q->bytes(), options, how); !s) return s.error();
+    return q;
 }
 
 status dequantize(const any_view& weights, matrix_view<float> out, call how) noexcept {
-    return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = detail::view_of<F>(weights);
-        return q ? qlib::dequantize<F>(*q, out, how) : status(q.error());
-    });
+    return detail::operate(weights.format, &detail::any_operations::dequantize, weights, out, how);
+}
+status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out,
+                       call how) noexcept {
+    return detail::operate(weights.format, &detail::any_operations::dequantize_rows, weights, ids, out, how);
 }
 
-status dequantize_rows(const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out, call how) noexcept {
-    return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = detail::view_of<F>(weights);
-        return q ? qlib::dequantize_rows<F>(*q, ids, out, how) : status(q.error());
-    });
+status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options,
+             call how) noexcept {
+    return detail::operate(weights.format, &detail::any_operations::qgemm, Y, X, weights, options, how);
 }
-
-status qgemm(matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, gemm_options options, call how) noexcept {
-    return detail::visit_instantiated(weights.format, [&]<block_format F>() -> status {
-        const auto q = detail::view_of<F>(weights);
-        return q ? qlib::qgemm<F>(Y, X, *q, options, how) : status(q.error());
-    });
+result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k,
+                                        gemm_options options, const call& how) noexcept {
+    return detail::operate(format, &detail::any_operations::qgemm_scratch_bytes, n, rows, k, options, how);
 }
 
 status qgemm_grouped(std::span<const any_gemm_job> jobs, gemm_options options, call how) noexcept {
@@ -22043,30 +22085,171 @@ std::size_t qgemm_grouped_scratch_bytes(std::span<const any_gemm_job> jobs, gemm
     return s.ok() && asked != 0 ? detail::saturating_add(detail::workspace::asked(piece), asked) : 0;
 }
 
-result<std::size_t> qgemm_scratch_bytes(format_id format, std::size_t n, std::size_t rows, std::size_t k, gemm_options options, const call& how) noexcept {
-    return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> { return qlib::qgemm_scratch_bytes<F>(n, rows, k, options, how); });
+result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols,
+                                       std::size_t workers) noexcept {
+    return detail::operate(format, &detail::any_operations::gptq_scratch_bytes, rows, cols, workers);
 }
-result<std::size_t> gptq_scratch_bytes(format_id format, std::size_t rows, std::size_t cols, std::size_t workers) noexcept {
-    return detail::visit_instantiated(format, [&]<block_format F>() -> result<std::size_t> { return qlib::gptq_scratch_bytes<F>(rows, cols, workers); });
+result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h, std::span<std::byte> bytes,
+                         gptq_options options, call how) noexcept {
+    return detail::operate(format, &detail::any_operations::gptq_by_hessian, W, h, bytes, options, how);
 }
-
-result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian& h, std::span<std::byte> bytes, gptq_options options,
-                         call how) noexcept {
-    return detail::gptq_into(format, W, h, bytes, options, how);
-}
-result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor, std::span<std::byte> bytes, gptq_options options,
-                         call how) noexcept {
-    return detail::gptq_into(format, W, factor, bytes, options, how);
-}
-
-result<any_matrix> quantize(format_id format, matrix_view<const float> W, quantize_options options, call how) noexcept {
-    auto q = any_matrix::make(format, W.rows, W.cols);
-    if (!q) return q.error();
-    if (const status s = quantize_into(format, W, q->bytes(), options, how); !s) return s.error();
-    return q;
+result<gptq_report> gptq(format_id format, matrix_view<const float> W, const hessian_factor& factor,
+                         std::span<std::byte> bytes, gptq_options options, call how) noexcept {
+    return detail::operate(format, &detail::any_operations::gptq_by_factor, W, factor, bytes, options, how);
 }
 
 }  // namespace qlib::inline v0
+// Makes the tables of any/operations.hpp: compiles formats, each for every instruction set.
+
+namespace qlib::inline v0::detail::inline QLIB_BASE {
+
+/// The number of a format of the user's own, then those of the named ones.
+template <class F> inline constexpr std::uint32_t format_number = [] {
+    static_assert(
+        requires { F::number; },
+        "a format of your own needs a number: static constexpr std::uint32_t number = 0x10000;");
+    static_assert(F::number >= 0x10000, "numbers below 0x10000 are qlib's");
+    return F::number;
+}();
+#define QLIB_FORMAT(type, number, name) template <> inline constexpr std::uint32_t format_number<type> = number;
+QLIB_NAMED_FORMATS(QLIB_FORMAT)
+#undef QLIB_FORMAT
+
+template <block_format F> result<qview<F>> view_of(const any_view& v) noexcept {
+    if (v.planes.empty()) return qview<F>::over(v.bytes, v.rows, v.cols, v.options);
+    if (v.planes.size() != F::planes.size() || v.options.row_bytes != 0)
+        return error{errc::shape,
+                     "{0} planes in place of {1}, or a row distance of {2} for all of them",
+                     "view",
+                     {v.planes.size(), F::planes.size(), v.options.row_bytes}};
+    planes<F> where{.outer = v.options.outer};
+    for (std::size_t p = 0; p < F::planes.size(); ++p) where.at[p] = v.planes[p];
+    return qview<F>::over(where, v.rows, v.cols);
+}
+
+template <block_format F> constexpr void decodes(any_operations& o) noexcept {
+    o.dequantize = [](const any_view& weights, matrix_view<float> out, const call& how) noexcept -> status {
+        const auto q = view_of<F>(weights);
+        return q ? qlib::dequantize<F>(*q, out, how) : status(q.error());
+    };
+    o.dequantize_rows = [](const any_view& weights, std::span<const std::uint32_t> ids, matrix_view<float> out,
+                           const call& how) noexcept -> status {
+        const auto q = view_of<F>(weights);
+        return q ? qlib::dequantize_rows<F>(*q, ids, out, how) : status(q.error());
+    };
+}
+
+template <block_format F> constexpr void multiplies(any_operations& o) noexcept {
+    o.qgemm = [](matrix_view<float> Y, matrix_view<const float> X, const any_view& weights, const gemm_options& options,
+                 const call& how) noexcept -> status {
+        const auto q = view_of<F>(weights);
+        return q ? qlib::qgemm<F>(Y, X, *q, options, how) : status(q.error());
+    };
+    o.qgemm_scratch_bytes = [](std::size_t n, std::size_t rows, std::size_t k, const gemm_options& options,
+                               const call& how) noexcept -> result<std::size_t> {
+        return qlib::qgemm_scratch_bytes<F>(n, rows, k, options, how);
+    };
+    o.job_of = [](const any_gemm_job& job) noexcept -> result<gemm_job> {
+        const auto q = view_of<F>(job.weights);
+        if (!q) return q.error();
+        return gemm_job(job.Y, job.X, *q);
+    };
+}
+
+template <block_format F> constexpr void quantizes(any_operations& o) noexcept {
+    o.quantize_into = [](matrix_view<const float> W, std::span<std::byte> bytes, const quantize_options& options,
+                         const call& how) noexcept -> status {
+        const auto out = qspan<F>::over(bytes, W.rows, W.cols);
+        return out ? qlib::quantize_into<F>(W, *out, options, how) : status(out.error());
+    };
+}
+
+/// From a hessian or a hessian_factor. The bytes are written last: they are whole, or untouched after an error.
+template <block_format F, class Hessian>
+result<gptq_report> gptq_into(matrix_view<const float> W, const Hessian& h, std::span<std::byte> bytes,
+                              const gptq_options& options, const call& how) noexcept {
+    if (const auto fits = qspan<F>::over(bytes, W.rows, W.cols); !fits) return fits.error();
+    const auto done = qlib::gptq<F>(W, h, options, how);
+    if (!done) return done.error();
+    const auto made = done->weights.bytes();
+    if (!made.empty()) std::memcpy(bytes.data(), made.data(), made.size());
+    return done->report;
+}
+template <block_format F> constexpr void runs_gptq(any_operations& o) noexcept {
+    o.gptq_scratch_bytes = [](std::size_t rows, std::size_t cols, std::size_t workers) noexcept -> result<std::size_t> {
+        return qlib::gptq_scratch_bytes<F>(rows, cols, workers);
+    };
+    o.gptq_by_hessian = gptq_into<F, hessian>;
+    o.gptq_by_factor = gptq_into<F, hessian_factor>;
+}
+
+template <block_format F, operations Which> constexpr any_operations make_operations() noexcept {
+    constexpr auto has = [](operations o) { return (static_cast<unsigned>(Which) & static_cast<unsigned>(o)) != 0; };
+    any_operations o{};
+    o.wire_size = [](std::size_t rows, std::size_t cols) noexcept -> result<std::size_t> {
+        if (const status s = check_shape<F>(rows, cols, "matrix"); !s) return s.error();
+        return qlib::wire_size<F>(rows, cols);
+    };
+    if constexpr (has(operations::decode)) decodes<F>(o);
+    if constexpr (has(operations::multiply)) multiplies<F>(o);
+    if constexpr (has(operations::quantize)) quantizes<F>(o);
+    if constexpr (has(operations::gptq)) runs_gptq<F>(o);
+    return o;
+}
+
+/// Every Parts-th of these formats, from number Part on.
+template <operations Which, std::size_t Part, std::size_t Parts, block_format... F> struct instantiation {
+    static const any_operations* operations_of(format_id id) noexcept {
+        return among(id, std::index_sequence_for<F...>{});
+    }
+
+private:
+    template <block_format G> static constexpr any_operations table = make_operations<G, Which>();
+
+    template <std::size_t... Index>
+    static const any_operations* among(format_id id, std::index_sequence<Index...>) noexcept {
+        const any_operations* found = nullptr;
+        const auto look = [&]<std::size_t Place, block_format G> {
+            if constexpr (Place % Parts == Part)
+                if (format_number<G> == static_cast<std::uint32_t>(id)) found = &table<G>;
+        };
+        (look.template operator()<Index, F>(), ...);
+        return found;
+    }
+};
+
+template <std::size_t Part, std::size_t Parts, class Nothing, class... F> struct part_of
+    : instantiation<operations::all, Part, Parts, F...> {};
+#define QLIB_FORMAT(type, number, name) , type
+/// Every Parts-th named format.
+template <std::size_t Part, std::size_t Parts> struct part_of_named
+    : part_of<Part, Parts, void QLIB_NAMED_FORMATS(QLIB_FORMAT)> {};
+#undef QLIB_FORMAT
+
+}  // namespace qlib::inline v0::detail::inline QLIB_BASE
+
+namespace qlib::inline v0::detail {
+
+/// What this file instantiates: all, unless a line below this header specializes it.
+template <class Nothing> struct instantiated : part_of_named<0, 1> {};
+
+inline namespace QLIB_BASE {
+// Compilers instantiate function templates at the end of the file; the specialization has come by then.
+template <class Nothing> const any_operations* instantiated_operations(format_id id) noexcept {
+    return instantiated<Nothing>::operations_of(id);
+}
+}  // namespace QLIB_BASE
+
+const any_operations* operations_of(format_id id) noexcept { return instantiated_operations<void>(id); }
+
+}  // namespace qlib::inline v0::detail
+
+#undef QLIB_INSTANTIATE  // by which the single header is asked for this part of it
+#define QLIB_INSTANTIATE(...) QLIB_INSTANTIATE_ONLY(operations::all, __VA_ARGS__)
+#define QLIB_INSTANTIATE_ONLY(which, ...)                                               \
+    namespace qlib::inline v0::detail {                                                 \
+    template <> struct instantiated<void> : instantiation<which, 0, 1, __VA_ARGS__> {}; \
+    }
 #endif  // QLIB_INSTANTIATE
 #if defined(QLIB_WITH_OS) && !defined(QLIB_WITH_OS_SEEN)
 #define QLIB_WITH_OS_SEEN

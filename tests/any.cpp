@@ -6,6 +6,9 @@
 #include <doctest/doctest.h>
 #include <qlib/any.hpp>
 #include <qlib/dequantize.hpp>
+#include <qlib/gptq.hpp>
+#include <qlib/k_quants.hpp>
+#include <qlib/qgemm.hpp>
 
 #include <algorithm>
 #include <vector>

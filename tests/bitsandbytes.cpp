@@ -1,6 +1,6 @@
 // bitsandbytes' 4-bit tensors against what bitsandbytes itself made of a published problem, and against everything that a file can get wrong.
 #include "support/checkpoint.hpp"
-#include "support/decoded.hpp"
+#include "support/defined.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"
 
@@ -146,7 +146,7 @@ TEST_CASE("bitsandbytes: out and back, also where blocks run over row ends") {
         // The same weights where the abs-max are decoded while reading.
         const auto plain = import<nf4>(c);
         REQUIRE(plain);
-        const auto a = decoded(back->view()), b = decoded(plain->view());
+        const auto a = defined(back->view()), b = defined(plain->view());
         CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
         CHECK(refusal<nf4_dq>(exported(quantized<nf4>(rows, cols).view()), errc::unsupported) ==
               "quant_state: the abs-max are not quantized: read it as nf4");
@@ -161,7 +161,7 @@ TEST_CASE("bitsandbytes: FP4 out and back, read once quantized too, and not mist
     const auto back = import<fp4_dq>(nested);
     REQUIRE(back);
     CHECK(std::ranges::equal(back->bytes(), twice.bytes()));
-    CHECK(decoded(import<fp4>(nested)->view()) == decoded(back->view()));
+    CHECK(defined(import<fp4>(nested)->view()) == defined(back->view()));
     CHECK(refusal<fp4_dq>(single, errc::unsupported) == "quant_state: the abs-max are not quantized: read it as fp4");
     CHECK(refusal<nf4>(single, errc::unsupported) == "quant_state: fp4, where nf4 is asked for");
     CHECK(refusal<fp4>(exported(quantized<nf4>(4, 64).view()), errc::unsupported) == "quant_state: nf4, where fp4 is asked for");
@@ -222,7 +222,7 @@ TEST_CASE("bitsandbytes: some rows of a matrix") {
         auto c = exported(*rows);
         const auto back = import<nf4_dq>(c);
         REQUIRE(back);
-        CHECK(decoded(back->view()) == decoded(*rows));
+        CHECK(defined(back->view()) == defined(*rows));
     };
     check(64, 64);
     check(64, 66);

@@ -1,10 +1,9 @@
 // pack-quantized tensors against words that Python packed, and against everything that a file can get wrong.
 #include "support/checkpoint.hpp"
-#include "support/decoded.hpp"
+#include "support/defined.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/file/compressed_tensors.hpp>
-#include <qlib/store/decode.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -51,7 +50,7 @@ template <class F> std::string refusal(sample::checkpoint c, errc code = errc::m
 template <class F> void check_weights(const qmatrix<F>& m, std::size_t rows, std::size_t cols, int bits, bool asymmetric_ones) {
     REQUIRE(m.rows() == rows);
     REQUIRE(m.cols() == cols);
-    const std::vector<float> y = decoded(m.view());
+    const std::vector<float> y = defined(m.view());
     const int n = 1 << bits;
     for (std::size_t r = 0; r < rows; ++r)
         for (std::size_t k = 0; k < cols; ++k) {
@@ -196,7 +195,7 @@ TEST_CASE("pack_quantized: some rows of a matrix") {
                       [&](std::size_t i, std::span<std::byte> out) { return export_pack_quantized<int4_g32_asym>(*rows, i, out); });
     const auto back = import<int4_g32_asym>(c);
     REQUIRE(back);
-    CHECK(decoded(back->view()) == decoded(*rows));
+    CHECK(defined(back->view()) == defined(*rows));
     std::vector<std::byte> out(9 * 4 * 8 - 1);
     CHECK(export_pack_quantized<int4_g32_asym>(*rows, 0, out).error().code == errc::shape);
     CHECK(export_pack_quantized<int4_g32_asym>(*rows, 4, out).error().code == errc::argument);
@@ -320,7 +319,7 @@ TEST_CASE("pack_quantized: any words decode safely") {
         auto c = known(2, 300, 3, codes, zeros);
         const auto m = import<int4_g128_asym>(c);
         REQUIRE(m);
-        CHECK(std::ranges::all_of(decoded(m->view()), [](float v) { return std::abs(v) <= 15 * 2.0f; }));
+        CHECK(std::ranges::all_of(defined(m->view()), [](float v) { return std::abs(v) <= 15 * 2.0f; }));
     }
 }
 

@@ -25,7 +25,7 @@ endfunction()
 function(add_variant name compiler flags)  # further arguments: more options for CMake
     add_project_test(${name} ${PROJECT_SOURCE_DIR}
         -DCMAKE_CXX_COMPILER=${compiler} -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=${flags}"
-        -DQLIB_BUILD_EXAMPLES=OFF -DQLIB_BUILD_BENCH=OFF -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
+        -DQLIB_BUILD_TESTS=ON -DQLIB_MODELS=${QLIB_MODELS} -DQLIB_LLAMA=${QLIB_LLAMA} ${ARGN})
 endfunction()
 
 if(QLIB_FUZZ)  # prints how many inputs each fuzzer executed
@@ -37,14 +37,17 @@ if(QLIB_FUZZ)  # prints how many inputs each fuzzer executed
 endif()
 
 find_program(QLIB_MESON meson)
-if(QLIB_MESON)  # builds the examples too
+if(QLIB_MESON)  # builds the examples too; of the suite what flags could change, as clang-sanitize has all of it
     set(folder ${PROJECT_BINARY_DIR}/variants/clang-meson)
-    add_test(NAME clang-meson COMMAND sh -c "'${QLIB_MESON}' setup --optimization=0 '${folder}' && '${QLIB_MESON}' compile -C '${folder}' && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs"
+    set(script "'${QLIB_MESON}' setup -Dprograms=true -Dsuite=bytes --optimization=0 '${folder}'")
+    string(APPEND script " && '${QLIB_MESON}' compile -C '${folder}'")
+    string(APPEND script " && '${QLIB_MESON}' test --no-rebuild -C '${folder}' --print-errorlogs")
+    add_test(NAME clang-meson COMMAND sh -c "${script}"
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_tests_properties(clang-meson PROPERTIES ENVIRONMENT "${environment};CXX=${QLIB_CLANG}")
 else()
     message(STATUS "meson was not found (Debian package: meson): CMake builds the suite with clang++ in its place")
-    add_variant(clang ${QLIB_CLANG} "-O0")
+    add_variant(clang ${QLIB_CLANG} "-O0" -DQLIB_TEST_BYTES=ON)
 endif()
 # Without exceptions and RTTI, as the headers promise; so UBSan cannot look at vptrs, of which there are none.
 add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-exceptions -fno-rtti"
@@ -85,12 +88,25 @@ foreach(compiler IN ITEMS gcc clang)
     string(TOUPPER QLIB_${compiler} path)
     add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)
 endforeach()
-foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header)
+foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header C C++17)
     add_test(NAME consumer-${way} COMMAND ${CMAKE_COMMAND} -DBY=${way} -DQLIB=${PROJECT_SOURCE_DIR} -DCOMPILER=${QLIB_GCC}
         -DFOLDER=${PROJECT_BINARY_DIR}/consumer/${way} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check.cmake)
     set_tests_properties(consumer-${way} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped:|\nskipped:")
 endforeach()
 add_test(NAME single-header-current
     COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/single_include/amalgamate.py --check)
+add_test(NAME readme
+    COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/readme.py ${QLIB_GCC} ${PROJECT_BINARY_DIR}/readme)
+add_test(NAME compile-cost  # of a program; that of instantiate.hpp takes minutes
+    COMMAND ${QLIB_PYTHON} ${PROJECT_SOURCE_DIR}/bench/compile_cost.py --compiler ${QLIB_GCC} --fast --check)
 add_test(NAME headers-alone
     COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/headers_alone.py ${QLIB_GCC} ${QLIB_CLANG} -- ${QLIB_WARNINGS})
+
+# The longest first: else a core waits for the other's last variant.
+set(cost 100)
+foreach(name IN ITEMS clang-sanitize clang-meson clang-fuzz gcc-single-header gcc-fast-math clang-fast-math)
+    if(TEST ${name})
+        set_tests_properties(${name} PROPERTIES COST ${cost})
+    endif()
+    math(EXPR cost "${cost} - 10")
+endforeach()

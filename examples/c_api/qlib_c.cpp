@@ -1,9 +1,12 @@
-// The one source file behind qlib_c.h, linked with ../common/instantiate.cpp, which compiles every named format.
+// The one source file behind qlib_c.h, linked with qlib::compiled, which holds every named format.
 #include "qlib_c.h"
 
 #include <qlib/any.hpp>
+#include <qlib/calibrate/hessian.hpp>
 #include <qlib/file/ggml_types.hpp>
 #include <qlib/format/describe.hpp>
+#include <qlib/formats.hpp>
+#include <qlib/quantize.hpp>
 
 #include <cstring>
 

@@ -1,5 +1,5 @@
 // llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay quantized. What an engine needs
-// of qlib, and how to tell whether a quantized model is good, stands in this folder:
+// of qlib, and how to tell whether a quantized model is good, stands in this folder; formats come from qlib::compiled:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
 //   gguf_model.hpp           ... from a GGUF file; gguf_numbers.hpp reads its metadata
@@ -15,7 +15,6 @@
 //   imatrix.hpp              sums of squared inputs for quantizers; imatrix_output.hpp: where they may go
 //   ../common/tensor_names.hpp  tensors' names in checkpoints and in GGUF files; calibration.hpp: what an imatrix says
 //                               of its text
-//   ../common/instantiate.cpp   the one source file that compiles the formats
 //   tests/, check.cmake      what is tested of all this
 #include "evaluate.hpp"
 #include "gguf_model.hpp"

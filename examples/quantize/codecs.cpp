@@ -3,6 +3,7 @@
 
 #include <qlib/file/bitsandbytes.hpp>
 #include <qlib/file/compressed_tensors.hpp>
+#include <qlib/formats.hpp>
 
 #include <numeric>
 #include <vector>

@@ -2,24 +2,10 @@
 // gptq: rounding with second-order error feedback, into any format.
 // Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
 #include "calibrate/hessian_factor.hpp"
+#include "core/options.hpp"
 #include "quantize.hpp"
 
 namespace qlib::inline QLIB_ABI {
-
-struct gptq_options {
-    float damping = 0.01f;                ///< see factor_options; not looked at when a factor is given
-    bool strict = false;                  ///< an error in place of the damping ladder; not looked at when a factor is given
-    qlib::fit fit = qlib::fit::search;    ///< how scales are chosen, on the current weights, each column weighed by 1 / U_jj^2
-    non_finite on_non_finite = non_finite::error;
-};
-
-/// What came of it. Losses are sums of (w - q) H (w - q)^T over rows, under the undamped Hessian.
-struct gptq_report {
-    double loss = 0;               ///< of what was written
-    double loss_rtn = 0;           ///< of the baseline: the same format, fit and outer values, rounded to nearest, importance diag(H)
-    std::size_t rows_rounded = 0;  ///< rows that kept the baseline, because it was better there
-    factor_report factor = {};     ///< damping used, rung of the ladder, dead columns
-};
 
 template <block_format F> struct gptq_result {
     qmatrix<F> weights;

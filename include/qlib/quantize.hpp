@@ -1,21 +1,11 @@
 #pragma once
 // quantize: floats into any format.
+#include "core/options.hpp"
 #include "encode/lattice_search.hpp"
 #include "encode/outer_values.hpp"
 #include "fit/fit.hpp"
 #include "format/format.hpp"
 #include "store/qmatrix.hpp"
-
-namespace qlib::inline QLIB_ABI {
-
-/// How weights become codes.
-struct quantize_options {
-    qlib::fit fit = qlib::fit::search;          ///< how scales are chosen
-    std::span<const float> importance = {};     ///< one per column, >= 0: an imatrix, or a Hessian's diagonal; empty: none
-    non_finite on_non_finite = non_finite::error;
-};
-
-}  // namespace qlib::inline QLIB_ABI
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 

@@ -2,6 +2,7 @@
 #include "subject.hpp"
 
 #include <qlib/any.hpp>
+#include <qlib/formats.hpp>
 
 std::vector<subject> named_formats() {
     std::vector<subject> all;

@@ -35,10 +35,13 @@ TEST_CASE("compressed-tensors: int4 as it was quantized") {
         {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": false, "strategy": "group", "group_size": 32}}}})";
     c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
         using F = qlib::int4_g32_asym;
-        const auto q = qlib::quantize<F>(w);
-        REQUIRE(q.has_value());
-        to.add_parts(layer, qlib::pack_quantized_parts<F>(w.rows, w.cols),
-                     [&](std::size_t part, std::span<std::byte> out) { return qlib::export_pack_quantized(q->view(), part, out); });
+        const auto whole = qlib::quantize(qlib::format_id::int4_g32_asym, w);
+        REQUIRE(whole.has_value());
+        const auto q = qlib::qview<F>::over(whole->bytes(), w.rows, w.cols);
+        const auto part_of = [&](std::size_t part, std::span<std::byte> out) {
+            return qlib::export_pack_quantized(*q, part, out);
+        };
+        to.add_parts(layer, qlib::pack_quantized_parts<F>(w.rows, w.cols), part_of);
     });
     const model m = c.load(s);
     CHECK(m.layers[1].down.weights.format == qlib::format_id::int4_g32_asym);
@@ -49,12 +52,13 @@ TEST_CASE("bitsandbytes: NF4 as it was quantized") {
     const synthetic_llama s(64, 128);
     checkpoint c;
     c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
-        const auto q = qlib::quantize<qlib::nf4>(w);
-        REQUIRE(q.has_value());
+        const auto whole = qlib::quantize(qlib::format_id::nf4, w);
+        REQUIRE(whole.has_value());
+        const auto q = qlib::qview<qlib::nf4>::over(whole->bytes(), w.rows, w.cols);
         const auto parts = qlib::bitsandbytes_parts<qlib::nf4>(w.rows, w.cols, qlib::safetensors_type::f32);
         REQUIRE(parts.has_value());
         to.add_parts(layer, *parts, [&](std::size_t part, std::span<std::byte> out) {
-            return qlib::export_bitsandbytes(q->view(), qlib::safetensors_type::f32, part, out);
+            return qlib::export_bitsandbytes(*q, qlib::safetensors_type::f32, part, out);
         });
     });
     const model m = c.load(s);

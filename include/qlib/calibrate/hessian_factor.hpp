@@ -1,26 +1,10 @@
 #pragma once
 // hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
+#include "../core/options.hpp"
 #include "../core/parallel.hpp"
 #include "../linalg/cholesky.hpp"
 #include "../linalg/triangular.hpp"
 #include "hessian.hpp"
-
-namespace qlib::inline QLIB_ABI {
-
-struct factor_options {
-    float damping = 0.01f;  ///< added to the diagonal, as a share of the mean of its live (non-zero) elements; 0 to 1e6
-    bool strict = false;    ///< an error in place of the ladder
-};
-
-/// What factorize() had to do.
-struct factor_report {
-    float damping = 0;           ///< the one that was used, relative
-    int rung = 0;                ///< 0: as asked; 1, 2, ...: how often the damping grew, or that many and then the last rung
-    bool diagonal_only = false;  ///< the last rung: U is diagonal, which turns GPTQ into weighted rounding
-    std::size_t dead_columns = 0;
-};
-
-}  // namespace qlib::inline QLIB_ABI
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {

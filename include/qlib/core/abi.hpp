@@ -9,6 +9,11 @@
 // float: __builtin_bit_cast, not std::bit_cast.
 #include "baseline.hpp"
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
+#error "qlib is written in C++20: compile with -std=c++20, or link to the CMake target qlib::qlib"
+#include <qlib-needs-C++20>  // there is none: compilers stop here, before the errors that would follow
+#endif
+
 #define QLIB_VERSION_MAJOR 0
 #define QLIB_VERSION_MINOR 1
 #define QLIB_VERSION_PATCH 0

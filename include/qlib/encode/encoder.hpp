@@ -2,20 +2,10 @@
 // The encoder's driver: from rows of numbers to blocks on the wire, for any format and any fit. What it does not know of them it asks of
 // encoder_kernels, so that it is compiled once.
 #include "../core/floats_view.hpp"
+#include "../core/options.hpp"
 #include "../kernel/decode_block.hpp"
 #include "../kernel/decoder.hpp"
 #include "one_block.hpp"
-
-namespace qlib::inline QLIB_ABI {
-
-/// What an encoder does with a NaN or an infinity among the weights.
-enum class non_finite : std::uint8_t {
-    error,  ///< refuses, naming row and column
-    zero,   ///< counts it as 0
-    clamp,  ///< NaN as 0, an infinity as the largest float of its sign
-};
-
-}  // namespace qlib::inline QLIB_ABI
 
 namespace qlib::inline QLIB_ABI::detail {
 

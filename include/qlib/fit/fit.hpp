@@ -1,17 +1,11 @@
 #pragma once
 // The ready-made fits, and the choice between them at run time.
+#include "../core/options.hpp"
 #include "plain.hpp"
 #include "reference.hpp"
 #include "search.hpp"
 
 namespace qlib::inline QLIB_ABI {
-
-/// A ready-made fit, by name. Functions that take one also take any fit object.
-enum class fit : std::uint8_t {
-    plain,      ///< plain_fit
-    search,     ///< search_fit
-    reference,  ///< reference_fit
-};
 
 namespace detail {
 /// use(fit object) for the enumerator.

@@ -1,28 +1,10 @@
 #pragma once
 // Y = X * W^T as stages of tasks, whatever the format, the element types, the mode and the room: compiled once.
 #include "../core/floats_view.hpp"
+#include "../core/options.hpp"
 #include "../core/parallel.hpp"
 #include "../store/qmatrix.hpp"
 #include "gemm_plan.hpp"
-
-namespace qlib::inline QLIB_ABI {
-
-/// What qgemm computes with.
-enum class compute : std::uint8_t {
-    automatic,  ///< integer where the format's levels are 8-bit integers up to a power of two, else exact
-    integer,    ///< activations rounded to 8 bits on the fly, integer dot products
-    exact,      ///< decoded weights times float activations
-};
-
-struct qgemm_options {
-    compute mode = compute::automatic;
-    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the largest multiple of F::group up to
-    /// 256 (F::group when that is larger), or the row where one map of the weights covers a row.
-    std::size_t activation_group = 0;
-};
-using gemm_options = qgemm_options;
-
-}  // namespace qlib::inline QLIB_ABI
 
 namespace qlib::inline QLIB_ABI::detail {
 

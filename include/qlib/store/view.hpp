@@ -2,14 +2,9 @@
 // qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
 #include "../core/memory.hpp"
 #include "../format/concept.hpp"
+#include "view_options.hpp"
 
 namespace qlib::inline QLIB_ABI {
-
-/// Where the rows of a quantized matrix lie when they are not one tight piece.
-template <class Byte> struct view_options {
-    std::size_t row_bytes = 0;       ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
-    std::span<Byte> outer = {};      ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
-};
 
 /// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
 template <block_format F, class Byte = const std::byte> struct planes {
