@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 #include <qlib/file/compressed_tensors.hpp>
-#include <qlib/store/decode.hpp>
 
 #include <algorithm>
 #include <cmath>
