@@ -20,7 +20,7 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     const float step = float_of(static_cast<std::uint32_t>(127 + 1 - r.bias - r.mantissa_bits) << 23);
     const ints a = code & (r.sign_bit() - 1), sign = select((code & r.sign_bit()) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
     const ints normal = select(a > r.most, splat(0x7F800000), (a << shift) + splat(r.exponent(127 - r.bias)));
-    return from_bits(select(a < (1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
+    return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.

@@ -327,9 +327,9 @@ public:
     template <class Range>
         requires requires(const Range& r) { std::span(r); }
     QLIB_INLINE status set_array(std::string_view key, const Range& values) noexcept {
-        using element = std::remove_cv_t<typename decltype(std::span(values))::element_type>;
-        const std::span<const element> all(values);
-        if constexpr (gguf_number<element>) return detail::set_many(draft_, key, detail::gguf_type_of<element>(), all);
+        using item = std::remove_cv_t<typename decltype(std::span(values))::element_type>;
+        const std::span<const item> all(values);
+        if constexpr (gguf_number<item>) return detail::set_many(draft_, key, detail::gguf_type_of<item>(), all);
         else return detail::set_many(draft_, key, gguf_type::string, all);
     }
     /// A value of another file, copied byte by byte. Its key only needs what readers need: 1 to 65535 bytes, none of them zero.
