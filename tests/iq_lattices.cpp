@@ -45,7 +45,8 @@ template <class F> void check_decoder(std::uint64_t fixed, std::uint64_t random)
         const auto bytes = random_blocks<F>(random_scale);
         const auto y = decoded<F>(bytes, 256, 256);
         CHECK(hash_of(y) == (random_scale ? random : fixed));
-        for (const qlib::isa room : sample::rooms()) CHECK(hash_of(decoded<F>(bytes, 256, 256, {.room = room})) == hash_of(y));
+        for (const qlib::isa room : sample::rooms())
+            CHECK(hash_of(decoded<F>(bytes, 256, 256, {.room = room})) == hash_of(y));
     }
 }
 template <class F> void check_encoder(bool with, std::uint64_t bytes, std::uint64_t values) {
@@ -197,8 +198,10 @@ TEST_CASE_TEMPLATE("every room finds the same codes, on any number of threads", 
     const auto x = sample::weights(8 * 256, 5), w = sample::importance(256, 6);
     const qlib::matrix_view<const float> W{x.data(), 8, 256};
     const auto q = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w});
-    for (const qlib::isa room : sample::rooms())
-        CHECK(std::ranges::equal(qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w}, {.room = room})->bytes(), q->bytes()));
+    for (const qlib::isa room : sample::rooms()) {
+        const auto there = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w}, {.room = room});
+        CHECK(std::ranges::equal(there->bytes(), q->bytes()));
+    }
     test_threads team(3);
     const auto by_three = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w}, {.run = team});
     CHECK(std::ranges::equal(by_three->bytes(), q->bytes()));

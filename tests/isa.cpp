@@ -71,7 +71,8 @@ TEST_CASE("isa: agrees with the compiler's own look at the machine") {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512vnni");
     CHECK(has_room(isa::avx2) == avx2);  // every machine with AVX2 has F16C, which clang 14 cannot be asked for
     CHECK(has_room(isa::avx512) == avx512);
 }

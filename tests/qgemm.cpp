@@ -176,7 +176,8 @@ TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::
     const problem<F> p(20, 3 * 768, 9);
     for (const std::size_t group : {F::group, 3 * F::group, 7 * F::group, 40 * F::group, p.k, (p.k / F::group + 5) * F::group}) {
         const reference want = p.integer(group);
-        for (const isa room : sample::rooms()) CHECK(want.error(p.multiply({.mode = compute::integer, .activation_group = group}, {.room = room})) < 2e-6);
+        for (const isa room : sample::rooms())
+            CHECK(want.error(p.multiply({.mode = compute::integer, .activation_group = group}, {.room = room})) < 2e-6);
     }
 }
 
@@ -190,7 +191,8 @@ TEST_CASE_TEMPLATE("qgemm: the largest sums there are", F, kernel_formats::row8,
                             F::bits::template bytes<F::grid::bits>(std::min(block_size<F>, p.k - b * block_size<F>)));
         p.decode();
         for (std::size_t i = 0; i < p.x.size(); ++i) p.x[i] = i < p.k || i % 2 == 0 ? 3.0f : -3.0f;
-        for (const isa room : sample::rooms()) CHECK(p.integer(p.k).error(p.multiply({.activation_group = p.k}, {.room = room})) < 2e-6);
+        for (const isa room : sample::rooms())
+            CHECK(p.integer(p.k).error(p.multiply({.activation_group = p.k}, {.room = room})) < 2e-6);
     }
 }
 

@@ -240,18 +240,21 @@ TEST_CASE("every format: the same bytes and floats from any room and any number 
         const auto x = sample::weights(rows * cols, 7);
         const auto alone = quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.room = isa::portable});
         for (const isa room : sample::rooms())
-            CHECK(quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.run = team, .room = room}) == alone);
+            CHECK(quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.run = team, .room = room}) ==
+                  alone);
         const std::size_t few = is_lattice(f) ? 1 : 5;
         const auto w = sample::importance(cols, index);
         for (const qlib::fit fit : {qlib::fit::search, qlib::fit::reference})
             for (const auto importance : {std::span<const float>(), std::span<const float>(w)}) {
-                const auto fitted = quantized(f, {x.data(), few, cols}, {.fit = fit, .importance = importance}, {.room = isa::portable});
+                const qlib::quantize_options options{.fit = fit, .importance = importance};
+                const auto fitted = quantized(f, {x.data(), few, cols}, options, {.room = isa::portable});
                 for (const isa room : sample::rooms())
                     if (room != isa::portable)
-                        CHECK(quantized(f, {x.data(), few, cols}, {.fit = fit, .importance = importance}, {.run = team, .room = room}) == fitted);
+                        CHECK(quantized(f, {x.data(), few, cols}, options, {.run = team, .room = room}) == fitted);
             }
         const auto y = decoded(f, alone, rows, cols, {.room = isa::portable});
-        for (const isa room : sample::rooms()) CHECK(same_bits(decoded(f, alone, rows, cols, {.run = team, .room = room}), y));
+        for (const isa room : sample::rooms())
+            CHECK(same_bits(decoded(f, alone, rows, cols, {.run = team, .room = room}), y));
     });
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// The rooms that this machine can run: every one of them is tested, and gives the same bits. And one that no machine has.
+// The rooms that this machine can run, all of which are tested. And one that no machine has.
 #include <qlib/room/isa.hpp>
 
 #include <vector>
