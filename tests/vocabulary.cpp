@@ -13,7 +13,8 @@ TEST_CASE("vocabulary: a lane does what one_lane does") {
     in_rooms([&]<class Calls>(Calls) {
         const auto ours = Calls::lane_operations(), one = calls_in_one_lane::lane_operations();
         for (std::size_t k = 0; k < ours.size(); ++k) {
-            CAPTURE(ours[k].name);
+            const std::string name = ours[k].name;
+            CAPTURE(name);
             std::size_t wrong = 0, example = 0;
             for (std::size_t at = 0; at < in.size(); at += Calls::width) {
                 word got[Calls::width];

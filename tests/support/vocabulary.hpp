@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace {
@@ -81,7 +82,8 @@ using qlib::detail::bits_of, qlib::detail::float_of, qlib::detail::product;
 template <class Check> void in_rooms(const Check& check) {
     const auto in = [&]<class Calls>(Calls calls) {
         if (!qlib::has_room(Calls::R::id)) return;
-        CAPTURE(qlib::room_name(Calls::R::id));
+        const std::string room = qlib::room_name(Calls::R::id);
+        CAPTURE(room);
         check(calls);
     };
 #define IN_ROOM(id, ...) in(calls_in_##id{});
