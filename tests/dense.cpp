@@ -1,6 +1,7 @@
 // Weights that are not quantized: plain numbers behind the functions that quantized ones have.
 #include "support/decoded.hpp"
 #include "support/matrix.hpp"
+#include "support/rooms.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/dense.hpp>
@@ -71,7 +72,7 @@ TEST_CASE_TEMPLATE("dense: any bits decode in every room to what the number mean
     std::vector<std::byte> bytes(1 + all.size() * 2);
     std::memcpy(bytes.data() + 1, all.data(), all.size() * 2);
     const auto q = qlib::qview<qlib::dense<T>>::over(std::span(bytes).subspan(1), 1, all.size());
-    for (const qlib::isa room : {qlib::isa::portable, qlib::isa::best}) {
+    for (const qlib::isa room : sample::rooms()) {
         std::vector<float> y(all.size());
         REQUIRE(qlib::dequantize(*q, {y.data(), 1, y.size()}, {.room = room}).ok());
         std::size_t wrong = 0;

@@ -1,10 +1,11 @@
 #include "support/golden.hpp"
 #include "support/guarded.hpp"
 #include "support/kernel_formats.hpp"
+#include "support/rooms.hpp"
 #include "support/threads.hpp"
 
 #include <qlib/dequantize.hpp>
-#include <qlib/store/decode.hpp>
+#include <qlib/kernel/decode_block.hpp>
 
 #include <doctest/doctest.h>
 
@@ -37,8 +38,6 @@ template <class F> std::vector<float> by_definition(const qview<F>& q) {
 
 bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
 
-const isa rooms[] = {isa::portable, isa::avx512};
-
 }  // namespace
 
 TEST_SUITE_BEGIN("bytes");
@@ -50,8 +49,7 @@ TEST_CASE_TEMPLATE("dequantize: any bytes give the definition's bits in every ro
     const auto q = qview<F>::over(wire.span(), rows, cols);
     REQUIRE(q.has_value());
     const auto want = by_definition<F>(*q);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
+    for (const isa room : sample::rooms()) {
         guarded<float> tight(rows * cols);
         call_report report;
         REQUIRE(dequantize<F>(*q, {tight.data(), rows, cols}, {.room = room, .report = &report}).ok());
@@ -75,8 +73,7 @@ TEST_CASE("dequantize: Q4_0's block by hand") {
     std::array<std::byte, 18> block{std::byte{0x00}, std::byte{0x42}};  // f16 3.0
     for (unsigned i = 0; i < 16; ++i) block[2 + i] = static_cast<std::byte>(i | (15 - i) << 4);
     const auto q = qview<kernel_formats::split4>::over(block, 1, 32);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
+    for (const isa room : sample::rooms()) {
         float out[32];
         REQUIRE(dequantize(*q, {out, 1, 32}, {.room = room}).ok());
         bool same = true;
@@ -98,8 +95,7 @@ TEST_CASE("dequantize: the three roundings of a map, the sign of zeros, infiniti
         block[2] = static_cast<std::byte>(z & 0xFF);
         block[3] = static_cast<std::byte>(z >> 8);
         const auto q = qview<kernel_formats::offset4>::over(block, 1, 32);
-        for (const isa room : rooms) {
-            if (!has_room(room)) continue;
+        for (const isa room : sample::rooms()) {
             float out[32];
             REQUIRE(dequantize(*q, {out, 1, 32}, {.room = room}).ok());
             CHECK(detail::bits_of(out[code]) == bits);
@@ -121,8 +117,7 @@ TEST_CASE("dequantize: a product is rounded before it is added to") {
     detail::store_little_endian(f32{0x3EAAAAABu}, &wire[24]);  // 1/3: three of them are 1 + 2^-25
     detail::store_little_endian(f32{0xBF800000u}, &wire[28]);  // -1
     const auto q = qview<F>::over(wire, 1, 64);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
+    for (const isa room : sample::rooms()) {
         float out[64];
         REQUIRE(dequantize<F>(*q, {out, 1, 64}, {.room = room}).ok());
         CHECK(detail::bits_of(out[0]) == 0);
@@ -157,8 +152,7 @@ TEST_CASE("dequantize: blocks that run over row ends, whole and in threads") {
     REQUIRE(q.has_value());
     CHECK(!q->sliceable());
     const auto want = by_definition<nf4_dq>(*q);
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
+    for (const isa room : sample::rooms()) {
         std::vector<float> out(rows * cols);
         REQUIRE(dequantize<nf4_dq>(*q, {out.data(), rows, cols}, {.run = test_threads(3), .room = room}).ok());
         CHECK(same_bits(out, want));
@@ -232,6 +226,7 @@ TEST_CASE("dequantize: which path served") {
     using namespace kernel_formats;
     CHECK(path(static_cast<super6*>(nullptr), isa::best) == "bits");
     CHECK(path(static_cast<own_layout*>(nullptr), isa::portable) == "bits");
+    if (has_room(isa::avx2)) CHECK(path(static_cast<own_layout*>(nullptr), isa::avx2) == "bits");
     CHECK(path(static_cast<lattice8*>(nullptr), isa::best) == "load");
     if (has_room(isa::avx512)) CHECK(path(static_cast<own_layout*>(nullptr), isa::avx512) == "load");
 }
@@ -242,8 +237,7 @@ TEST_CASE("dequantize: errors and empty matrices") {
     float out[128] = {};
     CHECK(dequantize(*q, {out, 2, 32}).error().code == errc::shape);
     CHECK(dequantize(*q, {out, 1, 64}).error().code == errc::shape);
-    const auto beyond = static_cast<isa>(static_cast<int>(detail::best_isa()) + 1);
-    CHECK(dequantize(*q, {out, 2, 64}, {.room = beyond}).error().code == errc::unsupported);
+    CHECK(dequantize(*q, {out, 2, 64}, {.room = sample::no_room}).error().code == errc::unsupported);
     CHECK(dequantize<F>(qview<F>{}, {nullptr, 0, 0}).ok());
     CHECK(dequantize(*qmatrix<F>::make(0, 64), {nullptr, 0, 64}).ok());
     CHECK(dequantize(*qmatrix<F>::make(3, 0), {nullptr, 3, 0}).ok());

@@ -91,6 +91,6 @@ TEST_CASE("executor: task_ref calls the object that it was made from") {
 TEST_CASE("executor: a call's defaults") {
     const call how;
     CHECK(how.run.workers() == 1);
-    CHECK(how.room == isa::best);
+    CHECK(how.room == isa{});
     CHECK(how.report == nullptr);
 }

@@ -5,8 +5,8 @@
 
 #include <doctest/doctest.h>
 #include <qlib/integer.hpp>
+#include <qlib/kernel/decode_block.hpp>
 #include <qlib/quantize.hpp>
-#include <qlib/store/decode.hpp>
 
 #include <vector>
 

@@ -1,6 +1,7 @@
 // ggml's lattice formats: its decoder, its encoders to the byte, and the search that is better.
 #include "support/golden.hpp"
 #include "support/matrix.hpp"
+#include "support/rooms.hpp"
 #include "support/threads.hpp"
 
 #include <doctest/doctest.h>
@@ -44,7 +45,8 @@ template <class F> void check_decoder(std::uint64_t fixed, std::uint64_t random)
         const auto bytes = random_blocks<F>(random_scale);
         const auto y = decoded<F>(bytes, 256, 256);
         CHECK(hash_of(y) == (random_scale ? random : fixed));
-        CHECK(hash_of(decoded<F>(bytes, 256, 256, {.room = qlib::isa::portable})) == hash_of(y));
+        for (const qlib::isa room : sample::rooms())
+            CHECK(hash_of(decoded<F>(bytes, 256, 256, {.room = room})) == hash_of(y));
     }
 }
 template <class F> void check_encoder(bool with, std::uint64_t bytes, std::uint64_t values) {
@@ -196,11 +198,9 @@ TEST_CASE_TEMPLATE("every room finds the same codes, on any number of threads", 
     const auto x = sample::weights(8 * 256, 5), w = sample::importance(256, 6);
     const qlib::matrix_view<const float> W{x.data(), 8, 256};
     const auto q = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w});
-    for (std::size_t r = 0; r < 8; ++r) {
-        const auto portable = qlib::detail::portable::lattice_search<F>({{W.row(r), 256}, w, 0, {}}).run();
-        std::array<std::byte, qlib::block_bytes<F>> bytes{};
-        F::store(portable.params, std::span<const typename F::code>(portable.code), std::array{bytes.data()});
-        CHECK(std::equal(bytes.begin(), bytes.end(), q->bytes().begin() + static_cast<std::ptrdiff_t>(r * bytes.size())));
+    for (const qlib::isa room : sample::rooms()) {
+        const auto there = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w}, {.room = room});
+        CHECK(std::ranges::equal(there->bytes(), q->bytes()));
     }
     test_threads team(3);
     const auto by_three = qlib::quantize<F>(W, qlib::search_fit{}, {.importance = w}, {.run = team});

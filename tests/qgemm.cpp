@@ -1,6 +1,7 @@
 #include "support/guarded.hpp"
 #include "support/kernel_formats.hpp"
 #include "support/matrix.hpp"
+#include "support/rooms.hpp"
 #include "support/threads.hpp"
 
 #include <qlib/dequantize.hpp>
@@ -16,8 +17,6 @@
 using namespace qlib;
 
 namespace {
-
-const isa rooms[] = {isa::portable, isa::avx512};
 
 /// A few blocks, and a short one where rows may end inside.
 template <class F> constexpr std::size_t some_cols = (300 / block_size<F> + 1) * block_size<F> + (has_ragged_rows<F> && !has_flat_blocks<F> ? 7 : 0);
@@ -105,9 +104,8 @@ template <class F> struct problem final : any_problem {
 bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
 
 template <class Check> void in_rooms_and_modes(const Check& check) {
-    for (const isa room : rooms)
-        if (has_room(room))
-            for (const compute mode : {compute::automatic, compute::exact}) check(room, mode);
+    for (const isa room : sample::rooms())
+        for (const compute mode : {compute::automatic, compute::exact}) check(room, mode);
 }
 
 void check_against_reference(const any_problem& p) {
@@ -178,8 +176,8 @@ TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::
     const problem<F> p(20, 3 * 768, 9);
     for (const std::size_t group : {F::group, 3 * F::group, 7 * F::group, 40 * F::group, p.k, (p.k / F::group + 5) * F::group}) {
         const reference want = p.integer(group);
-        for (const isa room : rooms)
-            if (has_room(room)) CHECK(want.error(p.multiply({.mode = compute::integer, .activation_group = group}, {.room = room})) < 2e-6);
+        for (const isa room : sample::rooms())
+            CHECK(want.error(p.multiply({.mode = compute::integer, .activation_group = group}, {.room = room})) < 2e-6);
     }
 }
 
@@ -193,8 +191,8 @@ TEST_CASE_TEMPLATE("qgemm: the largest sums there are", F, kernel_formats::row8,
                             F::bits::template bytes<F::grid::bits>(std::min(block_size<F>, p.k - b * block_size<F>)));
         p.decode();
         for (std::size_t i = 0; i < p.x.size(); ++i) p.x[i] = i < p.k || i % 2 == 0 ? 3.0f : -3.0f;
-        for (const isa room : rooms)
-            if (has_room(room)) CHECK(p.integer(p.k).error(p.multiply({.activation_group = p.k}, {.room = room})) < 2e-6);
+        for (const isa room : sample::rooms())
+            CHECK(p.integer(p.k).error(p.multiply({.activation_group = p.k}, {.room = room})) < 2e-6);
     }
 }
 
@@ -210,8 +208,7 @@ TEST_CASE("qgemm: activations that are not finite, tiny or zero") {
         p.x[4 * p.k + j] = 0;
         p.x[5 * p.k + j] = j % 2 != 0 ? 0x1p-110f : 1e-42f;
     }
-    for (const isa room : rooms) {
-        if (!has_room(room)) continue;
+    for (const isa room : sample::rooms()) {
         const auto y = p.multiply({.mode = compute::integer}, {.room = room}), e = p.multiply({.mode = compute::exact}, {.room = room});
         for (std::size_t r = 0; r < p.rows; ++r) {
             for (const std::size_t i : {1u, 2u, 3u}) CHECK(detail::is_nan(y[i * p.rows + r]));
@@ -283,7 +280,7 @@ TEST_CASE("qgemm: errors and empty operands") {
     CHECK(code(2, 20, 3, 64) == errc::shape);
     CHECK(code(3, 20, 3, 63) == errc::shape);
     CHECK(code(3, 20, 3, 64, {.activation_group = 48}) == errc::argument);
-    CHECK(code(3, 20, 3, 64, {}, {.room = static_cast<isa>(static_cast<int>(detail::best_isa()) + 1)}) == errc::unsupported);
+    CHECK(code(3, 20, 3, 64, {}, {.room = sample::no_room}) == errc::unsupported);
     CHECK(code(3, 20, 3, 64, {}, {.progress = [](std::size_t, std::size_t) { return false; }}) == errc::cancelled);
 
     const auto nf = qmatrix<nf4>::make(4, 64), flat = qmatrix<nf4>::make(4, 65);
@@ -318,8 +315,7 @@ TEST_CASE("qgemm: f16 and bf16 activations and results are floats, rounded once,
         std::vector<float> wide(x.size()), want(n * rows), mixed(n * rows);
         for (std::size_t i = 0; i < x.size(); ++i) wide[i] = (half[i] = T::from(x[i])).value();
         const matrix_view<const T> X{half.data(), n, cols};
-        for (const isa room : rooms) {
-            if (!has_room(room)) continue;
+        for (const isa room : sample::rooms()) {
             test_threads pool(2);
             call how{.run = pool, .room = room};
             REQUIRE(qgemm({want.data(), n, rows}, {wide.data(), n, cols}, *q, {.mode = mode}, how).ok());

@@ -32,7 +32,7 @@ TEST_CASE("rows: every element is one chain of FMAs in the order of the terms, w
                 auto want = y;
                 const detail::strided cs{c.data.data(), detail::signed_size(c.stride)}, xs{x.data.data(), detail::signed_size(x.stride)};
                 reference(want.view(), cs, xs, depth);
-                for (const isa room : {isa::portable, isa::best}) {
+                for (const isa room : sample::rooms()) {
                     auto got = y;
                     detail::rows_of(room).add_product(got.view(), cs, xs, depth);
                     CHECK(got.same_bits(want));
@@ -46,7 +46,7 @@ TEST_CASE("rows: steps may run downward, and coefficients along columns") {
     const detail::strided cs{&c(depth - 1, 0), 1, -detail::signed_size(c.stride)}, xs{&x(depth - 1, 0), -detail::signed_size(x.stride)};
     auto want = y;
     reference(want.view(), cs, xs, depth);
-    for (const isa room : {isa::portable, isa::best}) {
+    for (const isa room : sample::rooms()) {
         auto got = y;
         detail::rows_of(room).add_product(got.view(), cs, xs, depth);
         CHECK(got.same_bits(want));
@@ -59,10 +59,11 @@ TEST_CASE("rows: the room that served is reported, and one beyond the machine re
     call_report report;
     REQUIRE(detail::open_rows({.report = &report}).has_value());
     CHECK(report.room == detail::best_isa());
-    REQUIRE(detail::open_rows({.room = isa::portable, .report = &report}).has_value());
-    CHECK(report.room == isa::portable);
-    const auto beyond = static_cast<isa>(static_cast<int>(detail::best_isa()) + 1);
-    CHECK(detail::open_rows({.room = beyond}).error().code == errc::unsupported);
+    for (const isa room : sample::rooms()) {
+        REQUIRE(detail::open_rows({.room = room, .report = &report}).has_value());
+        CHECK(report.room == room);
+    }
+    CHECK(detail::open_rows({.room = sample::no_room}).error().code == errc::unsupported);
 }
 
 TEST_CASE("rows: strides are whole cache lines, an odd number of them") {

@@ -1,5 +1,6 @@
 // search_fit against plain_fit, against an exhaustive search, against ggml's encoders, and against itself in other rooms.
 #include "support/matrix.hpp"
+#include "support/rooms.hpp"
 #include "support/witnesses.hpp"
 
 #include <doctest/doctest.h>
@@ -99,9 +100,9 @@ TEST_CASE_TEMPLATE("the same bytes in every room and block by block; importance 
     for (const bool weighted : {false, true}) {
         const qlib::quantize_options options{.importance = weighted ? std::span<const float>(w) : std::span<const float>()};
         const auto in = [&](qlib::isa room) { return qlib::quantize<F>({x.data(), rows, cols}, qlib::search_fit{}, options, {.room = room}); };
-        const auto best = in(qlib::isa::best), portable = in(qlib::isa::portable);
-        REQUIRE((best.has_value() && portable.has_value()));
-        CHECK(std::ranges::equal(best->bytes(), portable->bytes()));
+        const auto best = in(qlib::isa::best);
+        REQUIRE(best.has_value());
+        for (const qlib::isa room : sample::rooms()) CHECK(std::ranges::equal(best->bytes(), in(room)->bytes()));
         for (std::size_t b = 0; b < rows * 3; ++b) {
             std::array<float, qlib::block_size<F>> one;
             std::copy_n(x.data() + b * one.size(), one.size(), one.begin());

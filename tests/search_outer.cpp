@@ -1,6 +1,7 @@
 // The search of one map for a row, tensor or tile: its sums against the definition, its result against a thousand scales and against plain_fit.
 #include "support/kernel_formats.hpp"
 #include "support/matrix.hpp"
+#include "support/rooms.hpp"
 
 #include <doctest/doctest.h>
 #include <qlib/fp8.hpp>
@@ -22,12 +23,22 @@ template <class F> struct judged_tile {
     std::vector<float> importance;
     qlib::search_fit fit{};
     qlib::qmatrix<F> q = *qlib::qmatrix<F>::make(W.rows, W.cols);
-    qlib::detail::block_encoder<F, qlib::search_fit, float> encoder{W, {importance.data(), W.rows, W.cols, 0}, fit, qlib::non_finite::error, q.span()};
+    qlib::qspan<F> out = q.span();
 
     judged_tile(qlib::matrix_view<const float> weights, std::vector<float> w) : W(weights), importance(std::move(w)) {}
     judged_tile(const judged_tile&) = delete;
 
-    [[nodiscard]] auto judge(isa room = isa::best) const { return qlib::detail::tile_judge<F, qlib::search_fit, float>(encoder, 0, room); }
+    [[nodiscard]] qlib::detail::encode_job job(isa room) const {
+        const auto& kernels = qlib::detail::encoder_kernels_of<F, qlib::search_fit>(room);
+        const std::size_t wire_cols = qlib::detail::wire_shape_of<F>(W.rows, W.cols).cols;
+        return {W, {importance.data(), W.rows, W.cols, 0}, qlib::non_finite::error, &fit, &out, qlib::block_size<F>,
+                wire_cols, &kernels};
+    }
+    /// use(judge), in some room.
+    template <class Use> auto with_judge(isa room, const Use& use) const {
+        const qlib::detail::encode_job judged = job(room);
+        return use(qlib::detail::tile_judge<F, qlib::search_fit>{judged, 0});
+    }
     [[nodiscard]] std::size_t rows() const { return std::min(W.rows, qlib::detail::tiling<F>(W.rows, W.cols).rows); }
     [[nodiscard]] std::size_t cols() const { return std::min(W.cols, qlib::detail::tiling<F>(W.rows, W.cols).cols); }
     [[nodiscard]] qlib::tile_stats stats() const {
@@ -36,7 +47,9 @@ template <class F> struct judged_tile {
             for (std::size_t c = 0; c < cols(); ++c) s = {std::min(s.low, W(r, c)), std::max(s.high, W(r, c))};
         return s;
     }
-    [[nodiscard]] typename F::outer searched() const { return fit.template outer<F>(stats(), judge()); }
+    [[nodiscard]] typename F::outer searched() const {
+        return with_judge(isa::best, [&](const auto& judge) { return fit.template outer<F>(stats(), judge); });
+    }
 
     /// By the definition, in doubles. Importance counts relative to the largest.
     [[nodiscard]] double error(const typename F::outer& o) const {
@@ -65,12 +78,16 @@ TEST_CASE_TEMPLATE("a tile's error is that of its decoded weights, and the same 
             qlib::tile_stats s = tile.stats();
             s.shrink = shrink;
             const auto o = F::fit_outer(s);
-            CHECK(double{tile.judge()(o)} == doctest::Approx(tile.error(o)).epsilon(1e-5));
             const affine maps[2] = {qlib::detail::map_of_outer<F>(o), {}};
-            qlib::detail::error_sums sums[2];
-            tile.judge(isa::portable).measure(maps, 1, &sums[0]);
-            tile.judge(isa::best).measure(maps, 1, &sums[1]);
-            CHECK(std::memcmp(&sums[0], &sums[1], sizeof sums[0]) == 0);
+            qlib::detail::error_sums portable;
+            tile.with_judge(isa::portable, [&](const auto& judge) { judge.measure(maps, 1, &portable); });
+            for (const isa room : sample::rooms()) {
+                const float error = tile.with_judge(room, [&](const auto& judge) { return judge(o); });
+                CHECK(double{error} == doctest::Approx(tile.error(o)).epsilon(1e-5));
+                qlib::detail::error_sums sums;
+                tile.with_judge(room, [&](const auto& judge) { judge.measure(maps, 1, &sums); });
+                CHECK(std::memcmp(&sums, &portable, sizeof sums) == 0);
+            }
         }
     }
 }

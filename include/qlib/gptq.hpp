@@ -39,7 +39,7 @@ struct gptq_kernels {
     /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer scales.
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
                 std::size_t apart, float* outer_scale) noexcept;
-    void (*round)(const gptq_column&) noexcept;
+    void (*round_code)(const gptq_column&) noexcept;
     /// Row r of what has been written, decoded.
     void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
     /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
@@ -189,7 +189,7 @@ private:
             kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride}, some_importance({importance + c, n}),
                         encoded_block(0, c / kernels.block), apart(), outer_scale);
             for (std::size_t j = c; j < c + n; ++j) {
-                if ((j - c) % kernels.vec == 0) round(c, j, map, outer_scale);
+                if ((j - c) % kernels.vec == 0) round_code(c, j, map, outer_scale);
                 const float pivot = factor.pivot(j);
                 for (std::size_t r = 0; r < count; ++r) work.feedback(r, j - c0) = (work.errors(r, j) - work.weights(r, j)) / pivot;
                 spread(j - c0, 1, j, j + 1, c1);
@@ -198,10 +198,11 @@ private:
         spread(0, c1 - c0, c0, c1, cols());
     }
     /// Rounds column j, and those after it that share its codes, in the block that begins at column c.
-    void round(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
+    void round_code(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
         const std::size_t lanes = smaller_size(kernels.vec, cols() - j);
-        kernels.round({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes, {work.weights.row(0) + j, count, lanes, work.weights.stride},
-                       importance + j, map, outer_scale, {work.errors.row(0) + j, count, lanes, work.errors.stride}});
+        kernels.round_code({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes,
+                            {work.weights.row(0) + j, count, lanes, work.weights.stride}, importance + j, map, outer_scale,
+                            {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
     /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {

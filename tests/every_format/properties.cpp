@@ -1,6 +1,7 @@
 // What every format keeps, whoever made it: named ones and the user's own.
 #include "../support/guarded.hpp"
 #include "../support/matrix.hpp"
+#include "../support/rooms.hpp"
 #include "../support/threads.hpp"
 #include "subject.hpp"
 
@@ -57,12 +58,6 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 bool all_finite(const std::vector<float>& x) {
     return std::ranges::all_of(x, [](float v) { return std::isfinite(v); });
-}
-
-std::vector<isa> rooms() {
-    std::vector<isa> known{isa::portable};
-    if (qlib::resolve_room(isa::best) != isa::portable) known.push_back(qlib::resolve_room(isa::best));
-    return known;
 }
 
 constexpr qlib::fit fits[] = {qlib::fit::plain, qlib::fit::search, qlib::fit::reference};
@@ -244,16 +239,22 @@ TEST_CASE("every format: the same bytes and floats from any room and any number 
         const std::size_t rows = is_lattice(f) ? 5 : 35, cols = some_cols(f);
         const auto x = sample::weights(rows * cols, 7);
         const auto alone = quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.room = isa::portable});
-        CHECK(quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.run = team}) == alone);
+        for (const isa room : sample::rooms())
+            CHECK(quantized(f, {x.data(), rows, cols}, {.fit = qlib::fit::plain}, {.run = team, .room = room}) ==
+                  alone);
         const std::size_t few = is_lattice(f) ? 1 : 5;
         const auto w = sample::importance(cols, index);
         for (const qlib::fit fit : {qlib::fit::search, qlib::fit::reference})
             for (const auto importance : {std::span<const float>(), std::span<const float>(w)}) {
-                const auto fitted = quantized(f, {x.data(), few, cols}, {.fit = fit, .importance = importance}, {.room = isa::portable});
-                CHECK(quantized(f, {x.data(), few, cols}, {.fit = fit, .importance = importance}, {.run = team}) == fitted);
+                const qlib::quantize_options options{.fit = fit, .importance = importance};
+                const auto fitted = quantized(f, {x.data(), few, cols}, options, {.room = isa::portable});
+                for (const isa room : sample::rooms())
+                    if (room != isa::portable)
+                        CHECK(quantized(f, {x.data(), few, cols}, options, {.run = team, .room = room}) == fitted);
             }
         const auto y = decoded(f, alone, rows, cols, {.room = isa::portable});
-        CHECK(same_bits(decoded(f, alone, rows, cols, {.run = team}), y));
+        for (const isa room : sample::rooms())
+            CHECK(same_bits(decoded(f, alone, rows, cols, {.run = team, .room = room}), y));
     });
 }
 
@@ -266,7 +267,7 @@ TEST_CASE("every format: any bytes decode within their bounds, to the same bits 
             if (!ones) for (std::byte& b : bytes) b = static_cast<std::byte>(r.next());
             guarded<std::byte> wire{std::span<const std::byte>(bytes)};
             std::vector<float> portable;
-            for (const isa room : rooms()) {
+            for (const isa room : sample::rooms()) {
                 const auto y = decoded(f, wire.span(), rows, cols, {.room = room});
                 if (portable.empty()) portable = y;
                 CHECK(same_bits(y, portable));
@@ -322,7 +323,7 @@ TEST_CASE("every format multiplies: exactly what it decodes to, or with activati
             want[i] = static_cast<float>(sum);
         }
         const bool fractions = f.name == "MXINT8" || f.name.starts_with("MXFP4") || f.name == "MXFP6_E2M3" || f.name.starts_with("NVFP4");
-        for (const isa room : rooms())
+        for (const isa room : sample::rooms())
             for (const qlib::compute mode : {qlib::compute::exact, qlib::compute::automatic}) {
                 qlib::call_report report;
                 REQUIRE(f.multiply({y.data(), n, rows}, {a.data(), n, cols}, bytes, {.mode = mode}, {.room = room, .report = &report}).ok());

@@ -4,7 +4,7 @@
 #include <qlib/gptq.hpp>
 #include <qlib/qgemm.hpp>
 #include <qlib/quantize.hpp>
-#include <qlib/store/decode.hpp>
+#include <qlib/kernel/decode_block.hpp>
 
 #include <functional>
 #include <string>

@@ -53,7 +53,7 @@ public:
     explicit guarded(std::size_t count)
         : pages_(count * sizeof(T)), begin_(reinterpret_cast<T*>(pages_.end() - count * sizeof(T))), count_(count) {}
     explicit guarded(std::span<const T> from) : guarded(from.size()) {
-        std::memcpy(begin_, from.data(), from.size_bytes());
+        if (!from.empty()) std::memcpy(begin_, from.data(), from.size_bytes());
     }
     [[nodiscard]] T* data() { return begin_; }
     [[nodiscard]] std::span<T> span() { return {begin_, count_}; }

@@ -1,6 +1,7 @@
 #pragma once
 // Matrices for the tests of linalg: random ones in foreign rows, and a comparison of bits.
 #include "matrix.hpp"
+#include "rooms.hpp"
 
 #include <qlib/core/call.hpp>
 #include <qlib/core/matrix_view.hpp>
@@ -56,8 +57,10 @@ inline padded definite(std::size_t k, std::uint64_t seed) {
 template <class Executor, class Check> void every_way(const Executor& threads, const Check& check) {
     check(qlib::call{});
     check(qlib::call{.run = threads});
-    check(qlib::call{.room = qlib::isa::portable});
-    check(qlib::call{.run = threads, .room = qlib::isa::portable});
+    for (const qlib::isa room : rooms()) {
+        check(qlib::call{.room = room});
+        check(qlib::call{.run = threads, .room = room});
+    }
 }
 
 }  // namespace sample

@@ -1,5 +1,5 @@
 #pragma once
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, room/vectors.inl, or one_block,
 // also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
 #include "concept.hpp"
 

@@ -1,5 +1,5 @@
 #pragma once
-// one_lane: the vocabulary of kernel/lanes.inl with one block in place of many. What runs over lanes in a room runs at compile time over this.
+// one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs at compile time over this.
 #include "exact.hpp"
 
 #include <array>

@@ -68,7 +68,10 @@ inline unsigned char cached_rooms = 0;
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-QLIB_INLINE constexpr unsigned room_bit(isa room) noexcept { return 1u << static_cast<unsigned>(room); }
+QLIB_INLINE constexpr unsigned room_bit(isa room) noexcept {
+    const auto number = static_cast<unsigned>(room);
+    return number < 32 ? 1u << number : 0;  // of a number that is no room's, too
+}
 
 /// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
 inline unsigned detect_rooms() noexcept {
