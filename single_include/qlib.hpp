@@ -1580,7 +1580,7 @@ struct e8m0 {
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
 // The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of tiles.
-// one_lane: the vocabulary of kernel/lanes.inl with one block in place of many. What runs over lanes in a room runs at compile time over this.
+// one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs at compile time over this.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -1619,7 +1619,7 @@ QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { retur
 QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
 QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
 QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -2673,7 +2673,10 @@ inline unsigned char cached_rooms = 0;
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-QLIB_INLINE constexpr unsigned room_bit(isa room) noexcept { return 1u << static_cast<unsigned>(room); }
+QLIB_INLINE constexpr unsigned room_bit(isa room) noexcept {
+    const auto number = static_cast<unsigned>(room);
+    return number < 32 ? 1u << number : 0;  // of a number that is no room's, too
+}
 
 /// CPUID by hand: __builtin_cpu_supports lacks f16c on clang 14.
 inline unsigned detect_rooms() noexcept {
@@ -2925,7 +2928,7 @@ template <class F> struct texts_of_one_block;
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, kernel/lanes.inl, or one_block,
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, room/vectors.inl, or one_block,
 // also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
 
 namespace qlib::inline QLIB_ABI::detail {
@@ -6351,7 +6354,7 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -9719,7 +9722,7 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -13270,7 +13273,7 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through kernel/lanes.inl, in each room. What follows from the vocabulary alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -25751,7 +25754,7 @@ struct gptq_kernels {
     /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer scales.
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
                 std::size_t apart, float* outer_scale) noexcept;
-    void (*round)(const gptq_column&) noexcept;
+    void (*round_code)(const gptq_column&) noexcept;
     /// Row r of what has been written, decoded.
     void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
     /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
@@ -25901,7 +25904,7 @@ private:
             kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride}, some_importance({importance + c, n}),
                         encoded_block(0, c / kernels.block), apart(), outer_scale);
             for (std::size_t j = c; j < c + n; ++j) {
-                if ((j - c) % kernels.vec == 0) round(c, j, map, outer_scale);
+                if ((j - c) % kernels.vec == 0) round_code(c, j, map, outer_scale);
                 const float pivot = factor.pivot(j);
                 for (std::size_t r = 0; r < count; ++r) work.feedback(r, j - c0) = (work.errors(r, j) - work.weights(r, j)) / pivot;
                 spread(j - c0, 1, j, j + 1, c1);
@@ -25910,10 +25913,11 @@ private:
         spread(0, c1 - c0, c0, c1, cols());
     }
     /// Rounds column j, and those after it that share its codes, in the block that begins at column c.
-    void round(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
+    void round_code(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
         const std::size_t lanes = smaller_size(kernels.vec, cols() - j);
-        kernels.round({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes, {work.weights.row(0) + j, count, lanes, work.weights.stride},
-                       importance + j, map, outer_scale, {work.errors.row(0) + j, count, lanes, work.errors.stride}});
+        kernels.round_code({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes,
+                            {work.weights.row(0) + j, count, lanes, work.weights.stride}, importance + j, map, outer_scale,
+                            {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
     /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
