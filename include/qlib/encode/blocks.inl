@@ -162,6 +162,27 @@ template <block_format F, class Fit> static void fit_lanes(const void* fit, cons
     else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
 }
 
+/// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
+template <block_format F, class Fit> static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const auto& s = *static_cast<const site<F>*>(one);
+    auto& made = *static_cast<encoded<F>*>(encoded_one);
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    typename F::outer outer[width];
+    for (std::size_t i = 0; i < n; ++i) {
+        x[i] = splat(s.x[i]);
+        w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
+    }
+    for (auto& o : outer) o = s.outer;
+    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    alignas(64) lane_blocks<room, F> e;
+    fit_lanes<F, Fit>(fit, &sites, &e);
+    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    made.params = e.params[0];
+    for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
+}
+
 /// encoder_kernels::batch.
 template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
     constexpr std::size_t n = block_size<F>;
@@ -257,8 +278,12 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.whole = encodes_whole<Fit, F>;
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
-    k.fit_site = &fit_site<F, Fit>;
-    k.encode_site = &encode_site<F, Fit>;
+    if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
+        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+    } else {
+        k.fit_site = &fit_site<F, Fit>;
+        k.encode_site = &encode_site<F, Fit>;
+    }
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;

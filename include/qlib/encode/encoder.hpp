@@ -28,7 +28,7 @@ struct encoder_kernels {
     bool whole;                    ///< the fit encodes whole blocks itself, as an original does
     // What the fit does, all else being the same for every fit:
     void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
-    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params
+    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params; null: never asked
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
     /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;

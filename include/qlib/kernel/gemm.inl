@@ -228,12 +228,13 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, {&multiply_panel<false>, &multiply_panel<true>}, &multiply_exact_panel};
+    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
     }
     return k;

@@ -20,7 +20,6 @@ struct gemm_format {
     std::size_t group, groups, block;
     bool integer;     ///< its levels are 8-bit integers, up to a power of two
     bool row_maps;    ///< one map covers a row
-    bool has_offset;  ///< maps have an offset or a zero point
     const product_kernels& (*in_room)(isa room) noexcept;
 
     /// Weights of a group, padded to whole dot products.
@@ -82,9 +81,6 @@ struct tile_kernels {
     void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
                              const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
-    /// All rows of X against the tiles of a panel, groups [first, end); for maps without and with an offset.
-    void (*multiply[2])(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
-                        matrix_view<float> Y) noexcept;
     void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const float* x,
                              matrix_view<float> Y) noexcept;
 };
@@ -95,6 +91,9 @@ struct product_kernels {
     const char* path;  ///< how codes are taken in
     const tile_kernels* tiles;
     int bias;          ///< of the operands
+    /// All rows of X against the tiles of a panel, groups [first, end).
+    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
+                     matrix_view<float> Y) noexcept;
     /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a block.
     void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
                  std::size_t t) noexcept;

@@ -125,7 +125,7 @@ inline void multiply_rows(const planned_product& s, const void* W, std::size_t r
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);
-        if (s.integer) k.tiles->multiply[s.format->has_offset ? 1 : 0](s.p, m, Y.cols, first, end, s.codes, Y);
+        if (s.integer) k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
         else k.tiles->multiply_exactly(s.p, m, Y.cols, first, end, s.floats, Y);
     }
 }
