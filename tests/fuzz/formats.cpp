@@ -52,7 +52,7 @@ template <block_format F> status run(const request& r) {
 void fuzz(std::span<const std::byte> bytes) {
     if (bytes.size() < 5) return;
     const auto number = [&](std::size_t i) { return static_cast<std::size_t>(bytes[i]); };
-    const bool portable = (number(4) & 2) != 0 || !has_room(isa::best);
-    const request r{number(1) % 6, number(2) * 3, number(3) % 6, (number(4) & 1) != 0, portable ? isa::portable : isa::best, bytes.subspan(5)};
+    const isa wanted = built_rooms[number(4) / 2 % built_rooms.size()], room = has_room(wanted) ? wanted : isa::portable;
+    const request r{number(1) % 6, number(2) * 3, number(3) % 6, (number(4) & 1) != 0, room, bytes.subspan(5)};
     static_cast<void>(visit(all_format_ids[number(0) % all_format_ids.size()], [&]<block_format F>() -> status { return run<F>(r); }));
 }

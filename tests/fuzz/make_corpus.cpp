@@ -173,7 +173,8 @@ void make_checkpoints() {
 /// A seed per format, as fuzz_formats reads it: 3 rows of 96 weights or more, 2 tokens.
 void make_formats() {
     for (std::size_t i = 0; i < all_format_ids.size(); ++i) {
-        std::vector<std::byte> seed = {static_cast<std::byte>(i), std::byte{3}, std::byte{32}, std::byte{2}, static_cast<std::byte>(i % 4)};
+        const auto options = static_cast<std::byte>(i % (2 * built_rooms.size()));
+        std::vector<std::byte> seed = {static_cast<std::byte>(i), std::byte{3}, std::byte{32}, std::byte{2}, options};
         for (std::size_t j = 0; j < 40; ++j) seed.push_back(static_cast<std::byte>((i * 37 + j * 101) % 256));
         save("formats", std::string(format_name(all_format_ids[i])), seed);
     }
