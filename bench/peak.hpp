@@ -1,7 +1,7 @@
 #pragma once
 // The roofs of one core, measured: what it does when it does nothing but dot products or multiply-adds in registers.
-#include <qlib/kernel/dispatch.hpp>
-#include <qlib/kernel/room.hpp>
+#include <qlib/room/isa.hpp>
+#include <qlib/room/target.hpp>
 
 #include <chrono>
 #include <cstddef>

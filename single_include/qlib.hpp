@@ -5295,7 +5295,7 @@ struct encoder_kernels {
     bool whole;                    ///< the fit encodes whole blocks itself, as an original does
     // What the fit does, all else being the same for every fit:
     void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
-    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params
+    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params; null: never asked
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
     /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;
@@ -6015,7 +6015,6 @@ struct gemm_format {
     std::size_t group, groups, block;
     bool integer;     ///< its levels are 8-bit integers, up to a power of two
     bool row_maps;    ///< one map covers a row
-    bool has_offset;  ///< maps have an offset or a zero point
     const product_kernels& (*in_room)(isa room) noexcept;
 
     /// Weights of a group, padded to whole dot products.
@@ -6077,9 +6076,6 @@ struct tile_kernels {
     void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
                              const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
-    /// All rows of X against the tiles of a panel, groups [first, end); for maps without and with an offset.
-    void (*multiply[2])(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
-                        matrix_view<float> Y) noexcept;
     void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const float* x,
                              matrix_view<float> Y) noexcept;
 };
@@ -6090,6 +6086,9 @@ struct product_kernels {
     const char* path;  ///< how codes are taken in
     const tile_kernels* tiles;
     int bias;          ///< of the operands
+    /// All rows of X against the tiles of a panel, groups [first, end).
+    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
+                     matrix_view<float> Y) noexcept;
     /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a block.
     void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
                  std::size_t t) noexcept;
@@ -8629,6 +8628,27 @@ template <block_format F, class Fit> static void fit_lanes(const void* fit, cons
     else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
 }
 
+/// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
+template <block_format F, class Fit> static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const auto& s = *static_cast<const site<F>*>(one);
+    auto& made = *static_cast<encoded<F>*>(encoded_one);
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    typename F::outer outer[width];
+    for (std::size_t i = 0; i < n; ++i) {
+        x[i] = splat(s.x[i]);
+        w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
+    }
+    for (auto& o : outer) o = s.outer;
+    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    alignas(64) lane_blocks<room, F> e;
+    fit_lanes<F, Fit>(fit, &sites, &e);
+    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    made.params = e.params[0];
+    for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
+}
+
 /// encoder_kernels::batch.
 template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
     constexpr std::size_t n = block_size<F>;
@@ -8724,8 +8744,12 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.whole = encodes_whole<Fit, F>;
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
-    k.fit_site = &fit_site<F, Fit>;
-    k.encode_site = &encode_site<F, Fit>;
+    if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
+        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+    } else {
+        k.fit_site = &fit_site<F, Fit>;
+        k.encode_site = &encode_site<F, Fit>;
+    }
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -9161,12 +9185,13 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, {&multiply_panel<false>, &multiply_panel<true>}, &multiply_exact_panel};
+    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
     }
     return k;
@@ -12041,6 +12066,27 @@ template <block_format F, class Fit> static void fit_lanes(const void* fit, cons
     else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
 }
 
+/// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
+template <block_format F, class Fit> static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const auto& s = *static_cast<const site<F>*>(one);
+    auto& made = *static_cast<encoded<F>*>(encoded_one);
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    typename F::outer outer[width];
+    for (std::size_t i = 0; i < n; ++i) {
+        x[i] = splat(s.x[i]);
+        w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
+    }
+    for (auto& o : outer) o = s.outer;
+    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    alignas(64) lane_blocks<room, F> e;
+    fit_lanes<F, Fit>(fit, &sites, &e);
+    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    made.params = e.params[0];
+    for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
+}
+
 /// encoder_kernels::batch.
 template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
     constexpr std::size_t n = block_size<F>;
@@ -12136,8 +12182,12 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.whole = encodes_whole<Fit, F>;
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
-    k.fit_site = &fit_site<F, Fit>;
-    k.encode_site = &encode_site<F, Fit>;
+    if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
+        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+    } else {
+        k.fit_site = &fit_site<F, Fit>;
+        k.encode_site = &encode_site<F, Fit>;
+    }
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -12573,12 +12623,13 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, {&multiply_panel<false>, &multiply_panel<true>}, &multiply_exact_panel};
+    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
     }
     return k;
@@ -15559,6 +15610,27 @@ template <block_format F, class Fit> static void fit_lanes(const void* fit, cons
     else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
 }
 
+/// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
+template <block_format F, class Fit> static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
+    constexpr std::size_t n = block_size<F>;
+    const auto& s = *static_cast<const site<F>*>(one);
+    auto& made = *static_cast<encoded<F>*>(encoded_one);
+    alignas(64) floats x[n];
+    alignas(64) floats w[n];
+    typename F::outer outer[width];
+    for (std::size_t i = 0; i < n; ++i) {
+        x[i] = splat(s.x[i]);
+        w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
+    }
+    for (auto& o : outer) o = s.outer;
+    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    alignas(64) lane_blocks<room, F> e;
+    fit_lanes<F, Fit>(fit, &sites, &e);
+    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    made.params = e.params[0];
+    for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
+}
+
 /// encoder_kernels::batch.
 template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
     constexpr std::size_t n = block_size<F>;
@@ -15654,8 +15726,12 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.whole = encodes_whole<Fit, F>;
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
-    k.fit_site = &fit_site<F, Fit>;
-    k.encode_site = &encode_site<F, Fit>;
+    if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
+        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+    } else {
+        k.fit_site = &fit_site<F, Fit>;
+        k.encode_site = &encode_site<F, Fit>;
+    }
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -16091,12 +16167,13 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, {&multiply_panel<false>, &multiply_panel<true>}, &multiply_exact_panel};
+    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
     }
     return k;
@@ -26193,7 +26270,7 @@ inline void multiply_rows(const planned_product& s, const void* W, std::size_t r
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);
-        if (s.integer) k.tiles->multiply[s.format->has_offset ? 1 : 0](s.p, m, Y.cols, first, end, s.codes, Y);
+        if (s.integer) k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
         else k.tiles->multiply_exactly(s.p, m, Y.cols, first, end, s.floats, Y);
     }
 }
@@ -26224,7 +26301,7 @@ template <class Room, block_format F> inline constexpr product_kernels product_k
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F> inline constexpr gemm_format gemm_format_of{
-    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>, F::map != form::scaled,
+    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>,
     [](isa room) noexcept -> const product_kernels& {
         return *with_room(room, [](auto in) { return &product_kernels_in<decltype(in), F>; });
     }};

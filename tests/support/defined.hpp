@@ -1,6 +1,6 @@
 #pragma once
 // What weights mean by the definition of their format: without any room.
-#include <qlib/store/decode.hpp>
+#include <qlib/kernel/decode_block.hpp>
 #include <qlib/store/qmatrix.hpp>
 
 #include <algorithm>
