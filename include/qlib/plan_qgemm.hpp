@@ -9,6 +9,9 @@ namespace qlib::inline QLIB_ABI {
 /// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
 class qgemm_plan {
 public:
+    QLIB_INLINE qgemm_plan(qgemm_plan&&) noexcept = default;
+    QLIB_INLINE qgemm_plan& operator=(qgemm_plan&&) noexcept = default;
+
     [[nodiscard]] QLIB_INLINE std::size_t stages() const noexcept { return stages_; }
     [[nodiscard]] QLIB_TAGGED std::size_t tasks(std::size_t stage) const noexcept {
         return stages_ == 1 ? 1 : detail::tasks_of(product_, stage);

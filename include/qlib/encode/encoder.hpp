@@ -148,7 +148,7 @@ inline bool sanitize(float* x, std::size_t n, non_finite policy, std::size_t& ba
         if (is_finite(x[i])) continue;
         bad = i;
         if (policy == non_finite::error) return false;
-        const float largest = bits_of(x[i]) >> 31 != 0 ? -(std::numeric_limits<float>::max)() : (std::numeric_limits<float>::max)();
+        const float largest = bits_of(x[i]) >> 31 != 0 ? -largest_float : largest_float;
         x[i] = policy == non_finite::zero || is_nan(x[i]) ? 0.0f : largest;
     }
     return true;

@@ -50,13 +50,13 @@ private:
         split_[1] = i2;
     }
     bool set_digits(float best) noexcept {
-        if (best == -(std::numeric_limits<float>::max)()) return false;
+        if (best == -largest_float) return false;
         for (std::size_t j = 0; j < N; ++j) digit_[order_[j]] = j < split_[0] ? 0 : j < split_[1] ? 1 : 2;
         return true;
     }
     /// All ways to cut the sorted weights in three; of IQ1_S, from running sums.
     bool split_by_sums() noexcept {
-        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -(std::numeric_limits<float>::max)();
+        float sum_x[N + 1] = {}, sum_w[N + 1] = {}, best = -largest_float;
         for (std::size_t j = 0; j < N; ++j) {
             sum_x[j + 1] = sum_x[j] + product(w_[order_[j]], x_[order_[j]]);
             sum_w[j + 1] = sum_w[j] + w_[order_[j]];
@@ -95,7 +95,7 @@ private:
                 s.qq[k] += t.qq[k];
             }
         };
-        float best = -(std::numeric_limits<float>::max)();
+        float best = -largest_float;
         sums below{};  // of digits 0, then also of digits 1
         for (std::size_t i1 = 0; i1 <= N; ++i1) {
             sums until = below;

@@ -1,6 +1,7 @@
 #pragma once
 // search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
 // is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
+#include "../format/range.hpp"
 #include "plain.hpp"
 
 QLIB_EXACT_BEGIN

@@ -33,7 +33,7 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
         const float m = stats.abs_max();
         if (!(m > 0)) return {1};
         if constexpr (Use == global_use::times) return {larger(m / reach, 0x1p-126f)};
-        else return {smaller(reach / larger(m, 0x1p-126f), (std::numeric_limits<float>::max)())};
+        else return {smaller(reach / larger(m, 0x1p-126f), largest_float)};
     }
     QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }

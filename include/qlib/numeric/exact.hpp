@@ -29,6 +29,8 @@ QLIB_INLINE constexpr float product(float a, float b) noexcept {
 
 QLIB_INLINE constexpr std::uint32_t bits_of(float x) noexcept { return __builtin_bit_cast(std::uint32_t, x); }
 QLIB_INLINE constexpr float float_of(std::uint32_t u) noexcept { return __builtin_bit_cast(float, u); }
+/// Not std::numeric_limits' max(), which without optimization is a function that programs of several baselines share.
+inline constexpr float largest_float = 0x1.fffffep127f;
 QLIB_INLINE constexpr bool is_finite(float x) noexcept { return (bits_of(x) & 0x7F800000u) != 0x7F800000u; }
 QLIB_INLINE constexpr bool is_nan(float x) noexcept { return (bits_of(x) & 0x7FFFFFFFu) > 0x7F800000u; }
 QLIB_INLINE constexpr float magnitude(float x) noexcept { return float_of(bits_of(x) & 0x7FFFFFFFu); }

@@ -39,7 +39,7 @@ template <class R> concept room_lanes = requires(typename R::floats x, typename 
     R::set_lane(x, n, 1.0f);
     R::set_lane(i, n, std::int32_t{1});
     R::put(bytes, i);                                               // the low byte of each lane
-    R::put_4(bytes, i, i, i, i);                                    // of four vectors, one after another
+    R::put_4(bytes, i, i, i, i);                                    // of four vectors of 0 .. 255, one after another
     { R::get(bytes) } -> std::same_as<typename R::ints>;
     { R::get_floats(numbers) } -> std::same_as<typename R::floats>; // at any address
     R::put_floats(numbers, x);
@@ -84,7 +84,7 @@ template <class R> concept room_sixteen = requires(typename R::sixteen x, typena
     { R::load_bytes(codes) } -> std::same_as<typename R::bytes>;
     { R::dot(i, b, codes8) } -> std::same_as<typename R::integers>;  // i + the dot product of each lane's four bytes with four of X
     { R::to_float(i) } -> std::convertible_to<typename R::sixteen>;
-    { R::round_activations(from, n, 1.0f, codes8) } -> std::same_as<std::int32_t>;  // round_even(x * factor) in +-127; gives their sum
+    { R::round_activations(from, n, 1.0f, codes8) } -> std::same_as<std::int32_t>;  // round_even(x * factor) in +-127, of what fits; gives their sum
     R::to_operands(codes, n, map);                                  // codes to operands, in place
 };
 
