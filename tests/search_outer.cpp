@@ -31,7 +31,7 @@ template <class F> struct judged_tile {
     [[nodiscard]] qlib::detail::encode_job job(isa room) const {
         const auto& kernels = qlib::detail::encoder_kernels_of<F, qlib::search_fit>(room);
         const std::size_t wire_cols = qlib::detail::wire_shape_of<F>(W.rows, W.cols).cols;
-        return {W, {importance.data(), W.rows, W.cols, 0}, qlib::non_finite::error, &fit, &out, qlib::block_size<F>,
+        return {W, {importance.data(), W.rows, W.cols, 0}, 1, qlib::non_finite::error, &fit, &out, qlib::block_size<F>,
                 wire_cols, &kernels};
     }
     /// use(judge), in some room.

@@ -231,6 +231,7 @@ inline result<hessian_factor> factor_copy(const hessian& h, const factor_options
 /// GPTQ into baseline.out, which still lacks its importances.
 inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer, const hessian_factor& factor,
                                        const call& how) noexcept {
+    const default_float_environment environment;
     const floats_view& W = baseline.W;
     gptq_report report;
     report.factor = factor.report();
@@ -248,6 +249,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
         weigh[W.cols + j] = factor.dead(j) ? 0.0f : 1.0f / product(factor.pivot(j), factor.pivot(j));
     }
     baseline.importance = {weigh, W.rows, W.cols, 0};
+    baseline.importance_unit = importance_unit_of({weigh, W.cols});
     if (const status s = fit_outer_values(baseline, outer, how); !s) return s.error();
     const row_kernels rows = rows_of(baseline.kernels->room);
     const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
@@ -287,7 +289,7 @@ result<gptq_result<F>> gptq_of(floats_view W, const hessian_factor& factor, cons
     gptq_result<F> done;
     done.weights = std::move(*out);
     const auto span = done.weights.span();
-    encode_job baseline{W, {}, options.on_non_finite, fit.fit, &span, block_size<F>, W.cols, &fit.kernels};
+    encode_job baseline{W, {}, 1, options.on_non_finite, fit.fit, &span, block_size<F>, W.cols, &fit.kernels};
     const gptq_kernels& kernels = *with_room(fit.kernels.room, [](auto in) { return &gptq_kernels_in<decltype(in), F>; });
     const auto report = gptq_matrix(baseline, kernels, fit.outer, factor, how);
     if (!report) return report.error();

@@ -33,6 +33,7 @@ inline status fit_and_encode(const encode_job& job, const outer_rule& outer, std
 
 /// Encodes a matrix whose operands have been looked at.
 inline status encode_matrix(const encode_job& job, const outer_rule& outer, const call& how) noexcept {
+    const default_float_environment floats;
     const std::size_t band = outer.any ? rows_of_band(outer.tile, job.W.rows, job.W.cols) : 0;
     if (band == 0)
         if (const status s = fit_outer_values(job, outer, how); !s) return s;
@@ -62,8 +63,10 @@ status quantize_with(floats_view W, const qspan<F>& out, const Fit& fit, const q
     if (const status s = check_importance(options.importance, W.cols); !s) return s;
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};
-    return encode_matrix({W, {options.importance.data(), W.rows, W.cols, 0}, options.on_non_finite, &fit, &out, block_size<F>,
-                          wire_shape_of<F>(W.rows, W.cols).cols, &encoder_kernels_of<F, Fit>(how.room)},
+    const encoder_kernels& kernels = encoder_kernels_of<F, Fit>(how.room);
+    const float unit = kernels.whole ? 1.0f : importance_unit_of(options.importance);  // originals take them as they are
+    return encode_matrix({W, {options.importance.data(), W.rows, W.cols, 0}, unit, options.on_non_finite, &fit, &out, block_size<F>,
+                          wire_shape_of<F>(W.rows, W.cols).cols, &kernels},
                          outer_rule_of<F, Fit>, how);
 }
 

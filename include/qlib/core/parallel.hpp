@@ -1,6 +1,7 @@
 #pragma once
 // The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
 #include "call.hpp"
+#include "float_environment.hpp"
 #include "result.hpp"
 
 #include <limits>
@@ -92,12 +93,16 @@ private:
     bool cancelled_ = false;
 };
 
-/// Runs body(i, worker) -> status for all i < count on the call's executor. The error of the lowest i wins.
+/// Runs body(i, worker) -> status for all i < count on the call's executor, in the default float environment. The error
+/// of the lowest i wins.
 template <class Body> status for_each_task(const call& how, std::size_t count, const Body& body) {
     loop_state state;
     how.run.run(count, [&](std::size_t i, std::size_t worker) {
         if (!state.wants(i)) return;
-        if (const status s = body(i, worker); !s) state.fail(i, s.error());
+        {
+            const default_float_environment floats;
+            if (const status s = body(i, worker); !s) state.fail(i, s.error());
+        }
         state.done(how.progress, count);
     });
     return state.result();

@@ -89,7 +89,10 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data != nullptr) gather_importances(job, b, w);
+    if (job.importance.data == nullptr) return true;
+    gather_importances(job, b, w);
+    if (job.importance_unit != 1 && job.wire_cols == job.W.cols)
+        for (std::size_t i = 0; i < job.block; ++i) w[i] = times(w[i], job.importance_unit);
     return true;
 }
 

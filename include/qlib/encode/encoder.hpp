@@ -46,6 +46,7 @@ struct encoder_kernels {
 struct encode_job {
     floats_view W;                        ///< (rows, cols)
     matrix_view<const float> importance;  ///< (rows, cols) with stride 0: one row for all; or no data
+    float importance_unit;                ///< what they are multiplied by, a power of two: 1 unless sums of them could overflow
     non_finite policy;
     const void* fit;                      ///< a Fit
     const void* out;                      ///< a qspan<F>
@@ -133,7 +134,12 @@ inline void load_weights(const encode_job& job, std::size_t r, std::size_t c, st
 /// Their importances.
 inline void load_importances(const encode_job& job, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
     const std::size_t at = r * job.wire_cols + c;
-    for (std::size_t i = 0; i < n; ++i) out[i] = job.importance.data[(at + i) % job.importance.cols];
+    for (std::size_t i = 0; i < n; ++i) out[i] = product(job.importance.data[(at + i) % job.importance.cols], job.importance_unit);
+}
+
+/// What importances are multiplied by. A power of two changes no fit's choice; without it sums of the largest would be infinite.
+inline float importance_unit_of(std::span<const float> importance) noexcept {
+    return abs_max(importance.data(), importance.size()) > 0x1p60f ? 0x1p-80f : 1.0f;
 }
 
 /// Applies the policy to n weights. False: there is a non-finite one and the policy is to refuse; `bad` is its index.

@@ -84,7 +84,7 @@ class tile_measure {
 public:
     tile_measure(const encode_job& job, const tile_rectangle& in, const level_rule& levels, error_summer sum) noexcept
         : job_(job), in_(in), levels_(levels), sum_(sum) {
-        if (job.importance.data != nullptr) heaviest_ = abs_max(job.importance.data + in_.c0, in_.c1 - in_.c0);
+        if (job.importance.data != nullptr) heaviest_ = product(abs_max(job.importance.data + in_.c0, in_.c1 - in_.c0), job.importance_unit);
     }
 
     void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
