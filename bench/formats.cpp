@@ -1,5 +1,7 @@
-// Encoding and decoding of every named format: millions of weights a second, and the fraction of memcpy's speed (bytes read and written, measured
-// between the runs) that it makes. With the folder of llama.cpp's shared libraries as argument ggml's encoders run in turn with ours.
+// Encoding and decoding of every named format: millions of weights a second, and the fraction of memcpy's speed (bytes
+// read and written, measured
+// between the runs) that it makes. With the folder of llama.cpp's shared libraries as argument ggml's encoders run in
+// turn with ours.
 //
 // usage: formats [FOLDER] [FORMAT...]
 #include <qlib/dequantize.hpp>
@@ -27,7 +29,8 @@ namespace {
 constexpr std::size_t rows = 8192, cols = 8192;  // 256 MiB of floats
 
 struct data {
-    std::vector<float> weights = std::vector<float>(rows * cols), decoded = std::vector<float>(rows * cols), importance = std::vector<float>(cols);
+    std::vector<float> weights = std::vector<float>(rows * cols), decoded = std::vector<float>(rows * cols),
+                       importance = std::vector<float>(cols);
     std::vector<qlib::bf16> halves = std::vector<qlib::bf16>(rows * cols);
     std::vector<std::byte> bytes = std::vector<std::byte>(rows * cols * 5);
 
@@ -44,13 +47,16 @@ struct data {
 
 /// ggml's encoder, if its library is there.
 struct ggml {
-    using quantize_chunk = std::size_t(int type, const float* src, void* dst, std::int64_t start, std::int64_t rows, std::int64_t cols, const float* importance);
+    using quantize_chunk = std::size_t(int type, const float* src, void* dst, std::int64_t start, std::int64_t rows,
+                                       std::int64_t cols, const float* importance);
     using needs_importance = bool(int type);
     quantize_chunk* quantize = nullptr;
     needs_importance* needs = nullptr;
 
     /// Whether its encoder takes the type; where it needs importance and gets none it would abort.
-    [[nodiscard]] bool takes(int type, bool weighted) const { return quantize != nullptr && (weighted || needs == nullptr || !needs(type)); }
+    [[nodiscard]] bool takes(int type, bool weighted) const {
+        return quantize != nullptr && (weighted || needs == nullptr || !needs(type));
+    }
 
     explicit ggml(const std::string& folder) {
         if (folder.empty()) return;
@@ -107,8 +113,10 @@ template <class Work> speeds measure(data& d, std::size_t n, double bytes_per_we
     return {weights / time / 1e6, weights * bytes_per_weight / time / (8.0 * static_cast<double>(rows * cols) / copy)};
 }
 
-template <qlib::block_format F> void encode_line(data& d, const ggml& peer, qlib::format_id id, qlib::fit fit, const char* name, bool weighted) {
-    const qlib::quantize_options options{.fit = fit, .importance = weighted ? std::span<const float>(d.importance) : std::span<const float>()};
+template <qlib::block_format F>
+void encode_line(data& d, const ggml& peer, qlib::format_id id, qlib::fit fit, const char* name, bool weighted) {
+    const qlib::quantize_options options{
+        .fit = fit, .importance = weighted ? std::span<const float>(d.importance) : std::span<const float>()};
     const auto encode = [&](std::size_t n) {
         const auto out = qlib::qspan<F>::over(d.bytes, n, cols);
         demand(qlib::quantize_into<F>(qlib::matrix_view<const float>{d.weights.data(), n, cols}, *out, options));
@@ -125,7 +133,10 @@ template <qlib::block_format F> void encode_line(data& d, const ggml& peer, qlib
     const auto number = static_cast<int>(id);
     if (peer.takes(number, weighted) && number > 1 && number < 0x1000 && number != 30) {
         const std::size_t m = std::min<std::size_t>(n, 512);
-        const auto time = median_time([&] { peer.quantize(number, d.weights.data(), d.bytes.data(), 0, static_cast<std::int64_t>(m), cols, options.importance.empty() ? nullptr : d.importance.data()); });
+        const auto time = median_time([&] {
+            peer.quantize(number, d.weights.data(), d.bytes.data(), 0, static_cast<std::int64_t>(m), cols,
+                          options.importance.empty() ? nullptr : d.importance.data());
+        });
         const double million = static_cast<double>(m * cols) / time / 1e6;
         std::printf("   ggml %8.1f, ours / ggml's %6.1f", million, s.million / million);
     }
@@ -142,11 +153,15 @@ template <qlib::block_format F> qlib::status table(data& d, const ggml& peer, ql
     }
     const auto q = qlib::qspan<F>::over(d.bytes, rows, cols);
     const speeds halves = measure(d, rows, 2 + stored, [&](std::size_t n) {
-        demand(qlib::quantize_into<F>(qlib::matrix_view<const qlib::bf16>{d.halves.data(), n, cols}, *qlib::qspan<F>::over(d.bytes, n, cols), qlib::plain_fit{}));
+        demand(qlib::quantize_into<F>(qlib::matrix_view<const qlib::bf16>{d.halves.data(), n, cols},
+                                      *qlib::qspan<F>::over(d.bytes, n, cols), qlib::plain_fit{}));
     });
-    const speeds to_float = measure(d, rows, 4 + stored, [&](std::size_t n) { demand(qlib::dequantize<F>(*q, qlib::matrix_view<float>{d.decoded.data(), n, cols})); });
+    const speeds to_float = measure(d, rows, 4 + stored, [&](std::size_t n) {
+        demand(qlib::dequantize<F>(*q, qlib::matrix_view<float>{d.decoded.data(), n, cols}));
+    });
     const speeds to_half = measure(d, rows, 2 + stored, [&](std::size_t n) {
-        demand(qlib::dequantize<F>(*q, qlib::matrix_view<qlib::bf16>{reinterpret_cast<qlib::bf16*>(d.decoded.data()), n, cols}));
+        demand(qlib::dequantize<F>(
+            *q, qlib::matrix_view<qlib::bf16>{reinterpret_cast<qlib::bf16*>(d.decoded.data()), n, cols}));
     });
     std::printf("  plain      from bf16  %8.0f %6.2f\n", halves.million, halves.of_memcpy);
     std::printf("  decode     to f32     %8.0f %6.2f\n", to_float.million, to_float.of_memcpy);
@@ -168,7 +183,10 @@ int main(int count, char** arguments) {
     const ggml peer(folder);
     static data d;
     const double copy = median_time([] { std::memcpy(d.decoded.data(), d.weights.data(), 4 * rows * cols); });
-    std::printf("memcpy: %.1f GB/s, read and written. Columns: millions of weights a second, fraction of memcpy's speed, signal to noise.\n", 8e-9 * static_cast<double>(rows * cols) / copy);
+    std::printf(
+        "memcpy: %.1f GB/s, read and written. Columns: millions of weights a second, fraction of memcpy's speed, "
+        "signal to noise.\n",
+        8e-9 * static_cast<double>(rows * cols) / copy);
     for (const qlib::format_id id : qlib::all_format_ids) {
         const std::string name(qlib::format_name(id));
         if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;

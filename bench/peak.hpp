@@ -12,7 +12,9 @@
 
 namespace bench {
 
-inline double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+inline double seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// Operations per second.
 struct peaks {
@@ -70,7 +72,8 @@ QLIB_ROOM_END
 
 namespace bench {
 
-/// Both roofs, in about 4 ms: to be taken between the runs of what is measured, as the clock changes and machines are shared.
+/// Both roofs, in about 4 ms: to be taken between the runs of what is measured, as the clock changes and machines are
+/// shared.
 inline peaks measure_peaks() {
     peaks p;
 #if defined(__x86_64__)

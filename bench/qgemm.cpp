@@ -37,8 +37,11 @@ double median(std::vector<double> v) {
     return v[v.size() / 2];
 }
 
-/// Runs one product several times and prints the median speed, and the median of its fractions of the roof measured around each run.
-template <class F> bool measure(const char* name, const qlib::qmatrix<F>& q, const std::vector<float>& x, std::size_t n, qlib::gemm_options options) {
+/// Runs one product several times and prints the median speed, and the median of its fractions of the roof measured
+/// around each run.
+template <class F>
+bool measure(const char* name, const qlib::qmatrix<F>& q, const std::vector<float>& x, std::size_t n,
+             qlib::gemm_options options) {
     std::vector<float> y(n * rows);
     std::vector<double> speed, fraction, roof;
     qlib::call_report report;
@@ -57,12 +60,14 @@ template <class F> bool measure(const char* name, const qlib::qmatrix<F>& q, con
         fraction.push_back(peak > 0 ? speed.back() / peak : 0);
     }
     const double gf = median(speed) * 1e-9, bytes = static_cast<double>(q.bytes().size());
-    std::printf("%-18s %-8s %-5s %5zu %9.1f %9.1f %8.1f %% %9.2f\n", name, report.mode, report.path, n, gf, median(roof) * 1e-9, 100 * median(fraction),
+    std::printf("%-18s %-8s %-5s %5zu %9.1f %9.1f %8.1f %% %9.2f\n", name, report.mode, report.path, n, gf,
+                median(roof) * 1e-9, 100 * median(fraction),
                 gf / (2.0 * static_cast<double>(n)) / static_cast<double>(rows * k) * bytes);
     return true;
 }
 
-template <class F> bool bench_format(const char* name, std::string_view wanted, const std::vector<float>& w, const std::vector<float>& x) {
+template <class F>
+bool bench_format(const char* name, std::string_view wanted, const std::vector<float>& w, const std::vector<float>& x) {
     if (std::string_view(name).find(wanted) == std::string_view::npos) return true;
     const auto q = qlib::quantize<F>({w.data(), rows, k}, qlib::plain_fit{});
     if (!q) return false;
@@ -77,14 +82,18 @@ template <class F> bool bench_format(const char* name, std::string_view wanted, 
 int main(int argc, char** argv) {
     const std::string_view wanted = argc > 1 ? argv[1] : "";
     const std::vector<float> w = noise(rows * k, 1), x = noise(most_n * k, 2);
-    std::printf("%zu x %zu weights, one thread, room %s\n", rows, k, qlib::resolve_room(qlib::isa::best) == qlib::isa::avx512 ? "avx512" : "portable");
-    std::printf("%-18s %-8s %-5s %5s %9s %9s %10s %9s\n", "format", "mode", "path", "n", "GF/s", "roof", "of roof", "GB/s");
+    std::printf("%zu x %zu weights, one thread, room %s\n", rows, k,
+                qlib::resolve_room(qlib::isa::best) == qlib::isa::avx512 ? "avx512" : "portable");
+    std::printf("%-18s %-8s %-5s %5s %9s %9s %10s %9s\n", "format", "mode", "path", "n", "GF/s", "roof", "of roof",
+                "GB/s");
     using namespace qlib;
-    const bool ok = bench_format<q4_0>("q4_0", wanted, w, x) && bench_format<q8_0>("q8_0", wanted, w, x) && bench_format<q2_k>("q2_k", wanted, w, x) &&
-                    bench_format<q4_k>("q4_k", wanted, w, x) && bench_format<q6_k>("q6_k", wanted, w, x) && bench_format<iq4_nl>("iq4_nl", wanted, w, x) &&
+    const bool ok = bench_format<q4_0>("q4_0", wanted, w, x) && bench_format<q8_0>("q8_0", wanted, w, x) &&
+                    bench_format<q2_k>("q2_k", wanted, w, x) && bench_format<q4_k>("q4_k", wanted, w, x) &&
+                    bench_format<q6_k>("q6_k", wanted, w, x) && bench_format<iq4_nl>("iq4_nl", wanted, w, x) &&
                     bench_format<mxfp4>("mxfp4", wanted, w, x) && bench_format<int4_g128>("int4_g128", wanted, w, x) &&
-                    bench_format<int4_g128_asym>("int4_g128_asym", wanted, w, x) && bench_format<int8_row>("int8_row", wanted, w, x) &&
-                    bench_format<tq2_0>("tq2_0", wanted, w, x) && bench_format<nf4>("nf4", wanted, w, x) &&
+                    bench_format<int4_g128_asym>("int4_g128_asym", wanted, w, x) &&
+                    bench_format<int8_row>("int8_row", wanted, w, x) && bench_format<tq2_0>("tq2_0", wanted, w, x) &&
+                    bench_format<nf4>("nf4", wanted, w, x) &&
                     bench_format<fp8_e4m3_tile128>("fp8_e4m3_tile128", wanted, w, x);
     if (!ok) std::fprintf(stderr, "a product failed\n");
     return ok ? 0 : 1;

@@ -1,4 +1,5 @@
-// What each kind of format reaches on a published layer problem: size, and the loss ||X (W - Q)^T||^2 / ||X W^T||^2 in dB.
+// What each kind of format reaches on a published layer problem: size, and the loss ||X (W - Q)^T||^2 / ||X W^T||^2 in
+// dB.
 #include "../tests/support/golden_problem.hpp"
 #include "../tests/support/witnesses.hpp"
 
@@ -39,8 +40,9 @@ template <class F> void row(const layer& p, const char* name, const char* kind) 
     const auto start = std::chrono::steady_clock::now();
     const auto g = *qlib::gptq<F>(w, p.factor);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::printf("| %-16s | %-44s | %6.3f | %7.2f | %7.2f | %7.2f | %5.2f |\n", name, kind, qlib::bits_per_weight<F>(512, 512), plain, searched,
-                10 * std::log10(g.report.loss / p.signal), seconds);
+    std::printf("| %-16s | %-44s | %6.3f | %7.2f | %7.2f | %7.2f | %5.2f |\n", name, kind,
+                qlib::bits_per_weight<F>(512, 512), plain, searched, 10 * std::log10(g.report.loss / p.signal),
+                seconds);
 }
 
 }  // namespace
@@ -51,8 +53,11 @@ int main() {
     if (!h.add({problem.X.data(), 2048, 512}).ok()) return 1;
     layer p{std::move(problem.W), *h.copy(), *qlib::factorize(*h.copy())};
     p.signal = p.loss(p.W);
-    std::printf("| format           | kind                                         | bits   | plain   | search  | GPTQ    | s     |\n"
-                "|------------------|----------------------------------------------|--------|---------|---------|---------|-------|\n");
+    std::printf(
+        "| format           | kind                                         | bits   | plain   | search  | GPTQ    | s  "
+        "   |\n"
+        "|------------------|----------------------------------------------|--------|---------|---------|---------|----"
+        "---|\n");
     row<qlib::int4_g128_asym>(p, "int4_g128_asym", "integer zero point, f16 scale");
     row<witness::own>(p, "(yours)", "a 3-bit codebook, groups of 48, E4M3 scale");
     row<qlib::q4_0>(p, "q4_0", "ggml block, one f16 scale");

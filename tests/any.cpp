@@ -1,4 +1,5 @@
-// Formats by number: the functions that tests/any_instantiate.cpp defines, called through their declarations, against the templates.
+// Formats by number: the functions that tests/any_instantiate.cpp defines, called through their declarations, against
+// the templates.
 #include "support/matrix.hpp"
 #include "support/own_format.hpp"
 #include "support/threads.hpp"
@@ -21,7 +22,9 @@ constexpr auto own_id = static_cast<format_id>(0x10000);
 /// Formats that tests/any_instantiate.cpp holds.
 constexpr std::array instantiated{format_id::q4_k, format_id::nvfp4, format_id::nf4, own_id};
 
-qlib::matrix_view<const float> view(const std::vector<float>& x, std::size_t cols) { return {x.data(), x.size() / cols, cols}; }
+qlib::matrix_view<const float> view(const std::vector<float>& x, std::size_t cols) {
+    return {x.data(), x.size() / cols, cols};
+}
 qlib::matrix_view<float> view(std::vector<float>& x, std::size_t cols) { return {x.data(), x.size() / cols, cols}; }
 
 std::vector<float> decoded(const qlib::any_view& q, qlib::call how = {}) {
@@ -37,12 +40,15 @@ qlib::hessian hessian_of(qlib::matrix_view<const float> X) {
     return std::move(*h);
 }
 
-template <class Bytes> bool same_bytes(const Bytes& a, const Bytes& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+template <class Bytes> bool same_bytes(const Bytes& a, const Bytes& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
 
 /// Everything that a format does by number is what its type does.
 template <class F> void check_against_template(format_id id) {
     const std::size_t rows = 5, cols = 768, tokens = 40;
-    const auto x = sample::weights(rows * cols, 1), w = sample::importance(cols, 2), a = sample::weights(tokens * cols, 3, 1.0);
+    const auto x = sample::weights(rows * cols, 1), w = sample::importance(cols, 2),
+               a = sample::weights(tokens * cols, 3, 1.0);
     const qlib::quantize_options options{.fit = qlib::fit::plain, .importance = w};
 
     const auto typed = qlib::quantize<F>(view(x, cols), options);
@@ -103,11 +109,14 @@ TEST_CASE("any: every instantiated format quantizes, decodes, multiplies and tak
         std::vector<float> product(3 * rows);
         qlib::call_report report;
         const auto three = view(a, cols).row_range(0, 3);
-        REQUIRE(qlib::qgemm(view(product, rows), three, *q, {.mode = qlib::compute::exact}, {.run = team, .report = &report}).ok());
+        REQUIRE(qlib::qgemm(view(product, rows), three, *q, {.mode = qlib::compute::exact},
+                            {.run = team, .report = &report})
+                    .ok());
         CHECK(report.mode == std::string_view("exact"));
         for (std::size_t i = 0; i < product.size(); ++i) {
             double sum = 0;
-            for (std::size_t c = 0; c < cols; ++c) sum += double{a[i / rows * cols + c]} * double{y[i % rows * cols + c]};
+            for (std::size_t c = 0; c < cols; ++c)
+                sum += double{a[i / rows * cols + c]} * double{y[i % rows * cols + c]};
             CHECK(product[i] == doctest::Approx(sum).epsilon(1e-4));
         }
 
@@ -142,9 +151,13 @@ TEST_CASE("any: memory to work in may be the caller's") {
     std::vector<std::byte> memory(*for_gemm + *for_gptq);
     const std::span<std::byte> scratch(memory);
     CHECK(qlib::qgemm(view(y, rows), view(a, cols), *q, {}, {.scratch = scratch.first(*for_gemm)}).ok());
-    CHECK(qlib::qgemm(view(y, rows), view(a, cols), *q, {}, {.scratch = scratch.first(*for_gemm - 1)}).error().code == qlib::errc::scratch);
-    CHECK(qlib::gptq(format_id::q4_k, view(x, cols), *factor, q->bytes(), {}, {.scratch = scratch.first(*for_gptq)}).has_value());
-    CHECK(qlib::gptq(format_id::q4_k, view(x, cols), *factor, q->bytes(), {}, {.scratch = scratch.first(*for_gptq - 1)}).error().code == qlib::errc::scratch);
+    CHECK(qlib::qgemm(view(y, rows), view(a, cols), *q, {}, {.scratch = scratch.first(*for_gemm - 1)}).error().code ==
+          qlib::errc::scratch);
+    CHECK(qlib::gptq(format_id::q4_k, view(x, cols), *factor, q->bytes(), {}, {.scratch = scratch.first(*for_gptq)})
+              .has_value());
+    CHECK(qlib::gptq(format_id::q4_k, view(x, cols), *factor, q->bytes(), {}, {.scratch = scratch.first(*for_gptq - 1)})
+              .error()
+              .code == qlib::errc::scratch);
 }
 
 TEST_CASE("any: planes may lie apart") {
@@ -156,8 +169,15 @@ TEST_CASE("any: planes may lie apart") {
     const std::span<const std::byte> planes[] = {codes, scales};
     CHECK(decoded({.format = format_id::nf4, .rows = 4, .cols = 256, .planes = planes}) == decoded(*q));
     std::vector<float> y(4 * 256);
-    CHECK(qlib::dequantize({.format = format_id::nf4, .rows = 4, .cols = 256, .planes = std::span(planes).first(1)}, view(y, 256)).error().code == qlib::errc::shape);
-    CHECK(qlib::dequantize({.format = format_id::nf4, .rows = 4, .cols = 256, .options = {.row_bytes = 128}, .planes = planes}, view(y, 256)).error().code == qlib::errc::shape);
+    CHECK(qlib::dequantize({.format = format_id::nf4, .rows = 4, .cols = 256, .planes = std::span(planes).first(1)},
+                           view(y, 256))
+              .error()
+              .code == qlib::errc::shape);
+    CHECK(qlib::dequantize(
+              {.format = format_id::nf4, .rows = 4, .cols = 256, .options = {.row_bytes = 128}, .planes = planes},
+              view(y, 256))
+              .error()
+              .code == qlib::errc::shape);
 }
 
 TEST_CASE("any: products in a group, of formats that differ") {
@@ -176,7 +196,8 @@ TEST_CASE("any: products in a group, of formats that differ") {
     CHECK(y == want);
     std::vector<std::byte> memory(qlib::qgemm_grouped_scratch_bytes(jobs));
     CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = memory}).ok());
-    CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = std::span(memory).first(memory.size() - 1)}).error().code == qlib::errc::scratch);
+    CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = std::span(memory).first(memory.size() - 1)}).error().code ==
+          qlib::errc::scratch);
     CHECK(qlib::qgemm_grouped(jobs, {}, {.scratch = std::span(memory).first(1)}).error().code == qlib::errc::scratch);
     jobs[1].weights.format = format_id::q6_k;  // not instantiated
     CHECK(qlib::qgemm_grouped(jobs).error().code == qlib::errc::unsupported);

@@ -20,7 +20,8 @@ TEST_CASE("bit_packing: code i holds bits [i * bits, (i + 1) * bits) of the stre
             CAPTURE(count);
             std::vector<std::uint16_t> codes(count), back(count);
             for (auto& c : codes) c = static_cast<std::uint16_t>(random() & ((1u << bits) - 1));
-            std::vector<std::byte> packed(packed_bytes(count, bits), std::byte{0xAA});  // exactly as long: sanitizers see a step beyond
+            std::vector<std::byte> packed(packed_bytes(count, bits),
+                                          std::byte{0xAA});  // exactly as long: sanitizers see a step beyond
             CHECK(packed.size() == (count * bits + 7) / 8);
             pack_bits(codes.data(), count, bits, packed.data());
             std::size_t wrong = 0;
@@ -49,7 +50,7 @@ TEST_CASE("bit_packing: codes may be bytes; any bytes unpack to codes within ran
     }
 }
 
-}  // TEST_SUITE
+}  // TEST_SUITE("bytes")
 
 // OCP MX packs four 6-bit codes into three bytes, the first in the lowest bits: at compile time.
 constexpr std::array<std::uint8_t, 4> six_bits{0x01, 0x23, 0x3F, 0x20};

@@ -7,7 +7,7 @@
 using namespace qlib;
 
 TEST_CASE("bytes: little-endian numbers at any address") {
-    const std::byte raw[9] = {std::byte{0}, std::byte{0x01}, std::byte{0x23}, std::byte{0x45}, std::byte{0x67},
+    const std::byte raw[9] = {std::byte{0},    std::byte{0x01}, std::byte{0x23}, std::byte{0x45}, std::byte{0x67},
                               std::byte{0x89}, std::byte{0xAB}, std::byte{0xCD}, std::byte{0xEF}};
     CHECK(detail::load_little(raw + 1, 8) == 0xEFCDAB8967452301u);
     CHECK(detail::load_little(raw + 1, 4) == 0x67452301u);
@@ -55,7 +55,9 @@ TEST_CASE("growing: keeps its elements, and refuses what no memory holds") {
 
 TEST_CASE("sink_ref: calls what it was made from") {
     std::vector<std::byte> got;
-    auto sink = [&](std::span<const std::byte> bytes) { return got.insert(got.end(), bytes.begin(), bytes.end()), got.size() < 4; };
+    auto sink = [&](std::span<const std::byte> bytes) {
+        return got.insert(got.end(), bytes.begin(), bytes.end()), got.size() < 4;
+    };
     const sink_ref ref = sink;
     const std::byte raw[3] = {std::byte{7}};
     CHECK(ref(raw));

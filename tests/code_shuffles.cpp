@@ -13,7 +13,8 @@ using namespace qlib::detail;
 namespace {
 
 /// What a machine does with a shuffle: 16-bit word i of the codes, from the bytes of a slice.
-unsigned shuffled_word(const code_shuffle& s, const std::array<std::uint8_t, 64>& order, const std::byte* slice, std::size_t i) {
+unsigned shuffled_word(const code_shuffle& s, const std::array<std::uint8_t, 64>& order, const std::byte* slice,
+                       std::size_t i) {
     std::array<unsigned, 64> loaded{};
     for (std::size_t b = 0; b < s.bytes; ++b) loaded[b] = std::to_integer<unsigned>(slice[s.first + b]);
     unsigned word = 0;
@@ -42,7 +43,8 @@ template <class Bits, std::size_t B, std::size_t N> void check() {
         for (std::size_t e = 0; e < N; e += 64) {
             const code_shuffle s = shuffle_of<Bits, B>(p, e, std::min<std::size_t>(64, N - e));
             for (std::size_t i = 0; i < 64 && e + i < N; ++i)
-                got[e + i] = static_cast<std::uint8_t>(got[e + i] | shuffled_code(s, slice, i, what.width) << what.shift);
+                got[e + i] =
+                    static_cast<std::uint8_t>(got[e + i] | shuffled_code(s, slice, i, what.width) << what.shift);
         }
         slice += slice_bytes<Bits, B>(p, N);
     }
@@ -53,18 +55,21 @@ template <std::size_t B, class... Bits> void check_all() { (check<Bits, B, 256>(
 }  // namespace
 
 TEST_CASE("code_shuffles: layouts of any run, width and order of places") {
-    check_all<4, nibbles_split<1>, nibbles_split<2>, nibbles_split<4>, nibbles_split<8>, nibbles_split<16>, nibbles_split<32>, nibbles_split<64>,
-              high_nibble_first, bit_planes<plane{2, 16}, plane{2, 8, 2, true}>>();
-    check_all<2, bit_planes<plane{2, 1}>, bit_planes<plane{2, 32}>, bit_planes<plane{2, 64}>, bit_planes<plane{2, 4, 0, true}>,
-              bit_planes<plane{1, 1}, plane{1, 32, 1}>>();
-    check_all<1, bit_planes<plane{1, 1}>, bit_planes<plane{1, 8, 0, true}>, bit_planes<plane{1, 16}>, bit_planes<plane{1, 32}>>();
+    check_all<4, nibbles_split<1>, nibbles_split<2>, nibbles_split<4>, nibbles_split<8>, nibbles_split<16>,
+              nibbles_split<32>, nibbles_split<64>, high_nibble_first,
+              bit_planes<plane{2, 16}, plane{2, 8, 2, true}>>();
+    check_all<2, bit_planes<plane{2, 1}>, bit_planes<plane{2, 32}>, bit_planes<plane{2, 64}>,
+              bit_planes<plane{2, 4, 0, true}>, bit_planes<plane{1, 1}, plane{1, 32, 1}>>();
+    check_all<1, bit_planes<plane{1, 1}>, bit_planes<plane{1, 8, 0, true}>, bit_planes<plane{1, 16}>,
+              bit_planes<plane{1, 32}>>();
     check_all<8, whole_bytes, bit_planes<plane{4, 64}, plane{2, 32, 4}, plane{1, 1, 6}, plane{1, 4, 7}>>();
     check<nibbles_split<8>, 4, 48>();
     check<high_nibble_first, 4, 10>();
 }
 
 TEST_CASE("code_shuffles: dense codes of every width") {
-    [&]<std::size_t... B>(std::index_sequence<B...>) { (check_all<B + 1, sequential>(), ...); }(std::make_index_sequence<8>{});
+    [&]<std::size_t... B>(std::index_sequence<B...>) { (check_all<B + 1, sequential>(), ...); }
+    (std::make_index_sequence<8>{});
     check<sequential, 3, 88>();
     check<sequential, 7, 200>();
     check<sequential, 5, 6>();

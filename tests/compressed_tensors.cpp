@@ -14,7 +14,8 @@ using type = safetensors_type;
 
 namespace {
 
-template <int Bits, std::size_t Group, symmetry Sym = symmetric, scale_type Scale = scale_type::float16, placement Layout = placement::inline_blocks>
+template <int Bits, std::size_t Group, symmetry Sym = symmetric, scale_type Scale = scale_type::float16,
+          placement Layout = placement::inline_blocks>
 using packed = int_format<int_spec{.bits = Bits, .group = Group, .sym = Sym, .scale = Scale, .layout = Layout}>;
 
 /// Codes (5r + 7k + 3) mod 2^bits, scales 0.5 + r + g/4, zero points (3r + g + 1) mod 2^bits.
@@ -23,7 +24,8 @@ sample::checkpoint known(std::uint64_t rows, std::uint64_t cols, std::uint64_t g
     sample::checkpoint c;
     std::vector<std::uint16_t> scales;
     for (std::uint64_t r = 0; r < rows; ++r)
-        for (std::uint64_t g = 0; g < groups; ++g) scales.push_back(f16::from(0.5f + static_cast<float>(r) + 0.25f * static_cast<float>(g)).bits);
+        for (std::uint64_t g = 0; g < groups; ++g)
+            scales.push_back(f16::from(0.5f + static_cast<float>(r) + 0.25f * static_cast<float>(g)).bits);
     c.set("l.weight_packed", type::i32, {rows, codes.size() / rows}, codes);
     c.set("l.weight_scale", type::f16, {rows, groups}, scales);
     c.set("l.weight_shape", type::i64, {2}, std::vector<std::uint64_t>{rows, cols});
@@ -38,7 +40,7 @@ template <class F> result<qmatrix<F>> import(sample::checkpoint& c, pack_layout 
     return import_pack_quantized<F>(t, layout);
 }
 template <class F> std::string refusal(sample::checkpoint c, errc code = errc::malformed) {
-    const auto matrix = import<F>(c);
+    const auto matrix = import <F>(c);
     REQUIRE_FALSE(matrix);
     CHECK(matrix.error().code == code);
     char text[300];
@@ -47,7 +49,8 @@ template <class F> std::string refusal(sample::checkpoint c, errc code = errc::m
 
 /// By the format's own definition, which every room gives the bits of.
 /// Decoded weights are (q - zero) * scale, each operation rounded once.
-template <class F> void check_weights(const qmatrix<F>& m, std::size_t rows, std::size_t cols, int bits, bool asymmetric_ones) {
+template <class F>
+void check_weights(const qmatrix<F>& m, std::size_t rows, std::size_t cols, int bits, bool asymmetric_ones) {
     REQUIRE(m.rows() == rows);
     REQUIRE(m.cols() == cols);
     const std::vector<float> y = defined(m.view());
@@ -73,8 +76,10 @@ template <class F> qmatrix<F> any_matrix_of(std::size_t rows, std::size_t cols) 
             std::vector<typename F::code> code(std::min<std::size_t>(F::group, cols - first));
             for (auto& c : code) c = static_cast<typename F::code>(next() % (1u << F::spec.bits));
             typename F::params p{};
-            p.scale[0] = F::stored_scale::from(std::ldexp(static_cast<float>(next() % 255) - 127.0f, -static_cast<int>(next() % 30)));
-            if constexpr (F::spec.sym == asymmetric) p.zeros[0] = static_cast<typename F::code>(next() % (1u << F::spec.bits));
+            p.scale[0] = F::stored_scale::from(
+                std::ldexp(static_cast<float>(next() % 255) - 127.0f, -static_cast<int>(next() % 30)));
+            if constexpr (F::spec.sym == asymmetric)
+                p.zeros[0] = static_cast<typename F::code>(next() % (1u << F::spec.bits));
             F::store(p, std::span<const typename F::code>(code), m->span().block(r, first / F::group));
         }
     return std::move(*m);
@@ -88,7 +93,7 @@ template <class F> void round_trip(std::size_t rows, std::size_t cols) {
     sample::checkpoint c;
     sample::add_parts(c, "l", pack_quantized_parts<F>(rows, cols),
                       [&](std::size_t i, std::span<std::byte> out) { return export_pack_quantized(q, i, out); });
-    const auto back = import<F>(c, pack_layout::dense);
+    const auto back = import <F>(c, pack_layout::dense);
     REQUIRE(back);
     CHECK(std::ranges::equal(back->bytes(), q.bytes()));
 }
@@ -101,57 +106,66 @@ const words codes8{0x18110a03, 0x1f, 0x1d160f08, 0x24, 0x221b140d, 0x29};
 }  // namespace
 
 TEST_SUITE("bytes") {
-    TEST_CASE("pack_quantized: words that another program packed") {
-        using sym4 = packed<4, 4>;
-        using asym4 = packed<4, 4, asymmetric, scale_type::bfloat16, placement::planar>;
-        using asym8 = packed<8, 4, asymmetric, scale_type::float32>;
-        auto a = known(2, 10, 3, codes4), b = known(2, 10, 3, codes4, {0x41, 0x52, 0x63}), c = known(3, 5, 2, codes8, {0x70401, 0x80502});
-        const auto m = import<sym4>(a);
-        REQUIRE(m);
-        check_weights(*m, 2, 10, 4, false);
-        const auto z = import<asym4>(b);
-        REQUIRE(z);
-        check_weights(*z, 2, 10, 4, true);
-        const auto e = import<asym8>(c);
-        REQUIRE(e);
-        check_weights(*e, 3, 5, 8, true);
-        // And out again, as they were: scales in the format's own type.
-        const auto exported = [](const auto& matrix, std::size_t part, auto parts) {
-            using F = typename std::remove_cvref_t<decltype(matrix)>::format;
-            std::vector<std::byte> out(static_cast<std::size_t>(parts[part].bytes));
-            REQUIRE(export_pack_quantized<F>(matrix.view, part, out));
-            return out;
-        };
-        const auto same = [](const std::vector<std::byte>& got, const auto& want) {
-            return got.size() == want.size() * sizeof(want[0]) && std::memcmp(got.data(), want.data(), got.size()) == 0;
-        };
-        struct sym_view { using format = sym4; qview<sym4> view; };
-        struct asym_view { using format = asym8; qview<asym8> view; };
-        CHECK(same(exported(sym_view{m->view()}, 0, pack_quantized_parts<sym4>(2, 10)), codes4));
-        CHECK(same(exported(sym_view{m->view()}, 1, pack_quantized_parts<sym4>(2, 10)),
-                   std::vector<std::uint16_t>{0x3800, 0x3a00, 0x3c00, 0x3e00, 0x3f00, 0x4000}));
-        CHECK(same(exported(sym_view{m->view()}, 2, pack_quantized_parts<sym4>(2, 10)), std::vector<std::uint64_t>{2, 10}));
-        CHECK(same(exported(asym_view{e->view()}, 0, pack_quantized_parts<asym8>(3, 5)), codes8));
-        CHECK(same(exported(asym_view{e->view()}, 3, pack_quantized_parts<asym8>(3, 5)), words{0x70401, 0x80502}));
-    }
-    TEST_CASE("pack_quantized: three bits, packed densely and in whole fields") {
-        using sym3 = packed<3, 16>;
-        auto dense = known(2, 37, 3, dense3), whole = known(2, 37, 3, whole3);
-        check_weights(*import<sym3>(dense, pack_layout::dense), 2, 37, 3, false);
-        check_weights(*import<sym3>(whole, pack_layout::whole_fields), 2, 37, 3, false);
-        // 37 columns take 4 words either way: nothing but the version tells.
-        CHECK(refusal<sym3>(dense, errc::unsupported) == "weight_packed: 37 columns of 3 bits fit two layouts: say which one it is");
-        // Four rows by zero points of three bits: 12 bits, one word, the same in both layouts; 10 columns too.
-        auto small = known(2, 10, 1, {0x13977053, 0x3829cbb8}, {0x21});
-        check_weights(*import<packed<3, 16, asymmetric>>(small), 2, 10, 3, true);
-        // 32 columns: 3 words or 4. The size decides, whatever was said.
-        auto three = known(1, 32, 2, {dense3[0], dense3[1], dense3[2]}), four = known(1, 32, 2, {whole3[0], whole3[1], whole3[2], whole3[3] & 0x3F});
-        for (const pack_layout said : {pack_layout::by_size, pack_layout::dense, pack_layout::whole_fields}) {
-            check_weights(*import<sym3>(three, said), 1, 32, 3, false);
-            check_weights(*import<sym3>(four, said), 1, 32, 3, false);
-        }
+TEST_CASE("pack_quantized: words that another program packed") {
+    using sym4 = packed<4, 4>;
+    using asym4 = packed<4, 4, asymmetric, scale_type::bfloat16, placement::planar>;
+    using asym8 = packed<8, 4, asymmetric, scale_type::float32>;
+    auto a = known(2, 10, 3, codes4), b = known(2, 10, 3, codes4, {0x41, 0x52, 0x63}),
+         c = known(3, 5, 2, codes8, {0x70401, 0x80502});
+    const auto m = import <sym4>(a);
+    REQUIRE(m);
+    check_weights(*m, 2, 10, 4, false);
+    const auto z = import <asym4>(b);
+    REQUIRE(z);
+    check_weights(*z, 2, 10, 4, true);
+    const auto e = import <asym8>(c);
+    REQUIRE(e);
+    check_weights(*e, 3, 5, 8, true);
+    // And out again, as they were: scales in the format's own type.
+    const auto exported = [](const auto& matrix, std::size_t part, auto parts) {
+        using F = typename std::remove_cvref_t<decltype(matrix)>::format;
+        std::vector<std::byte> out(static_cast<std::size_t>(parts[part].bytes));
+        REQUIRE(export_pack_quantized<F>(matrix.view, part, out));
+        return out;
+    };
+    const auto same = [](const std::vector<std::byte>& got, const auto& want) {
+        return got.size() == want.size() * sizeof(want[0]) && std::memcmp(got.data(), want.data(), got.size()) == 0;
+    };
+    struct sym_view {
+        using format = sym4;
+        qview<sym4> view;
+    };
+    struct asym_view {
+        using format = asym8;
+        qview<asym8> view;
+    };
+    CHECK(same(exported(sym_view{m->view()}, 0, pack_quantized_parts<sym4>(2, 10)), codes4));
+    CHECK(same(exported(sym_view{m->view()}, 1, pack_quantized_parts<sym4>(2, 10)),
+               std::vector<std::uint16_t>{0x3800, 0x3a00, 0x3c00, 0x3e00, 0x3f00, 0x4000}));
+    CHECK(same(exported(sym_view{m->view()}, 2, pack_quantized_parts<sym4>(2, 10)), std::vector<std::uint64_t>{2, 10}));
+    CHECK(same(exported(asym_view{e->view()}, 0, pack_quantized_parts<asym8>(3, 5)), codes8));
+    CHECK(same(exported(asym_view{e->view()}, 3, pack_quantized_parts<asym8>(3, 5)), words{0x70401, 0x80502}));
+}
+TEST_CASE("pack_quantized: three bits, packed densely and in whole fields") {
+    using sym3 = packed<3, 16>;
+    auto dense = known(2, 37, 3, dense3), whole = known(2, 37, 3, whole3);
+    check_weights(*import <sym3>(dense, pack_layout::dense), 2, 37, 3, false);
+    check_weights(*import <sym3>(whole, pack_layout::whole_fields), 2, 37, 3, false);
+    // 37 columns take 4 words either way: nothing but the version tells.
+    CHECK(refusal<sym3>(dense, errc::unsupported) ==
+          "weight_packed: 37 columns of 3 bits fit two layouts: say which one it is");
+    // Four rows by zero points of three bits: 12 bits, one word, the same in both layouts; 10 columns too.
+    auto small = known(2, 10, 1, {0x13977053, 0x3829cbb8}, {0x21});
+    check_weights(*import <packed<3, 16, asymmetric>>(small), 2, 10, 3, true);
+    // 32 columns: 3 words or 4. The size decides, whatever was said.
+    auto three = known(1, 32, 2, {dense3[0], dense3[1], dense3[2]}),
+         four = known(1, 32, 2, {whole3[0], whole3[1], whole3[2], whole3[3] & 0x3F});
+    for (const pack_layout said : {pack_layout::by_size, pack_layout::dense, pack_layout::whole_fields}) {
+        check_weights(*import <sym3>(three, said), 1, 32, 3, false);
+        check_weights(*import <sym3>(four, said), 1, 32, 3, false);
     }
 }
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("pack_quantized_parts: names, types and shapes") {
     const auto parts = pack_quantized_parts<int4_g128_asym>(11, 300);
@@ -161,17 +175,21 @@ TEST_CASE("pack_quantized_parts: names, types and shapes") {
         for (const std::uint64_t n : p.shape()) list.append(" ").append(std::to_string(n));
         list.append(" = ").append(std::to_string(p.bytes)).append("\n");
     }
-    CHECK(list == "weight_packed I32 11 38 = 1672\nweight_scale F16 11 3 = 66\nweight_shape I64 2 = 16\nweight_zero_point I32 2 3 = 24\n");
+    CHECK(list ==
+          "weight_packed I32 11 38 = 1672\nweight_scale F16 11 3 = 66\nweight_shape I64 2 = 16\nweight_zero_point I32 "
+          "2 3 = 24\n");
     CHECK(pack_quantized_parts<int4_g32>(11, 300).size() == 3);
     CHECK(pack_quantized_parts<packed<4, 32, symmetric, scale_type::bfloat16>>(1, 1)[1].type == type::bf16);
     CHECK(pack_quantized_parts<packed<5, 32>>(1, 33)[0].shape()[1] == 6);
-    static_assert(!pack_quantizable<int8_row> && !pack_quantizable<packed<1, 32>> && !pack_quantizable<packed<4, 32, symmetry::offset>>);
+    static_assert(!pack_quantizable<int8_row> && !pack_quantizable<packed<1, 32>> &&
+                  !pack_quantizable<packed<4, 32, symmetry::offset>>);
     static_assert(!pack_quantizable<packed<4, 32, symmetric, scale_type::power_of_two>> &&
                   !pack_quantizable<packed<4, 32, symmetric, scale_type::float8_e4m3>>);
 }
 
 TEST_CASE("pack_quantized: every format comes back with the same bytes") {
-    for (const auto& [rows, cols] : {std::pair<std::size_t, std::size_t>{1, 1}, {3, 128}, {17, 200}, {9, 33}, {33, 31}}) {
+    for (const auto& [rows, cols] :
+         {std::pair<std::size_t, std::size_t>{1, 1}, {3, 128}, {17, 200}, {9, 33}, {33, 31}}) {
         round_trip<int4_g32>(rows, cols);
         round_trip<int4_g32_asym>(rows, cols);
         round_trip<int4_g128>(rows, cols);
@@ -191,9 +209,10 @@ TEST_CASE("pack_quantized: some rows of a matrix") {
     const auto rows = q.row_range(5, 9);
     REQUIRE(rows);
     sample::checkpoint c;
-    sample::add_parts(c, "l", pack_quantized_parts<int4_g32_asym>(9, 64),
-                      [&](std::size_t i, std::span<std::byte> out) { return export_pack_quantized<int4_g32_asym>(*rows, i, out); });
-    const auto back = import<int4_g32_asym>(c);
+    sample::add_parts(c, "l", pack_quantized_parts<int4_g32_asym>(9, 64), [&](std::size_t i, std::span<std::byte> out) {
+        return export_pack_quantized<int4_g32_asym>(*rows, i, out);
+    });
+    const auto back = import <int4_g32_asym>(c);
     REQUIRE(back);
     CHECK(defined(back->view()) == defined(*rows));
     std::vector<std::byte> out(9 * 4 * 8 - 1);
@@ -206,21 +225,26 @@ TEST_CASE("pack_quantized: scales of another type are taken where they are exact
     using brain = packed<4, 4, symmetric, scale_type::bfloat16>;
     auto c = known(2, 10, 3, codes4);
     c.set("l.weight_scale", type::f32, {2, 3}, std::vector<float>{0.5f, 0.75f, 1, 1.5f, 1.75f, 2});
-    check_weights(*import<half>(c), 2, 10, 4, false);
-    check_weights(*import<brain>(c), 2, 10, 4, false);
-    c.set("l.weight_scale", type::bf16, {2, 3}, std::vector<std::uint16_t>{0x3f00, 0x3f40, 0x3f80, 0x3fc0, 0x3fe0, 0x4000});
-    check_weights(*import<half>(c), 2, 10, 4, false);
+    check_weights(*import <half>(c), 2, 10, 4, false);
+    check_weights(*import <brain>(c), 2, 10, 4, false);
+    c.set("l.weight_scale", type::bf16, {2, 3},
+          std::vector<std::uint16_t>{0x3f00, 0x3f40, 0x3f80, 0x3fc0, 0x3fe0, 0x4000});
+    check_weights(*import <half>(c), 2, 10, 4, false);
     c.set("l.weight_scale", type::f32, {2, 3}, std::vector<float>{0.5f, 0.75f, 1, 1.5f, 0.1f, 2});
-    CHECK(refusal<half>(c, errc::overflow) == "weight_scale: the scale of row 1, group 1 is no number of the format's scale type");
+    CHECK(refusal<half>(c, errc::overflow) ==
+          "weight_scale: the scale of row 1, group 1 is no number of the format's scale type");
     c.set("l.weight_scale", type::f32, {2, 3}, std::vector<float>{0.5f, 0.75f, 1, 1e30f, 1, 2});
-    CHECK(refusal<half>(c, errc::overflow) == "weight_scale: the scale of row 1, group 0 is no number of the format's scale type");
-    CHECK(import<packed<4, 4, symmetric, scale_type::float32>>(c));
-    c.set("l.weight_scale", type::f16, {2, 3},
-          std::vector<std::uint16_t>{0x8000, 0xB800, 0x0001, 0x03FF, 0, 0x7BFF});  // zeros, negative, subnormal, largest
-    CHECK(import<half>(c));
-    CHECK(import<packed<4, 4, symmetric, scale_type::float32>>(c));
+    CHECK(refusal<half>(c, errc::overflow) ==
+          "weight_scale: the scale of row 1, group 0 is no number of the format's scale type");
+    CHECK(import <packed<4, 4, symmetric, scale_type::float32>>(c));
+    c.set(
+        "l.weight_scale", type::f16, {2, 3},
+        std::vector<std::uint16_t>{0x8000, 0xB800, 0x0001, 0x03FF, 0, 0x7BFF});  // zeros, negative, subnormal, largest
+    CHECK(import <half>(c));
+    CHECK(import <packed<4, 4, symmetric, scale_type::float32>>(c));
     for (const std::uint16_t bad : std::initializer_list<std::uint16_t>{0x7C00, 0xFC00, 0x7E00, 0xFFFF}) {
-        c.set("l.weight_scale", type::f16, {2, 3}, std::vector<std::uint16_t>{0x3800, 0x3800, bad, 0x3800, 0x3800, 0x3800});
+        c.set("l.weight_scale", type::f16, {2, 3},
+              std::vector<std::uint16_t>{0x3800, 0x3800, bad, 0x3800, 0x3800, 0x3800});
         CHECK(refusal<half>(c, errc::non_finite) == "weight_scale: the scale of row 0, group 2 is not finite");
     }
 }
@@ -234,15 +258,19 @@ TEST_CASE("pack_quantized: tensors that are missing or disagree") {
         c.tensors.erase("l." + name);
         CHECK(refusal<sym4>(c) == name + ": the tensor is missing");
     }
-    const auto with = [](sample::checkpoint c, const char* name, type t, std::vector<std::uint64_t> dims, const auto& values) {
+    const auto with = [](sample::checkpoint c, const char* name, type t, std::vector<std::uint64_t> dims,
+                         const auto& values) {
         c.set(name, t, dims, values);
         return c;
     };
     CHECK(refusal<asym4>(good) == "weight_zero_point: the tensor is missing");
     CHECK(refusal<sym4>(zeros, errc::unsupported) == "weight_zero_point: the format asked for has no zero points");
-    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::u32, {2, 2}, codes4)) == "weight_packed: type 16 is none that this tensor can have");
-    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {4}, codes4)) == "weight_packed: 1 dimensions, 2 are needed");
-    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {1, 4}, codes4)) == "weight_shape: 2 rows, weight_packed has 1");
+    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::u32, {2, 2}, codes4)) ==
+          "weight_packed: type 16 is none that this tensor can have");
+    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {4}, codes4)) ==
+          "weight_packed: 1 dimensions, 2 are needed");
+    CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {1, 4}, codes4)) ==
+          "weight_shape: 2 rows, weight_packed has 1");
     CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {2, 1}, words{1, 2})) ==
           "weight_packed: rows of 1 words for 10 codes of 4 bits, and 0 words of zero points");
     CHECK(refusal<sym4>(with(good, "l.weight_packed", type::i32, {2, 3}, words(6))) ==
@@ -254,7 +282,8 @@ TEST_CASE("pack_quantized: tensors that are missing or disagree") {
     CHECK(refusal<sym4>(with(good, "l.weight_scale", type::i16, {2, 3}, std::vector<std::uint16_t>(6))) ==
           "weight_scale: type 11 is none that this tensor can have");
     CHECK(refusal<packed<4, 8>>(good) == "weight_scale: 2 x 3 scales, 2 x 2 are needed");
-    CHECK(refusal<packed<8, 4>>(good) == "weight_packed: rows of 2 words for 10 codes of 8 bits, and 0 words of zero points");
+    CHECK(refusal<packed<8, 4>>(good) ==
+          "weight_packed: rows of 2 words for 10 codes of 8 bits, and 0 words of zero points");
     CHECK(refusal<sym4>(with(good, "l.weight_shape", type::i64, {3}, std::vector<std::uint64_t>{2, 10, 1})) ==
           "weight_shape: 3 numbers, 2 are needed");
     CHECK(refusal<sym4>(with(good, "l.weight_shape", type::f64, {2}, std::vector<double>{2, 10})) ==
@@ -266,7 +295,7 @@ TEST_CASE("pack_quantized: tensors that are missing or disagree") {
     CHECK(refusal<sym4>(with(good, "l.weight_shape", type::i64, {2}, std::vector<std::int64_t>{2, 0})) ==
           "weight_shape: 0 columns, weight_packed has rows of 2 words");
     auto narrow = with(good, "l.weight_shape", type::i32, {2}, std::vector<std::int32_t>{2, 10});
-    CHECK(import<sym4>(narrow));
+    CHECK(import <sym4>(narrow));
     CHECK(refusal<asym4>(with(zeros, "l.weight_zero_point", type::i32, {2, 3}, words(6))) ==
           "weight_packed: rows of 2 words for 10 codes of 4 bits, and 2 words of zero points");
     CHECK(refusal<asym4>(with(zeros, "l.weight_zero_point", type::i32, {1, 2}, words(2))) ==
@@ -300,7 +329,7 @@ TEST_CASE("pack_quantized: g_idx is read where it says nothing, and refused wher
     };
     for (const order& g : {order{0, 0, 0, 0, 1, 1, 1, 1, 2, 2}, order(10, -1)}) {
         with(g);
-        check_weights(*import<sym4>(c), 2, 10, 4, false);
+        check_weights(*import <sym4>(c), 2, 10, 4, false);
     }
     CHECK(refusal<sym4>(with({0, 1, 2, 0, 1, 2, 0, 1, 2, 0}), errc::unsupported) ==
           "weight_g_idx: the columns are reordered: only groups of neighbours can be read");
@@ -317,7 +346,7 @@ TEST_CASE("pack_quantized: any words decode safely") {
         for (words* w : {&codes, &zeros})
             for (std::uint32_t& v : *w) v = state = state * 1664525u + 1013904223u;
         auto c = known(2, 300, 3, codes, zeros);
-        const auto m = import<int4_g128_asym>(c);
+        const auto m = import <int4_g128_asym>(c);
         REQUIRE(m);
         CHECK(std::ranges::all_of(defined(m->view()), [](float v) { return std::abs(v) <= 15 * 2.0f; }));
     }
@@ -338,13 +367,16 @@ TEST_CASE("read_compressed_tensors_config: what vLLM's checkpoints hold") {
     CHECK(config->layout == pack_layout::whole_fields);
     CHECK((*config->ignore.elements().begin()).is("lm_head"));
     CHECK(config->groups.members().count() == 2);
-    const auto first = read_scheme(*config, config->groups["group_0"]), second = read_scheme(*config, config->groups["group_1"]);
+    const auto first = read_scheme(*config, config->groups["group_0"]),
+               second = read_scheme(*config, config->groups["group_1"]);
     REQUIRE(first);
-    CHECK((first->bits == 4 && first->group == 128 && !first->symmetric && !first->is_float && first->format == compressed_format::pack_quantized));
+    CHECK((first->bits == 4 && first->group == 128 && !first->symmetric && !first->is_float &&
+           first->format == compressed_format::pack_quantized));
     CHECK((*first->targets.elements().begin()).is("Linear"));
     CHECK(first->activations.type() == json_type::null);
     REQUIRE(second);
-    CHECK((second->bits == 8 && second->group == 0 && second->symmetric && second->is_float && second->format == compressed_format::float_quantized));
+    CHECK((second->bits == 8 && second->group == 0 && second->symmetric && second->is_float &&
+           second->format == compressed_format::float_quantized));
 }
 
 TEST_CASE("read_compressed_tensors_config: refusals, and the versions' layouts") {
@@ -358,17 +390,24 @@ TEST_CASE("read_compressed_tensors_config: refusals, and the versions' layouts")
         return scheme ? "" : std::string(scheme.error().format(room));
     };
     const auto with = [&](const std::string& weights) {
-        return read(R"({"compression_config":{"format":"pack-quantized","config_groups":{"g":{"targets":[],"weights":)" + weights + "}}}}");
+        return read(
+            R"({"compression_config":{"format":"pack-quantized","config_groups":{"g":{"targets":[],"weights":)" +
+            weights + "}}}}");
     };
     CHECK(read("{}") == "quantization_config: an object is needed");
     CHECK(read("[]") == "quantization_config: an object is needed");
-    CHECK(read(R"({"quantization_config":{"quant_method":"gptq"}})") == "quantization_config.quant_method: another method than compressed-tensors");
+    CHECK(read(R"({"quantization_config":{"quant_method":"gptq"}})") ==
+          "quantization_config.quant_method: another method than compressed-tensors");
     CHECK(read(R"({"quantization_config":{}})") == "quantization_config.format: a string is needed");
-    CHECK(read(R"({"quantization_config":{"format":"zip"}})") == "quantization_config.format: a format that is not known");
-    CHECK(read(R"({"quantization_config":{"format":"dense"}})") == "quantization_config.config_groups: an object is needed");
-    CHECK(read(R"({"quantization_config":{"format":"dense","config_groups":{},"ignore":"x"}})") == "quantization_config.ignore: a list is needed");
+    CHECK(read(R"({"quantization_config":{"format":"zip"}})") ==
+          "quantization_config.format: a format that is not known");
+    CHECK(read(R"({"quantization_config":{"format":"dense"}})") ==
+          "quantization_config.config_groups: an object is needed");
+    CHECK(read(R"({"quantization_config":{"format":"dense","config_groups":{},"ignore":"x"}})") ==
+          "quantization_config.ignore: a list is needed");
     CHECK(read(R"({"quantization_config":{"format":"dense","config_groups":{}}})") == "weights: an object is needed");
-    CHECK(read(R"({"quantization_config":{"format":"dense","config_groups":{"g":{"weights":{}}}}})") == "targets: a list is needed");
+    CHECK(read(R"({"quantization_config":{"format":"dense","config_groups":{"g":{"weights":{}}}}})") ==
+          "targets: a list is needed");
     CHECK(with("{}") == "weights.num_bits: an integer from 1 to 16 is needed");
     CHECK(with(R"({"num_bits":17})") == "weights.num_bits: an integer from 1 to 16 is needed");
     CHECK(with(R"({"num_bits":4,"type":"bool"})") == "weights.type: \"int\" or \"float\" is needed");
@@ -378,13 +417,16 @@ TEST_CASE("read_compressed_tensors_config: refusals, and the versions' layouts")
     CHECK(with(R"({"num_bits":4,"strategy":"group"})") == "weights.group_size: a positive integer is needed");
     CHECK(with(R"({"num_bits":4,"strategy":"group","group_size":32})") == "");
     const auto layout = [](const std::string& version) {
-        const std::string text = R"({"quantization_config":{"format":"pack-quantized","config_groups":{},"version":)" + version + "}}";
+        const std::string text =
+            R"({"quantization_config":{"format":"pack-quantized","config_groups":{},"version":)" + version + "}}";
         return read_compressed_tensors_config(*json_value::parse(text))->layout;
     };
-    for (const char* old : {"\"0.16.0\"", "\"0.9.1\"", "\"0.16\"", "\"0.3\""}) CHECK(layout(old) == pack_layout::whole_fields);
+    for (const char* old : {"\"0.16.0\"", "\"0.9.1\"", "\"0.16\"", "\"0.3\""})
+        CHECK(layout(old) == pack_layout::whole_fields);
     for (const char* later : {"\"0.16.1\"", "\"0.17.0\"", "\"1.0\"", "\"0.16.1.a20260601\"", "\"0.16.0.1\""})
         CHECK(layout(later) == pack_layout::dense);
-    for (const char* none : {"null", "\"\"", "\"x\"", "7", "\"99999999999999999999999.1\""}) CHECK(layout(none) == pack_layout::by_size);
+    for (const char* none : {"null", "\"\"", "\"x\"", "7", "\"99999999999999999999999.1\""})
+        CHECK(layout(none) == pack_layout::by_size);
 }
 
 TEST_CASE("write_compressed_tensors_config: reads back") {

@@ -12,10 +12,10 @@
 
 #include <cstring>
 
-namespace {
-}  // namespace
+namespace {}  // namespace
 
-static_assert(qlib::wire_size<qlib::dense_f32>(3, 7) == 3 * 7 * 4 && qlib::wire_size<qlib::dense_bf16>(3, 33) == 3 * 33 * 2);
+static_assert(qlib::wire_size<qlib::dense_f32>(3, 7) == 3 * 7 * 4 &&
+              qlib::wire_size<qlib::dense_bf16>(3, 33) == 3 * 33 * 2);
 
 TEST_CASE_TEMPLATE("dense: rounding is the number's own, for rows of any length", T, qlib::f32, qlib::f16, qlib::bf16) {
     for (const std::size_t cols : std::vector<std::size_t>{1, 31, 32, 33, 300}) {
@@ -28,7 +28,8 @@ TEST_CASE_TEMPLATE("dense: rounding is the number's own, for rows of any length"
             for (std::size_t i = 0; i < x.size(); ++i) {
                 const float want = T::from(x[i]).value();
                 CHECK(std::memcmp(&y[i], &want, sizeof want) == 0);
-                CHECK(std::memcmp(q->bytes().data() + i * sizeof(T), std::array{T::from(x[i]).bits}.data(), sizeof(T)) == 0);
+                CHECK(std::memcmp(q->bytes().data() + i * sizeof(T), std::array{T::from(x[i]).bits}.data(),
+                                  sizeof(T)) == 0);
             }
         }
     }
@@ -63,10 +64,12 @@ TEST_CASE_TEMPLATE("dense: a product is that of floats", F, qlib::dense_f32, qli
         for (std::size_t c = 0; c < cols; ++c) sum += double{x[i / rows * cols + c]} * double{v[i % rows * cols + c]};
         CHECK(y[i] == doctest::Approx(sum).epsilon(1e-5));
     }
-    CHECK(qlib::qgemm({y.data(), n, rows}, {x.data(), n, cols}, *q, {.mode = qlib::compute::integer}).error().code == qlib::errc::unsupported);
+    CHECK(qlib::qgemm({y.data(), n, rows}, {x.data(), n, cols}, *q, {.mode = qlib::compute::integer}).error().code ==
+          qlib::errc::unsupported);
 }
 
-TEST_CASE_TEMPLATE("dense: any bits decode in every room to what the number means, a NaN to 7FC00000", T, qlib::f16, qlib::bf16) {
+TEST_CASE_TEMPLATE("dense: any bits decode in every room to what the number means, a NaN to 7FC00000", T, qlib::f16,
+                   qlib::bf16) {
     std::vector<T> all(65536 + 5);  // every code, from an odd address, and a row that ends inside a vector
     for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<std::uint16_t>(i);
     std::vector<std::byte> bytes(1 + all.size() * 2);

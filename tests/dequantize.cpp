@@ -16,7 +16,8 @@ using namespace qlib;
 
 namespace {
 
-template <class F> constexpr std::size_t some_cols = has_ragged_rows<F> ? block_size<F> + block_size<F> / 2 + 3 : 3 * block_size<F>;
+template <class F>
+constexpr std::size_t some_cols = has_ragged_rows<F> ? block_size<F> + block_size<F> / 2 + 3 : 3 * block_size<F>;
 
 std::vector<std::byte> random_bytes(std::size_t n, std::uint32_t seed) {
     std::vector<std::byte> bytes(n);
@@ -30,19 +31,23 @@ template <class F> std::vector<float> by_definition(const qview<F>& q) {
     std::vector<float> out(q.rows() * q.cols());
     for (std::size_t r = 0; r < wire.rows; ++r)
         for (std::size_t b = 0; b * block_size<F> < wire.cols; ++b)
-            detail::decode_block<F>(q, r, b, std::min(block_size<F>, wire.cols - b * block_size<F>), &out[r * wire.cols + b * block_size<F>]);
+            detail::decode_block<F>(q, r, b, std::min(block_size<F>, wire.cols - b * block_size<F>),
+                                    &out[r * wire.cols + b * block_size<F>]);
     for (float& v : out)
         if (detail::is_nan(v)) v = detail::float_of(0x7FC00000u);
     return out;
 }
 
-bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
 
 }  // namespace
 
 TEST_SUITE_BEGIN("bytes");
 
-TEST_CASE_TEMPLATE("dequantize: any bytes give the definition's bits in every room, within their bounds", F, QLIB_KERNEL_FORMATS) {
+TEST_CASE_TEMPLATE("dequantize: any bytes give the definition's bits in every room, within their bounds", F,
+                   QLIB_KERNEL_FORMATS) {
     constexpr std::size_t rows = 5, cols = some_cols<F>;
     std::vector<std::byte> bytes = random_bytes(wire_size<F>(rows, cols), 1);
     guarded<std::byte> wire{std::span<const std::byte>(bytes)};
@@ -113,7 +118,7 @@ TEST_CASE("dequantize: the three roundings of a map, the sign of zeros, infiniti
 
 TEST_CASE("dequantize: a product is rounded before it is added to") {
     using F = kernel_formats::tensor3;
-    std::array<std::byte, 32> wire{std::byte{3}};  // one code 3, 63 codes 0
+    std::array<std::byte, 32> wire{std::byte{3}};              // one code 3, 63 codes 0
     detail::store_little_endian(f32{0x3EAAAAABu}, &wire[24]);  // 1/3: three of them are 1 + 2^-25
     detail::store_little_endian(f32{0xBF800000u}, &wire[28]);  // -1
     const auto q = qview<F>::over(wire, 1, 64);
@@ -242,7 +247,14 @@ TEST_CASE("dequantize: errors and empty matrices") {
     CHECK(dequantize(*qmatrix<F>::make(0, 64), {nullptr, 0, 64}).ok());
     CHECK(dequantize(*qmatrix<F>::make(3, 0), {nullptr, 3, 0}).ok());
     std::size_t told = 0;
-    CHECK(dequantize(*q, {out, 2, 64}, {.progress = [&](std::size_t, std::size_t) { ++told; return false; }}).error().code == errc::cancelled);
+    CHECK(dequantize(*q, {out, 2, 64},
+                     {.progress =
+                          [&](std::size_t, std::size_t) {
+                              ++told;
+                              return false;
+                          }})
+              .error()
+              .code == errc::cancelled);
     CHECK(told == 1);
 }
 
@@ -265,7 +277,8 @@ TEST_CASE("dequantize: f16 and bf16 are the float's nearest; rows by id, as an e
         std::vector<float> some(ids.size() * cols);
         REQUIRE(dequantize_rows(*q, ids, {some.data(), ids.size(), cols}).ok());
         for (std::size_t i = 0; i < ids.size(); ++i)
-            for (std::size_t c = 0; c < cols; ++c) CHECK(detail::bits_of(some[i * cols + c]) == detail::bits_of(want[ids[i] * cols + c]));
+            for (std::size_t c = 0; c < cols; ++c)
+                CHECK(detail::bits_of(some[i * cols + c]) == detail::bits_of(want[ids[i] * cols + c]));
         const std::vector<std::uint32_t> beyond{0, 9};
         const status s = dequantize_rows(*q, beyond, {some.data(), 2, cols});
         CHECK(s.error().code == errc::shape);

@@ -1,4 +1,5 @@
-// describe<F>() and its JSON, read back by a parser of somebody else's. That the bytes mean what it says: tests/describe_reader.
+// describe<F>() and its JSON, read back by a parser of somebody else's. That the bytes mean what it says:
+// tests/describe_reader.
 #include "support/matrix.hpp"
 #include "support/own_format.hpp"
 #include "support/witnesses.hpp"
@@ -58,14 +59,16 @@ void check_text(std::string_view name, const qlib::description& d) {
 template <class F> void check_json(std::string_view name) {
     CAPTURE(name);
     constexpr qlib::description d = qlib::describe<F>();
-    bool same = d.group == F::group && d.groups == F::groups && d.vec == F::vec && d.map == F::map && d.block_bytes() == qlib::block_bytes<F> &&
-                d.levels.size() == F::grid::size && (d.outer_bytes + d.tensor_bytes != 0) == qlib::has_outer<F>;
+    bool same = d.group == F::group && d.groups == F::groups && d.vec == F::vec && d.map == F::map &&
+                d.block_bytes() == qlib::block_bytes<F> && d.levels.size() == F::grid::size &&
+                (d.outer_bytes + d.tensor_bytes != 0) == qlib::has_outer<F>;
     for (std::size_t i = 0; same && i < F::grid::size; ++i) same = bits_of(d.levels[i]) == bits_of(F::grid::level(i));
     CHECK(same);
     check_text(name, d);
 }
 
-/// A format written out by hand, of which only the concept's own members are known: ten bits of levels in two bytes, decided at run time.
+/// A format written out by hand, of which only the concept's own members are known: ten bits of levels in two bytes,
+/// decided at run time.
 struct handmade {
     struct grid {
         static constexpr std::size_t size = 1024;
@@ -77,8 +80,12 @@ struct handmade {
     static constexpr std::array<std::size_t, 1> planes{8};
     using outer = qlib::no_outer;
     using code = std::uint16_t;
-    struct params { float s = 0; };
-    static code nearest(const float* u, const float*) { return static_cast<code>(qlib::detail::round_clamped(*u, -512, 511) + 512); }
+    struct params {
+        float s = 0;
+    };
+    static code nearest(const float* u, const float*) {
+        return static_cast<code>(qlib::detail::round_clamped(*u, -512, 511) + 512);
+    }
     static void level(code c, float* l) { *l = grid::level(c); }
     static outer fit_outer(const qlib::tile_stats&) { return {}; }
     static float outer_scale(outer) { return 1; }
@@ -93,7 +100,8 @@ struct gray_scales {
     static constexpr std::size_t groups = 2, bytes = 2;
     static constexpr int sub_bits = 7, min_bits = 0;
     static constexpr bool sub_signed = false;
-    static constexpr void store(const std::array<std::int8_t, 2>& sub, const std::array<std::uint8_t, 2>&, std::byte* out) {
+    static constexpr void store(const std::array<std::int8_t, 2>& sub, const std::array<std::uint8_t, 2>&,
+                                std::byte* out) {
         for (std::size_t g = 0; g < 2; ++g) out[g] = static_cast<std::byte>(sub[g] ^ sub[g] >> 1);
     }
     static constexpr void load(const std::byte* in, std::array<std::int8_t, 2>& sub, std::array<std::uint8_t, 2>&) {
@@ -114,7 +122,8 @@ TEST_CASE("descriptions are constants") {
     static_assert(qlib::describe<qlib::q4_0>().block_bytes() == 18);
     static_assert(qlib::describe<qlib::q4_0>().fields[0].type == std::string_view("f16"));
     static_assert(qlib::describe<qlib::q5_0>().code_planes[0].shift == 4);
-    static_assert(qlib::describe<qlib::q4_k>().sub_bit[6].index == 4 && qlib::describe<qlib::q4_k>().sub_bit[6].weight == 16);
+    static_assert(qlib::describe<qlib::q4_k>().sub_bit[6].index == 4 &&
+                  qlib::describe<qlib::q4_k>().sub_bit[6].weight == 16);
     static_assert(qlib::describe<qlib::q3_k>().sub_base[0] == -32);
     static_assert(qlib::describe<own_format>().levels[7] == 1.0f);
     static_assert([] {
@@ -124,8 +133,11 @@ TEST_CASE("descriptions are constants") {
 }
 
 TEST_CASE("JSON of every named format") {
-    // TQ1_0 packs trits as no other does, the _DQ formats quantize their scales by a table; codes of several weights are grids of their own
-    const auto is_own = [](std::string_view name, std::size_t vec) { return vec != 1 || name == "TQ1_0" || name == "NF4_DQ" || name == "FP4_DQ"; };
+    // TQ1_0 packs trits as no other does, the _DQ formats quantize their scales by a table; codes of several weights
+    // are grids of their own
+    const auto is_own = [](std::string_view name, std::size_t vec) {
+        return vec != 1 || name == "TQ1_0" || name == "NF4_DQ" || name == "FP4_DQ";
+    };
     for (const qlib::format_id id : qlib::all_format_ids) {
         const auto done = qlib::visit(id, [&]<qlib::block_format F>() -> qlib::status {
             check_json<F>(qlib::format_name(id));

@@ -11,7 +11,8 @@ using namespace qlib;
 
 namespace {
 
-constexpr rounding all_roundings[] = {rounding::nearest_even, rounding::nearest_away, rounding::toward_zero, rounding::away_from_zero};
+constexpr rounding all_roundings[] = {rounding::nearest_even, rounding::nearest_away, rounding::toward_zero,
+                                      rounding::away_from_zero};
 
 std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 float from_bits(std::uint32_t u) { return std::bit_cast<float>(u); }
@@ -70,7 +71,7 @@ TEST_CASE("e8m0: zero, below the smallest, infinity, NaN") {
     }
 }
 
-}  // TEST_SUITE
+}  // TEST_SUITE("bytes")
 
 static_assert(e8m0{127}.value() == 1.0f && e8m0{0}.value() == 0x1p-127f && e8m0{254}.value() == 0x1p127f);
 static_assert(e8m0::from(6.0f).bits == 129 + 1 && e8m0::from(3.0f).bits == 128 && e8m0::from(0.0f).bits == 0);

@@ -11,14 +11,17 @@ using namespace qlib::detail;
 
 namespace {
 
-// What the library's own functions do: call these between QLIB_EXACT_BEGIN and QLIB_EXACT_END, in code that is not inlined
+// What the library's own functions do: call these between QLIB_EXACT_BEGIN and QLIB_EXACT_END, in code that is not
+// inlined
 // into the including program's.
 QLIB_EXACT_BEGIN
 [[gnu::noinline]] void multiply_add(const float* a, const float* b, const float* c, float* out, int n) {
     for (int i = 0; i < n; ++i) out[i] = product(a[i], b[i]) + c[i];
 }
 [[gnu::noinline]] std::int32_t rounded(float x) { return round_even(x); }
-[[gnu::noinline]] std::int32_t rounded_between(float x, std::int32_t low, std::int32_t high) { return round_clamped(x, low, high); }
+[[gnu::noinline]] std::int32_t rounded_between(float x, std::int32_t low, std::int32_t high) {
+    return round_clamped(x, low, high);
+}
 [[gnu::noinline]] float reciprocal(float s) { return safe_reciprocal(s); }
 [[gnu::noinline]] float root(float x) { return square_root(x); }
 [[gnu::noinline]] bool finite(float x) { return is_finite(x); }
@@ -71,7 +74,8 @@ TEST_CASE("exact: round_clamped is total") {
         CHECK(rounded_between(large, -8, 7) == 7);
         CHECK(rounded_between(-large, -8, 7) == -8);
     }
-    for (const std::uint32_t bits : {quiet_nan, quiet_nan | minus, infinity + 1}) CHECK(rounded_between(float_of(bits), -8, 7) == -8);
+    for (const std::uint32_t bits : {quiet_nan, quiet_nan | minus, infinity + 1})
+        CHECK(rounded_between(float_of(bits), -8, 7) == -8);
 }
 
 TEST_CASE("exact: NaN and infinity are told by their bits") {
@@ -127,15 +131,19 @@ TEST_CASE("exact: square_root is the nearest float, also at compile time") {
         CHECK(value <= above * above);
     }
     CHECK(bits_of(root(2)) == 0x3FB504F3);
-    for (const std::uint32_t bits : {0u, minus, 0xBF800000u, quiet_nan, quiet_nan | minus, infinity | minus}) CHECK(root(float_of(bits)) == 0);
+    for (const std::uint32_t bits : {0u, minus, 0xBF800000u, quiet_nan, quiet_nan | minus, infinity | minus})
+        CHECK(root(float_of(bits)) == 0);
     CHECK(bits_of(root(float_of(infinity))) == infinity);
 }
 
-}  // TEST_SUITE
+}  // TEST_SUITE("bytes")
 
-static_assert(product(3, 4) == 12 && round_even(2.5f) == 2 && round_even(-3.5f) == -4 && round_even(4194303.5f) == 4194304);
+static_assert(product(3, 4) == 12 && round_even(2.5f) == 2 && round_even(-3.5f) == -4 &&
+              round_even(4194303.5f) == 4194304);
 static_assert(round_clamped(std::numeric_limits<float>::quiet_NaN(), 1, 9) == 1 && round_clamped(1e30f, 1, 9) == 9);
 static_assert(safe_reciprocal(8) == 0.125f && safe_reciprocal(0) == 0 && safe_reciprocal(0x1p-127f) == 0);
-static_assert(square_root(2) == 0x1.6A09E6p0f && square_root(0x1p-149f) == 0x1.6A09E6p-75f && square_root(-1) == 0 && square_root(9) == 3);
-static_assert(is_nan(std::numeric_limits<float>::quiet_NaN()) && !is_finite(std::numeric_limits<float>::infinity()) && magnitude(-2) == 2);
+static_assert(square_root(2) == 0x1.6A09E6p0f && square_root(0x1p-149f) == 0x1.6A09E6p-75f && square_root(-1) == 0 &&
+              square_root(9) == 3);
+static_assert(is_nan(std::numeric_limits<float>::quiet_NaN()) && !is_finite(std::numeric_limits<float>::infinity()) &&
+              magnitude(-2) == 2);
 static_assert(smaller(1, 2) == 1 && larger(1, 2) == 2 && smaller_size(2, 1) == 1 && clamp(5, 0, 3) == 3);

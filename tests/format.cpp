@@ -12,21 +12,25 @@
 
 namespace {
 
-/// Decibels that an encoder must reach on these weights, outliers and all: 5 per bit of level, FP8 having 4 significant bits. Less where
+/// Decibels that an encoder must reach on these weights, outliers and all: 5 per bit of level, FP8 having 4 significant
+/// bits. Less where
 /// one scale serves a whole row, or the range is not searched.
 template <class F> double least_sqnr(qlib::fit f) {
-    const double shared = requires { requires F::outer_is_map; } ? 3 : 0;
+    const double shared = requires { requires F::outer_is_map; }
+    ? 3 : 0;
     return std::min(29.0, 5.0 * std::bit_width(F::grid::size) - 10) - shared - (f == qlib::fit::search ? 0 : 4);
 }
 
 }  // namespace
 
 static_assert(qlib::block_format<witness::own> && qlib::block_bytes<witness::own> == 19);
-static_assert(qlib::wire_size<witness::own>(3, 100) == 3 * (19 + 19 + 1 + 2) + 4);  // 4 weights of 3 bits in the short block; the tensor scale
+static_assert(qlib::wire_size<witness::own>(3, 100) ==
+              3 * (19 + 19 + 1 + 2) + 4);  // 4 weights of 3 bits in the short block; the tensor scale
 static_assert(qlib::wire_size<qlib::q4_k>(2, 512) == 4 * 144);
 static_assert(qlib::wire_size<qlib::fp8_e4m3_tile128>(130, 200) == 130 * 200 + 4 * 4);
 static_assert(qlib::wire_size<qlib::nf4_dq>(64, 256) == 64 * 128 + 256 + 4 + 4);
-static_assert(qlib::wire_size<qlib::q8_0>(std::size_t{1} << 40, std::size_t{1} << 40) == std::numeric_limits<std::size_t>::max());
+static_assert(qlib::wire_size<qlib::q8_0>(std::size_t{1} << 40, std::size_t{1} << 40) ==
+              std::numeric_limits<std::size_t>::max());
 
 TEST_CASE_TEMPLATE("a block comes back from its planes as it was stored", F, QLIB_WITNESSES) {
     const auto x = sample::weights(qlib::block_size<F>, 1);
@@ -39,7 +43,8 @@ TEST_CASE_TEMPLATE("a block comes back from its planes as it was stored", F, QLI
         std::vector<std::byte> bytes(qlib::block_bytes<F> + shift);
         qlib::plane_pointers<F, std::byte> to{};
         qlib::plane_pointers<F, const std::byte> from{};
-        for (std::size_t p = 0, at = shift; p < F::planes.size(); at += F::planes[p++]) from[p] = to[p] = bytes.data() + at;
+        for (std::size_t p = 0, at = shift; p < F::planes.size(); at += F::planes[p++])
+            from[p] = to[p] = bytes.data() + at;
         F::store(e.params, e.code, to);
         std::array<typename F::code, qlib::codes<F>> code{};
         const auto params = F::load(from, outer, code);
@@ -52,7 +57,8 @@ TEST_CASE_TEMPLATE("a block comes back from its planes as it was stored", F, QLI
 }
 
 TEST_CASE_TEMPLATE("weights survive, in whole and in ragged rows", F, QLIB_WITNESSES) {
-    for (const std::size_t cols : std::vector<std::size_t>{qlib::block_size<F>, 3 * qlib::block_size<F>, qlib::block_size<F> + 1, std::size_t{1}, std::size_t{200}}) {
+    for (const std::size_t cols : std::vector<std::size_t>{qlib::block_size<F>, 3 * qlib::block_size<F>,
+                                                           qlib::block_size<F> + 1, std::size_t{1}, std::size_t{200}}) {
         const auto x = sample::weights(5 * cols, cols);
         for (const qlib::fit f : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
             const std::vector<float> ones(f == qlib::fit::search ? cols : 0, 1.0f);  // plain least squares
@@ -98,7 +104,8 @@ TEST_CASE_TEMPLATE("non-finite weights are refused by row and column, or mended 
     CHECK(q.error().code == qlib::errc::non_finite);
     CHECK(q.error().sizes[0] == 2);
     CHECK(q.error().sizes[1] == 5);
-    const auto mended = qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{}, {.on_non_finite = qlib::non_finite::zero});
+    const auto mended =
+        qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{}, {.on_non_finite = qlib::non_finite::zero});
     x[2 * cols + 5] = 0;
     const auto zero = qlib::quantize<F>({x.data(), 4, cols}, qlib::plain_fit{});
     REQUIRE(mended.has_value());
@@ -126,7 +133,8 @@ TEST_CASE_TEMPLATE("importance: all zeros counts as uniform, and what matters is
     CHECK(error_weighted <= error * (requires { requires F::outer_is_map; } ? 1.01 : 1.0001));
     w[3] = -1;
     CHECK(qlib::quantize<F>({x.data(), 16, cols}, {.importance = w}).error().code == qlib::errc::importance);
-    CHECK(qlib::quantize<F>({x.data(), 16, cols}, {.importance = std::span(w).first(cols - 1)}).error().code == qlib::errc::importance);
+    CHECK(qlib::quantize<F>({x.data(), 16, cols}, {.importance = std::span(w).first(cols - 1)}).error().code ==
+          qlib::errc::importance);
 }
 
 TEST_CASE_TEMPLATE("any bytes are a matrix: decoding them stays in bounds", F, QLIB_WITNESSES) {
@@ -139,5 +147,6 @@ TEST_CASE_TEMPLATE("any bytes are a matrix: decoding them stays in bounds", F, Q
         REQUIRE(q.has_value());
         decoded<F>(*q);
     }
-    CHECK(qlib::qview<F>::over(std::span<const std::byte>(bytes).first(bytes.size() - 1), 6, cols).error().code == qlib::errc::shape);
+    CHECK(qlib::qview<F>::over(std::span<const std::byte>(bytes).first(bytes.size() - 1), 6, cols).error().code ==
+          qlib::errc::shape);
 }

@@ -37,8 +37,11 @@ TEST_CASE("ids ascend, names lead back, and unknown ones are errors") {
 }
 
 TEST_CASE("visit hands arguments on") {
-    const auto bits = qlib::visit(qlib::format_id::q6_k, []<qlib::block_format F>(std::size_t rows, std::size_t cols) -> qlib::result<double> {
-        return qlib::bits_per_weight<F>(rows, cols);
-    }, std::size_t{4}, std::size_t{256});
+    const auto bits = qlib::visit(
+        qlib::format_id::q6_k,
+        []<qlib::block_format F>(std::size_t rows, std::size_t cols) -> qlib::result<double> {
+            return qlib::bits_per_weight<F>(rows, cols);
+        },
+        std::size_t{4}, std::size_t{256});
     CHECK(*bits == 6.5625);
 }

@@ -22,8 +22,10 @@ TEST_CASE("a tile's scale is its abs-max / 448, edge tiles included; its largest
         for (std::size_t tc = 0; tc < 3; ++tc) {
             float amax = 0;
             for (std::size_t r = tr * 128; r < std::min(rows, tr * 128 + 128); ++r)
-                for (std::size_t c = tc * 128; c < std::min(cols, tc * 128 + 128); ++c) amax = std::max(amax, std::abs(x[r * cols + c]));
-            CHECK(qlib::detail::load_little_endian<qlib::f32>(q->bytes().data() + rows * cols + 4 * (tr * 3 + tc)).value() == amax / 448);
+                for (std::size_t c = tc * 128; c < std::min(cols, tc * 128 + 128); ++c)
+                    amax = std::max(amax, std::abs(x[r * cols + c]));
+            CHECK(qlib::detail::load_little_endian<qlib::f32>(q->bytes().data() + rows * cols + 4 * (tr * 3 + tc))
+                      .value() == amax / 448);
         }
     std::vector<float> y(x.size());
     REQUIRE(qlib::dequantize(q->view(), {y.data(), rows, cols}).ok());
@@ -40,7 +42,8 @@ TEST_CASE("many tiles, each fitted right before it is encoded, are the same as o
     constexpr std::size_t rows = 4200, cols = 140;
     const auto x = sample::weights(rows * cols, 3);
     const auto decoded = [](const float* from, std::size_t n) {
-        const auto q = qlib::quantize<qlib::fp8_e4m3_tile128>({from, n, cols}, qlib::plain_fit{}, {}, {.run = test_threads(2)});
+        const auto q =
+            qlib::quantize<qlib::fp8_e4m3_tile128>({from, n, cols}, qlib::plain_fit{}, {}, {.run = test_threads(2)});
         std::vector<float> y(n * cols);
         REQUIRE(q.has_value());
         REQUIRE(qlib::dequantize(q->view(), {y.data(), n, cols}).ok());
@@ -55,14 +58,17 @@ TEST_CASE("many tiles, each fitted right before it is encoded, are the same as o
     CHECK(same);
 }
 
-TEST_CASE("of two errors, one in a row's codes and one in a later row's weights, any number of threads finds the same first") {
+TEST_CASE(
+    "of two errors, one in a row's codes and one in a later row's weights, any number of threads finds the same "
+    "first") {
     struct int8_rows : qlib::format<qlib::int8_grid, qlib::scale_per_row<>> {};
     constexpr std::size_t rows = 64, cols = 300;
     auto x = sample::weights(rows * cols, 4);
     x[2 * cols + 7] = std::numeric_limits<float>::max();  // 127 times its 127th is infinite
     x[5 * cols + 9] = std::nanf("");
     const auto error_with = [&](std::size_t threads) {
-        const auto q = qlib::quantize<int8_rows>({x.data(), rows, cols}, qlib::plain_fit{}, {}, {.run = test_threads(threads)});
+        const auto q =
+            qlib::quantize<int8_rows>({x.data(), rows, cols}, qlib::plain_fit{}, {}, {.run = test_threads(threads)});
         REQUIRE(!q.has_value());
         return q.error();
     };
@@ -73,7 +79,8 @@ TEST_CASE("of two errors, one in a row's codes and one in a later row's weights,
     }
 }
 
-TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row, qlib::fp8_e5m2_row) {
+TEST_CASE_TEMPLATE("every finite code decodes to its own value under scale 1", F, qlib::fp8_e4m3, qlib::fp8_e4m3_row,
+                   qlib::fp8_e5m2_row) {
     std::vector<float> x;
     for (unsigned c = 0; c < 256; ++c)
         if (const float v = F::grid::level(c); std::isfinite(v)) x.push_back(v);
@@ -114,7 +121,8 @@ TEST_CASE("E5M2 in tiles, of tensors and of tokens: abs-max / 57344, ties to eve
 
 TEST_CASE("codes of FNUZ hardware mean half, but for the one that is minus zero") {
     for (unsigned c = 0; c < 256; ++c) {
-        const float there = qlib::e4m3fnuz{static_cast<std::uint8_t>(c)}.value(), here = qlib::e4m3{static_cast<std::uint8_t>(c)}.value();
+        const float there = qlib::e4m3fnuz{static_cast<std::uint8_t>(c)}.value(),
+                    here = qlib::e4m3{static_cast<std::uint8_t>(c)}.value();
         if ((c & 0x7F) == 0x7F) CHECK(std::isnan(here));
         else if (c == 0x80) CHECK(std::isnan(there));
         else CHECK(2 * there == here);

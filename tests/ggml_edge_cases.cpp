@@ -1,7 +1,10 @@
-// Zeros, constants, NaN, infinities, subnormals and huge weights: ggml's own bytes wherever they are valid, an error wherever they are not.
+// Zeros, constants, NaN, infinities, subnormals and huge weights: ggml's own bytes wherever they are valid, an error
+// wherever they are not.
 //
-// data/ggml-edge-cases.txt records mainline ggml d99724f2 on x86-64 without FMA contraction. Under "== type" each line is one row of 256
-// weights: its name; im, whether an importance of ones was given; valid, ggml's own validation; some decoded values; the bytes of the
+// data/ggml-edge-cases.txt records mainline ggml d99724f2 on x86-64 without FMA contraction. Under "== type" each line
+// is one row of 256
+// weights: its name; im, whether an importance of ones was given; valid, ggml's own validation; some decoded values;
+// the bytes of the
 // first block, run-length coded.
 #include <doctest/doctest.h>
 #include <qlib/dequantize.hpp>
@@ -31,7 +34,8 @@ std::vector<std::byte> run_lengths(std::istream& in) {
     std::vector<std::byte> bytes;
     for (std::string run; in >> run;) {
         const std::size_t star = run.find('*');
-        bytes.insert(bytes.end(), star == std::string::npos ? 1 : std::stoul(run.substr(star + 1)), static_cast<std::byte>(std::stoul(run, nullptr, 16)));
+        bytes.insert(bytes.end(), star == std::string::npos ? 1 : std::stoul(run.substr(star + 1)),
+                     static_cast<std::byte>(std::stoul(run, nullptr, 16)));
     }
     return bytes;
 }
@@ -64,7 +68,10 @@ std::vector<edge_case> read_cases(const std::string& path) {
 
 /// In bits, as -ffast-math in this file would make one of both zeros.
 std::vector<float> weights_of(const std::string& name) {
-    const std::map<std::string, std::uint32_t> constants{{"zero", 0}, {"negzero", 0x80000000u}, {"const+1", 0x3F800000u}, {"const-1", 0xBF800000u},
+    const std::map<std::string, std::uint32_t> constants{{"zero", 0},
+                                                         {"negzero", 0x80000000u},
+                                                         {"const+1", 0x3F800000u},
+                                                         {"const-1", 0xBF800000u},
                                                          {"denorm1e-40", 0x000116C2u}};
     std::vector<float> x(cols);
     for (std::size_t i = 0; i < cols; ++i) {
@@ -81,7 +88,8 @@ std::vector<float> weights_of(const std::string& name) {
 qlib::status encode(const edge_case& e, std::vector<std::byte>& bytes, std::vector<float>& decoded) {
     const auto x = weights_of(e.name);
     const std::vector<float> ones(cols, 1.0f);
-    const qlib::quantize_options options{.importance = e.importance ? std::span<const float>(ones) : std::span<const float>()};
+    const qlib::quantize_options options{.importance =
+                                             e.importance ? std::span<const float>(ones) : std::span<const float>()};
     return qlib::visit(*qlib::format_named(e.format), [&]<qlib::block_format F>() -> qlib::status {
         if constexpr (qlib::has_lane_reference<F>) {
             const auto q = qlib::quantize<F>({x.data(), 1, cols}, qlib::reference_fit{}, options);
@@ -100,11 +108,14 @@ std::string printed(float x) {
     return text;
 }
 
-/// ggml rounds log2 of a subnormal down, to -133, and casts 127 - 2 - 133 to an unsigned byte, which is undefined: 0xF8 there, the scale of
+/// ggml rounds log2 of a subnormal down, to -133, and casts 127 - 2 - 133 to an unsigned byte, which is undefined: 0xF8
+/// there, the scale of
 /// 2^120. qlib stores the smallest scale, 0.
 bool depends_on_undefined_behaviour(const edge_case& e) { return e.format == "mxfp4" && e.name == "denorm1e-40"; }
 
-bool is_dense(qlib::format_id id) { return id == qlib::format_id::dense_f32 || id == qlib::format_id::dense_f16 || id == qlib::format_id::dense_bf16; }
+bool is_dense(qlib::format_id id) {
+    return id == qlib::format_id::dense_f32 || id == qlib::format_id::dense_f16 || id == qlib::format_id::dense_bf16;
+}
 
 /// Those are in tests/iq_lattices.cpp.
 bool is_lattice(qlib::format_id id) {
@@ -122,7 +133,8 @@ TEST_CASE("ggml's edge cases") {
     }
     const auto cases = read_cases(std::string(folder) + "/ggml-edge-cases.txt");
     std::size_t formats = 0;
-    for (const qlib::format_id id : qlib::all_format_ids) formats += static_cast<std::uint32_t>(id) < 0x1000 && !is_dense(id) && !is_lattice(id) ? 1 : 0;
+    for (const qlib::format_id id : qlib::all_format_ids)
+        formats += static_cast<std::uint32_t>(id) < 0x1000 && !is_dense(id) && !is_lattice(id) ? 1 : 0;
     CHECK(cases.size() == formats * 16);  // eight kinds of rows, each with and without importance
 
     for (const edge_case& e : cases) {
@@ -146,4 +158,4 @@ TEST_CASE("ggml's edge cases") {
         }
     }
 }
-}
+}  // TEST_SUITE("bytes")

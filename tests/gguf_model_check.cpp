@@ -55,10 +55,12 @@ TEST_CASE("check_gguf_model: tables of the vocabulary have one element per token
           "tokenizer.ggml.scores: 2 elements for a vocabulary of 3");
     CHECK(check(pair("tokenizer.ggml.scores", 9).u32(5).u64(3).u32(0).u32(0).u32(0)) ==
           "tokenizer.ggml.scores: an array of elements of type 6 is needed");
-    CHECK(check(pair("tokenizer.ggml.scores", 6).f32(0)) == "tokenizer.ggml.scores: an array of elements of type 6 is needed");
+    CHECK(check(pair("tokenizer.ggml.scores", 6).f32(0)) ==
+          "tokenizer.ggml.scores: an array of elements of type 6 is needed");
     CHECK(check(pair("tokenizer.ggml.token_type", 9).u32(5).u64(4).u64(0).u64(0)) ==
           "tokenizer.ggml.token_type: 4 elements for a vocabulary of 3");
-    CHECK(check(pair("tokenizer.ggml.bos_token_id", 4).u32(3)) == "tokenizer.ggml.bos_token_id: 3, it must be from 0 to 2");
+    CHECK(check(pair("tokenizer.ggml.bos_token_id", 4).u32(3)) ==
+          "tokenizer.ggml.bos_token_id: 3, it must be from 0 to 2");
     CHECK(check(pair("tokenizer.ggml.eos_token_id", 5).u32(~0u)) ==
           "tokenizer.ggml.eos_token_id: a negative number where none is allowed");
     CHECK(check(pair("tokenizer.ggml.separator_token_id", 8).text("x")) ==
@@ -71,7 +73,8 @@ TEST_CASE("check_gguf_model: tables of the vocabulary have one element per token
 
 TEST_CASE("check_gguf_model: counts that divide or bound loops are sane") {
     CHECK(check(pair("x.attention.head_count", 4).u32(0)) == "attention.head_count: 0, it must be from 1 to 1048576");
-    CHECK(check(pair("x.attention.head_count_kv", 9).u32(4).u64(1).u32(4)) == "attention.head_count_kv: 1 elements for 2 layers");
+    CHECK(check(pair("x.attention.head_count_kv", 9).u32(4).u64(1).u32(4)) ==
+          "attention.head_count_kv: 1 elements for 2 layers");
     CHECK(check(pair("x.attention.head_count_kv", 9).u32(6).u64(2).f32(4).f32(4)) ==
           "attention.head_count_kv: value type 6 where an integer is needed");
     CHECK(check(pair("x.attention.head_count_kv", 9).u32(8).u64(2).text("").text("")) ==
@@ -84,39 +87,63 @@ TEST_CASE("check_gguf_model: counts that divide or bound loops are sane") {
 
 TEST_CASE("check_gguf_model: numbers and texts have their types") {
     CHECK(check(pair("x.feed_forward_length", 9).u32(4).u64(2).u32(0).u32(64)) == "");
-    CHECK(check(pair("x.feed_forward_length", 9).u32(4).u64(3).u32(0).u32(64).u32(1)) == "feed_forward_length: 3 elements for 2 layers");
+    CHECK(check(pair("x.feed_forward_length", 9).u32(4).u64(3).u32(0).u32(64).u32(1)) ==
+          "feed_forward_length: 3 elements for 2 layers");
     CHECK(check(pair("x.feed_forward_length", 10).u64(~std::uint64_t{0})) ==
           "feed_forward_length: 18446744073709551615, it must be from 0 to 2147483647");
-    CHECK(check(pair("x.context_length", 10).u64(1u << 31)) == "context_length: 2147483648, it must be from 0 to 2147483647");
+    CHECK(check(pair("x.context_length", 10).u64(1u << 31)) ==
+          "context_length: 2147483648, it must be from 0 to 2147483647");
     CHECK(check(pair("x.vocab_size", 6).f32(3)) == "vocab_size: value type 6 where an integer is needed");
-    CHECK(check(pair("x.attention.key_length", 5).u32(~0u)) == "attention.key_length: a negative number where none is allowed");
-    CHECK(check(pair("x.attention.value_length", 4).u32(1u << 21)) == "attention.value_length: 2097152, it must be from 0 to 1048576");
-    CHECK(check(pair("x.rope.dimension_count", 4).u32(1u << 21)) == "rope.dimension_count: 2097152, it must be from 0 to 1048576");
+    CHECK(check(pair("x.attention.key_length", 5).u32(~0u)) ==
+          "attention.key_length: a negative number where none is allowed");
+    CHECK(check(pair("x.attention.value_length", 4).u32(1u << 21)) ==
+          "attention.value_length: 2097152, it must be from 0 to 1048576");
+    CHECK(check(pair("x.rope.dimension_count", 4).u32(1u << 21)) ==
+          "rope.dimension_count: 2097152, it must be from 0 to 1048576");
     CHECK(check(pair("x.rope.freq_base", 6).f32(10000)) == "");
-    CHECK(check(pair("x.rope.freq_base", 6).u32(0x7FC00000)) == "rope.freq_base: a number that is negative or not finite");
-    CHECK(check(pair("x.rope.scaling.factor", 12).u64(0x7FF0000000000000)) == "rope.scaling.factor: a number that is negative or not finite");
+    CHECK(check(pair("x.rope.freq_base", 6).u32(0x7FC00000)) ==
+          "rope.freq_base: a number that is negative or not finite");
+    CHECK(check(pair("x.rope.scaling.factor", 12).u64(0x7FF0000000000000)) ==
+          "rope.scaling.factor: a number that is negative or not finite");
     CHECK(check(pair("x.attention.layer_norm_rms_epsilon", 6).f32(-1)) ==
           "attention.layer_norm_rms_epsilon: a number that is negative or not finite");
     CHECK(check(pair("x.attention.layer_norm_rms_epsilon", 4).u32(0)) ==
           "attention.layer_norm_rms_epsilon: value type 4 where a floating-point number is needed");
     CHECK(check(pair("tokenizer.ggml.merges", 9).u32(8).u64(1).text("a b")) == "");
-    CHECK(check(pair("tokenizer.ggml.merges", 9).u32(0).u64(1).u8(0)) == "tokenizer.ggml.merges: an array of elements of type 8 is needed");
+    CHECK(check(pair("tokenizer.ggml.merges", 9).u32(0).u64(1).u8(0)) ==
+          "tokenizer.ggml.merges: an array of elements of type 8 is needed");
     CHECK(check(pair("tokenizer.chat_template", 8).text("{{ x }}")) == "");
-    CHECK(check(pair("tokenizer.chat_template", 4).u32(0)) == "tokenizer.chat_template: value type 4 where a string is needed");
-    CHECK(check(pair("tokenizer.ggml.model", 9).u32(8).u64(0)) == "tokenizer.ggml.model: value type 9 where a string is needed");
+    CHECK(check(pair("tokenizer.chat_template", 4).u32(0)) ==
+          "tokenizer.chat_template: value type 4 where a string is needed");
+    CHECK(check(pair("tokenizer.ggml.model", 9).u32(8).u64(0)) ==
+          "tokenizer.ggml.model: value type 9 where a string is needed");
     CHECK(check(pair("tokenizer.ggml.add_bos_token", 7).u8(1)) == "");
-    CHECK(check(pair("tokenizer.ggml.add_bos_token", 4).u32(1)) == "tokenizer.ggml.add_bos_token: value type 4 where a boolean is needed");
+    CHECK(check(pair("tokenizer.ggml.add_bos_token", 4).u32(1)) ==
+          "tokenizer.ggml.add_bos_token: value type 4 where a boolean is needed");
     CHECK(check(pair("general.quantization_version", 4).u32(2)) == "");
     CHECK(check(pair("general.quantization_version", 8).text("2")) ==
           "general.quantization_version: value type 8 where an integer is needed");
 }
 
 TEST_CASE("check_gguf_model: tensors belong to the layers and experts that there are") {
-    const auto message = [](std::string_view name, std::vector<std::uint64_t> ne, std::uint32_t experts = 4, std::uint32_t version = 2) {
+    const auto message = [](std::string_view name, std::vector<std::uint64_t> ne, std::uint32_t experts = 4,
+                            std::uint32_t version = 2) {
         file_bytes f;
-        f.header(1, 6).key("general.architecture", 8).text("x").key("x.block_count", 4).u32(2).key("x.embedding_length", 4).u32(8);
+        f.header(1, 6)
+            .key("general.architecture", 8)
+            .text("x")
+            .key("x.block_count", 4)
+            .u32(2)
+            .key("x.embedding_length", 4)
+            .u32(8);
         f.key("x.expert_count", 4).u32(experts).key("general.quantization_version", 4).u32(version);
-        f.key("tokenizer.ggml.tokens", 9).u32(8).u64(1).text("a").tensor(name, std::move(ne), 24, 0).pad(32).bytes.resize(f.bytes.size() + 100);
+        f.key("tokenizer.ggml.tokens", 9)
+            .u32(8)
+            .u64(1)
+            .text("a")
+            .tensor(name, std::move(ne), 24, 0)
+            .pad(32)
+            .bytes.resize(f.bytes.size() + 100);
         const auto file = gguf_file::parse(f);
         REQUIRE(file);
         const status s = check_gguf_model(*file);
@@ -132,7 +159,8 @@ TEST_CASE("check_gguf_model: tensors belong to the layers and experts that there
     CHECK(message("blk.7", {8, 8}) == "");
     CHECK(message("output.weight", {8, 0}) == "output.weight: 0 rows for a vocabulary of 1");
     CHECK(message("output.weight", {9, 1}) == "output.weight: rows of 9 elements, the embedding length is 8");
-    CHECK(message("output.weight", {8, 1}, 4, 1) == "general.quantization_version: version 1 of the quantized formats: 2 is supported");
+    CHECK(message("output.weight", {8, 1}, 4, 1) ==
+          "general.quantization_version: version 1 of the quantized formats: 2 is supported");
 }
 
 TEST_CASE("check_gguf_model: the architecture is needed, and a block count has bounds") {

@@ -28,7 +28,8 @@ std::string truncated(const file_bytes& f) { return refusal(f, errc::truncated);
 std::string unsupported(const file_bytes& f) { return refusal(f, errc::unsupported); }
 
 /// A file with one f32 tensor "t" of the given shape, and `data` bytes of data.
-file_bytes one_tensor(std::vector<std::uint64_t> ne, std::uint32_t type, std::uint64_t offset = 0, std::size_t data = 64) {
+file_bytes one_tensor(std::vector<std::uint64_t> ne, std::uint32_t type, std::uint64_t offset = 0,
+                      std::size_t data = 64) {
     file_bytes f;
     f.header(1, 0).tensor("t", std::move(ne), type, offset).pad(32);
     f.bytes.resize(f.bytes.size() + data);
@@ -44,7 +45,8 @@ file_bytes one_pair(std::string_view key, std::uint32_t type) {
 std::uint64_t touch(const gguf_file& file) {
     std::uint64_t sum = 0;
     for (const gguf_entry& e : file.entries()) {
-        for (const std::string_view s : e.value.strings()) sum += s.size() + (s.empty() ? 0 : static_cast<unsigned char>(s.back()));
+        for (const std::string_view s : e.value.strings())
+            sum += s.size() + (s.empty() ? 0 : static_cast<unsigned char>(s.back()));
         for (std::uint64_t i = 0; i < (e.value.is_array() ? e.value.count : 0); ++i)
             if (const auto v = e.value.at(i))
                 sum += v->as_uint().has_value() + v->as_float().has_value() + v->as_bool().has_value();
@@ -192,7 +194,13 @@ TEST_CASE("gguf_file: what is unusual but harmless is read") {
     }
     SUBCASE("alignment 1: the data lie at odd addresses") {
         file_bytes f;
-        f.header(2, 1).key("general.alignment", 4).u32(1).tensor("a", {3}, 24, 0).tensor("b", {1}, 0, 3).raw("xyz").f32(1);
+        f.header(2, 1)
+            .key("general.alignment", 4)
+            .u32(1)
+            .tensor("a", {3}, 24, 0)
+            .tensor("b", {1}, 0, 3)
+            .raw("xyz")
+            .f32(1);
         const auto file = gguf_file::parse(f);
         REQUIRE(file);
         float one = 0;
@@ -206,7 +214,8 @@ TEST_CASE("gguf_file: refuses a header of another kind") {
         file_bytes f;
         return f.raw("GGUF").u32(v).u64(0).u64(0);
     };
-    CHECK(malformed(file_bytes{}.raw("GGML").u32(3).u64(0).u64(0)) == "header: no GGUF file: its first four bytes are others");
+    CHECK(malformed(file_bytes{}.raw("GGML").u32(3).u64(0).u64(0)) ==
+          "header: no GGUF file: its first four bytes are others");
     CHECK(unsupported(version(0)) == "header: GGUF version 0: 2 and 3 are supported");
     CHECK(unsupported(version(1)) == "header: GGUF version 1: 2 and 3 are supported");
     CHECK(unsupported(version(4)) == "header: GGUF version 4: 2 and 3 are supported");
@@ -215,7 +224,8 @@ TEST_CASE("gguf_file: refuses a header of another kind") {
 }
 
 TEST_CASE("gguf_file: refuses counts and lengths that the bytes do not back") {
-    // CVE-2024-21802, 21825, 21836, 23496, 23605 and 25664 to 25668: each of them an allocation or a copy that trusted one of
+    // CVE-2024-21802, 21825, 21836, 23496, 23605 and 25664 to 25668: each of them an allocation or a copy that trusted
+    // one of
     // these.
     constexpr std::uint64_t huge = ~std::uint64_t{0};
     CHECK(truncated(file_bytes{}.header(huge, 0)) ==
@@ -237,10 +247,14 @@ TEST_CASE("gguf_file: refuses counts and lengths that the bytes do not back") {
     CHECK(truncated(one_pair("k", 8).u64(100).raw("x")) == "k: metadata: at least 145 bytes are needed, 46 are there");
     CHECK(malformed(one_pair("k", 9).u32(0).u64(huge)) ==
           "k: metadata: #0 is an array of 18446744073709551615 elements, 1073741824 are allowed");
-    CHECK(truncated(one_pair("k", 9).u32(10).u64(1u << 30)) == "k: metadata: at least 8589934641 bytes are needed, 49 are there");
-    CHECK(truncated(one_pair("k", 9).u32(8).u64(3).text("").text("")) == "k: metadata: at least 73 bytes are needed, 65 are there");
-    CHECK(truncated(one_pair("k", 9).u32(8).u64(2).text("").u64(9)) == "k: metadata: at least 74 bytes are needed, 65 are there");
-    CHECK(truncated(one_pair("k", 9).u32(6).u64(3).f32(1).f32(2)) == "k: metadata: at least 61 bytes are needed, 57 are there");
+    CHECK(truncated(one_pair("k", 9).u32(10).u64(1u << 30)) ==
+          "k: metadata: at least 8589934641 bytes are needed, 49 are there");
+    CHECK(truncated(one_pair("k", 9).u32(8).u64(3).text("").text("")) ==
+          "k: metadata: at least 73 bytes are needed, 65 are there");
+    CHECK(truncated(one_pair("k", 9).u32(8).u64(2).text("").u64(9)) ==
+          "k: metadata: at least 74 bytes are needed, 65 are there");
+    CHECK(truncated(one_pair("k", 9).u32(6).u64(3).f32(1).f32(2)) ==
+          "k: metadata: at least 61 bytes are needed, 57 are there");
     CHECK(refusal(one_pair("k", 9).u32(0).u64(3).raw("abc"), errc::malformed, {.array_count = 2}) ==
           "k: metadata: #0 is an array of 3 elements, 2 are allowed");
     CHECK(refusal(one_pair("k", 8).text("abc"), errc::malformed, {.string_bytes = 2}) ==
@@ -252,21 +266,28 @@ TEST_CASE("gguf_file: refuses counts and lengths that the bytes do not back") {
 
 TEST_CASE("gguf_file: refuses value types that it cannot size") {
     for (const std::uint32_t type : {13u, 1000u, 0x7FFFFFFFu}) {
-        CHECK(malformed(one_pair("k", type).u64(0)) == "k: metadata: #0 has the unknown value type " + std::to_string(type));
-        CHECK(malformed(one_pair("k", 9).u32(type).u64(0)) == "k: metadata: #0 has the unknown value type " + std::to_string(type));
+        CHECK(malformed(one_pair("k", type).u64(0)) ==
+              "k: metadata: #0 has the unknown value type " + std::to_string(type));
+        CHECK(malformed(one_pair("k", 9).u32(type).u64(0)) ==
+              "k: metadata: #0 has the unknown value type " + std::to_string(type));
     }
-    CHECK(malformed(one_pair("k", 0xFFFFFFFFu).u64(0)) == "k: metadata: #0 has the unknown value type 4294967295");  // -1 as an i32
-    CHECK(malformed(one_pair("k", 9).u32(0xFFFFFFFFu).u64(1)) == "k: metadata: #0 has the unknown value type 4294967295");
+    CHECK(malformed(one_pair("k", 0xFFFFFFFFu).u64(0)) ==
+          "k: metadata: #0 has the unknown value type 4294967295");  // -1 as an i32
+    CHECK(malformed(one_pair("k", 9).u32(0xFFFFFFFFu).u64(1)) ==
+          "k: metadata: #0 has the unknown value type 4294967295");
     CHECK(unsupported(one_pair("k", 9).u32(9).u64(0).u64(0)) == "k: metadata: #0 is an array of arrays");
     CHECK(malformed(one_pair("k", 7).u8(2)) == "k: metadata: a boolean of 2: it must be 0 or 1");
-    CHECK(malformed(one_pair("k", 9).u32(7).u64(3).u8(0).u8(1).u8(255)) == "k: metadata: a boolean of 255: it must be 0 or 1");
+    CHECK(malformed(one_pair("k", 9).u32(7).u64(3).u8(0).u8(1).u8(255)) ==
+          "k: metadata: a boolean of 255: it must be 0 or 1");
 }
 
 TEST_CASE("gguf_file: refuses bad and equal names") {
     using namespace std::string_view_literals;
     const std::string long_key(65536, 'k'), name(1025, 'n');
     const auto pair = [](std::string_view key) { return one_pair(key, 0).u8(0); };
-    const auto tensor = [](std::string_view n) { return file_bytes{}.header(1, 0).tensor(n, {1}, 24, 0).pad(32).u8(0); };
+    const auto tensor = [](std::string_view n) {
+        return file_bytes{}.header(1, 0).tensor(n, {1}, 24, 0).pad(32).u8(0);
+    };
     CHECK(malformed(pair("").u8(0)) == "metadata: #0 has an empty name");
     CHECK(malformed(pair("a\0b"sv)) == "a\0b: metadata: #0 has a zero byte in its name"sv);
     CHECK(malformed(pair(long_key)) == "metadata: #0 has a name of 65536 bytes, 65535 are allowed");
@@ -280,14 +301,20 @@ TEST_CASE("gguf_file: refuses bad and equal names") {
     keys.header(0, 3).key("k", 0).u8(1).key("j", 0).u8(1).key("k", 4).u32(2);
     CHECK(malformed(keys) == "k: metadata: #0 and #2 have the same name");
     file_bytes names;
-    names.header(3, 0).tensor("b", {1}, 24, 0).tensor("t", {1}, 24, 32).tensor("t", {1}, 24, 64).pad(32).bytes.resize(400);
+    names.header(3, 0)
+        .tensor("b", {1}, 24, 0)
+        .tensor("t", {1}, 24, 32)
+        .tensor("t", {1}, 24, 64)
+        .pad(32)
+        .bytes.resize(400);
     CHECK(malformed(names) == "t: tensor: #1 and #2 have the same name");
 }
 
 TEST_CASE("gguf_file: refuses alignments that are no power of two") {
     for (const std::uint32_t alignment : {0u, 3u, 48u, 1u << 21, 1u << 31, ~0u})
         CHECK(malformed(one_pair("general.alignment", 4).u32(alignment)) ==
-              "general.alignment: metadata: the alignment " + std::to_string(alignment) + " is no power of two from 1 to 1048576");
+              "general.alignment: metadata: the alignment " + std::to_string(alignment) +
+                  " is no power of two from 1 to 1048576");
     CHECK(malformed(one_pair("general.alignment", 10).u64(64)) ==
           "general.alignment: metadata: the alignment has value type 10, it must be a u32");
     CHECK(malformed(one_pair("general.alignment", 9).u32(4).u64(1).u32(64)) ==
@@ -300,11 +327,15 @@ TEST_CASE("gguf_file: refuses shapes that overflow or do not fit their type") {
     CHECK(malformed(one_tensor({1, 1, 1, 1, 1}, 0)) == "t: tensor: #0 has 5 dimensions, 4 are allowed");
     CHECK(malformed(one_tensor({~std::uint64_t{0}}, 0)) == "t: tensor: #0 has a negative dimension");
     CHECK(malformed(one_tensor({4, one << 63}, 0)) == "t: tensor: #0 has a negative dimension");
-    // The product wraps to 0, to a small number and to a negative one: the last two slip through a check of `product > 0`.
+    // The product wraps to 0, to a small number and to a negative one: the last two slip through a check of `product >
+    // 0`.
     CHECK(malformed(one_tensor({one << 32, one << 32}, 0)) == "t: tensor: #0 has dimensions whose product overflows");
-    CHECK(malformed(one_tensor({(one << 32) + 1, one << 32, 1}, 24)) == "t: tensor: #0 has dimensions whose product overflows");
-    CHECK(malformed(one_tensor({one << 31, one << 31, 2}, 24)) == "t: tensor: #0 has dimensions whose product overflows");
-    CHECK(malformed(one_tensor({one << 62, 2, one << 62, 2}, 24)) == "t: tensor: #0 has dimensions whose product overflows");
+    CHECK(malformed(one_tensor({(one << 32) + 1, one << 32, 1}, 24)) ==
+          "t: tensor: #0 has dimensions whose product overflows");
+    CHECK(malformed(one_tensor({one << 31, one << 31, 2}, 24)) ==
+          "t: tensor: #0 has dimensions whose product overflows");
+    CHECK(malformed(one_tensor({one << 62, 2, one << 62, 2}, 24)) ==
+          "t: tensor: #0 has dimensions whose product overflows");
     CHECK(malformed(one_tensor({0, one << 62, one << 62}, 0)) ==
           "t: tensor: #0 has dimensions whose product overflows");  // rows() would wrap
     // llama.cpp 26978: 2^64 - 16 bytes, which the padding rounds up to 0. CVE-2026-33298: ne times type size.
@@ -317,7 +348,8 @@ TEST_CASE("gguf_file: refuses shapes that overflow or do not fit their type") {
 
 TEST_CASE("gguf_file: refuses types that ggml does not have") {
     for (const std::uint32_t type : {4u, 5u, 31u, 32u, 33u, 36u, 37u, 38u})
-        CHECK(unsupported(one_tensor({256}, type)) == "t: tensor type: type " + std::to_string(type) + " was removed from ggml");
+        CHECK(unsupported(one_tensor({256}, type)) ==
+              "t: tensor type: type " + std::to_string(type) + " was removed from ggml");
     for (const std::uint32_t type : {43u, 96u, 400u, 0xFFFFFFFFu})
         CHECK(unsupported(one_tensor({256}, type)) ==
               "t: tensor type: type " + std::to_string(type) + " is unknown: ggml's types have the numbers 0 to 42");
@@ -332,7 +364,8 @@ TEST_CASE("gguf_file: refuses data outside of the file, overlaps and disorder") 
     CHECK(malformed(one_tensor({32}, 2, 18)) ==
           "t: tensor: #0 has offset 18, no multiple of the alignment 32");  // off by one block
     CHECK(truncated(one_tensor({4}, 0, 64)) == "t: tensor: #0 ends at byte 144, the file has 128");
-    CHECK(truncated(one_tensor({4}, 0, ~std::uint64_t{31})) == "t: tensor: #0 ends at byte 18446744073709551615, the file has 128");
+    CHECK(truncated(one_tensor({4}, 0, ~std::uint64_t{31})) ==
+          "t: tensor: #0 ends at byte 18446744073709551615, the file has 128");
     // CVE-2026-7482: dimensions larger than the data.
     CHECK(truncated(one_tensor({1000}, 0)) == "t: tensor: #0 ends at byte 4064, the file has 128");
     file_bytes cut = one_tensor({16}, 0);
@@ -346,15 +379,18 @@ TEST_CASE("gguf_file: refuses data outside of the file, overlaps and disorder") 
         return f;
     };
     CHECK(gguf_file::parse(two(0, 64)));
-    CHECK(malformed(two(0, 32)) == "b: tensor: #1 has offset 32, inside or before the data up to 64 of those before it");
+    CHECK(malformed(two(0, 32)) ==
+          "b: tensor: #1 has offset 32, inside or before the data up to 64 of those before it");
     CHECK(malformed(two(0, 0)) == "b: tensor: #1 has offset 0, inside or before the data up to 64 of those before it");
-    CHECK(malformed(two(64, 0)) == "b: tensor: #1 has offset 0, inside or before the data up to 128 of those before it");
+    CHECK(malformed(two(64, 0)) ==
+          "b: tensor: #1 has offset 0, inside or before the data up to 128 of those before it");
 
     // CVE-2025-53630, CVE-2026-27940: sizes whose padded sum wraps to a small number.
     file_bytes sum;
     constexpr std::uint64_t half = std::uint64_t{1} << 60;
     sum.header(5, 0);
-    for (std::uint64_t i = 0; i < 5; ++i) sum.tensor(std::string(1, static_cast<char>('a' + i)), {half}, 0, i * 4 * half);
+    for (std::uint64_t i = 0; i < 5; ++i)
+        sum.tensor(std::string(1, static_cast<char>('a' + i)), {half}, 0, i * 4 * half);
     sum.pad(32).bytes.resize(400);
     CHECK(refusal(sum, errc::malformed) == "d: tensor: #3 has offset 13835058055282163712, which overflows");
 }
@@ -414,7 +450,8 @@ TEST_CASE("gguf_file: random damage never leads outside of the file") {
         std::vector<std::byte> damaged = f.bytes;
         for (std::uint64_t flips = 1 + next(4); flips-- != 0;) {
             const std::size_t at = static_cast<std::size_t>(next(352));
-            damaged[at] = next(2) != 0 ? damaged[at] ^ static_cast<std::byte>(1u << next(8)) : static_cast<std::byte>(next(256));
+            damaged[at] =
+                next(2) != 0 ? damaged[at] ^ static_cast<std::byte>(1u << next(8)) : static_cast<std::byte>(next(256));
         }
         damaged.resize(damaged.size() - (next(4) == 0 ? static_cast<std::size_t>(next(448)) : 0));
         damaged.shrink_to_fit();

@@ -54,8 +54,10 @@ TEST_CASE("gguf_part_of: reads the split keys, whatever integers they are") {
     const auto refused = [](const file_bytes& f) { return message(gguf_part_of(parsed(f)).error()); };
     file_bytes missing, text, negative;
     CHECK(refused(missing.header(0, 1).key("split.no", 2).number(0, 2)) == "split.count: the key is missing");
-    CHECK(refused(text.header(0, 1).key("split.count", 8).text("3")) == "split.count: value type 8 where an integer is needed");
-    CHECK(refused(negative.header(0, 1).key("split.count", 3).number(0xFFFF, 2)) == "split.count: a negative number where none is allowed");
+    CHECK(refused(text.header(0, 1).key("split.count", 8).text("3")) ==
+          "split.count: value type 8 where an integer is needed");
+    CHECK(refused(negative.header(0, 1).key("split.count", 3).number(0xFFFF, 2)) ==
+          "split.count: a negative number where none is allowed");
     CHECK(refused(part(0, 0, 1, {"a"})) == "split.count: 0, it must be from 1 to 65535");
     CHECK(refused(part(3, 3, 1, {"a"})) == "split.no: 3, it must be from 0 to 2");
     CHECK(refused(part(0, 3, 1, {"a", "b"})) == "split.tensors.count: 1, it must be from 2 to 2147483647");
@@ -90,5 +92,6 @@ TEST_CASE("gguf_part_name: names parts as llama-gguf-split does, and finds the p
     CHECK(gguf_part_prefix("models/big-00001-of-00003.gguf", {0, 3}).value() == "models/big");
     CHECK(gguf_part_prefix("-00001-of-00003.gguf", {0, 3}).value() == "");
     for (const char* name : {"big-00002-of-00003.gguf", "big-00001-of-00004.gguf", "big.gguf", "", "big-1-of-3.gguf"})
-        CHECK(message(gguf_part_prefix(name, {0, 3}).error()) == "name: a name that does not end as that of part 0 of 3 must");
+        CHECK(message(gguf_part_prefix(name, {0, 3}).error()) ==
+              "name: a name that does not end as that of part 0 of 3 must");
 }

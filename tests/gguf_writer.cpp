@@ -37,7 +37,8 @@ std::vector<std::byte> rewrite(const gguf_file& file, std::size_t piece) {
     gguf_writer out;
     memory_sink sink;
     for (const auto& [key, value] : file.entries()) REQUIRE(out.set(key, value));
-    for (const gguf_tensor& t : file.tensors()) REQUIRE(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)));
+    for (const gguf_tensor& t : file.tensors())
+        REQUIRE(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)));
     REQUIRE(out.begin(sink));
     for (const gguf_tensor& t : file.tensors())
         for (std::size_t at = 0; at < t.data.size(); at += piece)
@@ -102,7 +103,12 @@ TEST_CASE("gguf_writer: every type of value") {
     file_bytes f;
     f.header(0, 13).key("a", 0).u8(200).key("b", 1).u8(0xFE).key("c", 2).number(65535, 2).key("d", 3).number(0xFFFD, 2);
     f.key("e", 5).u32(0xFFFFFFFCu).key("f", 6).f32(0.25f).key("g", 7).u8(1).key("h", 8).text("text");
-    f.key("i", 10).u64(~std::uint64_t{0}).key("j", 11).u64(~std::uint64_t{4}).key("k", 12).u64(std::bit_cast<std::uint64_t>(0.1));
+    f.key("i", 10)
+        .u64(~std::uint64_t{0})
+        .key("j", 11)
+        .u64(~std::uint64_t{4})
+        .key("k", 12)
+        .u64(std::bit_cast<std::uint64_t>(0.1));
     f.key("l", 9).u32(7).u64(2).u8(0).u8(1).key("m", 9).u32(5).u64(0).pad(32);
     CHECK(sink.bytes == f.bytes);
     CHECK(gguf_file::parse(f));
@@ -119,7 +125,8 @@ TEST_CASE("gguf_writer: a key set again moves behind the others, a removed one i
     REQUIRE(out.set("d", std::uint32_t{2}));
     REQUIRE(out.set("a", std::uint32_t{3}));
     REQUIRE(out.begin(sink));
-    CHECK(sink.bytes == file_bytes{}.header(0, 3).key("b", 8).text("new").key("d", 4).u32(2).key("a", 4).u32(3).pad(32).bytes);
+    CHECK(sink.bytes ==
+          file_bytes{}.header(0, 3).key("b", 8).text("new").key("d", 4).u32(2).key("a", 4).u32(3).pad(32).bytes);
 }
 
 TEST_CASE("gguf_writer: general.alignment moves the data, and bad ones are refused") {
@@ -159,8 +166,10 @@ TEST_CASE("gguf_writer: general.alignment moves the data, and bad ones are refus
 TEST_CASE("gguf_writer: refuses keys and values that break the rules") {
     using namespace std::string_view_literals;
     gguf_writer out;
-    for (const std::string_view key : {"Upper.case"sv, ".a"sv, "a."sv, "a..b"sv, "with space"sv, "\xC3\xA4"sv, "a\0b"sv, ""sv})
-        CHECK(message(out.set(key, 1)) == "metadata key: a key is words of a-z, 0-9, _ and - with single dots between them");
+    for (const std::string_view key :
+         {"Upper.case"sv, ".a"sv, "a."sv, "a..b"sv, "with space"sv, "\xC3\xA4"sv, "a\0b"sv, ""sv})
+        CHECK(message(out.set(key, 1)) ==
+              "metadata key: a key is words of a-z, 0-9, _ and - with single dots between them");
     CHECK(out.set("gpt-oss.attention.head_count_kv", 1));
     const std::string longest(65535, 'k');
     CHECK(out.set(longest, 1));
@@ -175,7 +184,8 @@ TEST_CASE("gguf_writer: refuses keys and values that break the rules") {
 
     gguf_value bad = value;
     bad.bytes = bad.bytes.first(3);
-    CHECK(message(out.set("k", bad)) == "metadata value: the 3 bytes of a value are not what its type 4 and count 1 say");
+    CHECK(message(out.set("k", bad)) ==
+          "metadata value: the 3 bytes of a value are not what its type 4 and count 1 say");
     bad = *file->find("tokenizer.ggml.tokens");
     bad.count = 4;
     CHECK_FALSE(out.set("k", bad));
@@ -218,7 +228,8 @@ TEST_CASE("gguf_writer: refuses tensors that no reader would take") {
     CHECK(message(out.add_tensor("t", 0, dims{1, 1, 1, 1, 1})) == "tensor: #0 has 5 dimensions, 4 are allowed");
     CHECK(message(out.add_tensor("t", 0, dims{4, (1u << 30) - 1, (1u << 30) + 1})) ==
           "tensor: #0 has dimensions whose size in bytes overflows");
-    CHECK(message(out.add_tensor("t", 2, dims{33})) == "tensor: #0 has rows of 33 elements, its type stores blocks of 32");
+    CHECK(message(out.add_tensor("t", 2, dims{33})) ==
+          "tensor: #0 has rows of 33 elements, its type stores blocks of 32");
     CHECK(message(out.add_tensor("t", 5, dims{32})) == "tensor type: type 5 was removed from ggml");
     CHECK(out.add_tensor(std::string(1024, 'n'), 0, dims{1}));
     CHECK(out.add_tensor("t", 0, dims{1}));
@@ -226,7 +237,8 @@ TEST_CASE("gguf_writer: refuses tensors that no reader would take") {
     CHECK(message(out.begin(sink)) == "tensor: #1 and #2 have the same name");
 
     gguf_writer large;
-    for (const char* name : {"a", "b", "c", "d", "e"}) REQUIRE(large.add_tensor(name, 24, dims{std::uint64_t{1} << 60}));
+    for (const char* name : {"a", "b", "c", "d", "e"})
+        REQUIRE(large.add_tensor(name, 24, dims{std::uint64_t{1} << 60}));
     CHECK(message(large.begin(sink)) == "tensor: #4 makes the file larger than 4611686018427387904 bytes");
     CHECK(sink.bytes.empty());
 }
@@ -272,7 +284,8 @@ TEST_CASE("gguf_writer: a sink that refuses is an error, and the end") {
         memory_sink sink;
         sink.room = room;
         for (const auto& [key, value] : file->entries()) REQUIRE(out.set(key, value));
-        for (const gguf_tensor& t : file->tensors()) REQUIRE(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)));
+        for (const gguf_tensor& t : file->tensors())
+            REQUIRE(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)));
         status s = out.begin(sink);
         for (const gguf_tensor& t : file->tensors())
             if (s) s = out.write(t.name, t.data);
@@ -294,7 +307,11 @@ TEST_CASE("gguf_writer: real models come out as they went in") {
         MESSAGE("QLIB_MODELS is not set: no real model is read");
         return;
     }
-    struct model { const char* path; std::size_t tensors, vocabulary; const char* name; };
+    struct model {
+        const char* path;
+        std::size_t tensors, vocabulary;
+        const char* name;
+    };
     for (const model& m : {model{"/stories260K/stories260K-f16.gguf", 47, 512, "stories260K"},
                            model{"/stories260K/stories260K-f32.gguf", 47, 512, "stories260K"},
                            model{"/stories15M/stories15M-f16.gguf", 56, 32000, "stories15M"}}) {
@@ -318,8 +335,8 @@ TEST_CASE("gguf_writer: real models come out as they went in") {
         CHECK(file->find_tensor("output.weight") == nullptr);
         CHECK((rewrite(*file, 100000) == bytes));
         // Its header alone is enough to plan with.
-        const auto header =
-            gguf_file::parse(std::span(bytes).first(static_cast<std::size_t>(file->data_start())), {.file_size = bytes.size()});
+        const auto header = gguf_file::parse(std::span(bytes).first(static_cast<std::size_t>(file->data_start())),
+                                             {.file_size = bytes.size()});
         REQUIRE(header);
         CHECK(header->tensors().back().offset == file->tensors().back().offset);
         CHECK(header->tensors().back().data.empty());

@@ -1,4 +1,5 @@
-// Scales under a tensor's scale that multiplies or divides them: NVFP4 as TensorRT Model Optimizer and compressed-tensors store it.
+// Scales under a tensor's scale that multiplies or divides them: NVFP4 as TensorRT Model Optimizer and
+// compressed-tensors store it.
 #include "support/decoded.hpp"
 #include "support/matrix.hpp"
 
@@ -12,14 +13,16 @@
 TEST_CASE("NVFP4 in planes: the tensor's scale multiplies or divides the groups' scales") {
     std::vector<float> x(32, 0.0f);
     x[0] = 2688;  // 6 * 448: the tensor's scale is 1 either way
-    const std::array<float, 6> tail{3, 1.5f, 0.25f, -0.05f, -0.0f, -2.5f};  // scale 1/2: 6, 3, 0.5, -0.1, 0, -5 (a tie, to -4)
+    const std::array<float, 6> tail{3,      1.5f,  0.25f,
+                                    -0.05f, -0.0f, -2.5f};  // scale 1/2: 6, 3, 0.5, -0.1, 0, -5 (a tie, to -4)
     std::copy(tail.begin(), tail.end(), x.begin() + 16);
     const auto check = [&]<class F>(F*) {
         const auto q = qlib::quantize<F>({x.data(), 1, 32}, qlib::reference_fit{});
         REQUIRE(q.has_value());
         const auto b = q->bytes();
         REQUIRE(b.size() == 16 + 2 + 4);
-        const std::array<unsigned, 5> head{0x07, 0, 0, 0, 0}, codes{0x57, 0x81, 0xE0, 0, 0}, end{0x7E, 0x30, 0, 0, 0x80};
+        const std::array<unsigned, 5> head{0x07, 0, 0, 0, 0}, codes{0x57, 0x81, 0xE0, 0, 0},
+            end{0x7E, 0x30, 0, 0, 0x80};
         for (std::size_t i = 0; i < 5; ++i) {
             CHECK(std::to_integer<unsigned>(b[i]) == head[i]);
             CHECK(std::to_integer<unsigned>(b[8 + i]) == codes[i]);

@@ -1,4 +1,5 @@
-// GPTQ into any format: the published problem, the promise that it is never worse than rounding, dead and singular inputs.
+// GPTQ into any format: the published problem, the promise that it is never worse than rounding, dead and singular
+// inputs.
 #include "support/decoded.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"
@@ -72,12 +73,15 @@ double rtn_db(const layer& p, const std::vector<float>& q) {
 
 // The formats of the design's table, with the shapes that its figures were measured on.
 struct own_g64 : qlib::format<qlib::codebook_grid<witness::levels>, qlib::scale_per<64, qlib::e4m3>> {};
-struct int4_tile : qlib::int_format<qlib::int_spec{.bits = 4, .sym = qlib::symmetry::restricted, .granularity = qlib::granularity::tile_128}> {};
+struct int4_tile : qlib::int_format<qlib::int_spec{
+                       .bits = 4, .sym = qlib::symmetry::restricted, .granularity = qlib::granularity::tile_128}> {};
 inline constexpr std::array<float, 15> e2m1_ascending{-6, -4, -3, -2, -1.5f, -1, -.5f, 0, .5f, 1, 1.5f, 2, 3, 4, 6};
-struct e2m1_dq : qlib::format<qlib::codebook_grid<e2m1_ascending>, qlib::double_quantized_scale_per<64, 256>, qlib::flat_planar<>> {};
+struct e2m1_dq : qlib::format<qlib::codebook_grid<e2m1_ascending>, qlib::double_quantized_scale_per<64, 256>,
+                              qlib::flat_planar<>> {};
 
 /// No figure may be worse than the design's by more than 0.1 dB.
-template <class F> void table_row(const char* name, double rtn_plain, double rtn_search, double gptq_plain, double gptq_search) {
+template <class F>
+void table_row(const char* name, double rtn_plain, double rtn_search, double gptq_plain, double gptq_search) {
     const layer& p = problem_a();
     const std::vector<float> ones(512, 1.0f);  // plain least squares, as the figures were made
     double got[4];
@@ -105,7 +109,7 @@ TEST_CASE("the loss on the published problem is the design's or better, format b
     table_row<int4_tile>("int4_tile128", -8.43, -8.43, -14.66, -14.66);
     table_row<e2m1_dq>("e2m1_dq", -19.57, -19.88, -25.72, -30.09);
 }
-}
+}  // TEST_SUITE("large")
 
 TEST_CASE("the losses are those of the activations, however small these are and however few") {
     constexpr std::size_t rows = 16, cols = 512;
@@ -130,8 +134,10 @@ TEST_CASE("the losses are those of the activations, however small these are and 
 
 TEST_CASE_TEMPLATE("never worse than rounding to nearest, row by row", F, QLIB_WITNESSES) {
     constexpr std::size_t rows = 37, tokens = 96;
-    constexpr std::size_t cols = 4 * (qlib::block_size<F> > 64 ? qlib::block_size<F> : 64) + (qlib::has_ragged_rows<F> && !qlib::has_flat_blocks<F> ? 17 : 0);
-    const auto W = sample::weights(rows * cols, 11), X = sample::weights(tokens * cols, 12, 1.0);  // fewer tokens than columns: singular
+    constexpr std::size_t cols = 4 * (qlib::block_size < F >> 64 ? qlib::block_size<F> : 64) +
+                                 (qlib::has_ragged_rows<F> && !qlib::has_flat_blocks<F> ? 17 : 0);
+    const auto W = sample::weights(rows * cols, 11),
+               X = sample::weights(tokens * cols, 12, 1.0);  // fewer tokens than columns: singular
     const matrix_view<const float> w{W.data(), rows, cols}, x{X.data(), tokens, cols};
     const auto h = hessian_of(x);
     const auto done = qlib::gptq<F>(w, h, qlib::plain_fit{});
@@ -153,7 +159,8 @@ TEST_CASE_TEMPLATE("never worse than rounding to nearest, row by row", F, QLIB_W
     CHECK(done->report.loss_rtn == doctest::Approx(sum_base).epsilon(1e-3));
 }
 
-TEST_CASE_TEMPLATE("the same bytes for any number of threads, in every room", F, qlib::q4_k, qlib::nf4_dq, witness::own) {
+TEST_CASE_TEMPLATE("the same bytes for any number of threads, in every room", F, qlib::q4_k, qlib::nf4_dq,
+                   witness::own) {
     constexpr std::size_t rows = 21, cols = 256;
     const auto W = sample::weights(rows * cols, 21), X = sample::weights(200 * cols, 22, 1.0);
     const auto h = hessian_of({X.data(), 200, cols});

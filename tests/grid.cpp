@@ -19,10 +19,12 @@ template <class G> float decoded(typename G::code c) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("nearest is nearest", G, qlib::sign_grid, qlib::ternary_grid, qlib::uint_grid<1>, qlib::uint_grid<2>, qlib::uint_grid<3>, qlib::uint_grid<4>,
-                   qlib::uint_grid<8>, qlib::sint_grid<2>, qlib::sint_grid<5>, qlib::sint_grid<8>, qlib::restricted_grid<2>, qlib::restricted_grid<4>, qlib::int8_grid,
-                   qlib::nf4_grid, qlib::codebook_grid<six>, qlib::codebook_grid<unsorted>, qlib::codebook_grid<qlib::e2m1_levels>,
-                   qlib::codebook_grid<qlib::detail::dynamic_map>, qlib::minifloat_grid<qlib::e4m3>, qlib::minifloat_grid<qlib::e2m1>) {
+TEST_CASE_TEMPLATE("nearest is nearest", G, qlib::sign_grid, qlib::ternary_grid, qlib::uint_grid<1>, qlib::uint_grid<2>,
+                   qlib::uint_grid<3>, qlib::uint_grid<4>, qlib::uint_grid<8>, qlib::sint_grid<2>, qlib::sint_grid<5>,
+                   qlib::sint_grid<8>, qlib::restricted_grid<2>, qlib::restricted_grid<4>, qlib::int8_grid,
+                   qlib::nf4_grid, qlib::codebook_grid<six>, qlib::codebook_grid<unsorted>,
+                   qlib::codebook_grid<qlib::e2m1_levels>, qlib::codebook_grid<qlib::detail::dynamic_map>,
+                   qlib::minifloat_grid<qlib::e4m3>, qlib::minifloat_grid<qlib::e2m1>) {
     static_assert(G::size <= std::size_t{1} << G::bits);
     CHECK(G::lowest < G::highest);
     for (std::size_t i = 0; i < G::size; ++i) {
@@ -37,13 +39,14 @@ TEST_CASE_TEMPLATE("nearest is nearest", G, qlib::sign_grid, qlib::ternary_grid,
         const auto c = G::nearest(&u, nullptr);
         double best = std::numeric_limits<double>::max();
         for (std::size_t k = 0; k < G::size; ++k)
-            if (G::level(k) >= G::lowest && G::level(k) <= G::highest) best = std::min(best, std::abs(double{G::level(k)} - double{u}));
+            if (G::level(k) >= G::lowest && G::level(k) <= G::highest)
+                best = std::min(best, std::abs(double{G::level(k)} - double{u}));
         CHECK(std::abs(double{decoded<G>(c)} - double{u}) <= best * (1 + 1e-6));
     }
 }
 
-TEST_CASE_TEMPLATE("far and undefined values choose a code of the grid", G, qlib::sign_grid, qlib::ternary_grid, qlib::sint_grid<4>, qlib::int8_grid,
-                   qlib::nf4_grid, qlib::minifloat_grid<qlib::e4m3>) {
+TEST_CASE_TEMPLATE("far and undefined values choose a code of the grid", G, qlib::sign_grid, qlib::ternary_grid,
+                   qlib::sint_grid<4>, qlib::int8_grid, qlib::nf4_grid, qlib::minifloat_grid<qlib::e4m3>) {
     constexpr float inf = std::numeric_limits<float>::infinity();
     for (const float u : {1e38f, inf}) CHECK(decoded<G>(G::nearest(&u, nullptr)) == G::highest);
     for (const float u : {-1e38f, -inf}) CHECK(decoded<G>(G::nearest(&u, nullptr)) == G::lowest);
@@ -53,13 +56,13 @@ TEST_CASE_TEMPLATE("far and undefined values choose a code of the grid", G, qlib
 
 TEST_CASE("ties, bit patterns beyond a table, and duplicate levels") {
     const float half = 0.5f, low = -0.325f;
-    CHECK(qlib::uint_grid<4>::nearest(&half, nullptr) == 0);                 // halves to even
-    CHECK(qlib::codebook_grid<six>::nearest(&low, nullptr) == 1);            // a midpoint goes to the lower level
-    CHECK(qlib::codebook_grid<six>::level(7) == 1.0f);                       // 3 bits, 6 levels
+    CHECK(qlib::uint_grid<4>::nearest(&half, nullptr) == 0);       // halves to even
+    CHECK(qlib::codebook_grid<six>::nearest(&low, nullptr) == 1);  // a midpoint goes to the lower level
+    CHECK(qlib::codebook_grid<six>::level(7) == 1.0f);             // 3 bits, 6 levels
     CHECK(qlib::int8_grid::level(0x80) == -128.0f);
     CHECK(qlib::int8_grid::level(0xFF) == -1.0f);
     const float zero = 0.0f;
-    CHECK(qlib::codebook_grid<unsorted>::nearest(&zero, nullptr) == 2);      // the first of equals
+    CHECK(qlib::codebook_grid<unsorted>::nearest(&zero, nullptr) == 2);  // the first of equals
     CHECK(qlib::codebook_grid<qlib::e2m1_levels>::nearest(&zero, nullptr) == 0);
 }
 

@@ -73,7 +73,7 @@ TEST_CASE("hessian: the published problems are made to the bit") {
     CHECK(crc32(b.X) == b.crc_x);
 }
 
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("hessian: merge adds, copy copies, a moved-from one has no columns") {
     auto X = sample::activations(100, 20, 2), Y = sample::activations(50, 20, 3);
@@ -165,8 +165,8 @@ TEST_CASE("hessian: activations of any size keep the bits of their squares, over
         bool same_bits = true;
         for (std::size_t i = 0; i < 20; ++i)
             for (std::size_t j = 0; j <= i; ++j)
-                same_bits = same_bits &&
-                            std::ldexp(double{h.lower()(i, j)} * h.scale(), -2 * e) == double{usual.lower()(i, j)};
+                same_bits =
+                    same_bits && std::ldexp(double{h.lower()(i, j)} * h.scale(), -2 * e) == double{usual.lower()(i, j)};
         CHECK(same_bits);
         const auto back = hessian::over(h.bytes());
         REQUIRE(back.has_value());
@@ -225,7 +225,8 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
     hessian h = fresh(4);
     REQUIRE(h.add(X.view()).ok());
     const checkpoint good(h);
-    for (std::size_t n = 0; n < good.bytes.size(); ++n) CHECK(hessian::over(std::span(good.bytes).first(n)).error().code == errc::truncated);
+    for (std::size_t n = 0; n < good.bytes.size(); ++n)
+        CHECK(hessian::over(std::span(good.bytes).first(n)).error().code == errc::truncated);
     checkpoint longer = good;
     longer.bytes.push_back(std::byte{0});
     CHECK(longer.refused() == errc::malformed);
@@ -236,14 +237,16 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
     CHECK(checkpoint(good).put(version, 0x01000000u).refused() == errc::unsupported);  // the other byte order
     CHECK(checkpoint(good).put(cols, std::uint64_t{0}).refused() == errc::malformed);
     CHECK(checkpoint(good).put(cols, std::uint64_t{3}).refused() == errc::malformed);
-    for (const std::uint64_t n : {std::uint64_t{17}, std::uint64_t{300}, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} - 14})
+    for (const std::uint64_t n :
+         {std::uint64_t{17}, std::uint64_t{300}, std::uint64_t{1} << 32, ~std::uint64_t{0}, ~std::uint64_t{0} - 14})
         CHECK(checkpoint(good).put(cols, n).refused() == errc::truncated);
     const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
     for (const float bad : {-1.0f, nan, -nan, infinity, -infinity, 3e38f}) {
-        CHECK(checkpoint(good).put(first + 2 * stride + 2 * 4, bad).refused() == errc::malformed);        // diagonal
+        CHECK(checkpoint(good).put(first + 2 * stride + 2 * 4, bad).refused() == errc::malformed);         // diagonal
         CHECK(checkpoint(good).put(first + 3 * stride + 1 * 4, bad * 1e6f).refused() == errc::malformed);  // below it
     }
-    const checkpoint unread = checkpoint(good).put(first + 3 * 4, nan).put(first + 10 * 4, 1.0f);  // above the diagonal, behind the row
+    const checkpoint unread =
+        checkpoint(good).put(first + 3 * 4, nan).put(first + 10 * 4, 1.0f);  // above the diagonal, behind the row
     const auto clean = hessian::over(unread.bytes);
     REQUIRE(clean.has_value());
     CHECK(same(*clean, h));
@@ -253,7 +256,8 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
     CHECK(many->tokens() == ~std::uint64_t{0});
 }
 
-TEST_CASE_TEMPLATE("tokens of f16 and bf16 count as the floats that they are, in exactly the scratch that they ask for", T, qlib::f16, qlib::bf16) {
+TEST_CASE_TEMPLATE("tokens of f16 and bf16 count as the floats that they are, in exactly the scratch that they ask for",
+                   T, qlib::f16, qlib::bf16) {
     const std::size_t tokens = 600, cols = 40;  // more than two blocks
     const auto x = sample::weights(tokens * cols, 11, 1.0);
     std::vector<T> narrow;

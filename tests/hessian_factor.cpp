@@ -28,7 +28,8 @@ hessian_factor factor_of(const hessian& h, factor_options options = {}, const ca
 hessian crafted(std::size_t k, const std::vector<float>& lower) {
     auto h = hessian::make(k);
     std::vector<std::byte> bytes(h->bytes().begin(), h->bytes().end());
-    for (std::size_t i = 0; i < k; ++i) std::memcpy(bytes.data() + 64 + i * h->lower().stride * 4, &lower[i * k], (i + 1) * 4);
+    for (std::size_t i = 0; i < k; ++i)
+        std::memcpy(bytes.data() + 64 + i * h->lower().stride * 4, &lower[i * k], (i + 1) * 4);
     auto made = hessian::over(bytes);
     REQUIRE(made.has_value());
     return std::move(*made);
@@ -97,7 +98,7 @@ TEST_CASE("factorize: the published problem gives known bits, in every room and 
     });
 }
 
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("factorize: U^T U is the inverse of the damped Hessian; H stays below the diagonal, over a power of two") {
     for (const std::size_t k : {1u, 2u, 17u, 65u, 130u}) {
@@ -119,7 +120,8 @@ TEST_CASE("factorize: U^T U is the inverse of the damped Hessian; H stays below 
             bool same = true;
             for (std::size_t i = 0; i < k; ++i) {
                 mean += double{f.diagonal(i)} / static_cast<double>(k);
-                for (std::size_t j = 0; j <= i; ++j) same = same && undamped(f, i, j) * f.scale() == double{h.lower()(i, j)};
+                for (std::size_t j = 0; j <= i; ++j)
+                    same = same && undamped(f, i, j) * f.scale() == double{h.lower()(i, j)};
             }
             CHECK(same);
             CHECK((mean >= 1 && mean < 2));
@@ -217,7 +219,8 @@ TEST_CASE("factorize: the ladder, never silently") {
     CHECK(factorize(*wild.copy(), {.strict = true}).error().code == errc::not_positive);
     CHECK(factor_of(wild, {.damping = 4}).report().rung == 0);
     const test_threads threads(2);
-    sample::every_way(threads, [&](const call& how) { CHECK(copy_of(factor_of(h, {.damping = 0}, how)) == copy_of(more)); });
+    sample::every_way(threads,
+                      [&](const call& how) { CHECK(copy_of(factor_of(h, {.damping = 0}, how)) == copy_of(more)); });
 }
 
 TEST_CASE("factorize: progress ascends to its end, through the ladder too, and can cancel at every step") {
@@ -254,7 +257,8 @@ TEST_CASE("factorize: progress ascends to its end, through the ladder too, and c
 TEST_CASE("factorize: what is refused leaves the Hessian alone") {
     auto X = sample::activations(10, 4, 6);
     hessian h = hessian_of(X.view());
-    for (const float bad : {-0.01f, 2e6f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()})
+    for (const float bad :
+         {-0.01f, 2e6f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()})
         CHECK(factorize(std::move(h), {.damping = bad}).error().code == errc::argument);
     CHECK(factorize(std::move(h), {}, {.room = sample::no_room}).error().code == errc::unsupported);
     CHECK(h.cols() == 4);

@@ -34,7 +34,8 @@ file_bytes& metadata(file_bytes& f) {
     return f.key("imatrix.chunk_count", 4).u32(7).key("imatrix.chunk_size", 4).u32(512);
 }
 
-/// Two weights: "a.weight" of one matrix with 3 columns, "e.weight" of two experts with 2 columns, the second of which saw nothing; in
+/// Two weights: "a.weight" of one matrix with 3 columns, "e.weight" of two experts with 2 columns, the second of which
+/// saw nothing; in
 /// between a tensor of sums that are not squared, as newer versions write.
 file_bytes sample() {
     file_bytes f;
@@ -52,7 +53,9 @@ file_bytes one(std::vector<std::uint64_t> ne, std::initializer_list<float> sums,
                std::initializer_list<float> counts) {
     file_bytes f;
     f.header(2, 1).key("general.type", 8).text("imatrix");
-    f.tensor("w.in_sum2", std::move(ne), 0, 0).tensor("w.counts", std::move(counts_ne), 0, (sums.size() * 4 + 31) / 32 * 32).pad(32);
+    f.tensor("w.in_sum2", std::move(ne), 0, 0)
+        .tensor("w.counts", std::move(counts_ne), 0, (sums.size() * 4 + 31) / 32 * 32)
+        .pad(32);
     floats(f, sums).pad(32);
     return floats(f, counts).pad(32);
 }
@@ -131,7 +134,8 @@ TEST_CASE("imatrix_entry: gives a weight its columns, and refuses another shape"
     CHECK(vector_of(*e.of_matrix(1, 2, 2)) == std::vector<float>{1, 1});
     CHECK(vector_of(*e.of_matrix(3, 4, 1)) == std::vector<float>{1});  // the older form does not tell matrices apart
     CHECK(e.of_matrix(2, 2, 2).error().code == errc::argument);
-    for (const auto [count, width] : {std::array<std::size_t, 2>{1, 2}, {2, 3}, {3, 2}, {2, 0}, {1, std::size_t{1} << 63}})
+    for (const auto [count, width] :
+         {std::array<std::size_t, 2>{1, 2}, {2, 3}, {3, 2}, {2, 0}, {1, std::size_t{1} << 63}})
         CHECK(e.of_matrix(0, count, width).error().code == errc::importance);
 }
 
@@ -139,10 +143,13 @@ TEST_CASE("imatrix_file: refuses numbers that are no importance") {
     constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
     const auto refused = [](const file_bytes& f) { return refusal(f, errc::importance); };
     for (const float bad : {nan, inf, -inf, -1.0f, -1e-45f}) {
-        CHECK(refused(one({2, 2}, {1, 1, 1, bad}, {1, 2}, {1, 1})) == "w: imatrix: value 1 of matrix 1 is negative or not finite");
-        CHECK(refused(one({2, 2}, {1, 1, 1, bad}, {1, 2}, {1, 0})) == "w: imatrix: value 1 of matrix 1 is negative or not finite");
+        CHECK(refused(one({2, 2}, {1, 1, 1, bad}, {1, 2}, {1, 1})) ==
+              "w: imatrix: value 1 of matrix 1 is negative or not finite");
+        CHECK(refused(one({2, 2}, {1, 1, 1, bad}, {1, 2}, {1, 0})) ==
+              "w: imatrix: value 1 of matrix 1 is negative or not finite");
         CHECK(refused(one({2, 2}, {1, 1, 1, 1}, {1, 2}, {1, bad})) == "w: imatrix: count 1 is negative or not finite");
-        CHECK(refused(legacy(1, {legacy_entry("w", 1, {1, bad})})) == "w: imatrix: value 1 of matrix 0 is negative or not finite");
+        CHECK(refused(legacy(1, {legacy_entry("w", 1, {1, bad})})) ==
+              "w: imatrix: value 1 of matrix 0 is negative or not finite");
     }
     CHECK(refused(one({1}, {1e38f}, {1}, {1e-3f})) == "w: imatrix: the mean of value 0 of matrix 0 overflows");
     CHECK(refused(one({1}, {1}, {1}, {1e-45f})) == "w: imatrix: the mean of value 0 of matrix 0 overflows");
@@ -152,7 +159,8 @@ TEST_CASE("imatrix_file: refuses numbers that are no importance") {
 
 TEST_CASE("imatrix_file: refuses sums and counts that do not belong together") {
     const auto malformed = [](const file_bytes& f) { return refusal(f, errc::malformed); };
-    CHECK(malformed(one({2, 2}, {1, 1, 1, 1}, {1, 3}, {1, 1, 1})) == "w.in_sum2: imatrix: 2 x 2 sums and 3 counts");  // more counts
+    CHECK(malformed(one({2, 2}, {1, 1, 1, 1}, {1, 3}, {1, 1, 1})) ==
+          "w.in_sum2: imatrix: 2 x 2 sums and 3 counts");  // more counts
     CHECK(malformed(one({4}, {1, 1, 1, 1}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 1 x 4 sums and 2 counts");
     CHECK(malformed(one({2, 0}, {}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 0 x 2 sums and 2 counts");
     CHECK(malformed(one({0, 2}, {}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 2 x 0 sums and 2 counts");
@@ -162,7 +170,8 @@ TEST_CASE("imatrix_file: refuses sums and counts that do not belong together") {
         file_bytes f;
         std::uint64_t offset = 0;
         f.header(names.size(), 1).key("general.type", 8).text("imatrix");
-        for (const std::string_view name : names) f.tensor(name, {1}, name == "w.in_sum2" ? 0 : type, offset), offset += 32;
+        for (const std::string_view name : names)
+            f.tensor(name, {1}, name == "w.in_sum2" ? 0 : type, offset), offset += 32;
         f.pad(32).bytes.resize(f.bytes.size() + offset);
         return f;
     };
@@ -220,13 +229,17 @@ TEST_CASE("imatrix_file: refuses sizes of the older form that the bytes do not b
     CHECK(malformed(legacy(1, {file_bytes().u32(negative).raw("01234567890123456789")})) ==
           "imatrix: a name of 4294967295 bytes: 1 to 1024 are allowed");
     CHECK(malformed(legacy(1, {legacy_entry("a\0b"sv, 1, {1})})) == "a\0b: imatrix: #0 has a zero byte in its name"sv);
-    CHECK(malformed(legacy(1, {legacy_entry("w", negative, {1})})) == "w: imatrix: a count of 4294967295: 0 to 2147483647 are allowed");
-    CHECK(malformed(legacy(1, {legacy_entry("w", 1, {})}).u32(0)) == "w: imatrix: 0 values: 1 to 2147483647 are allowed");
+    CHECK(malformed(legacy(1, {legacy_entry("w", negative, {1})})) ==
+          "w: imatrix: a count of 4294967295: 0 to 2147483647 are allowed");
+    CHECK(malformed(legacy(1, {legacy_entry("w", 1, {})}).u32(0)) ==
+          "w: imatrix: 0 values: 1 to 2147483647 are allowed");
     const auto values = [&](std::uint32_t n) { return legacy(1, {file_bytes().u32(1).raw("w").u32(1).u32(n).u32(0)}); };
     CHECK(malformed(values(negative)) == "w: imatrix: 4294967295 values: 1 to 2147483647 are allowed");
     CHECK(malformed(values(0x80000000)) == "w: imatrix: 2147483648 values: 1 to 2147483647 are allowed");
-    CHECK(truncated(values(0x40000000)) == "w: imatrix: at least 4294967313 bytes are needed, 21 are there");  // 4 n wraps in 32 bits
-    CHECK(malformed(legacy(2, {legacy_entry("w", 1, {1}), legacy_entry("w", 1, {1})})) == "w: imatrix: #0 and #1 have the same name");
+    CHECK(truncated(values(0x40000000)) ==
+          "w: imatrix: at least 4294967313 bytes are needed, 21 are there");  // 4 n wraps in 32 bits
+    CHECK(malformed(legacy(2, {legacy_entry("w", 1, {1}), legacy_entry("w", 1, {1})})) ==
+          "w: imatrix: #0 and #1 have the same name");
     CHECK(malformed(file_bytes(two).u32(negative)) == "imatrix: 4294967295 chunks: 0 to 2147483647 are allowed");
     CHECK(malformed(file_bytes(two).u32(1).u32(negative)) ==
           "imatrix: a data set's name of 4294967295 bytes: 0 to 2147483647 are allowed");
@@ -236,7 +249,8 @@ TEST_CASE("imatrix_file: refuses sizes of the older form that the bytes do not b
 TEST_CASE("imatrix_file: a file cut at any byte fails cleanly") {
     const file_bytes newer = sample(), older = file_bytes(two).u32(9).u32(5).raw("a.txt");
     const auto cut = [](const file_bytes& f, std::size_t size) {
-        const std::vector<std::byte> part(f.bytes.begin(), f.bytes.begin() + static_cast<std::ptrdiff_t>(size));  // its end is guarded
+        const std::vector<std::byte> part(f.bytes.begin(),
+                                          f.bytes.begin() + static_cast<std::ptrdiff_t>(size));  // its end is guarded
         return imatrix_file::parse(part);
     };
     for (std::size_t size = 0; size < newer.bytes.size(); ++size) {
@@ -246,7 +260,8 @@ TEST_CASE("imatrix_file: a file cut at any byte fails cleanly") {
     }
     for (std::size_t size = 0; size < older.bytes.size(); ++size) {
         const auto file = cut(older, size);
-        CHECK(file.has_value() == (size == two.bytes.size() || size == two.bytes.size() + 4));  // trailers of older files
+        CHECK(file.has_value() ==
+              (size == two.bytes.size() || size == two.bytes.size() + 4));  // trailers of older files
         if (!file) CHECK(file.error().code == errc::truncated);
     }
 }
@@ -260,7 +275,8 @@ TEST_CASE("imatrix_file: random damage never leads outside of the file") {
     std::size_t parsed = 0, numbers = 0;
     for (int round = 0; round < 6000; ++round) {
         std::vector<std::byte> damaged = (round % 2 != 0 ? sample() : two).bytes;
-        for (std::size_t flips = 1 + next(3); flips-- != 0;) damaged[next(damaged.size())] ^= static_cast<std::byte>(1u << next(8));
+        for (std::size_t flips = 1 + next(3); flips-- != 0;)
+            damaged[next(damaged.size())] ^= static_cast<std::byte>(1u << next(8));
         const auto file = imatrix_file::parse(damaged);
         if (!file) continue;
         ++parsed;

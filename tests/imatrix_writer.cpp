@@ -29,8 +29,8 @@ std::string message(const status& s) {
 }
 std::vector<float> vector_of(std::span<const float> s) { return {s.begin(), s.end()}; }
 
-const float sums_a[3] = {4, 8, 0}, counts_a[1] = {4};                        // one matrix
-const float sums_e[4] = {10, 5, 0, 0}, counts_e[2] = {2.5f, 0};              // two, the second of which saw nothing
+const float sums_a[3] = {4, 8, 0}, counts_a[1] = {4};            // one matrix
+const float sums_e[4] = {10, 5, 0, 0}, counts_e[2] = {2.5f, 0};  // two, the second of which saw nothing
 const float sums_n[2] = {0, 0}, counts_n[1] = {0};
 
 imatrix_writer sample() {
@@ -85,8 +85,15 @@ TEST_CASE("imatrix_writer: writes llama-imatrix's older form") {
     REQUIRE(out.write_legacy(sink));
     file_bytes f;
     f.u32(2);
-    f.u32(8).raw("a.weight").u32(2).u32(3).f32(2).f32(4).f32(0);        // 4 inputs are 2 chunks; means 1, 2, 0
-    f.u32(8).raw("e.weight").u32(2).u32(4).f32(8).f32(4).f32(2).f32(2);  // 2.5 inputs: 2 chunks; means 4, 2 and twice the 1 of the unseen
+    f.u32(8).raw("a.weight").u32(2).u32(3).f32(2).f32(4).f32(0);  // 4 inputs are 2 chunks; means 1, 2, 0
+    f.u32(8)
+        .raw("e.weight")
+        .u32(2)
+        .u32(4)
+        .f32(8)
+        .f32(4)
+        .f32(2)
+        .f32(2);  // 2.5 inputs: 2 chunks; means 4, 2 and twice the 1 of the unseen
     f.u32(7).u32(5).raw("b.txt");
     CHECK(sink.bytes == f.bytes);
 
@@ -163,7 +170,8 @@ TEST_CASE("imatrix_writer: refuses what its reader would refuse, and stays as it
     const float many[1] = {3e9f}, more[1] = {3e38f}, few[1] = {1e5f}, sum[1] = {3e38f};
     const float sums[2] = {3e38f, 3e38f}, counts[2] = {1, 9};
     REQUIRE(large.add("w", one, many));
-    CHECK(message(large.write_legacy(sink)) == "imatrix: 3000000000 chunks and 1 values: the older form counts to 2^31 - 1");
+    CHECK(message(large.write_legacy(sink)) ==
+          "imatrix: 3000000000 chunks and 1 values: the older form counts to 2^31 - 1");
     imatrix_writer larger;
     REQUIRE(larger.add("w", one, more));
     CHECK(larger.write_legacy(sink).error().code == errc::overflow);

@@ -14,16 +14,31 @@ namespace {
 using qlib::granularity, qlib::int_format, qlib::int_spec, qlib::placement, qlib::scale_type, qlib::symmetry;
 
 struct b1_g32 : int_format<int_spec{.bits = 1, .group = 32, .scale = scale_type::float32}> {};
-struct b1_g48_planar : int_format<int_spec{.bits = 1, .group = 48, .scale = scale_type::bfloat16, .layout = placement::planar}> {};
-struct b2_g32 : int_format<int_spec{.bits = 2, .group = 32, .sym = symmetry::zero_point, .scale = scale_type::float32}> {};
-struct b2_row : int_format<int_spec{.bits = 2, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
-struct b3_g48 : int_format<int_spec{.bits = 3, .group = 48, .sym = symmetry::restricted, .scale = scale_type::float8_e4m3}> {};
-struct b3_g128_planar : int_format<int_spec{.bits = 3, .group = 128, .sym = symmetry::zero_point, .scale = scale_type::float32, .layout = placement::planar}> {};
+struct b1_g48_planar
+    : int_format<int_spec{.bits = 1, .group = 48, .scale = scale_type::bfloat16, .layout = placement::planar}> {};
+struct b2_g32
+    : int_format<int_spec{.bits = 2, .group = 32, .sym = symmetry::zero_point, .scale = scale_type::float32}> {};
+struct b2_row
+    : int_format<int_spec{
+          .bits = 2, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
+struct b3_g48
+    : int_format<int_spec{.bits = 3, .group = 48, .sym = symmetry::restricted, .scale = scale_type::float8_e4m3}> {};
+struct b3_g128_planar : int_format<int_spec{.bits = 3,
+                                            .group = 128,
+                                            .sym = symmetry::zero_point,
+                                            .scale = scale_type::float32,
+                                            .layout = placement::planar}> {};
 struct b4_g32_mx : int_format<int_spec{.bits = 4, .group = 32, .scale = scale_type::power_of_two}> {};
-struct b4_g128 : int_format<int_spec{.bits = 4, .group = 128, .sym = symmetry::zero_point, .scale = scale_type::float32}> {};
-struct b4_row_asym : int_format<int_spec{.bits = 4, .sym = symmetry::zero_point, .scale = scale_type::float16, .granularity = granularity::row}> {};
-struct b5_g48_offset : int_format<int_spec{.bits = 5, .group = 48, .sym = symmetry::offset, .scale = scale_type::float16}> {};
-struct b5_tile_offset : int_format<int_spec{.bits = 5, .sym = symmetry::offset, .scale = scale_type::bfloat16, .granularity = granularity::tile_128}> {};
+struct b4_g128
+    : int_format<int_spec{.bits = 4, .group = 128, .sym = symmetry::zero_point, .scale = scale_type::float32}> {};
+struct b4_row_asym
+    : int_format<int_spec{
+          .bits = 4, .sym = symmetry::zero_point, .scale = scale_type::float16, .granularity = granularity::row}> {};
+struct b5_g48_offset
+    : int_format<int_spec{.bits = 5, .group = 48, .sym = symmetry::offset, .scale = scale_type::float16}> {};
+struct b5_tile_offset
+    : int_format<int_spec{
+          .bits = 5, .sym = symmetry::offset, .scale = scale_type::bfloat16, .granularity = granularity::tile_128}> {};
 struct b8_tensor : int_format<int_spec{.bits = 8, .scale = scale_type::float32, .granularity = granularity::tensor}> {};
 
 }  // namespace
@@ -33,12 +48,15 @@ static_assert(qlib::block_bytes<b2_g32> == 4 + 1 + 8 && b3_g128_planar::planes =
 static_assert(qlib::block_bytes<b3_g48> == 1 + 18 && qlib::has_outer<b3_g48>);
 static_assert(qlib::block_bytes<b5_g48_offset> == 2 + 2 + 30);
 static_assert(qlib::wire_size<b2_row>(3, 100) == 3 * 25 + 3 * 4 && qlib::wire_size<b8_tensor>(3, 100) == 304);
-static_assert(qlib::wire_size<b4_row_asym>(4, 64) == 4 * 32 + 4 * 3 && qlib::wire_size<b5_tile_offset>(129, 128) == 129 * 80 + 2 * 4);
+static_assert(qlib::wire_size<b4_row_asym>(4, 64) == 4 * 32 + 4 * 3 &&
+              qlib::wire_size<b5_tile_offset>(129, 128) == 129 * 80 + 2 * 4);
 
-#define QLIB_COMBINATIONS \
-    b1_g32, b1_g48_planar, b2_g32, b2_row, b3_g48, b3_g128_planar, b4_g32_mx, b4_g128, b4_row_asym, b5_g48_offset, b5_tile_offset, b8_tensor
+#define QLIB_COMBINATIONS                                                                                          \
+    b1_g32, b1_g48_planar, b2_g32, b2_row, b3_g48, b3_g128_planar, b4_g32_mx, b4_g128, b4_row_asym, b5_g48_offset, \
+        b5_tile_offset, b8_tensor
 
-TEST_CASE_TEMPLATE("every combination keeps its weights, at any width, by any fit, and under GPTQ", F, QLIB_COMBINATIONS) {
+TEST_CASE_TEMPLATE("every combination keeps its weights, at any width, by any fit, and under GPTQ", F,
+                   QLIB_COMBINATIONS) {
     constexpr double least = 5.0 * F::spec.bits - 7;
     for (const std::size_t cols : std::vector<std::size_t>{1, 47, 64, 100, 128, 300}) {
         const auto x = sample::weights(9 * cols, cols);
@@ -61,7 +79,8 @@ TEST_CASE_TEMPLATE("every combination keeps its weights, at any width, by any fi
     CHECK(done->report.loss <= done->report.loss_rtn);
 }
 
-TEST_CASE_TEMPLATE("plain codes are the nearest levels under the stored scale", F, b2_g32, b3_g128_planar, b4_g32_mx, b5_g48_offset, b4_g128) {
+TEST_CASE_TEMPLATE("plain codes are the nearest levels under the stored scale", F, b2_g32, b3_g128_planar, b4_g32_mx,
+                   b5_g48_offset, b4_g128) {
     const auto x = sample::weights(4 * 240, 3);
     const auto q = qlib::quantize<F>({x.data(), 4, 240}, qlib::plain_fit{});
     REQUIRE(q.has_value());
@@ -71,9 +90,11 @@ TEST_CASE_TEMPLATE("plain codes are the nearest levels under the stored scale", 
             const std::size_t b = c / F::group, n = std::min(F::group, 240 - b * F::group);
             const auto p = F::load(q->view().block(r, b), {}, std::span(code).first(n));
             const qlib::affine a = F::at(p, 0);
-            const double u = F::map == qlib::form::offset ? (double{x[r * 240 + c]} - double{a.z}) / double{a.s}
-                             : F::map == qlib::form::shifted ? double{x[r * 240 + c]} / double{a.s} + double{a.z} : double{x[r * 240 + c]} / double{a.s};
-            const double got = double{F::grid::level(code[c - b * F::group])}, low = double{F::grid::lowest}, high = double{F::grid::highest};
+            const double u = F::map == qlib::form::offset    ? (double{x[r * 240 + c]} - double{a.z}) / double{a.s}
+                             : F::map == qlib::form::shifted ? double{x[r * 240 + c]} / double{a.s} + double{a.z}
+                                                             : double{x[r * 240 + c]} / double{a.s};
+            const double got = double{F::grid::level(code[c - b * F::group])}, low = double{F::grid::lowest},
+                         high = double{F::grid::highest};
             CHECK(std::abs(got - std::clamp(u, low, high)) <= 0.5 + 1e-4);
         }
 }

@@ -1,5 +1,7 @@
-// int_format over its whole product: bits 1 to 8 x groups x symmetry x scale type. The compiler encodes and decodes a block of each; its bytes are
-// read back by a reader that knows only the int_spec, its floats formed from the stored numbers by the definition, and no other level may lie
+// int_format over its whole product: bits 1 to 8 x groups x symmetry x scale type. The compiler encodes and decodes a
+// block of each; its bytes are
+// read back by a reader that knows only the int_spec, its floats formed from the stored numbers by the definition, and
+// no other level may lie
 // nearer to a weight.
 #include "support/matrix.hpp"
 
@@ -34,7 +36,8 @@ template <int_spec S> struct at_compile_time {
     /// Uniform, within +-1/8.
     static constexpr auto x = [] {
         std::array<float, n> v{};
-        auto h = static_cast<std::uint32_t>(S.bits * 1000003 + static_cast<int>(S.sym) * 7919 + static_cast<int>(S.scale) * 104729);
+        auto h = static_cast<std::uint32_t>(S.bits * 1000003 + static_cast<int>(S.sym) * 7919 +
+                                            static_cast<int>(S.scale) * 104729);
         for (float& e : v) {
             h = h * 1664525u + 1013904223u;
             e = static_cast<float>(static_cast<std::int32_t>(h)) * 0x1p-34f;
@@ -69,14 +72,17 @@ template <int_spec S> struct at_compile_time {
         std::array<typename F::code, n> code{}, again{};
         const auto p = F::load(qlib::plane_pointers<F, const std::byte>{wire.data()}, outer, std::span(code));
         qlib::detail::decode_codes<F>(p, code.data(), outer, n, d.y.data());
-        F::store(p, std::span<const typename F::code>(code).first(short_count), qlib::plane_pointers<F, std::byte>{d.short_wire.data()});
-        F::load(qlib::plane_pointers<F, const std::byte>{d.short_wire.data()}, outer, std::span(again).first(short_count));
+        F::store(p, std::span<const typename F::code>(code).first(short_count),
+                 qlib::plane_pointers<F, std::byte>{d.short_wire.data()});
+        F::load(qlib::plane_pointers<F, const std::byte>{d.short_wire.data()}, outer,
+                std::span(again).first(short_count));
         for (std::size_t i = 0; i < short_count; ++i) d.short_same = d.short_same && again[i] == code[i];
         return d;
     }();
     static made_block made() {
         const auto list = [](const auto& a) { return std::vector(a.begin(), a.end()); };
-        return {S, list(x), list(decoded.y), list(wire), list(outer_wire), list(decoded.short_wire), decoded.short_same};
+        return {
+            S, list(x), list(decoded.y), list(wire), list(outer_wire), list(decoded.short_wire), decoded.short_same};
     }
 };
 
@@ -88,7 +94,8 @@ double read_number(const std::byte* p, scale_type t) {
     unsigned v = 0;
     for (std::size_t i = 0; i < bytes_of(t); ++i) v |= std::to_integer<unsigned>(p[i]) << 8 * i;
     const auto value = [](unsigned bits, int exponent_bits, int mantissa_bits) {
-        const int bias = (1 << (exponent_bits - 1)) - 1, e = static_cast<int>(bits >> mantissa_bits & ((1u << exponent_bits) - 1));
+        const int bias = (1 << (exponent_bits - 1)) - 1,
+                  e = static_cast<int>(bits >> mantissa_bits & ((1u << exponent_bits) - 1));
         const auto m = static_cast<double>(bits & ((1u << mantissa_bits) - 1)) / (1 << mantissa_bits);
         const double a = e == 0 ? std::ldexp(m, 1 - bias) : std::ldexp(1 + m, e - bias);
         return (bits >> (exponent_bits + mantissa_bits) & 1) != 0 ? -a : a;
@@ -118,10 +125,14 @@ read_block read(const made_block& b) {
     if (f.sym == symmetry::zero_point) r.z = std::to_integer<int>(at[size]) & ((1 << f.bits) - 1);
     if (f.sym == symmetry::offset) r.z = read_number(at + size, f.scale);
     if (!whole_rows && f.tensor_scale) r.tensor_scale = read_number(b.outer.data(), scale_type::float32);
-    at = b.wire.data() + (whole_rows ? 0 : size + (f.sym == symmetry::zero_point ? 1 : f.sym == symmetry::offset ? size : 0));
+    at = b.wire.data() + (whole_rows ? 0
+                                     : size + (f.sym == symmetry::zero_point ? 1
+                                               : f.sym == symmetry::offset   ? size
+                                                                             : 0));
     for (std::size_t i = 0; i < b.x.size(); ++i) {
         unsigned c = 0;
-        for (std::size_t k = 0, bit = i * static_cast<std::size_t>(f.bits); k < static_cast<std::size_t>(f.bits); ++k, ++bit)
+        for (std::size_t k = 0, bit = i * static_cast<std::size_t>(f.bits); k < static_cast<std::size_t>(f.bits);
+             ++k, ++bit)
             c |= (std::to_integer<unsigned>(at[bit / 8]) >> bit % 8 & 1) << k;
         r.code.push_back(c);
     }
@@ -134,7 +145,8 @@ double level_of(const int_spec& f, unsigned code) {
     if (f.bits == 1) return code == 0 ? -1 : 1;
     return static_cast<double>(code) - (1 << (f.bits - 1));
 }
-/// s * l, s * (l - z) or s * l + z, rounded at each step as documented; the tensor's or the row's scale multiplies last.
+/// s * l, s * (l - z) or s * l + z, rounded at each step as documented; the tensor's or the row's scale multiplies
+/// last.
 float value_of(const int_spec& f, const read_block& r, double level) {
     const bool outside = f.granularity == granularity::row && f.sym != symmetry::offset;
     const auto s = static_cast<float>(outside ? 1 : r.s), last = static_cast<float>(outside ? r.s : r.tensor_scale);
@@ -160,7 +172,8 @@ void check_block(const made_block& b) {
         nearest = nearest && r.code[i] >= first;
         const double error = std::abs(double{b.x[i]} - double{b.decoded[i]});
         for (unsigned c = first; c < 1u << f.bits; ++c)
-            nearest = nearest && error <= std::abs(double{b.x[i]} - double{value_of(f, r, level_of(f, c))}) * (1 + 1e-5) + 1e-8;
+            nearest = nearest &&
+                      error <= std::abs(double{b.x[i]} - double{value_of(f, r, level_of(f, c))}) * (1 + 1e-5) + 1e-8;
     }
     CHECK(same);
     CHECK(nearest);
@@ -172,10 +185,12 @@ void check_block(const made_block& b) {
 }
 
 template <int Bits, symmetry Sym, scale_type Scale> void add_groups(std::vector<made_block>& all) {
-    if constexpr (!(Bits == 1 && Sym == symmetry::restricted) && !(Sym == symmetry::offset && Scale == scale_type::power_of_two)) {
+    if constexpr (!(Bits == 1 && Sym == symmetry::restricted) &&
+                  !(Sym == symmetry::offset && Scale == scale_type::power_of_two)) {
         all.push_back(at_compile_time<int_spec{.bits = Bits, .group = 32, .sym = Sym, .scale = Scale}>::made());
         all.push_back(at_compile_time<int_spec{.bits = Bits, .group = 128, .sym = Sym, .scale = Scale}>::made());
-        all.push_back(at_compile_time<int_spec{.bits = Bits, .sym = Sym, .scale = Scale, .granularity = granularity::row}>::made());
+        all.push_back(at_compile_time<int_spec{
+                          .bits = Bits, .sym = Sym, .scale = Scale, .granularity = granularity::row}>::made());
     }
 }
 template <int Bits, symmetry Sym> void add_scales(std::vector<made_block>& all) {

@@ -24,16 +24,22 @@ template <class F> constexpr bool is_iq1 = !qlib::detail::holds_signs<typename F
 template <class F> std::vector<std::byte> random_blocks(bool random_scale) {
     constexpr std::size_t size = qlib::block_bytes<F>;
     std::vector<std::byte> b(256 * size);
-    for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<std::byte>(golden::mix(static_cast<std::uint32_t>((random_scale ? 0x4000000 : 0) + i)) & 255);
+    for (std::size_t i = 0; i < b.size(); ++i)
+        b[i] =
+            static_cast<std::byte>(golden::mix(static_cast<std::uint32_t>((random_scale ? 0x4000000 : 0) + i)) & 255);
     for (std::size_t i = 0; i < b.size(); i += size) {
         constexpr bool scattered = std::is_same_v<F, qlib::iq1_m>;
         if (random_scale) b[i + (scattered ? 55 : 1)] &= std::byte{0xBF};
         else if (!scattered) b[i] = std::byte{0}, b[i + 1] = std::byte{0x2C};
-        else for (std::size_t k = 0; k < 4; ++k) b[i + 49 + 2 * k] = (b[i + 49 + 2 * k] & std::byte{15}) | static_cast<std::byte>(0x2C00 >> 4 * k << 4 & 0xF0);
+        else
+            for (std::size_t k = 0; k < 4; ++k)
+                b[i + 49 + 2 * k] =
+                    (b[i + 49 + 2 * k] & std::byte{15}) | static_cast<std::byte>(0x2C00 >> 4 * k << 4 & 0xF0);
     }
     return b;
 }
-template <class F> floats decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols, qlib::call how = {}) {
+template <class F>
+floats decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols, qlib::call how = {}) {
     floats y(rows * cols);
     REQUIRE(qlib::dequantize<F>(*qlib::qview<F>::over(bytes, rows, cols), {y.data(), rows, cols}, how).ok());
     return y;
@@ -51,7 +57,8 @@ template <class F> void check_decoder(std::uint64_t fixed, std::uint64_t random)
 }
 template <class F> void check_encoder(bool with, std::uint64_t bytes, std::uint64_t values) {
     const auto x = golden::weights(), w = golden::importance();
-    const auto q = qlib::quantize<F>(golden::view(x), qlib::reference_fit{}, {.importance = with ? std::span<const float>(w) : std::span<const float>()});
+    const auto q = qlib::quantize<F>(golden::view(x), qlib::reference_fit{},
+                                     {.importance = with ? std::span<const float>(w) : std::span<const float>()});
     REQUIRE(q.has_value());
     CHECK(golden::fnv1a(q->bytes()) == bytes);
     CHECK(hash_of(decoded<F>(q->bytes(), 8, 1024)) == values);
@@ -65,7 +72,8 @@ template <class F, class Fit> floats through(const floats& x, const Fit& fit, st
 double error_of(const floats& x, const floats& y, std::span<const float> w = {}) {
     double error = 0, all = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
-        const double weight = w.empty() ? 1 : static_cast<double>(w[i % w.size()]), e = static_cast<double>(x[i]) - static_cast<double>(y[i]);
+        const double weight = w.empty() ? 1 : static_cast<double>(w[i % w.size()]),
+                     e = static_cast<double>(x[i]) - static_cast<double>(y[i]);
         error += weight * e * e;
         all += weight * static_cast<double>(x[i]) * static_cast<double>(x[i]);
     }
@@ -97,7 +105,7 @@ TEST_CASE("reference fits of lattices give ggml's bytes") {
     check_encoder<qlib::iq1_m>(false, 0x1a2ef40bd74425dc, 0xd6d2b74cfa22245c);
     check_encoder<qlib::iq1_m>(true, 0x686de14388c084ad, 0x3fa1837d782ac277);
 }
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("the point sets are ggml's") {
     const auto hash = [](const auto& points) { return golden::fnv1a(std::as_bytes(std::span(points))); };
@@ -116,10 +124,12 @@ TEST_CASE("the point sets are ggml's") {
         CHECK(qlib::detail::lattice_index<qlib::iq1_points>[number] == k);
     }
     for (const std::int8_t v : qlib::detail::lattice_points<qlib::iq1_points>[1029]) CHECK(v == 0);
-    CHECK(std::ranges::count_if(qlib::detail::lattice_index<qlib::iq3_s_points>, [](auto i) { return i != qlib::detail::no_point; }) == 512);
+    CHECK(std::ranges::count_if(qlib::detail::lattice_index<qlib::iq3_s_points>,
+                                [](auto i) { return i != qlib::detail::no_point; }) == 512);
 }
 
-TEST_CASE_TEMPLATE("all bytes of a lattice's block mean something, and are stored again as they were", F, QLIB_LATTICES) {
+TEST_CASE_TEMPLATE("all bytes of a lattice's block mean something, and are stored again as they were", F,
+                   QLIB_LATTICES) {
     const auto bytes = random_blocks<F>(true);
     for (std::size_t b = 0; b < 256; ++b) {
         std::array<typename F::code, qlib::codes<F>> codes{};
@@ -147,15 +157,18 @@ TEST_CASE_TEMPLATE("the nearest code of levels is their own", F, QLIB_LATTICES) 
     }
 }
 
-TEST_CASE_TEMPLATE("search beats ggml's encoder, with importance, without, and on blocks with holes", F, QLIB_LATTICES) {
+TEST_CASE_TEMPLATE("search beats ggml's encoder, with importance, without, and on blocks with holes", F,
+                   QLIB_LATTICES) {
     const std::size_t n = 24 * 256;
     auto x = sample::weights(n, 1), w = sample::importance(256, 2);
     for (std::size_t i = 0; i < n; i += 53) x[i] *= 3;
-    CHECK(error_of(x, through<F>(x, qlib::search_fit{}, w), w) < 0.97 * error_of(x, through<F>(x, qlib::reference_fit{}, w), w));
+    CHECK(error_of(x, through<F>(x, qlib::search_fit{}, w), w) <
+          0.97 * error_of(x, through<F>(x, qlib::reference_fit{}, w), w));
     CHECK(error_of(x, through<F>(x, qlib::search_fit{})) < 0.99 * error_of(x, through<F>(x, qlib::reference_fit{})));
     for (std::size_t i = 0; i < n; ++i)
         if (i / 32 % 3 == 1) x[i] = 0;  // ggml's IQ3_S stores what follows in the wrong place
-    CHECK(error_of(x, through<F>(x, qlib::search_fit{}, w), w) < 0.98 * error_of(x, through<F>(x, qlib::reference_fit{}, w), w));
+    CHECK(error_of(x, through<F>(x, qlib::search_fit{}, w), w) <
+          0.98 * error_of(x, through<F>(x, qlib::reference_fit{}, w), w));
     if constexpr (std::is_same_v<F, qlib::iq3_s>) {
         CHECK(error_of(x, through<F>(x, qlib::reference_fit{}, w)) > 0.5);
         CHECK(error_of(x, through<F>(x, qlib::plain_fit{}, w)) < 0.5);

@@ -38,7 +38,8 @@ double number(std::string_view text) {
 
 /// Touches all there is to touch: for sanitizers.
 std::uint64_t walk(json_value v, int depth = 0) {
-    std::uint64_t sum = v.text.size() + v.as_uint().has_value() + v.as_int().has_value() + v.as_float().has_value() + v.as_bool().has_value();
+    std::uint64_t sum = v.text.size() + v.as_uint().has_value() + v.as_int().has_value() + v.as_float().has_value() +
+                        v.as_bool().has_value();
     std::vector<char> room(v.text.size());
     if (const auto s = v.as_string(room)) sum += v.is(*s);
     if (depth < 4) {
@@ -58,7 +59,8 @@ TEST_CASE("json_value: members, elements and nested values") {
     CHECK(v["a"].elements().count() == 5);
     std::vector<json_type> types;
     for (const json_value e : v["a"].elements()) types.push_back(e.type());
-    CHECK(types == std::vector{json_type::number, json_type::number, json_type::string, json_type::array, json_type::object});
+    CHECK(types ==
+          std::vector{json_type::number, json_type::number, json_type::string, json_type::array, json_type::object});
     CHECK(v["b"]["c"]["d"].as_bool().value());
     CHECK(v["e"].type() == json_type::null);
     CHECK_FALSE(v["f"]);
@@ -76,7 +78,8 @@ TEST_CASE("json_value: integers are exact") {
     CHECK_FALSE(parsed("99999999999999999999999").as_uint());
     CHECK(parsed("9007199254740993").as_uint().value() == 9007199254740993u);  // not a double
     CHECK(parsed("0").as_uint().value() == 0);
-    for (const char* text : {"-1", "-0", "1.0", "1e3", "\"1\"", "null", "true", "[]", "{}"}) CHECK_FALSE(parsed(text).as_uint());
+    for (const char* text : {"-1", "-0", "1.0", "1e3", "\"1\"", "null", "true", "[]", "{}"})
+        CHECK_FALSE(parsed(text).as_uint());
     CHECK(parsed("-9223372036854775808").as_int().value() == std::numeric_limits<std::int64_t>::min());
     CHECK(parsed("9223372036854775807").as_int().value() == std::numeric_limits<std::int64_t>::max());
     CHECK_FALSE(parsed("-9223372036854775809").as_int());
@@ -173,17 +176,19 @@ TEST_CASE("json_value: what is no JSON is refused, with the place") {
     CHECK(refusal("[1}") == "JSON: neither a comma nor the end of the list, at byte 2");
     CHECK(refusal("\"a\nb\"") == "JSON: a control character in a string, at byte 2");
     CHECK(refusal("\"\\x\"") == "JSON: no such escape, or half of a surrogate pair, at byte 1");
-    for (const char* text : {R"("\ud800")", R"("\udc00")", R"("\ud800A")", R"("\ud800\u0041")", R"("\u12g4")", R"("\u-123")"})
+    for (const char* text :
+         {R"("\ud800")", R"("\udc00")", R"("\ud800A")", R"("\ud800\u0041")", R"("\u12g4")", R"("\u-123")"})
         CHECK(refusal(text) == "JSON: no such escape, or half of a surrogate pair, at byte 1");
-    for (const char* text : {"\"\x80\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xE2\x82\"", "\"\xFF\"",
-                             "\"\xF0\x80\x80\x80\""})
+    for (const char* text : {"\"\x80\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xE2\x82\"",
+                             "\"\xFF\"", "\"\xF0\x80\x80\x80\""})
         CHECK(refusal(text) == "JSON: not UTF-8, at byte 1");
-    for (const char* text : {"01", "+1", ".5", "NaN", "Infinity", "-Infinity", "nul1", "tru ", "\xEF\xBB\xBF{}", "'a'", "1.x",
-                             "1e+x", "-x", "/**/1", "]"}) {
+    for (const char* text : {"01", "+1", ".5", "NaN", "Infinity", "-Infinity", "nul1", "tru ", "\xEF\xBB\xBF{}", "'a'",
+                             "1.x", "1e+x", "-x", "/**/1", "]"}) {
         CAPTURE(text);
         CHECK_FALSE(json_value::parse(text));
     }
-    for (const char* text : {"", "  ", "{", "[", "\"", "\"\\", "\"\\u00", "{\"a\"", "{\"a\":", "[1", "[1,", "-", "1.", "1e"}) {
+    for (const char* text :
+         {"", "  ", "{", "[", "\"", "\"\\", "\"\\u00", "{\"a\"", "{\"a\":", "[1", "[1,", "-", "1.", "1e"}) {
         CAPTURE(text);
         CHECK(json_value::parse(text).error().code == errc::truncated);
     }
@@ -213,7 +218,8 @@ TEST_CASE("json_value: a text cut or changed anywhere is safe") {
     REQUIRE(json_value::parse(text));
     std::uint64_t sum = 0;
     for (std::size_t n = 0; n < text.size(); ++n) {
-        const std::vector<char> part(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(n));  // its end is guarded under sanitizers
+        const std::vector<char> part(
+            text.begin(), text.begin() + static_cast<std::ptrdiff_t>(n));  // its end is guarded under sanitizers
         CHECK_FALSE(json_value::parse({part.data(), n}));
         sum += walk(json_value{{part.data(), n}});
         for (const char c : {'"', '\\', '{', '}', '[', ']', ',', '\x80', '0', '\0'}) {

@@ -70,8 +70,10 @@ TEST_CASE("block_q6_K: ql and qh") {
     const auto b = packed<q6_planes, 6>(c);
     for (std::size_t n = 0; n < 2; ++n)
         for (std::size_t l = 0; l < 32; ++l) {
-            const int ql0 = std::to_integer<int>(b[64 * n + l]), ql1 = std::to_integer<int>(b[64 * n + l + 32]), qh = std::to_integer<int>(b[128 + 32 * n + l]);
-            const std::array<int, 4> want{(ql0 & 15) | (qh & 3) << 4, (ql1 & 15) | (qh >> 2 & 3) << 4, ql0 >> 4 | (qh >> 4 & 3) << 4, ql1 >> 4 | (qh >> 6 & 3) << 4};
+            const int ql0 = std::to_integer<int>(b[64 * n + l]), ql1 = std::to_integer<int>(b[64 * n + l + 32]),
+                      qh = std::to_integer<int>(b[128 + 32 * n + l]);
+            const std::array<int, 4> want{(ql0 & 15) | (qh & 3) << 4, (ql1 & 15) | (qh >> 2 & 3) << 4,
+                                          ql0 >> 4 | (qh >> 4 & 3) << 4, ql1 >> 4 | (qh >> 6 & 3) << 4};
             for (std::size_t k = 0; k < 4; ++k) CHECK(c[128 * n + 32 * k + l] == want[k]);
         }
 }

@@ -83,8 +83,8 @@ TEST_CASE("mapped_file: released bytes stay readable, whatever was asked for") {
     const auto file = mapped_file::open(on_disk.path.c_str());
     REQUIRE(file);
     const std::size_t most = ~std::size_t{0};
-    const std::pair<std::size_t, std::size_t> parts[] = {{0, 100000}, {1, 5},       {4096, 4096}, {5000, 20000}, {99999, 1},
-                                                         {0, most},   {most, most}, {100000, 0},  {50000, 0}};
+    const std::pair<std::size_t, std::size_t> parts[] = {
+        {0, 100000}, {1, 5}, {4096, 4096}, {5000, 20000}, {99999, 1}, {0, most}, {most, most}, {100000, 0}, {50000, 0}};
     for (const auto& [first, count] : parts) {
         file->release(first, count);
         CHECK(holds(*file, bytes));

@@ -13,9 +13,12 @@ constexpr matrix_view<const float> padded{numbers, 3, 3, 4};
 
 static_assert(padded(0, 0) == 0 && padded(1, 2) == 12 && padded(2, 1) == 21);
 static_assert(padded.row(2) == numbers + 8 && padded.row(2)[0] == 20);
-static_assert(padded.row_range(1, 2).rows == 2 && padded.row_range(1, 2).cols == 3 && padded.row_range(1, 2)(1, 1) == 21);
-static_assert(matrix_view<const float>{numbers, 2, 6}.stride == 6 && matrix_view<const float>{numbers, 2, 6}(1, 0) == 12);
-static_assert(matrix_view<float>{}.data == nullptr && matrix_view<float>{}.rows == 0 && matrix_view<float>{}.stride == 0);
+static_assert(padded.row_range(1, 2).rows == 2 && padded.row_range(1, 2).cols == 3 &&
+              padded.row_range(1, 2)(1, 1) == 21);
+static_assert(matrix_view<const float>{numbers, 2, 6}.stride == 6 &&
+              matrix_view<const float>{numbers, 2, 6}(1, 0) == 12);
+static_assert(matrix_view<float>{}.data == nullptr && matrix_view<float>{}.rows == 0 &&
+              matrix_view<float>{}.stride == 0);
 static_assert(std::is_convertible_v<matrix_view<float>, matrix_view<const float>>);
 static_assert(!std::is_convertible_v<matrix_view<const float>, matrix_view<float>>);
 

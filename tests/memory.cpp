@@ -11,13 +11,18 @@ using namespace qlib::detail;
 
 namespace {
 constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
-struct pair { double a, b; };
+struct pair {
+    double a, b;
+};
 }  // namespace
 
-static_assert(saturating_multiply(6, 7) == 42 && saturating_multiply(huge, 1) == huge && saturating_multiply(huge, 0) == 0);
-static_assert(saturating_multiply(std::size_t{1} << 32, std::size_t{1} << 32) == huge && saturating_multiply(huge / 2 + 1, 2) == huge);
+static_assert(saturating_multiply(6, 7) == 42 && saturating_multiply(huge, 1) == huge &&
+              saturating_multiply(huge, 0) == 0);
+static_assert(saturating_multiply(std::size_t{1} << 32, std::size_t{1} << 32) == huge &&
+              saturating_multiply(huge / 2 + 1, 2) == huge);
 static_assert(saturating_add(6, 7) == 13 && saturating_add(huge, 1) == huge && saturating_add(huge - 1, 1) == huge);
-static_assert(divide_up(0, 4) == 0 && divide_up(1, 4) == 1 && divide_up(4, 4) == 1 && divide_up(5, 4) == 2 && divide_up(huge, 2) == huge / 2 + 1);
+static_assert(divide_up(0, 4) == 0 && divide_up(1, 4) == 1 && divide_up(4, 4) == 1 && divide_up(5, 4) == 2 &&
+              divide_up(huge, 2) == huge / 2 + 1);
 static_assert(round_up(0, 64) == 0 && round_up(1, 64) == 64 && round_up(64, 64) == 64 && round_up(65, 64) == 128);
 static_assert(!std::is_copy_constructible_v<buffer<float>> && std::is_nothrow_move_constructible_v<buffer<float>>);
 

@@ -32,7 +32,8 @@ TEST_CASE("negative log-likelihood: known answers") {
     CHECK(*qlib::negative_log_likelihood(row{5}, 0) == 0.0);
     // Logits log(1), log(3): probabilities 1/4 and 3/4. A float's log(3) is off by 1e-8.
     CHECK(*qlib::negative_log_likelihood(row{0, static_cast<float>(ln3)}, 0) == doctest::Approx(2 * ln2).epsilon(1e-7));
-    CHECK(*qlib::negative_log_likelihood(row{0, static_cast<float>(ln3)}, 1) == doctest::Approx(2 * ln2 - ln3).epsilon(1e-7));
+    CHECK(*qlib::negative_log_likelihood(row{0, static_cast<float>(ln3)}, 1) ==
+          doctest::Approx(2 * ln2 - ln3).epsilon(1e-7));
     // Far out: no overflow, no underflow that matters. A constant added to all changes nothing.
     CHECK(*qlib::negative_log_likelihood(row{3e38f, 3e38f}, 0) == doctest::Approx(ln2).epsilon(1e-15));
     CHECK(*qlib::negative_log_likelihood(row{1000, 0}, 1) == doctest::Approx(1000.0).epsilon(1e-15));
@@ -41,10 +42,13 @@ TEST_CASE("negative log-likelihood: known answers") {
 
 TEST_CASE("KL divergence: known answers") {
     const row half{7, 7}, quarter{0, static_cast<float>(ln3)};
-    CHECK(*qlib::kl_divergence(half, quarter) == doctest::Approx(ln2 - ln3 / 2).epsilon(1e-7));              // 0.5 ln 2 + 0.5 ln(2/3)
-    CHECK(*qlib::kl_divergence(quarter, half) == doctest::Approx(0.75 * ln3 - ln2).epsilon(1e-7));           // 0.25 ln(1/2) + 0.75 ln(3/2)
-    CHECK(*qlib::kl_divergence(row{0, -inf}, row{0, 0}) == doctest::Approx(ln2).epsilon(1e-15));             // a token that cannot follow in P
-    CHECK(std::isinf(*qlib::kl_divergence(row{0, 0}, row{0, -inf})));                                       // ... but only in Q
+    CHECK(*qlib::kl_divergence(half, quarter) ==
+          doctest::Approx(ln2 - ln3 / 2).epsilon(1e-7));  // 0.5 ln 2 + 0.5 ln(2/3)
+    CHECK(*qlib::kl_divergence(quarter, half) ==
+          doctest::Approx(0.75 * ln3 - ln2).epsilon(1e-7));  // 0.25 ln(1/2) + 0.75 ln(3/2)
+    CHECK(*qlib::kl_divergence(row{0, -inf}, row{0, 0}) ==
+          doctest::Approx(ln2).epsilon(1e-15));                        // a token that cannot follow in P
+    CHECK(std::isinf(*qlib::kl_divergence(row{0, 0}, row{0, -inf})));  // ... but only in Q
     CHECK(*qlib::kl_divergence(row{0, -inf}, row{3, -inf}) == 0.0);
 }
 
@@ -130,12 +134,15 @@ TEST_CASE("percentile") {
     CHECK(qlib::percentile_error(uniform, 0.5) == doctest::Approx(50.0).epsilon(1e-3));
     for (std::size_t n = 1; n < 60; ++n) {
         std::vector<double> values;
-        for (const float x : random_row(n, static_cast<std::uint32_t>(n), 4)) values.push_back(std::floor(static_cast<double>(x)));
+        for (const float x : random_row(n, static_cast<std::uint32_t>(n), 4))
+            values.push_back(std::floor(static_cast<double>(x)));
         if (n % 3 == 0) values[n / 2] = std::numeric_limits<double>::quiet_NaN();
         std::vector<double> sorted = values;
-        std::sort(sorted.begin(), sorted.end(), [](double a, double b) { return !std::isnan(a) && (std::isnan(b) || a < b); });
+        std::sort(sorted.begin(), sorted.end(),
+                  [](double a, double b) { return !std::isnan(a) && (std::isnan(b) || a < b); });
         for (std::size_t k = 0; k < n; ++k) {
-            const double got = qlib::percentile(values, n == 1 ? 0.0 : static_cast<double>(k) / static_cast<double>(n - 1));
+            const double got =
+                qlib::percentile(values, n == 1 ? 0.0 : static_cast<double>(k) / static_cast<double>(n - 1));
             if (std::isnan(sorted[k])) CHECK((std::isnan(got) || k + 1 == n));
             else CHECK(got == doctest::Approx(sorted[k]).epsilon(1e-9));
         }

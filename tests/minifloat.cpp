@@ -24,13 +24,16 @@ struct type {
     double overflows_at;  // the smallest f32 that nearest_even does not round to max or less
     int infinity, nan;    // the codes of +infinity and of the NaN that a conversion makes; -1: none
     bool negative_zero;
-    std::uint32_t (*encode)(std::uint32_t f32, overflow, rounding);  // bits to bits: flags may cost a float the sign of its zero
+    std::uint32_t (*encode)(std::uint32_t f32, overflow,
+                            rounding);  // bits to bits: flags may cost a float the sign of its zero
     std::uint32_t (*decode)(std::uint32_t code);
     int bits_per_value;
     std::uint32_t our_max_code;
     float our_max;
 
-    [[nodiscard]] std::uint32_t sign(bool negative) const { return negative ? 1u << (exponent_bits + mantissa_bits) : 0; }
+    [[nodiscard]] std::uint32_t sign(bool negative) const {
+        return negative ? 1u << (exponent_bits + mantissa_bits) : 0;
+    }
 };
 
 std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
@@ -38,8 +41,12 @@ float from_bits(std::uint32_t u) { return std::bit_cast<float>(u); }
 bool is_nan(std::uint32_t f32) { return (f32 & 0x7FFFFFFF) > 0x7F800000; }
 constexpr std::uint32_t f32_sign = 0x80000000;
 
-template <class T> std::uint32_t encode(std::uint32_t f32, overflow o, rounding how) { return T::from(from_bits(f32), o, how).bits; }
-template <class T> std::uint32_t decode(std::uint32_t code) { return bits(T{static_cast<typename T::storage>(code)}.value()); }
+template <class T> std::uint32_t encode(std::uint32_t f32, overflow o, rounding how) {
+    return T::from(from_bits(f32), o, how).bits;
+}
+template <class T> std::uint32_t decode(std::uint32_t code) {
+    return bits(T{static_cast<typename T::storage>(code)}.value());
+}
 template <class T> constexpr type with(type t) {
     t.encode = encode<T>;
     t.decode = decode<T>;
@@ -66,15 +73,16 @@ constexpr type all_types[] = {
 };
 #undef REST
 
-constexpr rounding all_roundings[] = {
-    rounding::nearest_even, rounding::nearest_away, rounding::toward_zero, rounding::away_from_zero};
+constexpr rounding all_roundings[] = {rounding::nearest_even, rounding::nearest_away, rounding::toward_zero,
+                                      rounding::away_from_zero};
 constexpr overflow all_overflows[] = {overflow::saturate, overflow::special};
 
 /// The magnitudes of codes 0, 1, .. by the definition, in double: all finite ones, then the one that would come next.
 std::vector<double> magnitudes(const type& t) {
     std::vector<double> v;
     for (std::uint32_t code = 0; code <= t.max_code + 1; ++code) {
-        const int e = static_cast<int>(code >> t.mantissa_bits), m = static_cast<int>(code & ((1u << t.mantissa_bits) - 1));
+        const int e = static_cast<int>(code >> t.mantissa_bits),
+                  m = static_cast<int>(code & ((1u << t.mantissa_bits) - 1));
         const double fraction = std::ldexp(m, -t.mantissa_bits);
         v.push_back(e == 0 ? std::ldexp(fraction, 1 - t.bias) : std::ldexp(1 + fraction, e - t.bias));
     }
@@ -91,7 +99,8 @@ std::uint32_t overflowed(const type& t, overflow o, bool negative) {
 }
 
 /// The code of +-x for v[i] <= x < v[i + 1], chosen by comparing doubles.
-std::uint32_t expected(const type& t, const std::vector<double>& v, std::size_t i, double x, overflow o, rounding how, bool negative) {
+std::uint32_t expected(const type& t, const std::vector<double>& v, std::size_t i, double x, overflow o, rounding how,
+                       bool negative) {
     const double middle = (v[i] + v[i + 1]) / 2;
     bool up = false;
     switch (how) {
@@ -140,7 +149,9 @@ TEST_CASE("minifloat: every code has its value, and the value converts back to t
                     wrong_values += a == infinity || (t.negative_zero ? a <= t.max_code : code != 0x80);
                     continue;
                 }
-                const std::uint32_t magnitude = a == infinity ? 0x7F800000 : a <= t.max_code ? bits(static_cast<float>(v[a])) : ~0u;
+                const std::uint32_t magnitude = a == infinity     ? 0x7F800000
+                                                : a <= t.max_code ? bits(static_cast<float>(v[a]))
+                                                                  : ~0u;
                 wrong_values += x != (magnitude | (negative ? f32_sign : 0));
                 for (const rounding how : all_roundings) {
                     wrong_codes += t.encode(x, overflow::special, how) != code;
@@ -159,15 +170,18 @@ TEST_CASE("minifloat: between two values, by every rounding and overflow rule") 
         const std::vector<double> v = magnitudes(t);
         int wrong = 0;
         for (std::size_t i = 0; i + 1 < v.size(); ++i) {
-            const std::uint32_t middle = bits(static_cast<float>((v[i] + v[i + 1]) / 2)), low = bits(static_cast<float>(v[i]));
+            const std::uint32_t middle = bits(static_cast<float>((v[i] + v[i + 1]) / 2)),
+                                low = bits(static_cast<float>(v[i]));
             for (const std::uint32_t u : {low + 1, middle - 1, middle, middle + 1})
                 for (const rounding how : all_roundings)
                     for (const overflow o : all_overflows)
                         for (const bool negative : {false, true}) {
-                            const std::uint32_t want = expected(t, v, i, static_cast<double>(from_bits(u)), o, how, negative);
+                            const std::uint32_t want =
+                                expected(t, v, i, static_cast<double>(from_bits(u)), o, how, negative);
                             const std::uint32_t got = t.encode(u | (negative ? f32_sign : 0), o, how);
                             if (got == want || wrong++ != 0) continue;
-                            MESSAGE(u << ", rounding " << static_cast<int>(how) << ", gives " << got << ", not " << want);
+                            MESSAGE(u << ", rounding " << static_cast<int>(how) << ", gives " << got << ", not "
+                                      << want);
                         }
         }
         CHECK(wrong == 0);
@@ -183,13 +197,17 @@ TEST_CASE("minifloat: zero, far too small, far too large, infinity, NaN") {
                     CAPTURE(negative);
                     CAPTURE(static_cast<int>(how));
                     const std::uint32_t sign = t.sign(negative), zero = t.negative_zero ? sign : 0;
-                    const auto code = [&](std::uint32_t magnitude) { return t.encode(magnitude | (negative ? f32_sign : 0), o, how); };
+                    const auto code = [&](std::uint32_t magnitude) {
+                        return t.encode(magnitude | (negative ? f32_sign : 0), o, how);
+                    };
                     CHECK(code(0) == zero);
                     CHECK(code(1) == (how == rounding::away_from_zero ? sign | 1 : zero));
-                    CHECK(code(0x7F7FFFFF) == (how == rounding::toward_zero ? sign | t.max_code : overflowed(t, o, negative)));
+                    CHECK(code(0x7F7FFFFF) ==
+                          (how == rounding::toward_zero ? sign | t.max_code : overflowed(t, o, negative)));
                     CHECK(code(0x7F800000) == overflowed(t, o, negative));
                     CHECK(code(0x7FC00000) == nan_code(t, negative));
-                    for (const std::uint32_t nan : {0x7F800001u, 0x7FFFFFFFu}) CHECK(is_nan(t.decode(code(nan))) == (t.nan >= 0));
+                    for (const std::uint32_t nan : {0x7F800001u, 0x7FFFFFFFu})
+                        CHECK(is_nan(t.decode(code(nan))) == (t.nan >= 0));
                 }
 }
 
@@ -215,17 +233,21 @@ TEST_CASE("minifloat: one rounding, where two would go wrong") {
     CHECK(e4m3::from(f16::from(x).value()).value() == 1.0f);
 }
 
-}  // TEST_SUITE
+}  // TEST_SUITE("bytes")
 
 // At compile time.
 static_assert(sizeof(f16) == 2 && sizeof(bf16) == 2 && sizeof(e4m3) == 1 && sizeof(e2m1) == 1);
 static_assert(f16::from(1.0f).bits == 0x3C00 && f16::from(-2.0f).bits == 0xC000 && f16::from(65504.0f).bits == 0x7BFF);
 static_assert(f16::from(0x1p-24f).bits == 1 && f16::from(0x1p-25f).bits == 0 && f16::from(0x1.000002p-25f).bits == 1);
 static_assert(f16::from(65520.0f).bits == 0x7C00 && f16::from(65520.0f, overflow::saturate).bits == 0x7BFF);
-static_assert(f16{0x3555}.value() == 0x1.554p-2f && f16{0x8001}.value() == -0x1p-24f && static_cast<float>(f16{0x3C00}) == 1.0f);
-static_assert(bf16::from(3.14159274f).bits == 0x4049 && bf16{0x4049}.value() == 3.140625f && bf16{1}.value() == 0x1p-133f);
-static_assert(e4m3::from(464.0f).bits == 0x7E && e4m3::from(465.0f).bits == 0x7F && e4m3::from(-465.0f, overflow::saturate).bits == 0xFE);
+static_assert(f16{0x3555}.value() == 0x1.554p-2f && f16{0x8001}.value() == -0x1p-24f &&
+              static_cast<float>(f16{0x3C00}) == 1.0f);
+static_assert(bf16::from(3.14159274f).bits == 0x4049 && bf16{0x4049}.value() == 3.140625f &&
+              bf16{1}.value() == 0x1p-133f);
+static_assert(e4m3::from(464.0f).bits == 0x7E && e4m3::from(465.0f).bits == 0x7F &&
+              e4m3::from(-465.0f, overflow::saturate).bits == 0xFE);
 static_assert(e2m1::from(-5.0f).value() == -4.0f && e2m1::from(100.0f).value() == 6.0f && e2m1::max() == 6.0f);
-static_assert(e5m2::from(61440.0f).bits == 0x7C && e4m3fnuz::from(-0.0f).bits == 0 && e4m3fnuz::from(248.0f).bits == 0x80);
+static_assert(e5m2::from(61440.0f).bits == 0x7C && e4m3fnuz::from(-0.0f).bits == 0 &&
+              e4m3fnuz::from(248.0f).bits == 0x80);
 static_assert(f16{1} == f16{1} && f16{0} != f16{0x8000});
 static_assert(e5m2::from(0.3f).value() == f16{static_cast<std::uint16_t>(e5m2::from(0.3f).bits << 8)}.value());

@@ -1,4 +1,5 @@
-// Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside. In planes: elements by hand.
+// Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside. In planes:
+// elements by hand.
 #include "support/decoded.hpp"
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"
@@ -10,16 +11,18 @@
 #include <cmath>
 
 // Levels that are integers after a power of two are multiplied as integers; the others are not.
-static_assert(qlib::detail::integer_levels_of<qlib::mxfp4_ocp>.mul == 2 && qlib::detail::integer_levels_of<qlib::mxfp6_e2m3>.mul == 8);
-static_assert(qlib::detail::integer_levels_of<qlib::mxint8>.mul == 64 && qlib::detail::integer_levels_of<qlib::nvfp4_modelopt>.mul == 2);
+static_assert(qlib::detail::integer_levels_of<qlib::mxfp4_ocp>.mul == 2 &&
+              qlib::detail::integer_levels_of<qlib::mxfp6_e2m3>.mul == 8);
+static_assert(qlib::detail::integer_levels_of<qlib::mxint8>.mul == 64 &&
+              qlib::detail::integer_levels_of<qlib::nvfp4_modelopt>.mul == 2);
 static_assert(!qlib::detail::integer_levels_of<qlib::mxfp6_e3m2> && !qlib::detail::integer_levels_of<qlib::mxfp8_e4m3>);
 
 TEST_SUITE("bytes") {
-    TEST_CASE("MXFP4 and NVFP4 have ggml's bytes; importance does not matter") {
-        golden::check<qlib::mxfp4>(0x6317f3df7bb0cf3d, 0x1757eabc3afe9343, 0x6317f3df7bb0cf3d, 0x1757eabc3afe9343);
-        golden::check<qlib::nvfp4>(0x516723289f70e27a, 0xdafd84bc34a3038a, 0x516723289f70e27a, 0xdafd84bc34a3038a);
-    }
+TEST_CASE("MXFP4 and NVFP4 have ggml's bytes; importance does not matter") {
+    golden::check<qlib::mxfp4>(0x6317f3df7bb0cf3d, 0x1757eabc3afe9343, 0x6317f3df7bb0cf3d, 0x1757eabc3afe9343);
+    golden::check<qlib::nvfp4>(0x516723289f70e27a, 0xdafd84bc34a3038a, 0x516723289f70e27a, 0xdafd84bc34a3038a);
 }
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("UE4M3: ggml's codes 0 and 127 are zero, 255 goes on where E4M3 ends, its rounding goes up") {
     CHECK(qlib::ue4m3{0x00}.value() == 0);
@@ -71,7 +74,8 @@ TEST_CASE("half E8M0: two subnormals, no NaN, nearest power of two") {
     CHECK(qlib::half_e8m0{1}.value() == 0x1p-127f);
     CHECK(qlib::half_e8m0{128}.value() == 1);
     CHECK(qlib::half_e8m0{255}.value() == 0x1p127f);
-    for (unsigned c = 0; c < 255; ++c) CHECK(qlib::half_e8m0::from(qlib::half_e8m0{static_cast<std::uint8_t>(c)}.value()).bits == c);
+    for (unsigned c = 0; c < 255; ++c)
+        CHECK(qlib::half_e8m0::from(qlib::half_e8m0{static_cast<std::uint8_t>(c)}.value()).bits == c);
     CHECK(qlib::half_e8m0::from(3e38f).bits == 254);
 }
 

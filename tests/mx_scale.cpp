@@ -16,11 +16,13 @@ using qlib::mx_rule;
 constexpr mx_rule rules[] = {mx_rule::floor, mx_rule::ceil, mx_rule::even, mx_rule::rceil, mx_rule::nearest};
 
 /// The E8M0 code of one group's scale.
-template <class F> unsigned scale_code(const std::vector<float>& x, mx_rule rule, std::span<const float> importance = {}) {
+template <class F>
+unsigned scale_code(const std::vector<float>& x, mx_rule rule, std::span<const float> importance = {}) {
     return qlib::mx_scale_fit{rule}.block<F>(qlib::site<F>{x, importance, 0, {}}).scale[0].bits;
 }
 
-/// torchao's scale, by its integer arithmetic on the bits of the abs-max; the elements' largest exponents and mantissa bits are its own.
+/// torchao's scale, by its integer arithmetic on the bits of the abs-max; the elements' largest exponents and mantissa
+/// bits are its own.
 int torchao_scale(mx_rule rule, float amax, int top, int mantissa_bits, float highest) {
     const auto u = std::bit_cast<std::uint32_t>(amax);
     if (rule == mx_rule::rceil) {
@@ -37,8 +39,10 @@ int torchao_scale(mx_rule rule, float amax, int top, int mantissa_bits, float hi
 
 TEST_CASE("scale rules by hand") {
     using code = unsigned (*)(const std::vector<float>&, mx_rule, std::span<const float>);
-    constexpr code e2m1 = scale_code<qlib::mxfp4_ocp>, e4m3 = scale_code<qlib::mxfp8_e4m3>, e5m2 = scale_code<qlib::mxfp8_e5m2>;
-    constexpr code e3m2 = scale_code<qlib::mxfp6_e3m2>, e2m3 = scale_code<qlib::mxfp6_e2m3>, int8 = scale_code<qlib::mxint8>, ggml = scale_code<qlib::mxfp4>;
+    constexpr code e2m1 = scale_code<qlib::mxfp4_ocp>, e4m3 = scale_code<qlib::mxfp8_e4m3>,
+                   e5m2 = scale_code<qlib::mxfp8_e5m2>;
+    constexpr code e3m2 = scale_code<qlib::mxfp6_e3m2>, e2m3 = scale_code<qlib::mxfp6_e2m3>,
+                   int8 = scale_code<qlib::mxint8>, ggml = scale_code<qlib::mxfp4>;
     struct known {
         code of;
         float amax;
@@ -91,7 +95,8 @@ TEST_CASE("scale rules are torchao's, bit by bit") {
             const float amax = std::bit_cast<float>(u);
             for (const mx_rule rule : {mx_rule::floor, mx_rule::ceil, mx_rule::even, mx_rule::rceil}) {
                 const int want = torchao_scale(rule, amax, top, mantissa_bits, F::grid::highest);
-                wrong += want > 0 && static_cast<int>(scale_code<F>({amax}, rule)) != want;  // at code 0 qlib's scale counts as zero anyway
+                wrong += want > 0 && static_cast<int>(scale_code<F>({amax}, rule)) !=
+                                         want;  // at code 0 qlib's scale counts as zero anyway
             }
         }
         CHECK(wrong == 0);
@@ -103,8 +108,8 @@ TEST_CASE("scale rules are torchao's, bit by bit") {
     check(static_cast<qlib::mxfp4_ocp*>(nullptr), 2, 1);
 }
 
-TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2,
-                   qlib::mxfp6_e2m3, qlib::mxfp4_ocp, qlib::mxint8) {
+TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2,
+                   qlib::mxfp6_e3m2, qlib::mxfp6_e2m3, qlib::mxfp4_ocp, qlib::mxint8) {
     const auto error = [](const std::vector<float>& x, const std::vector<float>& w, unsigned code) {
         typename F::params p;
         p.scale[0].bits = static_cast<std::uint8_t>(code);
@@ -114,7 +119,8 @@ TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxf
             const float u = x[i] * inverse;
             float level = 0;
             F::level(F::nearest(&u, nullptr), &level);
-            sum += double{w[i]} * (double{x[i]} - double{s} * double{level}) * (double{x[i]} - double{s} * double{level});
+            sum +=
+                double{w[i]} * (double{x[i]} - double{s} * double{level}) * (double{x[i]} - double{s} * double{level});
         }
         return sum;
     };
@@ -125,7 +131,8 @@ TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxf
         if (seed % 7 == 0)  // some count for next to nothing
             for (std::size_t i = 0; i < x.size(); ++i) w[i] *= std::ldexp(1.0f, -static_cast<int>(seed + 3 * i) % 40);
         if (seed % 3 == 0)  // of the largest weights nothing is known: the others alone decide
-            for (std::size_t i = 0; i < x.size(); ++i) if (std::abs(x[i]) > 0.3f * static_cast<float>(size)) w[i] = 0;
+            for (std::size_t i = 0; i < x.size(); ++i)
+                if (std::abs(x[i]) > 0.3f * static_cast<float>(size)) w[i] = 0;
         double least = error(x, w, 1);
         for (unsigned c = 2; c < 255; ++c) least = std::min(least, error(x, w, c));
         CHECK(error(x, w, scale_code<F>(x, mx_rule::search, w)) <= least * 1.00001);
@@ -133,8 +140,9 @@ TEST_CASE_TEMPLATE("both searches find the best of all 255 scales", F, qlib::mxf
     }
 }
 
-TEST_CASE_TEMPLATE("the plain fit of OCP's formats is the default rule, OCP's own; ggml's has the nearest power of two", F,
-                   qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2, qlib::mxfp6_e2m3, qlib::mxfp4_ocp, qlib::mxint8) {
+TEST_CASE_TEMPLATE("the plain fit of OCP's formats is the default rule, OCP's own; ggml's has the nearest power of two",
+                   F, qlib::mxfp4, qlib::mxfp8_e4m3, qlib::mxfp8_e5m2, qlib::mxfp6_e3m2, qlib::mxfp6_e2m3,
+                   qlib::mxfp4_ocp, qlib::mxint8) {
     int differing = 0;
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
         const double size = std::exp2(static_cast<double>(seed) - 150);  // from subnormal weights to nearly the largest

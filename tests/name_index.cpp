@@ -28,7 +28,8 @@ TEST_CASE("name_index: sorts as std::sort does, finds what is there and nothing 
         for (std::size_t i = 0; i < count; ++i) {
             std::string name;
             for (std::uint32_t n = (state = state * 1664525u + 1013904223u) >> 30; n-- != 0;)
-                name += static_cast<char>("a\0\xFF"[(state = state * 1664525u + 1013904223u) >> 16 & 1 ? 0 : (state >> 20) % 3]);
+                name += static_cast<char>(
+                    "a\0\xFF"[(state = state * 1664525u + 1013904223u) >> 16 & 1 ? 0 : (state >> 20) % 3]);
             names.push_back(name + std::to_string(state >> 28));
         }
         const name_list all(names);

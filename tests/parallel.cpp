@@ -1,4 +1,5 @@
-// The loop under all long functions: progress, cancellation, errors by lowest index; and the scratch that calls are given.
+// The loop under all long functions: progress, cancellation, errors by lowest index; and the scratch that calls are
+// given.
 #include "support/matrix.hpp"
 #include "support/threads.hpp"
 #include "support/witnesses.hpp"
@@ -32,12 +33,17 @@ TEST_CASE("progress counts up to the end and is never told by two at once") {
         --inside;
         return true;
     };
-    CHECK(qlib::detail::for_each_task({.run = pool, .progress = tell}, 100, [](std::size_t, std::size_t) -> qlib::status { return {}; }).ok());
+    CHECK(
+        qlib::detail::for_each_task({.run = pool, .progress = tell}, 100, [](std::size_t, std::size_t) -> qlib::status {
+            return {};
+        }).ok());
     CHECK(alone);
     CHECK(in_order);
     CHECK(calls >= 1);
     calls = 0;
-    CHECK(qlib::detail::for_each_task({.progress = tell}, 100, [](std::size_t, std::size_t) -> qlib::status { return {}; }).ok());
+    CHECK(qlib::detail::for_each_task({.progress = tell}, 100, [](std::size_t, std::size_t) -> qlib::status {
+              return {};
+          }).ok());
     CHECK(calls == 100);
     CHECK(last == 100);
 }
@@ -66,12 +72,14 @@ TEST_CASE("quantize and gptq stop when progress says so") {
     const auto q = qlib::quantize<qlib::q4_0>({x.data(), 200, 256}, qlib::plain_fit{}, {}, {.progress = stop});
     REQUIRE(!q.has_value());
     CHECK(q.error().code == qlib::errc::cancelled);
-    const auto g = qlib::gptq<qlib::q4_0>({x.data(), 200, 256}, some_hessian(256), qlib::plain_fit{}, {}, {.progress = stop});
+    const auto g =
+        qlib::gptq<qlib::q4_0>({x.data(), 200, 256}, some_hessian(256), qlib::plain_fit{}, {}, {.progress = stop});
     REQUIRE(!g.has_value());
     CHECK(g.error().code == qlib::errc::cancelled);
 }
 
-TEST_CASE_TEMPLATE("gptq works in exactly the scratch that it asks for, at any address, and in not one byte less", F, qlib::q4_k, witness::own, qlib::nf4_dq) {
+TEST_CASE_TEMPLATE("gptq works in exactly the scratch that it asks for, at any address, and in not one byte less", F,
+                   qlib::q4_k, witness::own, qlib::nf4_dq) {
     constexpr std::size_t rows = 40, cols = 256;
     const auto x = sample::weights(rows * cols, 2);
     const auto factor = qlib::factorize(some_hessian(cols));
@@ -82,10 +90,12 @@ TEST_CASE_TEMPLATE("gptq works in exactly the scratch that it asks for, at any a
     for (const std::size_t shift : std::array<std::size_t, 3>{0, 1, 63}) {
         std::vector<std::byte> memory(bytes + shift);
         const auto scratch = std::span(memory).subspan(shift);
-        const auto got = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {}, {.run = pool, .scratch = scratch});
+        const auto got =
+            qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {}, {.run = pool, .scratch = scratch});
         REQUIRE(got.has_value());
         CHECK(std::ranges::equal(got->weights.bytes(), want->weights.bytes()));
-        const auto less = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {}, {.run = pool, .scratch = scratch.first(bytes - 1)});
+        const auto less = qlib::gptq<F>({x.data(), rows, cols}, *factor, qlib::plain_fit{}, {},
+                                        {.run = pool, .scratch = scratch.first(bytes - 1)});
         REQUIRE(!less.has_value());
         CHECK(less.error().code == qlib::errc::scratch);
         CHECK(less.error().sizes[1] == bytes);

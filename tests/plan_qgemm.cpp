@@ -17,7 +17,8 @@ struct team {  // tells qgemm_scratch_bytes how many workers there are
 };
 }  // namespace
 
-TEST_CASE_TEMPLATE("a planned product is the called one's, run after run", F, qlib::q4_k, qlib::int8_row, witness::own) {
+TEST_CASE_TEMPLATE("a planned product is the called one's, run after run", F, qlib::q4_k, qlib::int8_row,
+                   witness::own) {
     constexpr std::size_t n = 9, rows = 200, cols = 512, workers = 3;
     const auto w = sample::weights(rows * cols, 1);
     auto x = sample::weights(n * cols, 2, 1.0);
@@ -26,7 +27,9 @@ TEST_CASE_TEMPLATE("a planned product is the called one's, run after run", F, ql
     for (const qlib::compute mode : {qlib::compute::automatic, qlib::compute::exact}) {
         const team engine{workers};
         std::vector<std::byte> memory(qlib::qgemm_scratch_bytes<F>(n, rows, cols, {.mode = mode}, {.run = engine}));
-        auto plan = qlib::plan_qgemm(qlib::matrix_view{y.data(), n, rows}, qlib::matrix_view<const float>{x.data(), n, cols}, *q, {.mode = mode}, workers, {.scratch = memory});
+        auto plan =
+            qlib::plan_qgemm(qlib::matrix_view{y.data(), n, rows}, qlib::matrix_view<const float>{x.data(), n, cols},
+                             *q, {.mode = mode}, workers, {.scratch = memory});
         REQUIRE(plan.has_value());
         CHECK(plan->scratch_bytes() == memory.size());
         const auto moved = std::move(*plan);
@@ -38,15 +41,17 @@ TEST_CASE_TEMPLATE("a planned product is the called one's, run after run", F, ql
             for (std::size_t worker = 0; worker < workers; ++worker)
                 threads.emplace_back([&, worker] {
                     for (std::size_t stage = 0; stage < moved.stages(); ++stage) {
-                        for (std::size_t task = worker; task < moved.tasks(stage); task += workers) moved.run(stage, task, worker);
+                        for (std::size_t task = worker; task < moved.tasks(stage); task += workers)
+                            moved.run(stage, task, worker);
                         all.arrive_and_wait();
                     }
                 });
             for (std::thread& t : threads) t.join();
             CHECK(y == want);
         }
-        const auto less = qlib::plan_qgemm(qlib::matrix_view{y.data(), n, rows}, qlib::matrix_view<const float>{x.data(), n, cols}, *q, {.mode = mode}, workers,
-                                           {.scratch = std::span(memory).first(memory.size() - 1)});
+        const auto less =
+            qlib::plan_qgemm(qlib::matrix_view{y.data(), n, rows}, qlib::matrix_view<const float>{x.data(), n, cols},
+                             *q, {.mode = mode}, workers, {.scratch = std::span(memory).first(memory.size() - 1)});
         CHECK(less.error().code == qlib::errc::scratch);
     }
 }
@@ -58,11 +63,16 @@ TEST_CASE("plans of nothing, and what cannot be planned") {
     REQUIRE(none.has_value());
     CHECK(none->stages() == 0);
     const auto empty = qlib::qmatrix<qlib::q4_0>::make(2, 0);
-    const auto zero = qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 0}, *empty);
+    const auto zero =
+        qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 0}, *empty);
     REQUIRE(zero.has_value());
     for (std::size_t stage = 0; stage < zero->stages(); ++stage)
         for (std::size_t task = 0; task < zero->tasks(stage); ++task) zero->run(stage, task, 0);
     CHECK(y[1] == 0);
-    CHECK(qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 32}, *q).error().code == qlib::errc::shape);
-    CHECK(qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 64}, *q, {}, 0).error().code == qlib::errc::argument);
+    CHECK(qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 32}, *q)
+              .error()
+              .code == qlib::errc::shape);
+    CHECK(qlib::plan_qgemm(qlib::matrix_view<float>{y, 1, 2}, qlib::matrix_view<const float>{x, 1, 64}, *q, {}, 0)
+              .error()
+              .code == qlib::errc::argument);
 }

@@ -19,7 +19,9 @@ using namespace qlib;
 namespace {
 
 /// A few blocks, and a short one where rows may end inside.
-template <class F> constexpr std::size_t some_cols = (300 / block_size<F> + 1) * block_size<F> + (has_ragged_rows<F> && !has_flat_blocks<F> ? 7 : 0);
+template <class F>
+constexpr std::size_t some_cols = (300 / block_size<F> + 1) * block_size<F> +
+                                  (has_ragged_rows<F> && !has_flat_blocks<F> ? 7 : 0);
 
 /// The documented rounding of activations, as doubles.
 std::vector<double> rounded(const std::vector<float>& x, std::size_t k, std::size_t group) {
@@ -30,7 +32,8 @@ std::vector<double> rounded(const std::vector<float>& x, std::size_t k, std::siz
             float most = 0;
             for (std::size_t i = first; i < end; ++i) most = std::max(most, std::fabs(x[i]));
             for (std::size_t i = first; i < end && most >= 0x1p-100f; ++i)
-                out[i] = static_cast<double>(std::nearbyint(x[i] * (127.0f / most))) * static_cast<double>(most / 127.0f);
+                out[i] =
+                    static_cast<double>(std::nearbyint(x[i] * (127.0f / most))) * static_cast<double>(most / 127.0f);
         }
     return out;
 }
@@ -38,7 +41,9 @@ std::vector<double> rounded(const std::vector<float>& x, std::size_t k, std::siz
 /// Y = X W^T in double, and the sums of magnitudes that errors are measured by.
 struct reference {
     std::vector<double> y, magnitude;
-    reference(const std::vector<double>& x, const std::vector<float>& w, std::size_t n, std::size_t rows, std::size_t k) : y(n * rows), magnitude(n * rows) {
+    reference(const std::vector<double>& x, const std::vector<float>& w, std::size_t n, std::size_t rows, std::size_t k)
+        : y(n * rows),
+          magnitude(n * rows) {
         for (std::size_t i = 0; i < n; ++i)
             for (std::size_t r = 0; r < rows; ++r)
                 for (std::size_t j = 0; j < k; ++j) {
@@ -58,18 +63,26 @@ struct reference {
     }
 };
 
-/// Weights in some format with their floats, and activations. Behind virtual functions: what is checked is compiled once, not once per format.
+/// Weights in some format with their floats, and activations. Behind virtual functions: what is checked is compiled
+/// once, not once per format.
 struct any_problem {
-    std::size_t rows, k, n, group = 0;  // (n, k) activations, (rows, k) weights; the default activation group, 0 where levels are no integers
+    std::size_t rows, k, n,
+        group =
+            0;  // (n, k) activations, (rows, k) weights; the default activation group, 0 where levels are no integers
     std::vector<float> w, x;
 
     any_problem(std::size_t rows_, std::size_t k_, std::size_t n_)
-        : rows(rows_), k(k_), n(n_), w(sample::weights(rows * k, 1)), x(sample::weights(n * k, 2, 1)) {}
+        : rows(rows_),
+          k(k_),
+          n(n_),
+          w(sample::weights(rows * k, 1)),
+          x(sample::weights(n * k, 2, 1)) {}
     any_problem(const any_problem&) = delete;
     any_problem& operator=(const any_problem&) = delete;
     virtual ~any_problem() = default;
     /// One product: `count` rows of y and x; of wire's bytes in place of the weights where there are some.
-    virtual status multiply(float* y, const float* x, std::size_t count, gemm_options options, const call& how, std::span<const std::byte> wire = {}) const = 0;
+    virtual status multiply(float* y, const float* x, std::size_t count, gemm_options options, const call& how,
+                            std::span<const std::byte> wire = {}) const = 0;
 
     [[nodiscard]] std::vector<float> multiply(gemm_options options, const call& how = {}, std::size_t count = 0) const {
         count = count == 0 ? n : count;
@@ -78,7 +91,9 @@ struct any_problem {
         return y;
     }
     [[nodiscard]] reference exact() const { return {std::vector<double>(x.begin(), x.end()), w, n, rows, k}; }
-    [[nodiscard]] reference integer(std::size_t activations) const { return {rounded(x, k, activations), w, n, rows, k}; }
+    [[nodiscard]] reference integer(std::size_t activations) const {
+        return {rounded(x, k, activations), w, n, rows, k};
+    }
     [[nodiscard]] bool integer_in(compute mode) const { return group != 0 && mode != compute::exact; }
 };
 
@@ -87,21 +102,25 @@ template <class F> struct problem final : any_problem {
     using any_problem::multiply;
 
     problem(std::size_t rows_, std::size_t k_, std::size_t n_) : any_problem(rows_, k_, n_) {
-        if (detail::integer_levels_of<F>) group = detail::row_maps<F> ? k : std::max(F::group, 256 / F::group * F::group);
+        if (detail::integer_levels_of<F>)
+            group = detail::row_maps<F> ? k : std::max(F::group, 256 / F::group * F::group);
         auto made = quantize<F>({w.data(), rows, k}, plain_fit{});
         REQUIRE(made.has_value());
         q = std::move(*made);
         decode();
     }
     void decode() { REQUIRE(dequantize<F>(q.view(), {w.data(), rows, k}, {.room = isa::portable}).ok()); }
-    status multiply(float* y, const float* from, std::size_t count, gemm_options options, const call& how, std::span<const std::byte> wire) const override {
+    status multiply(float* y, const float* from, std::size_t count, gemm_options options, const call& how,
+                    std::span<const std::byte> wire) const override {
         const auto weights = qview<F>::over(wire.empty() ? q.bytes() : wire, rows, k);
         REQUIRE(weights.has_value());
         return qgemm<F>({y, count, rows}, {from, count, k}, *weights, options, how);
     }
 };
 
-bool same_bits(std::span<const float> a, std::span<const float> b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0; }
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
 
 template <class Check> void in_rooms_and_modes(const Check& check) {
     for (const isa room : sample::rooms())
@@ -119,7 +138,8 @@ void check_against_reference(const any_problem& p) {
         CHECK(report.mode == std::string_view(integer ? "integer" : "exact"));
         CHECK(report.room == room);
         bool same = true;  // a row of Y depends on its row of X alone
-        for (std::size_t n = 1; n < p.n; ++n) same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {all.data(), n * p.rows});
+        for (std::size_t n = 1; n < p.n; ++n)
+            same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {all.data(), n * p.rows});
         CHECK(same);
     });
 }
@@ -141,7 +161,8 @@ void check_bounds(const any_problem& p, std::size_t wire_bytes) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("qgemm: every room and mode against one reference in double, n from 1 to 40", F, QLIB_KERNEL_FORMATS) {
+TEST_CASE_TEMPLATE("qgemm: every room and mode against one reference in double, n from 1 to 40", F,
+                   QLIB_KERNEL_FORMATS) {
     check_against_reference(problem<F>(37, some_cols<F>, 40));
 }
 
@@ -149,19 +170,21 @@ TEST_CASE_TEMPLATE("qgemm: any bytes, within the bounds of every operand", F, QL
     check_bounds(problem<F>(19, some_cols<F>, 5), wire_size<F>(19, some_cols<F>));
 }
 
-TEST_CASE_TEMPLATE("qgemm: rows of many panels, in any number of threads", F, kernel_formats::split4, kernel_formats::super2, kernel_formats::row8,
-                   kernel_formats::row4, kernel_formats::tile8) {
+TEST_CASE_TEMPLATE("qgemm: rows of many panels, in any number of threads", F, kernel_formats::split4,
+                   kernel_formats::super2, kernel_formats::row8, kernel_formats::row4, kernel_formats::tile8) {
     const problem<F> p(130, 9472, 3);
     const reference exact = p.exact(), rounded = p.integer(p.group != 0 ? p.group : p.k);
     in_rooms_and_modes([&](isa room, compute mode) {
         const auto y = p.multiply({.mode = mode}, {.room = room});
         CHECK((p.integer_in(mode) ? rounded : exact).error(y) < 2e-6);
-        for (const std::size_t threads : {2u, 5u}) CHECK(same_bits(p.multiply({.mode = mode}, {.run = test_threads(threads), .room = room}), y));
+        for (const std::size_t threads : {2u, 5u})
+            CHECK(same_bits(p.multiply({.mode = mode}, {.run = test_threads(threads), .room = room}), y));
     });
 }
 
-TEST_CASE_TEMPLATE("qgemm: any number of columns", F, kernel_formats::dense1, kernel_formats::dense3, kernel_formats::dense5, kernel_formats::book3,
-                   kernel_formats::groups_of_6, kernel_formats::trits80, kernel_formats::row4) {
+TEST_CASE_TEMPLATE("qgemm: any number of columns", F, kernel_formats::dense1, kernel_formats::dense3,
+                   kernel_formats::dense5, kernel_formats::book3, kernel_formats::groups_of_6, kernel_formats::trits80,
+                   kernel_formats::row4) {
     for (std::size_t k = 1; k < 200; k += k < 70 ? 1 : 13) {
         const problem<F> p(3, k, 2);
         const reference exact = p.exact(), rounded = p.integer(p.group != 0 ? p.group : k);
@@ -171,24 +194,27 @@ TEST_CASE_TEMPLATE("qgemm: any number of columns", F, kernel_formats::dense1, ke
     }
 }
 
-TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::split4, kernel_formats::super2, kernel_formats::dense3, kernel_formats::row8,
-                   kernel_formats::tile4, kernel_formats::pairs) {
+TEST_CASE_TEMPLATE("qgemm: activation groups of every size", F, kernel_formats::split4, kernel_formats::super2,
+                   kernel_formats::dense3, kernel_formats::row8, kernel_formats::tile4, kernel_formats::pairs) {
     const problem<F> p(20, 3 * 768, 9);
-    for (const std::size_t group : {F::group, 3 * F::group, 7 * F::group, 40 * F::group, p.k, (p.k / F::group + 5) * F::group}) {
+    for (const std::size_t group :
+         {F::group, 3 * F::group, 7 * F::group, 40 * F::group, p.k, (p.k / F::group + 5) * F::group}) {
         const reference want = p.integer(group);
         for (const isa room : sample::rooms())
             CHECK(want.error(p.multiply({.mode = compute::integer, .activation_group = group}, {.room = room})) < 2e-6);
     }
 }
 
-TEST_CASE_TEMPLATE("qgemm: the largest sums there are", F, kernel_formats::row8, kernel_formats::row4, kernel_formats::dense8) {
+TEST_CASE_TEMPLATE("qgemm: the largest sums there are", F, kernel_formats::row8, kernel_formats::row4,
+                   kernel_formats::dense8) {
     problem<F> p(17, 70016, 2);
     for (const int fill : {0x00, 0x7F, 0x80, 0xFF}) {
         std::byte* bytes = p.q.span().block(0, 0)[0];
         for (std::size_t r = 0; r < p.rows; ++r)  // codes only: the maps stay as they are
             for (std::size_t b = 0; b * block_size<F> < p.k; ++b)
-                std::memset(bytes + (p.q.view().block(r, b)[0] - p.q.view().block(0, 0)[0]) + F::offset_of(field::codes), fill,
-                            F::bits::template bytes<F::grid::bits>(std::min(block_size<F>, p.k - b * block_size<F>)));
+                std::memset(
+                    bytes + (p.q.view().block(r, b)[0] - p.q.view().block(0, 0)[0]) + F::offset_of(field::codes), fill,
+                    F::bits::template bytes<F::grid::bits>(std::min(block_size<F>, p.k - b * block_size<F>)));
         p.decode();
         for (std::size_t i = 0; i < p.x.size(); ++i) p.x[i] = i < p.k || i % 2 == 0 ? 3.0f : -3.0f;
         for (const isa room : sample::rooms())
@@ -209,7 +235,8 @@ TEST_CASE("qgemm: activations that are not finite, tiny or zero") {
         p.x[5 * p.k + j] = j % 2 != 0 ? 0x1p-110f : 1e-42f;
     }
     for (const isa room : sample::rooms()) {
-        const auto y = p.multiply({.mode = compute::integer}, {.room = room}), e = p.multiply({.mode = compute::exact}, {.room = room});
+        const auto y = p.multiply({.mode = compute::integer}, {.room = room}),
+                   e = p.multiply({.mode = compute::exact}, {.room = room});
         for (std::size_t r = 0; r < p.rows; ++r) {
             for (const std::size_t i : {1u, 2u, 3u}) CHECK(detail::is_nan(y[i * p.rows + r]));
             for (const std::size_t i : {4u, 5u}) CHECK(y[i * p.rows + r] == 0.0f);
@@ -235,7 +262,8 @@ TEST_CASE("qgemm: any row stride, part of the rows, weights at odd addresses") {
     std::vector<float> x(p.n * (p.k + 5), NAN), y(p.n * 29, 7.0f);
     for (std::size_t i = 0; i < p.n; ++i) std::copy_n(&p.x[i * p.k], p.k, &x[i * (p.k + 5)]);
     in_rooms_and_modes([&](isa room, compute mode) {
-        REQUIRE(qgemm({y.data() + 4, p.n, 20, 29}, {x.data(), p.n, p.k, p.k + 5}, *part, {.mode = mode}, {.room = room}).ok());
+        REQUIRE(qgemm({y.data() + 4, p.n, 20, 29}, {x.data(), p.n, p.k, p.k + 5}, *part, {.mode = mode}, {.room = room})
+                    .ok());
         const auto want = p.multiply({.mode = mode}, {.room = room});
         bool same = true, kept = true;
         for (std::size_t i = 0; i < p.n; ++i)
@@ -262,7 +290,10 @@ TEST_CASE("qgemm: working memory of the caller's") {
             CHECK(same_bits(p.multiply({.mode = mode}, {.run = pool, .scratch = scratch.span()}), want));
             std::vector<float> y(p.n * p.rows);
             const auto less = scratch.span().first(need - 1);
-            CHECK(qgemm({y.data(), p.n, p.rows}, {p.x.data(), p.n, p.k}, p.q, {.mode = mode}, {.run = pool, .scratch = less}).error().code == errc::scratch);
+            CHECK(qgemm({y.data(), p.n, p.rows}, {p.x.data(), p.n, p.k}, p.q, {.mode = mode},
+                        {.run = pool, .scratch = less})
+                      .error()
+                      .code == errc::scratch);
         }
     }
     CHECK(qgemm_scratch_bytes<F>(0, 10, 128) == 0);
@@ -273,7 +304,8 @@ TEST_CASE("qgemm: errors and empty operands") {
     using F = kernel_formats::split4;
     const problem<F> p(20, 64, 3);
     float y[60], x[300] = {};
-    const auto code = [&](std::size_t n, std::size_t rows, std::size_t m, std::size_t k, gemm_options o = {}, call how = {}) {
+    const auto code = [&](std::size_t n, std::size_t rows, std::size_t m, std::size_t k, gemm_options o = {},
+                          call how = {}) {
         return qgemm({y, n, rows}, {x, m, k}, p.q, o, how).error().code;
     };
     CHECK(code(3, 19, 3, 64) == errc::shape);
@@ -298,14 +330,20 @@ TEST_CASE("qgemm: errors and empty operands") {
 TEST_CASE("qgemm: progress comes in equal parts") {
     const problem<kernel_formats::bytes8> p(300, 64, 2);
     std::size_t calls = 0, last = 0, total = 0;
-    const auto told = [&](std::size_t done, std::size_t of) { ++calls; last = done; total = of; return true; };
+    const auto told = [&](std::size_t done, std::size_t of) {
+        ++calls;
+        last = done;
+        total = of;
+        return true;
+    };
     (void)p.multiply({}, {.progress = told});
     CHECK(calls == total);
     CHECK(last == total);
     CHECK(total > 1);
 }
 
-TEST_CASE("qgemm: f16 and bf16 activations and results are floats, rounded once, in exactly the scratch that they ask for") {
+TEST_CASE(
+    "qgemm: f16 and bf16 activations and results are floats, rounded once, in exactly the scratch that they ask for") {
     const auto check = []<class F, class T>(F*, T*, compute mode) {
         constexpr std::size_t n = 11, rows = 70, cols = 2 * block_size<F>;
         const auto w = sample::weights(rows * cols, 1), x = sample::weights(n * cols, 2, 1.0);

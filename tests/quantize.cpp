@@ -49,7 +49,9 @@ TEST_CASE_TEMPLATE("any row stride and any number of threads give the same bytes
     const std::size_t rows = 23, cols = 2 * qlib::block_size<F>, stride = cols + 13;
     const auto x = sample::weights(rows * cols, 1);
     std::vector<float> spread(rows * stride, std::numeric_limits<float>::quiet_NaN());
-    for (std::size_t r = 0; r < rows; ++r) std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(r * cols), cols, spread.begin() + static_cast<std::ptrdiff_t>(r * stride));
+    for (std::size_t r = 0; r < rows; ++r)
+        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(r * cols), cols,
+                    spread.begin() + static_cast<std::ptrdiff_t>(r * stride));
     test_threads pool(3);
     for (const qlib::fit f : {qlib::fit::plain, qlib::fit::search, qlib::fit::reference}) {
         const auto tight = qlib::quantize<F>({x.data(), rows, cols}, {.fit = f});
@@ -87,11 +89,14 @@ TEST_CASE("nothing is a matrix too; what cannot exist is an error") {
     CHECK(qlib::quantize<qlib::q4_k>({nullptr, 0, 256}, qlib::plain_fit{})->bytes().empty());
     CHECK(qlib::quantize<qlib::nf4_dq>({nullptr, 3, 0}, qlib::plain_fit{})->bytes().empty());
     CHECK(qlib::quantize<qlib::fp8_e4m3>({nullptr, 0, 0}, qlib::plain_fit{}).has_value());
-    CHECK(qlib::quantize<qlib::q8_0>({nullptr, std::size_t{1} << 40, std::size_t{1} << 40}, qlib::plain_fit{}).error().code == qlib::errc::shape);
+    CHECK(qlib::quantize<qlib::q8_0>({nullptr, std::size_t{1} << 40, std::size_t{1} << 40}, qlib::plain_fit{})
+              .error()
+              .code == qlib::errc::shape);
     const auto ragged = qlib::quantize<qlib::q8_0>({nullptr, 1, 33}, qlib::plain_fit{});
     REQUIRE(!ragged.has_value());
     char text[120];
-    CHECK(ragged.error().format(text, "blk.0.ffn_down.weight") == "blk.0.ffn_down.weight: qmatrix: rows of 33 weights are not whole blocks of 32");
+    CHECK(ragged.error().format(text, "blk.0.ffn_down.weight") ==
+          "blk.0.ffn_down.weight: qmatrix: rows of 33 weights are not whole blocks of 32");
 }
 
 TEST_CASE("the reported error is that of the lowest row, whatever the threads do") {
@@ -106,7 +111,8 @@ TEST_CASE("the reported error is that of the lowest row, whatever the threads do
     }
 }
 
-TEST_CASE_TEMPLATE("f16 and bf16 weights count as the floats they are", F, qlib::q4_0, qlib::q4_k, witness::own, qlib::nf4_dq, qlib::fp8_e4m3_tile128) {
+TEST_CASE_TEMPLATE("f16 and bf16 weights count as the floats they are", F, qlib::q4_0, qlib::q4_k, witness::own,
+                   qlib::nf4_dq, qlib::fp8_e4m3_tile128) {
     const std::size_t rows = 6, cols = 2 * qlib::block_size<F>;
     const auto x = sample::weights(rows * cols, 6);
     const auto same = [&]<class T>(T) {

@@ -18,7 +18,8 @@ using namespace qlib;
 
 namespace {
 
-constexpr error example{errc::shape, "{0} rows, but {1} in W; {3} and {0} again", "X", {12, 7, 0, 18446744073709551615u}};
+constexpr error example{
+    errc::shape, "{0} rows, but {1} in W; {3} and {0} again", "X", {12, 7, 0, 18446744073709551615u}};
 
 std::string text(const error& e, std::size_t room = 200, std::string_view name = {}) {
     std::string buffer(room, '#');
@@ -49,7 +50,8 @@ template <class Body> bool traps(Body body) {
 
 TEST_CASE("result: an error becomes a sentence") {
     CHECK(text(example) == "X: 12 rows, but 7 in W; 18446744073709551615 and 12 again");
-    CHECK(text(example, 200, "blk.0.attn_q") == "blk.0.attn_q: X: 12 rows, but 7 in W; 18446744073709551615 and 12 again");
+    CHECK(text(example, 200, "blk.0.attn_q") ==
+          "blk.0.attn_q: X: 12 rows, but 7 in W; 18446744073709551615 and 12 again");
     CHECK(text({errc::memory, "no memory"}) == "no memory");
     CHECK(text({}) == "");
 }
@@ -108,7 +110,8 @@ TEST_CASE("result: moves between values and errors") {
     CHECK(**b == 5);
     const result<std::unique_ptr<int>> c = std::move(b);
     CHECK(**c == 5);
-    static_assert(std::is_nothrow_move_constructible_v<result<std::string>> && !std::is_copy_constructible_v<result<std::string>>);
+    static_assert(std::is_nothrow_move_constructible_v<result<std::string>> &&
+                  !std::is_copy_constructible_v<result<std::string>>);
 }
 
 #if !defined(_WIN32)
@@ -116,6 +119,9 @@ TEST_CASE("result: the value of an error traps") {
     CHECK(!traps([] { static_cast<void>(*half(2)); }));
     CHECK(traps([] { static_cast<void>(half(3).value()); }));
     CHECK(traps([] { static_cast<void>(*half(3)); }));
-    CHECK(traps([] { const auto r = half(3); static_cast<void>(r->get()); }));
+    CHECK(traps([] {
+        const auto r = half(3);
+        static_cast<void>(r->get());
+    }));
 }
 #endif

@@ -30,7 +30,8 @@ TEST_CASE("rows: every element is one chain of FMAs in the order of the terms, w
                 auto y = sample::normal_matrix(rows, cols, 1), c = sample::normal_matrix(rows, depth, 2);
                 auto x = sample::normal_matrix(depth, cols, 3);
                 auto want = y;
-                const detail::strided cs{c.data.data(), detail::signed_size(c.stride)}, xs{x.data.data(), detail::signed_size(x.stride)};
+                const detail::strided cs{c.data.data(), detail::signed_size(c.stride)},
+                    xs{x.data.data(), detail::signed_size(x.stride)};
                 reference(want.view(), cs, xs, depth);
                 for (const isa room : sample::rooms()) {
                     auto got = y;
@@ -42,8 +43,10 @@ TEST_CASE("rows: every element is one chain of FMAs in the order of the terms, w
 
 TEST_CASE("rows: steps may run downward, and coefficients along columns") {
     constexpr std::size_t rows = 5, cols = 40, depth = 11;
-    auto y = sample::normal_matrix(rows, cols, 4), c = sample::normal_matrix(depth, rows, 5), x = sample::normal_matrix(depth, cols, 6);
-    const detail::strided cs{&c(depth - 1, 0), 1, -detail::signed_size(c.stride)}, xs{&x(depth - 1, 0), -detail::signed_size(x.stride)};
+    auto y = sample::normal_matrix(rows, cols, 4), c = sample::normal_matrix(depth, rows, 5),
+         x = sample::normal_matrix(depth, cols, 6);
+    const detail::strided cs{&c(depth - 1, 0), 1, -detail::signed_size(c.stride)},
+        xs{&x(depth - 1, 0), -detail::signed_size(x.stride)};
     auto want = y;
     reference(want.view(), cs, xs, depth);
     for (const isa room : sample::rooms()) {
@@ -53,7 +56,7 @@ TEST_CASE("rows: steps may run downward, and coefficients along columns") {
     }
 }
 
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("rows: the room that served is reported, and one beyond the machine refused") {
     call_report report;

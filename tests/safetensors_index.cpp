@@ -51,7 +51,8 @@ TEST_CASE("safetensors_index: says which file holds which tensor") {
 }
 
 TEST_CASE("safetensors_index: files outside of the folder are refused") {
-    for (const char* name : {"", ".", "..", "../model.safetensors", "/etc/passwd", "a/b", "..\\\\b", "C:x", "a\\u0000b", "a\\n", "a\\u007f"})
+    for (const char* name : {"", ".", "..", "../model.safetensors", "/etc/passwd", "a/b", "..\\\\b", "C:x", "a\\u0000b",
+                             "a\\n", "a\\u007f"})
         CHECK(refusal(mapped_to(name)) == "t: weight_map: the file is not one of the same folder");
     CHECK(refusal(mapped_to("\\u002e\\u002e\\u002fx")) == "t: weight_map: the file is not one of the same folder");
     CHECK(refusal(mapped_to(std::string(256, 'x'))) == "t: weight_map: the file is not one of the same folder");
@@ -71,7 +72,8 @@ TEST_CASE("safetensors_index: a text cut anywhere fails cleanly") {
 }
 
 TEST_CASE("write_safetensors_index: sorted, and read back") {
-    const safetensors_location tensors[] = {{"b", "model-00002-of-00002.safetensors"}, {"a\"", "model-00001-of-00002.safetensors"}};
+    const safetensors_location tensors[] = {{"b", "model-00002-of-00002.safetensors"},
+                                            {"a\"", "model-00001-of-00002.safetensors"}};
     const std::string want =
         R"({"metadata":{"total_size":12},"weight_map":{"a\"":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})";
     CHECK(write_safetensors_index(tensors, 12, {}).value() == want.size());
@@ -82,7 +84,8 @@ TEST_CASE("write_safetensors_index: sorted, and read back") {
     REQUIRE(index);
     CHECK(index->find("a\"") == tensors[1].file);
     char room[200];
-    const safetensors_location bad_file[] = {{"a", "x"}, {"b", "../x"}}, bad_name[] = {{"\xFF", "x"}}, twice[] = {{"a", "x"}, {"b", "x"}, {"a", "y"}};
+    const safetensors_location bad_file[] = {{"a", "x"}, {"b", "../x"}}, bad_name[] = {{"\xFF", "x"}},
+                               twice[] = {{"a", "x"}, {"b", "x"}, {"a", "y"}};
     CHECK(write_safetensors_index(bad_file, 0, {}).error().format(room) == "index: #1 has no plain file name");
     CHECK(write_safetensors_index(bad_name, 0, {}).error().format(room) == "index: #0 has a name that is not UTF-8");
     CHECK(write_safetensors_index(twice, 0, {}).error().format(room) == "index: #2 has a name that was there before");

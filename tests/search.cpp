@@ -1,4 +1,5 @@
-// search_fit against plain_fit, against an exhaustive search, against ggml's encoders, and against itself in other rooms.
+// search_fit against plain_fit, against an exhaustive search, against ggml's encoders, and against itself in other
+// rooms.
 #include "support/matrix.hpp"
 #include "support/rooms.hpp"
 #include "support/witnesses.hpp"
@@ -31,7 +32,8 @@ std::vector<float> mixed(std::size_t rows, std::size_t cols) {
     return x;
 }
 
-template <class F, class Fit> double block_error(const std::vector<float>& x, const std::vector<float>& w, const Fit& fit) {
+template <class F, class Fit>
+double block_error(const std::vector<float>& x, const std::vector<float>& w, const Fit& fit) {
     typename F::outer outer{};
     if constexpr (qlib::has_outer<F>) {
         const float m = std::abs(*std::ranges::max_element(x, {}, [](float v) { return std::abs(v); }));
@@ -90,23 +92,28 @@ TEST_CASE("a block at compile time is the block at run time") {
     CHECK(qlib::encode<qlib::q4_0>(x) == block_of_ramp);
 }
 
-TEST_CASE_TEMPLATE("the same bytes in every room and block by block; importance of zeros counts as none", F, qlib::q4_1, qlib::int4_g32_asym,
-                   qlib::nvfp4, qlib::q2_k, qlib::q3_k) {
+TEST_CASE_TEMPLATE("the same bytes in every room and block by block; importance of zeros counts as none", F, qlib::q4_1,
+                   qlib::int4_g32_asym, qlib::nvfp4, qlib::q2_k, qlib::q3_k) {
     constexpr std::size_t rows = 7, cols = 3 * qlib::block_size<F>;
     const auto x = mixed(rows, cols);
     auto w = sample::importance(cols, 1);
     for (std::size_t j = 0; j < cols; ++j)
         if (j / qlib::block_size<F> == 1 || j % 9 == 0) w[j] = 0;
     for (const bool weighted : {false, true}) {
-        const qlib::quantize_options options{.importance = weighted ? std::span<const float>(w) : std::span<const float>()};
-        const auto in = [&](qlib::isa room) { return qlib::quantize<F>({x.data(), rows, cols}, qlib::search_fit{}, options, {.room = room}); };
+        const qlib::quantize_options options{.importance =
+                                                 weighted ? std::span<const float>(w) : std::span<const float>()};
+        const auto in = [&](qlib::isa room) {
+            return qlib::quantize<F>({x.data(), rows, cols}, qlib::search_fit{}, options, {.room = room});
+        };
         const auto best = in(qlib::isa::best);
         REQUIRE(best.has_value());
         for (const qlib::isa room : sample::rooms()) CHECK(std::ranges::equal(best->bytes(), in(room)->bytes()));
         for (std::size_t b = 0; b < rows * 3; ++b) {
             std::array<float, qlib::block_size<F>> one;
             std::copy_n(x.data() + b * one.size(), one.size(), one.begin());
-            const auto importance = options.importance.empty() || b % 3 == 1 ? options.importance.first(0) : options.importance.subspan(b % 3 * one.size(), one.size());
+            const auto importance = options.importance.empty() || b % 3 == 1
+                                        ? options.importance.first(0)
+                                        : options.importance.subspan(b % 3 * one.size(), one.size());
             const auto view = best->view();
             const qlib::site<F> s{one, importance, 0, view.outer(b / 3, b % 3 * one.size())};
             const auto e = qlib::detail::encode_block<F>(s, qlib::search_fit{});
@@ -117,7 +124,8 @@ TEST_CASE_TEMPLATE("the same bytes in every room and block by block; importance 
     }
 }
 
-TEST_CASE_TEMPLATE("without importance part of what least squares shrinks weights by is given back, for little", F, qlib::q4_0, qlib::q2_k, qlib::q3_k) {
+TEST_CASE_TEMPLATE("without importance part of what least squares shrinks weights by is given back, for little", F,
+                   qlib::q4_0, qlib::q2_k, qlib::q3_k) {
     constexpr std::size_t rows = 8, cols = 512;
     const auto x = sample::weights(rows * cols, 9);
     const std::vector<float> ones(cols, 1.0f);
@@ -139,7 +147,8 @@ TEST_CASE_TEMPLATE("without importance part of what least squares shrinks weight
     CHECK(reached > best - 0.12);
 }
 
-TEST_CASE_TEMPLATE("nearer to normal weights than ggml's own scales", F, qlib::q4_0, qlib::q4_1, qlib::q2_k, qlib::q3_k, qlib::q6_k) {
+TEST_CASE_TEMPLATE("nearer to normal weights than ggml's own scales", F, qlib::q4_0, qlib::q4_1, qlib::q2_k, qlib::q3_k,
+                   qlib::q6_k) {
     const double decibels = std::same_as<F, qlib::q4_1> || std::same_as<F, qlib::q2_k> ? 1.0 : 0.35;
     sample::random random{11};
     double theirs = 0, ours = 0;

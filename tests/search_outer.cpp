@@ -1,4 +1,5 @@
-// The search of one map for a row, tensor or tile: its sums against the definition, its result against a thousand scales and against plain_fit.
+// The search of one map for a row, tensor or tile: its sums against the definition, its result against a thousand
+// scales and against plain_fit.
 #include "support/kernel_formats.hpp"
 #include "support/matrix.hpp"
 #include "support/rooms.hpp"
@@ -31,8 +32,15 @@ template <class F> struct judged_tile {
     [[nodiscard]] qlib::detail::encode_job job(isa room) const {
         const auto& kernels = qlib::detail::encoder_kernels_of<F, qlib::search_fit>(room);
         const std::size_t wire_cols = qlib::detail::wire_shape_of<F>(W.rows, W.cols).cols;
-        return {W, {importance.data(), W.rows, W.cols, 0}, 1, qlib::non_finite::error, &fit, &out, qlib::block_size<F>,
-                wire_cols, &kernels};
+        return {W,
+                {importance.data(), W.rows, W.cols, 0},
+                1,
+                qlib::non_finite::error,
+                &fit,
+                &out,
+                qlib::block_size<F>,
+                wire_cols,
+                &kernels};
     }
     /// use(judge), in some room.
     template <class Use> auto with_judge(isa room, const Use& use) const {
@@ -61,7 +69,8 @@ template <class F> struct judged_tile {
             for (std::size_t c = 0; c < cols(); ++c) {
                 float y = 0;
                 qlib::detail::choose_code<F>(a, F::outer_scale(o), units, &W.row(r)[c], nullptr, 1, &y);
-                sum += (importance.empty() ? 1.0 : double{importance[c]} / double{heaviest}) * (double{W(r, c)} - double{y}) * (double{W(r, c)} - double{y});
+                sum += (importance.empty() ? 1.0 : double{importance[c]} / double{heaviest}) *
+                       (double{W(r, c)} - double{y}) * (double{W(r, c)} - double{y});
             }
         return sum;
     }
@@ -97,7 +106,8 @@ TEST_CASE_TEMPLATE("never worse than plain, near the best of a thousand ranges, 
     constexpr double huge = std::same_as<typename F::stored_outer, qlib::f16> ? 1e4 : 1e30;
     for (std::uint64_t seed = 0; seed < 4; ++seed) {
         const auto x = sample::weights(rows * cols, seed, seed == 1 ? huge : seed == 2 ? 1e-30 : 0.02);
-        const judged_tile<F> tile({x.data(), rows, cols}, seed % 2 != 0 ? sample::importance(cols, seed) : std::vector<float>{});
+        const judged_tile<F> tile({x.data(), rows, cols},
+                                  seed % 2 != 0 ? sample::importance(cols, seed) : std::vector<float>{});
         qlib::tile_stats s = tile.stats();
         const double found = tile.error(tile.searched()), plain = tile.error(F::fit_outer(s));
         double best = plain;
@@ -139,9 +149,11 @@ TEST_CASE("a fit of the user's own may judge any outer value, of blocks with sca
     using F = kernel_formats::book3;  // E4M3 scales under one of the tensor: half of it saturates the largest
     auto x = sample::weights(480, 3);
     x[100] = 3;
-    const auto q = qlib::quantize<F>({x.data(), 1, x.size()}, choosy{}), plain = qlib::quantize<F>({x.data(), 1, x.size()}, qlib::plain_fit{});
+    const auto q = qlib::quantize<F>({x.data(), 1, x.size()}, choosy{}),
+               plain = qlib::quantize<F>({x.data(), 1, x.size()}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     CHECK(std::ranges::equal(q->bytes(), plain->bytes()));
     const std::vector<float> ones(128, 1.0f);
-    CHECK(qlib::quantize<tile4>({ones.data(), 1, 128}, choosy{})->view().outer(0, 0).s == qlib::tile_stats{0, 1}.high / -8);
+    CHECK(qlib::quantize<tile4>({ones.data(), 1, 128}, choosy{})->view().outer(0, 0).s ==
+          qlib::tile_stats{0, 1}.high / -8);
 }

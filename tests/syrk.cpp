@@ -10,7 +10,9 @@ using namespace qlib;
 
 TEST_SUITE("bytes") {
 
-TEST_CASE("syrk: blocks of 256 tokens, one FMA per token, the lower triangle only; in every room and for any number of threads") {
+TEST_CASE(
+    "syrk: blocks of 256 tokens, one FMA per token, the lower triangle only; in every room and for any number of "
+    "threads") {
     const test_threads threads(3);
     for (const std::size_t k : {1u, 2u, 17u, 290u})
         for (const std::size_t tokens : {0u, 1u, 3u, 256u, 300u}) {
@@ -24,7 +26,8 @@ TEST_CASE("syrk: blocks of 256 tokens, one FMA per token, the lower triangle onl
                 for (std::size_t j = 0; j <= i; ++j)
                     for (std::size_t t = 0; t < tokens;) {
                         float sum = 0;
-                        for (const std::size_t end = t + 256; t < end && t < tokens; ++t) sum = std::fma(X(t, i), X(t, j), sum);
+                        for (const std::size_t end = t + 256; t < end && t < tokens; ++t)
+                            sum = std::fma(X(t, i), X(t, j), sum);
                         want(i, j) += sum;
                     }
             sample::every_way(threads, [&](const call& how) {
@@ -35,7 +38,7 @@ TEST_CASE("syrk: blocks of 256 tokens, one FMA per token, the lower triangle onl
         }
 }
 
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("syrk: close to the sum in double") {
     constexpr std::size_t tokens = 3000, k = 20;

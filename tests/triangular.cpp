@@ -29,7 +29,9 @@ sample::padded upper(std::size_t k) {
     sample::padded M = sample::normal_matrix(k, k, k);
     for (std::size_t i = 0; i < k; ++i)
         for (std::size_t j = 0; j < k; ++j)
-            M(i, j) = j < i ? std::numeric_limits<float>::quiet_NaN() : j == i ? 1.0f + 0.25f * std::fabs(M(i, j)) : 0.05f * M(i, j);
+            M(i, j) = j < i    ? std::numeric_limits<float>::quiet_NaN()
+                      : j == i ? 1.0f + 0.25f * std::fabs(M(i, j))
+                               : 0.05f * M(i, j);
     return M;
 }
 
@@ -52,7 +54,7 @@ TEST_CASE("invert_upper: the documented chains, in every room and for any number
     }
 }
 
-}
+}  // TEST_SUITE("bytes")
 
 TEST_CASE("invert_upper: U M = M U = 1") {
     constexpr std::size_t k = 130;
@@ -81,7 +83,8 @@ TEST_CASE("invert_upper: after reverse_cholesky it is the upper Cholesky factor 
         for (std::size_t j = i; j < k; ++j) {
             double sum = i == j ? -1.0 : 0.0;
             for (std::size_t s = i; s < k; ++s)
-                for (std::size_t t = j; t < k; ++t) sum += double{U(i, s)} * double{s <= t ? A(s, t) : A(t, s)} * double{U(j, t)};
+                for (std::size_t t = j; t < k; ++t)
+                    sum += double{U(i, s)} * double{s <= t ? A(s, t) : A(t, s)} * double{U(j, t)};
             worst = std::fmax(worst, std::fabs(sum));
         }
     CHECK(worst < 1e-4);

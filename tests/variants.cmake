@@ -1,4 +1,5 @@
-# The suite once more per compiler and set of flags, each in a build folder of its own, and the checks that need both compilers.
+# The suite once more per compiler and set of flags, each in a build folder of its own, and the checks that need both
+# compilers.
 function(require variable program package)
     find_program(${variable} ${program})
     if(NOT ${variable})
@@ -54,7 +55,8 @@ add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only -fsanitize=addr
     -DQLIB_TEST_LARGE=OFF)
 add_variant(gcc-single-header ${QLIB_GCC} "-O0 -DQLIB_QUICK_ROOMS -fno-exceptions -fno-rtti" -DQLIB_TEST_SINGLE_HEADER=ON -DQLIB_TEST_BYTES=ON)
 
-# No flags may change a byte; -O0 has its turn elsewhere. The linker does not see them: -ffast-math there makes the whole program flush subnormals.
+# No flags may change a byte; -O0 has its turn elsewhere. The linker does not see them: -ffast-math there makes the
+# whole program flush subnormals.
 if(byte_sources)
     foreach(compiler IN ITEMS gcc clang)
         string(TOUPPER QLIB_${compiler} path)
@@ -67,7 +69,8 @@ endif()
 
 add_test(NAME baselines COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/baselines.py ${QLIB_GCC} ${QLIB_CLANG})
 set_tests_properties(baselines PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
-# Windows: MinGW's compiler, and Wine to run what it makes. All sources of the suite compile there; these run in two minutes.
+# Windows: MinGW's compiler, and Wine to run what it makes. All sources of the suite compile there; these run in two
+# minutes.
 find_program(QLIB_MINGW x86_64-w64-mingw32-g++-posix)
 find_program(QLIB_WINE NAMES wine wine64 PATHS /usr/lib/wine)
 if(QLIB_MINGW AND QLIB_WINE)

@@ -9,8 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace {
-}  // namespace
+namespace {}  // namespace
 
 TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all", F, QLIB_WITNESSES) {
     const std::size_t rows = 140, cols = 2 * qlib::block_size<F>;
@@ -18,7 +17,8 @@ TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all
     const auto q = qlib::quantize<F>({x.data(), rows, cols}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     const auto all = decoded<F>(*q);
-    for (const auto& [first, count] : std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {1, 3}, {127, 2}, {128, 12}, {139, 1}, {140, 0}, {0, 140}}) {
+    for (const auto& [first, count] : std::vector<std::pair<std::size_t, std::size_t>>{
+             {0, 1}, {1, 3}, {127, 2}, {128, 12}, {139, 1}, {140, 0}, {0, 140}}) {
         const auto part = q->row_range(first, count);
         REQUIRE(part.has_value());
         const auto y = decoded<F>(*part);
@@ -26,7 +26,8 @@ TEST_CASE_TEMPLATE("rows of a range decode as in the whole matrix, tiles and all
         if (count > 2) {
             const auto inner = part->row_range(1, count - 2);
             REQUIRE(inner.has_value());
-            CHECK(std::ranges::equal(decoded<F>(*inner), std::span(all).subspan((first + 1) * cols, (count - 2) * cols)));
+            CHECK(
+                std::ranges::equal(decoded<F>(*inner), std::span(all).subspan((first + 1) * cols, (count - 2) * cols)));
         }
     }
     CHECK(q->row_range(1, 140).error().code == qlib::errc::shape);
@@ -42,9 +43,13 @@ TEST_CASE("rows may lie apart") {
     const auto v = qlib::qview<qlib::q6_k>::over(wide, 6, 256, {.row_bytes = 300});
     REQUIRE(v.has_value());
     CHECK(decoded<qlib::q6_k>(*v) == decoded<qlib::q6_k>(*q));
-    CHECK(qlib::qview<qlib::q6_k>::over(std::span<const std::byte>(wide).first(wide.size() - 1), 6, 256, {.row_bytes = 300}).error().code == qlib::errc::shape);
+    CHECK(qlib::qview<qlib::q6_k>::over(std::span<const std::byte>(wide).first(wide.size() - 1), 6, 256,
+                                        {.row_bytes = 300})
+              .error()
+              .code == qlib::errc::shape);
     CHECK(qlib::qview<qlib::q6_k>::over(wide, 6, 256, {.row_bytes = 209}).error().code == qlib::errc::shape);
-    CHECK(qlib::qview<qlib::nf4>::over(wide, 6, 64, {.row_bytes = 300}).error().code == qlib::errc::shape);  // two planes
+    CHECK(qlib::qview<qlib::nf4>::over(wide, 6, 64, {.row_bytes = 300}).error().code ==
+          qlib::errc::shape);  // two planes
 }
 
 TEST_CASE("every size that is too small by one byte is refused") {
@@ -86,7 +91,10 @@ TEST_CASE("sizes that do not fit are the largest number, never a small one; bits
 TEST_CASE("planes may lie at addresses of their own, rows of each at their own distance") {
     const std::size_t rows = 5, cols = 96;
     const auto x = sample::weights(rows * cols, 3);
-    using split = qlib::int_format<qlib::int_spec{.bits = 4, .group = 32, .sym = qlib::asymmetric, .layout = qlib::placement::planar}>;  // codes, scales, zero points
+    using split = qlib::int_format<qlib::int_spec{.bits = 4,
+                                                  .group = 32,
+                                                  .sym = qlib::asymmetric,
+                                                  .layout = qlib::placement::planar}>;  // codes, scales, zero points
     const auto q = qlib::quantize<split>({x.data(), rows, cols}, qlib::plain_fit{});
     REQUIRE(q.has_value());
     static_assert(split::planes.size() == 3);
@@ -120,7 +128,8 @@ TEST_CASE("planes with outer values, written through") {
     const auto x = sample::weights(rows * cols, 4);
     const auto q = qlib::quantize<qlib::nf4_dq>({x.data(), rows, cols}, qlib::plain_fit{});
     const auto all = q->bytes();
-    std::vector<std::byte> codes(rows * cols / 2), scales(rows * cols / 64), outer(all.size() - codes.size() - scales.size());
+    std::vector<std::byte> codes(rows * cols / 2), scales(rows * cols / 64),
+        outer(all.size() - codes.size() - scales.size());
     qlib::planes<qlib::nf4_dq, std::byte> where{.at = {codes, scales}, .outer = outer};
     const auto to = qlib::qspan<qlib::nf4_dq>::over(where, rows, cols);
     REQUIRE(to.has_value());

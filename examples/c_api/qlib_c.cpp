@@ -10,14 +10,17 @@
 
 #include <cstring>
 
-struct qlib_hessian { qlib::hessian sums; };
+struct qlib_hessian {
+    qlib::hessian sums;
+};
 
 namespace {
 
 using floats = qlib::matrix_view<const float>;
 
 constexpr qlib_code code_of(qlib::errc c) {
-    static_assert(static_cast<int>(qlib::errc::shape) + 1 == QLIB_SHAPE && static_cast<int>(qlib::errc::memory) + 1 == QLIB_MEMORY);
+    static_assert(static_cast<int>(qlib::errc::shape) + 1 == QLIB_SHAPE &&
+                  static_cast<int>(qlib::errc::memory) + 1 == QLIB_MEMORY);
     return c <= qlib::errc::memory ? static_cast<qlib_code>(static_cast<int>(c) + 1) : QLIB_OTHER;
 }
 
@@ -37,7 +40,10 @@ qlib::error null_pointer(const char* what) { return {qlib::errc::argument, "the 
 struct borrowed_threads {
     const qlib_executor* with;
     void run(std::size_t count, qlib::task_ref task) const {
-        with->run(with->context, count, [](void* data, std::size_t i, std::size_t worker) { (*static_cast<qlib::task_ref*>(data))(i, worker); }, &task);
+        with->run(
+            with->context, count,
+            [](void* data, std::size_t i, std::size_t worker) { (*static_cast<qlib::task_ref*>(data))(i, worker); },
+            &task);
     }
     [[nodiscard]] std::size_t workers() const { return with->workers; }
 };
@@ -58,7 +64,9 @@ qlib::fit fit_of(qlib_fit f) {
     return f == QLIB_FIT_PLAIN ? qlib::fit::plain : f == QLIB_FIT_REFERENCE ? qlib::fit::reference : qlib::fit::search;
 }
 qlib::compute mode_of(qlib_compute m) {
-    return m == QLIB_INTEGER ? qlib::compute::integer : m == QLIB_EXACT ? qlib::compute::exact : qlib::compute::automatic;
+    return m == QLIB_INTEGER ? qlib::compute::integer
+           : m == QLIB_EXACT ? qlib::compute::exact
+                             : qlib::compute::automatic;
 }
 
 /// NVFP4's rows as ggml has them: its encoder knows no tensor scale, which then is 1 and no part of its rows.
@@ -79,11 +87,14 @@ template <class T> std::size_t convert_rows(floats W, std::byte* out) {
 
 extern "C" {
 
-const char* qlib_version(void) { return QLIB_TEXT(QLIB_VERSION_MAJOR) "." QLIB_TEXT(QLIB_VERSION_MINOR) "." QLIB_TEXT(QLIB_VERSION_PATCH); }
+const char* qlib_version(void) {
+    return QLIB_TEXT(QLIB_VERSION_MAJOR) "." QLIB_TEXT(QLIB_VERSION_MINOR) "." QLIB_TEXT(QLIB_VERSION_PATCH);
+}
 
 size_t qlib_format_count(void) { return qlib::all_format_ids.size(); }
 uint32_t qlib_format_at(size_t i) {
-    return i < qlib::all_format_ids.size() ? static_cast<std::uint32_t>(qlib::all_format_ids[i]) : std::numeric_limits<std::uint32_t>::max();
+    return i < qlib::all_format_ids.size() ? static_cast<std::uint32_t>(qlib::all_format_ids[i])
+                                           : std::numeric_limits<std::uint32_t>::max();
 }
 const char* qlib_format_name(uint32_t format) { return qlib::format_name(id_of(format)).data(); }
 int qlib_format_named(const char* name, uint32_t* format, qlib_error* error) {
@@ -109,28 +120,32 @@ int qlib_wire_size(uint32_t format, size_t rows, size_t cols, size_t* bytes, qli
     return QLIB_OK;
 }
 
-int qlib_quantize(uint32_t format, const float* W, size_t rows, size_t cols, const float* importance, qlib_fit fit, void* out, size_t out_bytes,
-                  const qlib_executor* run, qlib_error* error) {
+int qlib_quantize(uint32_t format, const float* W, size_t rows, size_t cols, const float* importance, qlib_fit fit,
+                  void* out, size_t out_bytes, const qlib_executor* run, qlib_error* error) {
     if (W == nullptr || out == nullptr) return failed(null_pointer("W or out"), error);
-    const qlib::quantize_options options{.fit = fit_of(fit), .importance = {importance, importance != nullptr ? cols : 0}};
+    const qlib::quantize_options options{.fit = fit_of(fit),
+                                         .importance = {importance, importance != nullptr ? cols : 0}};
     return with_threads(run, [&](const qlib::call& how) {
-        return done(qlib::quantize_into(id_of(format), floats{W, rows, cols}, writable(out, out_bytes), options, how), error);
+        return done(qlib::quantize_into(id_of(format), floats{W, rows, cols}, writable(out, out_bytes), options, how),
+                    error);
     });
 }
 
-int qlib_dequantize(uint32_t format, const void* weights, size_t bytes, size_t rows, size_t cols, float* out, const qlib_executor* run,
-                    qlib_error* error) {
+int qlib_dequantize(uint32_t format, const void* weights, size_t bytes, size_t rows, size_t cols, float* out,
+                    const qlib_executor* run, qlib_error* error) {
     if (weights == nullptr || out == nullptr) return failed(null_pointer("weights or out"), error);
     return with_threads(run, [&](const qlib::call& how) {
         return done(qlib::dequantize(view(format, weights, bytes, rows, cols), {out, rows, cols}, how), error);
     });
 }
 
-int qlib_qgemm(float* Y, const float* X, size_t n, uint32_t format, const void* weights, size_t bytes, size_t rows, size_t cols, qlib_compute mode,
-               const qlib_executor* run, qlib_error* error) {
+int qlib_qgemm(float* Y, const float* X, size_t n, uint32_t format, const void* weights, size_t bytes, size_t rows,
+               size_t cols, qlib_compute mode, const qlib_executor* run, qlib_error* error) {
     if (Y == nullptr || X == nullptr || weights == nullptr) return failed(null_pointer("Y, X or weights"), error);
     return with_threads(run, [&](const qlib::call& how) {
-        return done(qlib::qgemm({Y, n, rows}, floats{X, n, cols}, view(format, weights, bytes, rows, cols), {.mode = mode_of(mode)}, how), error);
+        return done(qlib::qgemm({Y, n, rows}, floats{X, n, cols}, view(format, weights, bytes, rows, cols),
+                                {.mode = mode_of(mode)}, how),
+                    error);
     });
 }
 
@@ -139,29 +154,39 @@ int qlib_hessian_create(size_t cols, qlib_hessian** hessian, qlib_error* error) 
     auto sums = qlib::hessian::make(cols);
     if (!sums) return failed(sums.error(), error);
     *hessian = new (std::nothrow) qlib_hessian{std::move(*sums)};
-    return *hessian != nullptr ? QLIB_OK : failed({qlib::errc::memory, "no memory for {0} bytes", "hessian", {sizeof(qlib_hessian)}}, error);
+    return *hessian != nullptr
+               ? QLIB_OK
+               : failed({qlib::errc::memory, "no memory for {0} bytes", "hessian", {sizeof(qlib_hessian)}}, error);
 }
 int qlib_hessian_add(qlib_hessian* hessian, const float* X, size_t n, const qlib_executor* run, qlib_error* error) {
     if (hessian == nullptr || X == nullptr) return failed(null_pointer("hessian or X"), error);
-    return with_threads(run, [&](const qlib::call& how) { return done(hessian->sums.add(floats{X, n, hessian->sums.cols()}, how), error); });
+    return with_threads(run, [&](const qlib::call& how) {
+        return done(hessian->sums.add(floats{X, n, hessian->sums.cols()}, how), error);
+    });
 }
 void qlib_hessian_destroy(qlib_hessian* hessian) { delete hessian; }
 
-int qlib_gptq(uint32_t format, const float* W, size_t rows, size_t cols, const qlib_hessian* hessian, float damping, qlib_fit fit, void* out,
-              size_t out_bytes, qlib_gptq_report* report, const qlib_executor* run, qlib_error* error) {
+int qlib_gptq(uint32_t format, const float* W, size_t rows, size_t cols, const qlib_hessian* hessian, float damping,
+              qlib_fit fit, void* out, size_t out_bytes, qlib_gptq_report* report, const qlib_executor* run,
+              qlib_error* error) {
     if (W == nullptr || hessian == nullptr || out == nullptr) return failed(null_pointer("W, hessian or out"), error);
     const auto made = with_threads(run, [&](const qlib::call& how) {
-        return qlib::gptq(id_of(format), floats{W, rows, cols}, hessian->sums, writable(out, out_bytes), {.damping = damping, .fit = fit_of(fit)}, how);
+        return qlib::gptq(id_of(format), floats{W, rows, cols}, hessian->sums, writable(out, out_bytes),
+                          {.damping = damping, .fit = fit_of(fit)}, how);
     });
     if (!made) return failed(made.error(), error);
     if (report != nullptr)
-        *report = {made->loss, made->loss_rtn, made->rows_rounded, made->factor.damping, made->factor.rung, made->factor.dead_columns};
+        *report = {made->loss,           made->loss_rtn,    made->rows_rounded,
+                   made->factor.damping, made->factor.rung, made->factor.dead_columns};
     return QLIB_OK;
 }
 
-size_t qlib_quantize_chunk(int type, const float* src, void* dst, int64_t start, int64_t nrows, int64_t n_per_row, const float* imatrix) {
-    if (src == nullptr || dst == nullptr || start < 0 || nrows <= 0 || n_per_row <= 0 || start % n_per_row != 0) return 0;
-    const auto rows = static_cast<std::size_t>(nrows), cols = static_cast<std::size_t>(n_per_row), first = static_cast<std::size_t>(start) / cols;
+size_t qlib_quantize_chunk(int type, const float* src, void* dst, int64_t start, int64_t nrows, int64_t n_per_row,
+                           const float* imatrix) {
+    if (src == nullptr || dst == nullptr || start < 0 || nrows <= 0 || n_per_row <= 0 || start % n_per_row != 0)
+        return 0;
+    const auto rows = static_cast<std::size_t>(nrows), cols = static_cast<std::size_t>(n_per_row),
+               first = static_cast<std::size_t>(start) / cols;
     const floats W{src + start, rows, cols};
     auto* const out = static_cast<std::byte*>(dst);
     const auto known = qlib::ggml_type_info(static_cast<std::uint32_t>(type));
@@ -172,8 +197,10 @@ size_t qlib_quantize_chunk(int type, const float* src, void* dst, int64_t start,
     if (type == 30) return convert_rows<qlib::bf16>(W, to);
     const auto id = static_cast<qlib::format_id>(type);
     const std::size_t bytes = rows * (cols / known->elements * known->bytes);
-    const qlib::quantize_options options{.fit = qlib::fit::reference, .importance = {imatrix, imatrix != nullptr ? cols : 0}};
-    const bool ok = id == qlib::format_id::nvfp4 ? quantize_nvfp4_rows(W, {to, bytes}, options) : bool{qlib::quantize_into(id, W, {to, bytes}, options)};
+    const qlib::quantize_options options{.fit = qlib::fit::reference,
+                                         .importance = {imatrix, imatrix != nullptr ? cols : 0}};
+    const bool ok = id == qlib::format_id::nvfp4 ? quantize_nvfp4_rows(W, {to, bytes}, options)
+                                                 : bool{qlib::quantize_into(id, W, {to, bytes}, options)};
     return ok ? bytes : 0;
 }
 

@@ -16,15 +16,21 @@
 #include <vector>
 
 /// What the operating system refused. Work that was done until then is kept.
-[[noreturn]] inline void fail_with_errno(const std::string& path) { throw std::system_error(errno, std::generic_category(), path); }
+[[noreturn]] inline void fail_with_errno(const std::string& path) {
+    throw std::system_error(errno, std::generic_category(), path);
+}
 
 /// A file's descriptor.
 class descriptor {
 public:
-    descriptor(const std::string& path, int flags) : path_(path), number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+    descriptor(const std::string& path, int flags)
+        : path_(path),
+          number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
         if (number_ < 0) fail_with_errno(path);
     }
-    descriptor(descriptor&& other) noexcept : path_(std::move(other.path_)), number_(std::exchange(other.number_, -1)) {}
+    descriptor(descriptor&& other) noexcept
+        : path_(std::move(other.path_)),
+          number_(std::exchange(other.number_, -1)) {}
     ~descriptor() {
         if (number_ >= 0) ::close(number_);
     }
@@ -39,8 +45,9 @@ public:
     template <class Use> bool read(std::uint64_t first, std::uint64_t count, const Use& use) const {
         std::vector<std::byte> buffer(std::size_t{1} << 20);
         while (count != 0) {
-            const ::ssize_t n = ::pread(number_, buffer.data(), static_cast<std::size_t>(std::min<std::uint64_t>(count, buffer.size())),
-                                        static_cast<::off_t>(first));
+            const ::ssize_t n =
+                ::pread(number_, buffer.data(), static_cast<std::size_t>(std::min<std::uint64_t>(count, buffer.size())),
+                        static_cast<::off_t>(first));
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) fail_with_errno(path_);
             if (n == 0) return false;

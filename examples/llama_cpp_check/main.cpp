@@ -44,11 +44,14 @@ int main(int argc, char** argv) {
     app.add_option("model", o.model, "GGUF file")->required();
     app.add_option("--libraries", o.libraries, "folder with llama.cpp's shared libraries")->required();
     app.add_option("--prompt", o.prompt, "text to continue")->capture_default_str();
-    app.add_option("--tokens", o.tokens, "how many tokens to generate, each the most likely one")->capture_default_str();
+    app.add_option("--tokens", o.tokens, "how many tokens to generate, each the most likely one")
+        ->capture_default_str();
     app.add_option("--contains", o.contains, "what prompt and text together must contain");
     app.add_option("--perplexity", o.text, "text file to measure perplexity on");
     app.add_option("--bytes", o.bytes, "how much of that file; 0: all")->capture_default_str();
-    app.add_option("--context", o.context, "tokens in a chunk, 512 at most")->check(CLI::Range(4, 512))->capture_default_str();
+    app.add_option("--context", o.context, "tokens in a chunk, 512 at most")
+        ->check(CLI::Range(4, 512))
+        ->capture_default_str();
     app.add_option("--chunks", o.chunks, "how many chunks; 0: all")->capture_default_str();
     app.add_option("--at-most", o.at_most, "largest perplexity that passes");
     app.add_option("--threads", o.threads, "threads for llama.cpp")->capture_default_str();

@@ -1,6 +1,8 @@
 #pragma once
-// How good a model is on a text, and how far from another. The convention is llama-perplexity's: chunks of `context` tokens, each with
-// BOS in place of its first; only tokens in the second half of a chunk are predicted, so that each has a context to be predicted from.
+// How good a model is on a text, and how far from another. The convention is llama-perplexity's: chunks of `context`
+// tokens, each with
+// BOS in place of its first; only tokens in the second half of a chunk are predicted, so that each has a context to be
+// predicted from.
 #include "chunked_mean.hpp"
 #include "tokenizer.hpp"
 #include "transformer.hpp"
@@ -11,12 +13,16 @@
 class chunked_text {
 public:
     /// chunks: how many; 0: all that the text has. skip: how many tokens are left out first
-    chunked_text(const tokenizer& t, std::string_view text, std::size_t context, std::size_t chunks, std::size_t skip = 0)
-        : tokens_(t.encode(text)), context_(context), bos_(t.bos()) {
+    chunked_text(const tokenizer& t, std::string_view text, std::size_t context, std::size_t chunks,
+                 std::size_t skip = 0)
+        : tokens_(t.encode(text)),
+          context_(context),
+          bos_(t.bos()) {
         tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(std::min(skip, tokens_.size())));
         const std::size_t there = tokens_.size() / context;
         if (there == 0 || there < chunks)
-            throw std::runtime_error("the text has " + std::to_string(there) + " chunks of " + std::to_string(context) + " tokens");
+            throw std::runtime_error("the text has " + std::to_string(there) + " chunks of " + std::to_string(context) +
+                                     " tokens");
         chunks_ = chunks != 0 ? chunks : there;
     }
     [[nodiscard]] std::size_t context() const { return context_; }
@@ -35,10 +41,12 @@ private:
     std::optional<token> bos_;
 };
 
-/// score(row, tokens that follow, a's logits, b's logits) on all threads, for the positions of a chunk that count, in strips of `strip`
+/// score(row, tokens that follow, a's logits, b's logits) on all threads, for the positions of a chunk that count, in
+/// strips of `strip`
 /// of them; then done(count) on this one. Two models walk in step; b may be null.
 template <class Score, class Done>
-void score_chunk(transformer& a, transformer* b, std::span<const token> chunk, qlib::thread_pool& threads, const Score& score, const Done& done) {
+void score_chunk(transformer& a, transformer* b, std::span<const token> chunk, qlib::thread_pool& threads,
+                 const Score& score, const Done& done) {
     constexpr std::size_t strip = 64;  // a vocabulary is wide: logits of a whole batch could be hundreds of megabytes
     const std::size_t scored = chunk.size() / 2, end = chunk.size() - 1;
     a.restart();
@@ -51,7 +59,8 @@ void score_chunk(transformer& a, transformer* b, std::span<const token> chunk, q
             const std::size_t count = std::min(strip, next - i);
             const auto of_a = a.logits(i - at, count), of_b = b != nullptr ? b->logits(i - at, count) : of_a;
             threads.run(count, [&](std::size_t row, std::size_t) {
-                score(row, chunk[i + row + 1], std::span(of_a.row(row), of_a.cols), std::span(of_b.row(row), of_b.cols));
+                score(row, chunk[i + row + 1], std::span(of_a.row(row), of_a.cols),
+                      std::span(of_b.row(row), of_b.cols));
             });
             done(count);
         }
@@ -112,9 +121,10 @@ inline comparison compare_models(transformer& a, transformer& b, const chunked_t
         score_chunk(
             a, &b, chunk, threads,
             [&](std::size_t row, token next, std::span<const float> p, std::span<const float> q) {
-                const auto best_p = qlib::top1(p), best_q = qlib::top1(q);  // an error of theirs is one of the others, too
-                rows[row].emplace(scores{qlib::negative_log_likelihood(p, next), qlib::negative_log_likelihood(q, next), qlib::kl_divergence(p, q),
-                                         best_p && best_q && *best_p == *best_q});
+                const auto best_p = qlib::top1(p),
+                           best_q = qlib::top1(q);  // an error of theirs is one of the others, too
+                rows[row].emplace(scores{qlib::negative_log_likelihood(p, next), qlib::negative_log_likelihood(q, next),
+                                         qlib::kl_divergence(p, q), best_p && best_q && *best_p == *best_q});
             },
             [&](std::size_t count) {
                 for (std::size_t row = 0; row < count; ++row) {

@@ -32,16 +32,20 @@ public:
     [[nodiscard]] matrix matrix_of(const std::string& name, std::size_t rows, std::size_t cols) {
         const qlib::gguf_tensor& t = tensor(name);
         if (t.n_dims > 2 || t.rows() != rows || t.cols() != cols)
-            throw std::runtime_error(title_of(t) + ": " + std::to_string(rows) + " x " + std::to_string(cols) + " weights are needed");
+            throw std::runtime_error(title_of(t) + ": " + std::to_string(rows) + " x " + std::to_string(cols) +
+                                     " weights are needed");
         matrix m{name, {static_cast<qlib::format_id>(t.type), t.data, rows, cols, {}}};
         if (m.weights.format == qlib::format_id::nvfp4) m.weights.options.outer = tensor_scale(name);
         return m;
     }
     [[nodiscard]] std::vector<float> vector_of(const std::string& name, std::size_t length) {
         const qlib::gguf_tensor& t = tensor(name);
-        if (t.rows() != 1 || t.cols() != length) throw std::runtime_error(title_of(t) + ": " + std::to_string(length) + " values are needed");
+        if (t.rows() != 1 || t.cols() != length)
+            throw std::runtime_error(title_of(t) + ": " + std::to_string(length) + " values are needed");
         std::vector<float> values(length);
-        check(qlib::dequantize({static_cast<qlib::format_id>(t.type), t.data, 1, length, {}}, {values.data(), 1, length}), title_of(t));
+        check(
+            qlib::dequantize({static_cast<qlib::format_id>(t.type), t.data, 1, length, {}}, {values.data(), 1, length}),
+            title_of(t));
         return values;
     }
     /// A model with a bias or an adapter that nobody asked for would run, and be wrong.
@@ -63,7 +67,8 @@ private:
         const std::string scale = name.substr(0, name.rfind('.')) + ".scale";
         if (!has(scale)) return std::as_bytes(std::span(&one, 1));
         const qlib::gguf_tensor& t = tensor(scale);
-        if (t.type != 0 || t.rows() != 1 || t.cols() != 1) throw std::runtime_error(title_of(t) + ": one f32 is needed");
+        if (t.type != 0 || t.rows() != 1 || t.cols() != 1)
+            throw std::runtime_error(title_of(t) + ": one f32 is needed");
         return t.data;
     }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Importance matrices: for each column of each weight the sum of its squared inputs over a text, as llama.cpp's llama-imatrix collects them.
+// Importance matrices: for each column of each weight the sum of its squared inputs over a text, as llama.cpp's
+// llama-imatrix collects them.
 #include "evaluate.hpp"
 
 #include <qlib/file/imatrix.hpp>
@@ -17,7 +18,8 @@ public:
         entry& e = entries_[W.name];
         e.sums.resize(X.cols);
         for (std::size_t i = 0; i < X.rows; ++i)
-            for (std::size_t c = 0; c < X.cols; ++c) e.sums[c] += static_cast<double>(X(i, c)) * static_cast<double>(X(i, c));
+            for (std::size_t c = 0; c < X.cols; ++c)
+                e.sums[c] += static_cast<double>(X(i, c)) * static_cast<double>(X(i, c));
         e.tokens += static_cast<float>(X.rows);
     }
     [[nodiscard]] std::size_t size() const { return entries_.size(); }
@@ -41,7 +43,8 @@ private:
 };
 
 /// Runs all chunks of a text through a model, whole batches at a time.
-inline void collect_importance(transformer& engine, const chunked_text& text, bool with_output, importance_collector& collector) {
+inline void collect_importance(transformer& engine, const chunked_text& text, bool with_output,
+                               importance_collector& collector) {
     engine.observe(std::ref(collector));
     for (std::size_t c = 0; c < text.chunks(); ++c) {
         const std::vector<token> chunk = text.chunk(c);

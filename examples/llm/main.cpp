@@ -1,4 +1,5 @@
-// llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay quantized. What an engine needs
+// llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay quantized.
+// What an engine needs
 // of qlib, and how to tell whether a quantized model is good, stands in this folder; formats come from qlib::compiled:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
@@ -9,7 +10,8 @@
 //   rope.hpp                 positions
 //   load_as.hpp              ... quantized in memory, into any of qlib's formats
 //   transformer.hpp          the forward pass, with its calls of qgemm
-//   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its parts
+//   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its
+// parts
 //   sampler.hpp              the choice of the next token
 //   evaluate.hpp             perplexity, and how far one model is from another; chunked_mean.hpp: with which error
 //   imatrix.hpp              sums of squared inputs for quantizers; imatrix_output.hpp: where they may go
@@ -65,7 +67,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Loads a model, quantizes it if that is asked for, and tells what its weights take.
-model load(const std::string& path, const std::string& as, qlib::compute mode, qlib::thread_pool& threads, std::FILE* tell = stdout) {
+model load(const std::string& path, const std::string& as, qlib::compute mode, qlib::thread_pool& threads,
+           std::FILE* tell = stdout) {
     const bool gguf = !path.ends_with(".safetensors") && !path.ends_with(".json");
     model m = gguf ? load_gguf(path) : load_safetensors(path);
     std::string note;
@@ -77,8 +80,9 @@ model load(const std::string& path, const std::string& as, qlib::compute mode, q
     }
     check_products(m, {.mode = mode});
     const weights_size size = size_of_weights(m);
-    std::fprintf(tell, "%s: %.2f million weights, %.3f bits each, %.2f MB%s\n", path.c_str(), static_cast<double>(size.weights) * 1e-6,
-                 size.bits_per_weight(), static_cast<double>(size.bytes) * 1e-6, note.c_str());
+    std::fprintf(tell, "%s: %.2f million weights, %.3f bits each, %.2f MB%s\n", path.c_str(),
+                 static_cast<double>(size.weights) * 1e-6, size.bits_per_weight(),
+                 static_cast<double>(size.bytes) * 1e-6, note.c_str());
     return m;
 }
 
@@ -87,9 +91,12 @@ struct vocabulary {
     std::shared_ptr<const open_gguf> file;
     tokenizer tokens;
 
-    vocabulary(const options& o, const model& m) : file(open_gguf::at(o.tokenizer.empty() ? o.path : o.tokenizer)), tokens(file->header) {
+    vocabulary(const options& o, const model& m)
+        : file(open_gguf::at(o.tokenizer.empty() ? o.path : o.tokenizer)),
+          tokens(file->header) {
         if (tokens.size() > m.vocabulary())
-            throw std::runtime_error("a vocabulary of " + std::to_string(tokens.size()) + " tokens for a model of " + std::to_string(m.vocabulary()));
+            throw std::runtime_error("a vocabulary of " + std::to_string(tokens.size()) + " tokens for a model of " +
+                                     std::to_string(m.vocabulary()));
     }
 };
 
@@ -159,14 +166,16 @@ int compare(const options& o) {
     const qlib::compute mode_b = o.mode_b.value_or(o.mode);
     const model a = load(o.path, o.load_as, o.mode, threads), b = load(o.path_b, o.load_as_b, mode_b, threads);
     if (a.vocabulary() != b.vocabulary())
-        throw std::runtime_error("vocabularies of " + std::to_string(a.vocabulary()) + " and " + std::to_string(b.vocabulary()) + " tokens");
+        throw std::runtime_error("vocabularies of " + std::to_string(a.vocabulary()) + " and " +
+                                 std::to_string(b.vocabulary()) + " tokens");
     const vocabulary v(o, a);
     const std::size_t context = context_of(o, a);
     chunked_text text(v.tokens, read_text(o.text, o.bytes), context, o.chunks, o.skip);
     bool good = true;
     for (const std::size_t batch : o.batches) {
         if (batch == 1 && o.single_chunks != 0) text.limit(o.single_chunks);  // one token at a time is slow
-        transformer engine_a(a, threads, context, batch, {.mode = o.mode}), engine_b(b, threads, context, batch, {.mode = mode_b});
+        transformer engine_a(a, threads, context, batch, {.mode = o.mode}),
+            engine_b(b, threads, context, batch, {.mode = mode_b});
         comparison c = compare_models(engine_a, engine_b, text, threads);
         good &= report(c, batch, text.chunks(), o.max_kl);
     }
@@ -195,7 +204,8 @@ int write_imatrix(const options& o) {
     file_sink sink(file);
     sink.check(o.legacy ? out.write_legacy(sink) : out.write_gguf(sink), o.output);
     work.keep(file, output);
-    std::printf("%s: %zu matrices, %zu chunks of %zu tokens\n", o.output.c_str(), collector.size(), text.chunks(), context);
+    std::printf("%s: %zu matrices, %zu chunks of %zu tokens\n", o.output.c_str(), collector.size(), text.chunks(),
+                context);
     return 0;
 }
 
@@ -203,24 +213,35 @@ const std::map<std::string, qlib::compute> modes{
     {"automatic", qlib::compute::automatic}, {"integer", qlib::compute::integer}, {"exact", qlib::compute::exact}};
 
 void add_model_options(CLI::App& command, options& o) {
-    command.add_option("model", o.path, "a Llama: .gguf, or .safetensors or .safetensors.index.json with config.json beside it")
+    command
+        .add_option("model", o.path,
+                    "a Llama: .gguf, or .safetensors or .safetensors.index.json with config.json beside it")
         ->required()
         ->check(CLI::ExistingFile);
     command.add_option("--load-as", o.load_as,
-                       "quantize all matrices that are plain floats, embedding and output too, to this format (q8_0, int4_g32, nf4, f32 ...); "
+                       "quantize all matrices that are plain floats, embedding and output too, to this format (q8_0, "
+                       "int4_g32, nf4, f32 ...); "
                        "norms stay f32, and so does, in its own type, a matrix whose rows the format cannot hold");
-    command.add_option("--mode", o.mode, "how products are computed: automatic, integer (activations rounded to 8 bits) or exact")
+    command
+        .add_option("--mode", o.mode,
+                    "how products are computed: automatic, integer (activations rounded to 8 bits) or exact")
         ->transform(CLI::CheckedTransformer(modes));
-    command.add_option("--tokenizer", o.tokenizer, "GGUF file with the vocabulary, where the model has none")->check(CLI::ExistingFile);
+    command.add_option("--tokenizer", o.tokenizer, "GGUF file with the vocabulary, where the model has none")
+        ->check(CLI::ExistingFile);
     command.add_option("--threads", o.threads, "threads to use")->check(CLI::PositiveNumber)->capture_default_str();
 }
 
 void add_text_options(CLI::App& command, options& o) {
     command.add_option("text", o.text, "text file")->required()->check(CLI::ExistingFile);
     command.add_option("--bytes", o.bytes, "how much of the text; 0: all")->capture_default_str();
-    command.add_option("--skip", o.skip, "tokens of it to leave out first: other chunks, for a measure of how much the result depends on them")
+    command
+        .add_option(
+            "--skip", o.skip,
+            "tokens of it to leave out first: other chunks, for a measure of how much the result depends on them")
         ->capture_default_str();
-    command.add_option("--context", o.context, "tokens in a chunk, 4 or more; 0: what the model was trained on, 512 at most")
+    command
+        .add_option("--context", o.context,
+                    "tokens in a chunk, 4 or more; 0: what the model was trained on, 512 at most")
         ->check(!CLI::Range(1, 3))
         ->capture_default_str();
     command.add_option("--chunks", o.chunks, "how many chunks; 0: all")->capture_default_str();
@@ -252,17 +273,20 @@ void declare(CLI::App& app, options& o, int (*&run)(const options&)) {
         ->capture_default_str();
     g.add_option("--seed", o.sampling.seed, "the same seed gives the same text")->capture_default_str();
 
-    CLI::App& p = add("perplexity", "Measures how well a model predicts a text, as llama-perplexity does; the error is "
-                                    "over its chunks.", perplexity_of);
+    CLI::App& p = add("perplexity",
+                      "Measures how well a model predicts a text, as llama-perplexity does; the error is "
+                      "over its chunks.",
+                      perplexity_of);
     add_text_options(p, o);
     batch(p);
 
-    CLI::App& c = add("compare", "Measures how far a model B is from a model A, with errors over the text's chunks.",
-                      compare);
+    CLI::App& c =
+        add("compare", "Measures how far a model B is from a model A, with errors over the text's chunks.", compare);
     c.add_option("b", o.path_b, "the other model")->required()->check(CLI::ExistingFile);
     add_text_options(c, o);
     c.add_option("--load-b-as", o.load_as_b, "as --load-as, for B");
-    c.add_option("--mode-b", o.mode_b, "as --mode, for B; without it both have the same")->transform(CLI::CheckedTransformer(modes));
+    c.add_option("--mode-b", o.mode_b, "as --mode, for B; without it both have the same")
+        ->transform(CLI::CheckedTransformer(modes));
     c.add_option("--batch", o.batches, "tokens in a product; each size is measured: different code may serve them")
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
@@ -289,9 +313,7 @@ int main(int argc, char** argv) {
         declare(app, o, run);
         app.parse(argc, argv);
         return run(o);
-    } catch (const CLI::ParseError& e) {
-        return app.exit(e);
-    } catch (const std::exception& e) {
+    } catch (const CLI::ParseError& e) { return app.exit(e); } catch (const std::exception& e) {
         std::fprintf(stderr, "llm: %s\n", printable(e.what()).c_str());
         return 1;
     }

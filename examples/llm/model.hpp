@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-/// Which two values of a head RoPE turns together: 2i with 2i + 1 (GGUF), or i with i + half (safetensors of Hugging Face).
+/// Which two values of a head RoPE turns together: 2i with 2i + 1 (GGUF), or i with i + half (safetensors of Hugging
+/// Face).
 enum class rope_pairs { interleaved, half_split };
 
 struct hyper_parameters {
@@ -43,10 +44,10 @@ struct layer {
 
 struct model {
     hyper_parameters h;
-    matrix embedding;               ///< (vocabulary, dim)
+    matrix embedding;  ///< (vocabulary, dim)
     std::vector<layer> layers;
     std::vector<float> output_norm;
-    std::optional<matrix> output;   ///< (vocabulary, dim); none: the embedding serves again
+    std::optional<matrix> output;      ///< (vocabulary, dim); none: the embedding serves again
     std::vector<float> rope_divisors;  ///< each frequency is divided by its own; empty: by 1
 
     std::shared_ptr<const void> file;    ///< what the matrices look into
@@ -71,7 +72,8 @@ inline void check_numbers(const hyper_parameters& h, const std::string& path) {
     };
     constexpr std::size_t most = std::size_t{1} << 24;
     need(h.layers > 0 && h.layers <= 65536, "the number of layers is 0, or absurd");
-    need(h.dim > 0 && h.dim <= most && h.ffn > 0 && h.ffn <= most, "the embedding or feed-forward length is 0, or absurd");
+    need(h.dim > 0 && h.dim <= most && h.ffn > 0 && h.ffn <= most,
+         "the embedding or feed-forward length is 0, or absurd");
     need(h.heads > 0 && h.kv_heads > 0 && h.heads <= h.dim, "there are no attention heads, or absurdly many");
     need(h.heads % h.kv_heads == 0, "the attention heads cannot share the heads of keys and values evenly");
     need(h.head_dim > 0 && h.head_dim <= most / h.heads, "a head has no values, or absurdly many");
@@ -87,7 +89,8 @@ inline void check_divisors(std::span<const float> divisors, const char* name) {
         if (!(d > 0) || !std::isfinite(d)) throw std::runtime_error(std::string(name) + ": a value is not positive");
 }
 
-/// Looks up all tensors of a Llama. A source gives, by the names of GGUF, for tensors of exactly that shape or with an error that names it:
+/// Looks up all tensors of a Llama. A source gives, by the names of GGUF, for tensors of exactly that shape or with an
+/// error that names it:
 /// matrix_of(name, rows, cols); vector_of(name, length); has(name).
 template <class Source> model assemble(Source& source, const hyper_parameters& h, std::size_t vocabulary) {
     if (vocabulary == 0) throw std::runtime_error("token_embd.weight: the tensor is missing, or has no rows");

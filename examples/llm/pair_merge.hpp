@@ -21,7 +21,8 @@ template <class Rank> std::vector<std::string_view> merge_pairs(std::vector<std:
     std::priority_queue<pair> best;
     const auto consider = [&](std::size_t left, std::size_t right) {
         if (left == none || right == none) return;
-        if (const std::optional<double> r = rank(parts[left], parts[right])) best.push({*r, left, right, parts[left].size() + parts[right].size()});
+        if (const std::optional<double> r = rank(parts[left], parts[right]))
+            best.push({*r, left, right, parts[left].size() + parts[right].size()});
     };
     for (std::size_t i = 0; i < parts.size(); ++i) {
         before[i] = i != 0 ? i - 1 : none;
@@ -32,7 +33,8 @@ template <class Rank> std::vector<std::string_view> merge_pairs(std::vector<std:
         const pair p = best.top();
         best.pop();
         std::string_view &left = parts[p.left], &right = parts[p.right];
-        if (left.empty() || right.empty() || left.size() + right.size() != p.bytes) continue;  // one of them has been joined meanwhile
+        if (left.empty() || right.empty() || left.size() + right.size() != p.bytes)
+            continue;  // one of them has been joined meanwhile
         left = {left.data(), p.bytes};
         right = {};
         after[p.left] = after[p.right];

@@ -1,6 +1,8 @@
 #pragma once
-// A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of several. Weights may be plain
-// floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter two are copied into qlib's formats without a change.
+// A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of several.
+// Weights may be plain
+// floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter two are copied into qlib's formats
+// without a change.
 #include "../common/foreign_file.hpp"
 #include "../common/tensor_names.hpp"
 #include "config_numbers.hpp"
@@ -42,7 +44,8 @@ public:
     safetensors_source(open_safetensors& files, const model_config& config) : files_(files), config_(config) {}
 
     [[nodiscard]] bool has(const std::string& name) const {
-        if (name == "output.weight" && config_.flag("tie_word_embeddings")) return false;  // some files hold it all the same
+        if (name == "output.weight" && config_.flag("tie_word_embeddings"))
+            return false;  // some files hold it all the same
         const std::string layer = checkpoint_layer_of(name);
         return files_.find(layer + ".weight") != nullptr || files_.find(layer + ".weight_packed") != nullptr;
     }
@@ -52,8 +55,9 @@ public:
         if (m.weights.bytes.empty()) m.weights = nf4(layer);
         if (m.weights.bytes.empty()) m.weights = plain(layer);
         if (m.weights.rows != rows || m.weights.cols != cols)
-            throw std::runtime_error(layer + " (" + std::to_string(m.weights.rows) + " x " + std::to_string(m.weights.cols) + "): " +
-                                     std::to_string(rows) + " x " + std::to_string(cols) + " weights are needed");
+            throw std::runtime_error(layer + " (" + std::to_string(m.weights.rows) + " x " +
+                                     std::to_string(m.weights.cols) + "): " + std::to_string(rows) + " x " +
+                                     std::to_string(cols) + " weights are needed");
         return m;
     }
     [[nodiscard]] std::vector<float> vector_of(const std::string& name, std::size_t length) {
@@ -106,7 +110,8 @@ private:
     }
 
     /// A matrix that was read into a format of qlib's, kept for as long as the model.
-    template <qlib::block_format F> qlib::any_view keep(qlib::format_id format, qlib::result<qlib::qmatrix<F>> q, const std::string& layer) {
+    template <qlib::block_format F>
+    qlib::any_view keep(qlib::format_id format, qlib::result<qlib::qmatrix<F>> q, const std::string& layer) {
         if (!q) fail(q.error(), layer);
         const auto kept = std::make_shared<const qlib::qmatrix<F>>(std::move(*q));
         files_.made.push_back(kept);
@@ -127,7 +132,9 @@ private:
         const auto is = [&](std::uint64_t group, bool symmetric) {
             return scheme->bits == 4 && !scheme->is_float && scheme->group == group && scheme->symmetric == symmetric;
         };
-        const auto read = [&]<qlib::block_format F>(F, qlib::format_id id) { return keep<F>(id, qlib::import_pack_quantized<F>(t, config->layout), layer); };
+        const auto read = [&]<qlib::block_format F>(F, qlib::format_id id) {
+            return keep<F>(id, qlib::import_pack_quantized<F>(t, config->layout), layer);
+        };
         if (is(32, true)) return read(qlib::int4_g32{}, qlib::format_id::int4_g32);
         if (is(32, false)) return read(qlib::int4_g32_asym{}, qlib::format_id::int4_g32_asym);
         if (is(128, true)) return read(qlib::int4_g128{}, qlib::format_id::int4_g128);
@@ -141,7 +148,8 @@ private:
         for (const auto& part : files_.parts) check(qlib::find_bitsandbytes(part.header, layer, t), layer);
         if (t.quant_map == nullptr) return {};
         use({t.weight, t.absmax, t.quant_map, t.nested_absmax, t.nested_quant_map, t.state_nf4, t.state_fp4});
-        if (t.nested_absmax != nullptr) return keep<qlib::nf4_dq>(qlib::format_id::nf4_dq, qlib::import_bitsandbytes<qlib::nf4_dq>(t), layer);
+        if (t.nested_absmax != nullptr)
+            return keep<qlib::nf4_dq>(qlib::format_id::nf4_dq, qlib::import_bitsandbytes<qlib::nf4_dq>(t), layer);
         return keep<qlib::nf4>(qlib::format_id::nf4, qlib::import_bitsandbytes<qlib::nf4>(t), layer);
     }
 

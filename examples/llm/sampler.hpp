@@ -10,15 +10,17 @@
 class sampler {
 public:
     struct options {
-        double temperature = 0.8;   ///< 0: always the most likely token
-        std::size_t top_k = 40;     ///< how many tokens are considered; 0: all
-        double top_p = 0.95;        ///< and of these the likeliest that together reach this probability
+        double temperature = 0.8;  ///< 0: always the most likely token
+        std::size_t top_k = 40;    ///< how many tokens are considered; 0: all
+        double top_p = 0.95;       ///< and of these the likeliest that together reach this probability
         std::uint64_t seed = 0;
     };
     explicit sampler(const options& o) : o_(o), state_(o.seed) {}
 
     [[nodiscard]] std::uint32_t operator()(std::span<const float> logits) {
-        const auto likelier = [&](std::uint32_t a, std::uint32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
+        const auto likelier = [&](std::uint32_t a, std::uint32_t b) {
+            return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+        };
         tokens_.resize(logits.size());
         std::iota(tokens_.begin(), tokens_.end(), 0u);
         if (o_.temperature <= 0) return *std::min_element(tokens_.begin(), tokens_.end(), likelier);
@@ -34,7 +36,8 @@ private:
         weights_.clear();
         double all = 0;
         for (const std::uint32_t t : tokens_)
-            all += weights_.emplace_back(std::exp((static_cast<double>(logits[t]) - static_cast<double>(logits[tokens_[0]])) / o_.temperature));
+            all += weights_.emplace_back(
+                std::exp((static_cast<double>(logits[t]) - static_cast<double>(logits[tokens_[0]])) / o_.temperature));
         std::size_t count = 0;
         double kept = 0;
         while (count < weights_.size() && (count == 0 || kept < o_.top_p * all)) kept += weights_[count++];

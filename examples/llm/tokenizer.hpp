@@ -15,7 +15,8 @@ class tokenizer {
 public:
     using token = std::uint32_t;
 
-    /// Reads a vocabulary. `file` must outlive the tokenizer. Throws where the vocabulary is broken or of a kind that is not known here.
+    /// Reads a vocabulary. `file` must outlive the tokenizer. Throws where the vocabulary is broken or of a kind that
+    /// is not known here.
     explicit tokenizer(const qlib::gguf_file& file) {
         const std::string_view kind = text(file, "tokenizer.ggml.model", "");
         if (kind != "llama" && kind != "gpt2")
@@ -28,7 +29,9 @@ public:
         const std::string_view pre = text(file, "tokenizer.ggml.pre", "");
         if (!pieces_) {
             words_ = word_cutter::named(pre);
-            if (!words_) throw std::runtime_error("tokenizer.ggml.pre: \"" + std::string(pre) + "\"; gpt-2, llama-bpe and qwen2 are known");
+            if (!words_)
+                throw std::runtime_error("tokenizer.ggml.pre: \"" + std::string(pre) +
+                                         "\"; gpt-2, llama-bpe and qwen2 are known");
         }
         const bool llama3 = !pieces_ && pre.starts_with("llama");
         whole_words_ = llama3;
@@ -38,7 +41,8 @@ public:
         unknown_ = id(file, "tokenizer.ggml.unknown_token_id", pieces_ ? std::optional<token>(0) : std::nullopt);
         for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
             if (const auto end = id(file, key, std::nullopt)) ends_.push_back(*end);
-        if (begins_ && (!bos_ || *bos_ >= size())) throw std::runtime_error("the vocabulary has no token to begin with");
+        if (begins_ && (!bos_ || *bos_ >= size()))
+            throw std::runtime_error("the vocabulary has no token to begin with");
     }
 
     [[nodiscard]] std::size_t size() const { return tokens_.size(); }
@@ -52,7 +56,8 @@ public:
         if (const auto first = bos()) out.push_back(*first);
         if (plain.empty()) return out;
         if (pieces_) encode_pieces(plain, out);
-        else for (const std::string_view word : words_->cut(plain)) encode_word(word, out);
+        else
+            for (const std::string_view word : words_->cut(plain)) encode_word(word, out);
         return out;
     }
 
@@ -65,7 +70,9 @@ public:
             const std::string_view rest = tokens_[t].substr(at);
             bytes = std::min(utf8_bytes(rest[0]), rest.size());
             if (pieces_ && rest.starts_with(space)) out += ' ';
-            else if (const auto b = pieces_ ? bytes_.end() : bytes_.find(std::string(rest.substr(0, bytes))); b != bytes_.end()) out += b->second;
+            else if (const auto b = pieces_ ? bytes_.end() : bytes_.find(std::string(rest.substr(0, bytes)));
+                     b != bytes_.end())
+                out += b->second;
             else out += rest.substr(0, bytes);
         }
         return out;
@@ -99,21 +106,24 @@ private:
 
     void read_tokens(const qlib::gguf_file& file) {
         const qlib::gguf_value* list = file.find("tokenizer.ggml.tokens");
-        if (list == nullptr || list->count == 0) throw std::runtime_error("tokenizer.ggml.tokens: the vocabulary is missing");
+        if (list == nullptr || list->count == 0)
+            throw std::runtime_error("tokenizer.ggml.tokens: the vocabulary is missing");
         for (const std::string_view t : list->strings()) {
             ids_.insert_or_assign(t, static_cast<token>(tokens_.size()));
             tokens_.push_back(t);
         }
         types_.assign(tokens_.size(), 1);
         if (const qlib::gguf_value* types = file.find("tokenizer.ggml.token_type"))
-            for (std::size_t i = 0; i < types_.size(); ++i) types_[i] = static_cast<std::int32_t>(types->at(i)->as_int().value());
+            for (std::size_t i = 0; i < types_.size(); ++i)
+                types_[i] = static_cast<std::int32_t>(types->at(i)->as_int().value());
     }
     void read_scores(const qlib::gguf_file& file) {
         const qlib::gguf_value* scores = file.find("tokenizer.ggml.scores");
         if (scores == nullptr) throw std::runtime_error("tokenizer.ggml.scores: SentencePiece needs them");
         for (std::size_t i = 0; i < size(); ++i) {
             scores_.push_back(scores->at(i)->as_float().value());
-            if (types_[i] == byte) byte_tokens_[static_cast<unsigned char>(byte_of_name(tokens_[i]))] = static_cast<token>(i);
+            if (types_[i] == byte)
+                byte_tokens_[static_cast<unsigned char>(byte_of_name(tokens_[i]))] = static_cast<token>(i);
         }
     }
     void read_merges(const qlib::gguf_file& file) {
@@ -124,7 +134,9 @@ private:
     }
     /// "<0x0A>".
     static char byte_of_name(std::string_view name) {
-        const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+        const auto digit = [](char c) {
+            return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        };
         if (name.size() != 6 || !name.starts_with("<0x") || name[5] != '>' || digit(name[3]) < 0 || digit(name[4]) < 0)
             throw std::runtime_error("a byte token is not named like <0x0A>");
         return static_cast<char>(digit(name[3]) * 16 + digit(name[4]));
@@ -135,8 +147,9 @@ private:
         for (unsigned b = 0; b < 256; ++b) {
             const bool printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
             const std::uint32_t c = printable ? b : next++;
-            characters_[b] = c < 0x80 ? std::string(1, static_cast<char>(c))
-                                      : std::string{static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 0x3F))};
+            characters_[b] = c < 0x80
+                                 ? std::string(1, static_cast<char>(c))
+                                 : std::string{static_cast<char>(0xC0 | c >> 6), static_cast<char>(0x80 | (c & 0x3F))};
         }
         for (unsigned b = 0; b < 256; ++b) bytes_.emplace(characters_[b], static_cast<char>(b));
     }
@@ -151,7 +164,8 @@ private:
         return parts;
     }
 
-    /// SentencePiece: of all joins of neighbours that are tokens, the one with the highest score goes first. What is no token is spelt in bytes.
+    /// SentencePiece: of all joins of neighbours that are tokens, the one with the highest score goes first. What is no
+    /// token is spelt in bytes.
     void encode_pieces(std::string_view plain, std::vector<token>& out) const {
         std::string all(space_in_front_ ? space : "");
         for (const char c : plain) {
@@ -164,7 +178,8 @@ private:
         };
         for (const std::string_view piece : merge_pairs(characters_of(all), rank)) {
             if (const auto t = find(piece)) out.push_back(*t);
-            else for (const char c : piece) out.push_back(token_of_byte(c));
+            else
+                for (const char c : piece) out.push_back(token_of_byte(c));
         }
     }
     [[nodiscard]] token token_of_byte(char c) const {
@@ -172,11 +187,13 @@ private:
         return found != byte_tokens_.end() ? found->second : unknown_token();
     }
     [[nodiscard]] token unknown_token() const {
-        if (!unknown_ || *unknown_ >= size()) throw std::runtime_error("the vocabulary has no token for a byte of the text");
+        if (!unknown_ || *unknown_ >= size())
+            throw std::runtime_error("the vocabulary has no token for a byte of the text");
         return *unknown_;
     }
 
-    /// Byte-pair encoding: of all joins of neighbours that stand in the list of merges, the one that stands first goes first.
+    /// Byte-pair encoding: of all joins of neighbours that stand in the list of merges, the one that stands first goes
+    /// first.
     void encode_word(std::string_view word, std::vector<token>& out) const {
         std::string all;
         for (const char c : word) all += characters_[static_cast<unsigned char>(c)];
@@ -189,7 +206,9 @@ private:
         };
         for (const std::string_view piece : merge_pairs(characters_of(all), rank)) {
             if (const auto t = find(piece)) out.push_back(*t);
-            else for (const std::string_view c : characters_of(piece)) out.push_back(find(c) ? *find(c) : unknown_token());
+            else
+                for (const std::string_view c : characters_of(piece))
+                    out.push_back(find(c) ? *find(c) : unknown_token());
         }
     }
 

@@ -1,5 +1,6 @@
 #pragma once
-// The forward pass: RMS norms, attention with rotary positions over a KV cache, SwiGLU. Every matrix product is qgemm's.
+// The forward pass: RMS norms, attention with rotary positions over a KV cache, SwiGLU. Every matrix product is
+// qgemm's.
 #include "model.hpp"
 
 #include <qlib/core/thread_pool.hpp>
@@ -19,8 +20,13 @@ class transformer {
 public:
     /// context  tokens that the sequence may have
     /// batch    tokens that one call of forward() may bring
-    transformer(const model& m, qlib::thread_pool& threads, std::size_t context, std::size_t batch, qlib::gemm_options options = {})
-        : m_(m), threads_(threads), options_(options), context_(context), batch_(std::min(batch, context)) {
+    transformer(const model& m, qlib::thread_pool& threads, std::size_t context, std::size_t batch,
+                qlib::gemm_options options = {})
+        : m_(m),
+          threads_(threads),
+          options_(options),
+          context_(context),
+          batch_(std::min(batch, context)) {
         const hyper_parameters& h = m.h;
         keys_.resize(h.layers * context * h.kv_dim());
         values_.resize(keys_.size());
@@ -39,7 +45,8 @@ public:
     /// Appends up to batch() tokens to the sequence.
     void forward(std::span<const token> tokens) {
         if (tokens.empty() || tokens.size() > batch_ || tokens.size() > context_ - length_)
-            throw std::runtime_error(std::to_string(length_ + tokens.size()) + " tokens in a context of " + std::to_string(context_));
+            throw std::runtime_error(std::to_string(length_ + tokens.size()) + " tokens in a context of " +
+                                     std::to_string(context_));
         count_ = tokens.size();
         check(qlib::dequantize_rows(m_.embedding.weights, tokens, rows(x_, m_.h.dim), how()), m_.embedding.title());
         for (std::size_t i = 0; i < m_.layers.size(); ++i) {
@@ -50,22 +57,24 @@ public:
         length_ += count_;
     }
 
-    /// The logits of what follows token first, first + 1, ... of the last forward(); (count, vocabulary), valid until the next call.
+    /// The logits of what follows token first, first + 1, ... of the last forward(); (count, vocabulary), valid until
+    /// the next call.
     [[nodiscard]] qlib::matrix_view<const float> logits(std::size_t first, std::size_t count) {
-        if (first > count_ || count > count_ - first) throw std::runtime_error("logits of tokens that were not in the last batch");
+        if (first > count_ || count > count_ - first)
+            throw std::runtime_error("logits of tokens that were not in the last batch");
         logits_.resize(std::max(logits_.size(), count * m_.vocabulary()));
         const qlib::matrix_view<float> y{logits_.data(), count, m_.vocabulary()};
         multiply(rows(normed_, m_.h.dim).row_range(first, count), {{y, m_.head()}});
         return y;
     }
-    [[nodiscard]] std::span<const float> last_logits() {
-        return {logits(count_ - 1, 1).data, m_.vocabulary()};
-    }
+    [[nodiscard]] std::span<const float> last_logits() { return {logits(count_ - 1, 1).data, m_.vocabulary()}; }
 
 private:
     [[nodiscard]] qlib::call how() const { return {.run = threads_}; }
     /// The part of a buffer that this batch uses.
-    [[nodiscard]] qlib::matrix_view<float> rows(std::vector<float>& buffer, std::size_t cols) const { return {buffer.data(), count_, cols}; }
+    [[nodiscard]] qlib::matrix_view<float> rows(std::vector<float>& buffer, std::size_t cols) const {
+        return {buffer.data(), count_, cols};
+    }
     /// task(i) for all tokens i of the batch.
     template <class Task> void for_each_token(const Task& task) {
         threads_.run(count_, [&](std::size_t i, std::size_t) { task(i); });
@@ -101,20 +110,23 @@ private:
             for (std::size_t c = 0; c < v.cols; ++c) values[c * context_ + length_ + i] = v(i, c);
         });
         std::vector<qlib::status> done(h.heads);
-        threads_.run(h.heads, [&](std::size_t head, std::size_t worker) { done[head] = attend(keys, values, head, worker); });
+        threads_.run(h.heads,
+                     [&](std::size_t head, std::size_t worker) { done[head] = attend(keys, values, head, worker); });
         for (const qlib::status& s : done) check(s, "attention");
         multiply(rows(attended_, h.q_dim()), {{rows(out_, h.dim), l.attention_output}});
         add_residual();
     }
 
-    /// softmax(Q * K^T / sqrt(head_dim)) * V of one head for all new tokens, each of which sees the positions up to its own. The cache is
+    /// softmax(Q * K^T / sqrt(head_dim)) * V of one head for all new tokens, each of which sees the positions up to its
+    /// own. The cache is
     /// a matrix of floats, so both products are qgemm's, too: K as it is, V transposed.
     [[nodiscard]] qlib::status attend(const float* keys, const float* values, std::size_t head, std::size_t worker) {
         const hyper_parameters& h = m_.h;
         const std::size_t kv = head / (h.heads / h.kv_heads) * h.head_dim, positions = length_ + count_;
         const qlib::matrix_view<float> scores{scores_.data() + worker * batch_ * context_, count_, positions};
         const qlib::matrix_view<const float> q{q_.data() + head * h.head_dim, count_, h.head_dim, h.q_dim()};
-        if (const qlib::status s = qlib::qgemm(scores, q, floats(keys + kv, positions, h.head_dim, h.kv_dim())); !s) return s;
+        if (const qlib::status s = qlib::qgemm(scores, q, floats(keys + kv, positions, h.head_dim, h.kv_dim())); !s)
+            return s;
         for (std::size_t i = 0; i < count_; ++i) softmax(scores.row(i), length_ + i + 1, positions);
         const qlib::matrix_view<float> y{attended_.data() + head * h.head_dim, count_, h.head_dim, h.q_dim()};
         return qlib::qgemm(y, scores, floats(values + kv * context_, h.head_dim, positions, context_));
@@ -126,7 +138,8 @@ private:
     }
     /// Of x[0 .. seen) / sqrt(head_dim), in place; zeros from there to `all`.
     void softmax(float* x, std::size_t seen, std::size_t all) const {
-        const float scale = 1.0f / std::sqrt(static_cast<float>(m_.h.head_dim)), largest = *std::max_element(x, x + seen);
+        const float scale = 1.0f / std::sqrt(static_cast<float>(m_.h.head_dim)),
+                    largest = *std::max_element(x, x + seen);
         float sum = 0;
         for (std::size_t p = 0; p < seen; ++p) sum += x[p] = std::exp((x[p] - largest) * scale);
         for (std::size_t p = 0; p < seen; ++p) x[p] /= sum;
@@ -139,7 +152,8 @@ private:
         const auto gate = rows(gate_, h.ffn), up = rows(up_, h.ffn);
         multiply(rows(normed_, h.dim), {{gate, l.gate}, {up, l.up}});
         for_each_token([&](std::size_t i) {
-            for (std::size_t c = 0; c < h.ffn; ++c) gate(i, c) = gate(i, c) / (1.0f + std::exp(-gate(i, c))) * up(i, c);  // SiLU
+            for (std::size_t c = 0; c < h.ffn; ++c)
+                gate(i, c) = gate(i, c) / (1.0f + std::exp(-gate(i, c))) * up(i, c);  // SiLU
         });
         multiply(gate, {{rows(out_, h.dim), l.down}});
         add_residual();
@@ -150,8 +164,10 @@ private:
         const auto x = rows(x_, m_.h.dim), y = rows(normed_, m_.h.dim);
         for_each_token([&](std::size_t i) {
             double squares = 0;
-            for (std::size_t c = 0; c < x.cols; ++c) squares += static_cast<double>(x(i, c)) * static_cast<double>(x(i, c));
-            const float mean = static_cast<float>(squares / static_cast<double>(x.cols)), scale = 1.0f / std::sqrt(mean + m_.h.epsilon);
+            for (std::size_t c = 0; c < x.cols; ++c)
+                squares += static_cast<double>(x(i, c)) * static_cast<double>(x(i, c));
+            const float mean = static_cast<float>(squares / static_cast<double>(x.cols)),
+                        scale = 1.0f / std::sqrt(mean + m_.h.epsilon);
             for (std::size_t c = 0; c < x.cols; ++c) y(i, c) = x(i, c) * scale * weight[c];
         });
     }
@@ -182,13 +198,13 @@ private:
     product_observer observer_;
     std::vector<qlib::any_gemm_job> jobs_;
     std::size_t context_, batch_, length_ = 0, count_ = 0;
-    std::vector<float> keys_;                  // (layers, context, kv_dim)
-    std::vector<float> values_;                // (layers, kv_dim, context)
-    std::vector<float> x_, normed_, out_;      // (batch, dim)
-    std::vector<float> q_, attended_;          // (batch, q_dim)
-    std::vector<float> v_;                     // (batch, kv_dim)
-    std::vector<float> gate_, up_;             // (batch, ffn)
-    std::vector<float> scores_;                // (workers, batch, context)
-    std::vector<float> logits_;                // (tokens asked for, vocabulary)
+    std::vector<float> keys_;              // (layers, context, kv_dim)
+    std::vector<float> values_;            // (layers, kv_dim, context)
+    std::vector<float> x_, normed_, out_;  // (batch, dim)
+    std::vector<float> q_, attended_;      // (batch, q_dim)
+    std::vector<float> v_;                 // (batch, kv_dim)
+    std::vector<float> gate_, up_;         // (batch, ffn)
+    std::vector<float> scores_;            // (workers, batch, context)
+    std::vector<float> logits_;            // (tokens asked for, vocabulary)
     std::vector<double> frequencies_;
 };

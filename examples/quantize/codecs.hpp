@@ -17,11 +17,13 @@ struct codec {
         return size ? *size : 0;
     }
     /// W into `out`, bytes(W.rows, W.cols) of them.
-    qlib::status encode(qlib::matrix_view<const float> W, const qlib::quantize_options& options, const qlib::call& how, std::span<std::byte> out) const {
+    qlib::status encode(qlib::matrix_view<const float> W, const qlib::quantize_options& options, const qlib::call& how,
+                        std::span<std::byte> out) const {
         return qlib::quantize_into(id, W, out, options, how);
     }
     /// out.rows rows, from row `first` on, of a matrix of `rows` rows.
-    qlib::status decode(std::span<const std::byte> bytes, std::size_t rows, std::size_t first, qlib::matrix_view<float> out, const qlib::call& how) const;
+    qlib::status decode(std::span<const std::byte> bytes, std::size_t rows, std::size_t first,
+                        qlib::matrix_view<float> out, const qlib::call& how) const;
 };
 
 /// The format of a number, or null.
@@ -34,8 +36,8 @@ struct checkpoint_codec {
     /// Their names, types and shapes. `was`: what the weights were before, one of f32, f16 and bf16.
     qlib::result<qlib::checkpoint_parts> (*parts)(std::size_t rows, std::size_t cols, qlib::safetensors_type was);
     /// One of them, from the matrix as `codec` encodes it.
-    qlib::status (*write)(std::span<const std::byte> matrix, std::size_t rows, std::size_t cols, qlib::safetensors_type was, std::size_t part,
-                          std::span<std::byte> out);
+    qlib::status (*write)(std::span<const std::byte> matrix, std::size_t rows, std::size_t cols,
+                          qlib::safetensors_type was, std::size_t part, std::span<std::byte> out);
     /// The text behind "quantization_config" in config.json, for a model of which all layers are quantized.
     /// `was`: of most weights.
     std::string (*config)(qlib::safetensors_type was);

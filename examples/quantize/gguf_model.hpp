@@ -68,7 +68,8 @@ public:
     bool keeps_split = false;
     std::uint64_t split_max_size = 0;
 
-    [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const override {
+    [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan,
+                                        const std::string& manifest) const override {
         const std::vector<std::size_t> file_of = split(plan);
         const std::size_t files =
             std::max(keeps_split ? parsed_.size() : 1, file_of.empty() ? 1 : *std::ranges::max_element(file_of) + 1);

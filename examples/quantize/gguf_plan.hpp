@@ -11,9 +11,12 @@
 inline ggml type_named(const std::string& name) {
     const auto type = find_ggml_type(name);
     if (!type && qlib::format_named(name))
-        throw std::runtime_error(name + ": it is a format of safetensors files, whose tensors and tokenizer have other names than a GGUF file's");
+        throw std::runtime_error(
+            name +
+            ": it is a format of safetensors files, whose tensors and tokenizer have other names than a GGUF file's");
     if (!type || find_codec(static_cast<std::uint32_t>(*type)) == nullptr)
-        throw std::runtime_error(name + (type ? ": models cannot be written in this format" : ": there is no such format"));
+        throw std::runtime_error(name +
+                                 (type ? ": models cannot be written in this format" : ": there is no such format"));
     return *type;
 }
 
@@ -43,7 +46,8 @@ inline void check_fallback(const source_tensor& t, const type_choice& choice) {
                              " weights to one; --no-fallback forbids " + name_of(choice.type));
 }
 
-/// One tensor's part of the plan. error: a type that this program cannot write, or a source that has no weights to quantize.
+/// One tensor's part of the plan. error: a type that this program cannot write, or a source that has no weights to
+/// quantize.
 inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& choice, const type_request& request,
                                   const options& o, const imatrix_input* imatrix) {
     planned_tensor p;
@@ -65,10 +69,13 @@ inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& cho
             (find_codec(static_cast<std::uint32_t>(*t.type)) != nullptr ? ", others with --allow-requantize, at a loss"
                                                                         : ""));
     const codec* format = find_codec(static_cast<std::uint32_t>(choice.type));
-    if (format == nullptr) throw std::runtime_error(t.title() + ": it would have to become " + p.format_name + ", which cannot be written yet");
+    if (format == nullptr)
+        throw std::runtime_error(t.title() + ": it would have to become " + p.format_name +
+                                 ", which cannot be written yet");
     if (imatrix != nullptr) p.importance = imatrix->importance_of(t);
     if (p.importance.empty() && needs_imatrix(t, choice.type, request.recipe))
-        throw std::runtime_error(t.title() + ": " + p.format_name + " is of no use without an imatrix that knows this tensor");
+        throw std::runtime_error(t.title() + ": " + p.format_name +
+                                 " is of no use without an imatrix that knows this tensor");
     p.format = format->number();
     p.bytes = format->bytes(t.rows(), t.cols());
     return p;

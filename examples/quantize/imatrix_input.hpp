@@ -36,7 +36,9 @@ public:
         const auto text = v != nullptr ? v->as_string() : qlib::result<std::string_view>(std::string_view());
         return text ? std::string(*text) : "";
     }
-    [[nodiscard]] std::vector<std::string> datasets() const { return {file_.datasets().begin(), file_.datasets().end()}; }
+    [[nodiscard]] std::vector<std::string> datasets() const {
+        return {file_.datasets().begin(), file_.datasets().end()};
+    }
     [[nodiscard]] std::size_t entries() const { return file_.entries().size(); }
     [[nodiscard]] std::uint32_t chunks() const { return file_.chunk_count(); }
 

@@ -29,7 +29,9 @@ public:
                                               const std::vector<descriptor>& files) const {
         for (const json& line : lines_) {
             if (line["name"] != utf8_text(name)) continue;
-            const auto sums = [&](const char* key) { return qlib::sqnr{line[key][0].get<double>(), line[key][1].get<double>()}; };
+            const auto sums = [&](const char* key) {
+                return qlib::sqnr{line[key][0].get<double>(), line[key][1].get<double>()};
+            };
             outcome done{sums("sums"), sums("weighted"), line["sha256"]};
             sha256 hash;
             for (const output_piece& p : pieces)

@@ -32,7 +32,8 @@ std::optional<imatrix_input> imatrix_of(const options& o) {
 
 void quantize_gguf(options o, const imatrix_input* imatrix) {
     if (is_safetensors(o.output))
-        throw std::runtime_error(o.output + ": from a GGUF file only another can be made; safetensors need a tokenizer in files of its own");
+        throw std::runtime_error(
+            o.output + ": from a GGUF file only another can be made; safetensors need a tokenizer in files of its own");
     gguf_model model(o.input);
     apply_options(model, o);
     warn_of_long_names(model);
@@ -42,7 +43,8 @@ void quantize_gguf(options o, const imatrix_input* imatrix) {
 void run(options o) {
     const auto imatrix = imatrix_of(o);
     const bool safetensors = is_safetensors(o.input);
-    // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity with the searched scales, other presets less.
+    // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity with the searched scales, other
+    // presets less.
     if (o.fit_name.empty()) o.fit_name = safetensors ? "search" : "reference";
     (safetensors ? quantize_checkpoint : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
 }
@@ -78,9 +80,7 @@ int main(int argc, char** argv) {
         if (!o.synthetic.empty()) synthetic_model().write(o.synthetic);
         else if (!o.verify.empty()) verify(o);
         else run(o);
-    } catch (const CLI::ParseError& e) {
-        return app.exit(e);
-    } catch (const std::exception& e) {
+    } catch (const CLI::ParseError& e) { return app.exit(e); } catch (const std::exception& e) {
         std::fprintf(stderr, "quantize: %s\n", printable(e.what()).c_str());
         return 1;
     }

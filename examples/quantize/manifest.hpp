@@ -1,7 +1,8 @@
 #pragma once
 // The manifest: how a quantized model was made, in its own metadata and in a JSON file beside it.
 //
-// A file's header stands before its data, but the scores and hashes in the manifest are known last. So it has a fixed length: it is laid
+// A file's header stands before its data, but the scores and hashes in the manifest are known last. So it has a fixed
+// length: it is laid
 // out with the longest numbers, and filled up with spaces once the true ones are known.
 #include "imatrix_input.hpp"
 #include "json_text.hpp"
@@ -26,8 +27,13 @@ inline std::string reason_text(reason why) {
 
 inline json describe(const planned_tensor& p) {
     const source_tensor& t = *p.source;
-    json j{{"name", t.name}, {"shape", std::vector<std::uint64_t>(t.dims)}, {"from", t.type_name}, {"format", p.format_name}};
-    j["bits"] = t.weights() != 0 ? std::round(8e4 * static_cast<double>(p.bytes) / static_cast<double>(t.weights())) / 1e4 : 0.0;
+    json j{{"name", t.name},
+           {"shape", std::vector<std::uint64_t>(t.dims)},
+           {"from", t.type_name},
+           {"format", p.format_name}};
+    j["bits"] = t.weights() != 0
+                    ? std::round(8e4 * static_cast<double>(p.bytes) / static_cast<double>(t.weights())) / 1e4
+                    : 0.0;
     j["method"] = !p.format ? "copy" : is_float(static_cast<ggml>(*p.format)) ? "rounding" : "round-to-nearest";
     if (p.format && t.type && !is_float(*t.type)) j["requantized"] = true;
     j["reason"] = reason_text(p.why);
@@ -40,15 +46,18 @@ inline json describe(const planned_tensor& p) {
 }
 
 /// What is known before the work: the source's files with their hashes, the options, and each tensor's method.
-inline json describe(const std::vector<model_file>& files, const std::vector<std::string>& hashes, const options& o, const imatrix_input* imatrix,
-                     const std::vector<planned_tensor>& plan, const output_layout& layout) {
+inline json describe(const std::vector<model_file>& files, const std::vector<std::string>& hashes, const options& o,
+                     const imatrix_input* imatrix, const std::vector<planned_tensor>& plan,
+                     const output_layout& layout) {
     json j{{"manifest", manifest_version}, {"tool", "qlib quantize " + qlib_version()}};
     for (std::size_t i = 0; i < files.size(); ++i)
         j["source"].push_back({{"file", std::filesystem::path(files[i].path).filename().string()},
                                {"bytes", files[i].memory.bytes().size()},
                                {"sha256", hashes[i]}});
     j["options"] = {{o.preset_name.empty() ? "format" : "preset", o.preset_name.empty() ? o.format : o.preset_name},
-                    {"fit", o.fit_name}, {"pure", o.pure}, {"tensor_types", o.tensor_types}};
+                    {"fit", o.fit_name},
+                    {"pure", o.pure},
+                    {"tensor_types", o.tensor_types}};
     const auto note = [&](const char* name, const auto& value) {
         if (value != std::remove_cvref_t<decltype(value)>{}) j["options"][name] = value;
     };
@@ -60,7 +69,10 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
     note("override_kv", o.override_kv);
     note("prune_layers", o.prune_layers);
     if (imatrix != nullptr) {
-        j["imatrix"] = {{"file", imatrix->name()}, {"sha256", imatrix->sha256()}, {"datasets", imatrix->datasets()}, {"chunks", imatrix->chunks()}};
+        j["imatrix"] = {{"file", imatrix->name()},
+                        {"sha256", imatrix->sha256()},
+                        {"datasets", imatrix->datasets()},
+                        {"chunks", imatrix->chunks()}};
         if (const std::string hash = imatrix->text_sha256(); !hash.empty()) j["imatrix"]["text_sha256"] = hash;
     }
     for (std::size_t i = 0; i < plan.size(); ++i) {
@@ -72,7 +84,8 @@ inline json describe(const std::vector<model_file>& files, const std::vector<std
 }
 
 /// The same with what came of it.
-inline json with_outcomes(json manifest, const std::vector<planned_tensor>& plan, const std::vector<outcome>& outcomes) {
+inline json with_outcomes(json manifest, const std::vector<planned_tensor>& plan,
+                          const std::vector<outcome>& outcomes) {
     qlib::sqnr all;
     for (std::size_t i = 0; i < plan.size(); ++i) {
         json& t = manifest["tensors"][i];

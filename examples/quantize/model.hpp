@@ -1,5 +1,6 @@
 #pragma once
-// A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where that goes.
+// A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where
+// that goes.
 #include "../common/failure.hpp"
 #include "../common/files.hpp"
 #include "../common/sha256.hpp"
@@ -22,14 +23,14 @@ struct stored_transposed {
 
 /// One tensor of the model that is read, or a linear layer's part of one.
 struct source_tensor : tensor_shape {
-    std::vector<std::uint64_t> dims;   ///< as many as it has, in the file's own order
-    std::optional<ggml> type;          ///< none: a type that ggml does not have
-    std::optional<fp8_weights> fp8;    ///< the data are codes, and `type` is what they are decoded to
+    std::vector<std::uint64_t> dims;  ///< as many as it has, in the file's own order
+    std::optional<ggml> type;         ///< none: a type that ggml does not have
+    std::optional<fp8_weights> fp8;   ///< the data are codes, and `type` is what they are decoded to
     std::optional<stored_transposed> transposed;
     std::string type_name;
     std::span<const std::byte> data;
     const qlib::mapped_file* file = nullptr;
-    std::size_t part = 0;              ///< which of the model's files it is in
+    std::size_t part = 0;     ///< which of the model's files it is in
     std::string source_name;  ///< in the source, where the output has another: layers in front of it were left out
 
     /// As the source and what belongs to it name the tensor.
@@ -40,7 +41,8 @@ struct source_tensor : tensor_shape {
         std::string text;
         for (const std::uint64_t n : {ne[3], ne[2]})
             if (n != 1) text += std::to_string(n) + " x ";
-        return rows() != 1 || dims.size() > 1 ? text + std::to_string(ne[1]) + " x " + std::to_string(ne[0]) : std::to_string(ne[0]);
+        return rows() != 1 || dims.size() > 1 ? text + std::to_string(ne[1]) + " x " + std::to_string(ne[0])
+                                              : std::to_string(ne[0]);
     }
 };
 
@@ -57,13 +59,13 @@ struct planned_tensor {
     const source_tensor* source = nullptr;
     std::optional<std::uint32_t> format;  ///< none: copied
     std::string format_name;
-    std::string wanted_name;              ///< what was asked for; the same unless rows do not fill its blocks
+    std::string wanted_name;  ///< what was asked for; the same unless rows do not fill its blocks
     double wanted_bytes = 0;
     reason why = reason::kept;
-    std::string rule;                     ///< of the command line, that speaks of it; empty: none
-    bool overruled = false;               ///< the rule was not followed, as loaders need the tensor as it is
-    std::span<const float> importance;    ///< of the columns, for one matrix after the other; empty: not known
-    std::uint64_t bytes = 0;              ///< of the output
+    std::string rule;                   ///< of the command line, that speaks of it; empty: none
+    bool overruled = false;             ///< the rule was not followed, as loaders need the tensor as it is
+    std::span<const float> importance;  ///< of the columns, for one matrix after the other; empty: not known
+    std::uint64_t bytes = 0;            ///< of the output
     left_alone left;
 };
 
@@ -123,7 +125,9 @@ class model {
 public:
     virtual ~model() = default;
     [[nodiscard]] const std::vector<model_file>& files() const { return files_; }
-    [[nodiscard]] const std::vector<source_tensor>& tensors() const { return tensors_; }  ///< in the order of the output
+    [[nodiscard]] const std::vector<source_tensor>& tensors() const {
+        return tensors_;
+    }  ///< in the order of the output
     /// The matrices that a tensor is to its loaders once it is quantized, where it is not simply one itself: experts
     /// one by one, or transposed. Empty: it is.
     [[nodiscard]] virtual std::span<const source_tensor> linear_parts(const source_tensor&) const { return {}; }
@@ -138,10 +142,13 @@ public:
         return sum;
     }
 
-    /// The header of the output, with a text that describes how it was made, and the places of all data. An empty text: it is a copy.
-    [[nodiscard]] virtual output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const = 0;
+    /// The header of the output, with a text that describes how it was made, and the places of all data. An empty text:
+    /// it is a copy.
+    [[nodiscard]] virtual output_layout lay_out(const std::vector<planned_tensor>& plan,
+                                                const std::string& manifest) const = 0;
     /// A quantized matrix as the file's pieces.
-    [[nodiscard]] virtual std::vector<std::vector<std::byte>> cut(const planned_tensor&, std::vector<std::byte> bytes) const {
+    [[nodiscard]] virtual std::vector<std::vector<std::byte>> cut(const planned_tensor&,
+                                                                  std::vector<std::byte> bytes) const {
         std::vector<std::vector<std::byte>> pieces;
         pieces.push_back(std::move(bytes));
         return pieces;

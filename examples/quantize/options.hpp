@@ -9,7 +9,8 @@
 
 /// "0.1.0"
 inline std::string qlib_version() {
-    return std::to_string(QLIB_VERSION_MAJOR) + "." + std::to_string(QLIB_VERSION_MINOR) + "." + std::to_string(QLIB_VERSION_PATCH);
+    return std::to_string(QLIB_VERSION_MAJOR) + "." + std::to_string(QLIB_VERSION_MINOR) + "." +
+           std::to_string(QLIB_VERSION_PATCH);
 }
 
 struct options {
@@ -47,8 +48,10 @@ inline constexpr const char* footer =
     "  output             never the input itself. It appears when it is complete, with a manifest in it and beside it; "
     "see --verify\n"
     "Checkpoints in safetensors:\n"
-    "  layers             a table of architectures says which matrices are linear layers, by config.json's model_type;\n"
-    "                     of one that is not there only q_proj and the like are. All others are listed, with the reason\n"
+    "  layers             a table of architectures says which matrices are linear layers, by config.json's "
+    "model_type;\n"
+    "                     of one that is not there only q_proj and the like are. All others are listed, with the "
+    "reason\n"
     "  rows               that are not whole groups of int4 stay as they are: loaders would take other groups\n"
     "  quantized already  FP8 is decoded with its scales, other methods are refused by name; --format copy copies\n"
     "  output             a folder with all files of the input's that are no weights. It grows as NAME.being-quantized";
@@ -117,21 +120,30 @@ inline options parse_options(CLI::App& app, int argc, char** argv) {
     app.add_option("output", words[1], "a file, or for safetensors a folder");
     app.add_option("type", words[2], "in place of --preset or --format");
     app.add_option("threads", words[3], "in place of --threads");
-    app.add_option("--format", o.format, "one format for all matrices, the token embedding and the output included: q4_k, q8_0, ... in GGUF;\n"
-                                         "int4_g128, nf4, ... in safetensors. \"copy\": everything stays as it is");
+    app.add_option(
+        "--format", o.format,
+        "one format for all matrices, the token embedding and the output included: q4_k, q8_0, ... in GGUF;\n"
+        "int4_g128, nf4, ... in safetensors. \"copy\": everything stays as it is");
     app.add_option("--preset", o.preset_name,
                    "a mixture of formats by llama.cpp's rules: Q4_K_M, Q2_K, ..., or its number")
         ->excludes("--format");
-    app.add_option("--fit", o.fit_name, "how scales are chosen: plain (the range), search (least error), reference (as llama.cpp does it).\n"
-                                         "Without it: reference in GGUF, search in safetensors")->check(CLI::IsMember({"plain", "search", "reference"}));
-    app.add_option("--imatrix", o.imatrix, "importance of the inputs, as llama-imatrix writes it")->check(CLI::ExistingFile);
+    app.add_option("--fit", o.fit_name,
+                   "how scales are chosen: plain (the range), search (least error), reference (as llama.cpp does it).\n"
+                   "Without it: reference in GGUF, search in safetensors")
+        ->check(CLI::IsMember({"plain", "search", "reference"}));
+    app.add_option("--imatrix", o.imatrix, "importance of the inputs, as llama-imatrix writes it")
+        ->check(CLI::ExistingFile);
     add_llama_options(app, o);
     app.add_flag("--dry-run", o.dry_run, "print what would be done, and what substitutions cost; write nothing");
     app.add_flag("--resume", o.resume, "go on where a run with the same input and options was interrupted");
     app.add_option("--threads", o.threads, "threads to use")->check(CLI::Range(1, 4096))->capture_default_str();
-    app.add_option("--verify", o.verify, "check a quantized model against the manifest in it, and do nothing else")->check(CLI::ExistingPath);
-    app.add_option("--source", o.source, "with --verify: the model it was made from; it is quantized again, with --imatrix where one was used");
-    app.add_option("--synthetic", o.synthetic, "write a small model of random weights to this file, and do nothing else");
+    app.add_option("--verify", o.verify, "check a quantized model against the manifest in it, and do nothing else")
+        ->check(CLI::ExistingPath);
+    app.add_option(
+        "--source", o.source,
+        "with --verify: the model it was made from; it is quantized again, with --imatrix where one was used");
+    app.add_option("--synthetic", o.synthetic,
+                   "write a small model of random weights to this file, and do nothing else");
     app.footer(footer);
     app.parse(argc, argv);
     if (!o.preset_name.empty()) {
@@ -143,7 +155,8 @@ inline options parse_options(CLI::App& app, int argc, char** argv) {
     place_arguments(o, {std::begin(words), std::ranges::find(words, "")});
     if (upper_case(o.format) == "COPY") o.format = "copy";
     if (!o.synthetic.empty() || !o.verify.empty()) return o;
-    if (o.input.empty() || (o.format.empty() && o.preset_name.empty())) throw CLI::RequiredError("input, and --format or --preset");
+    if (o.input.empty() || (o.format.empty() && o.preset_name.empty()))
+        throw CLI::RequiredError("input, and --format or --preset");
     if (o.output.empty() && !o.dry_run) throw CLI::RequiredError("output");
     if (!o.tensor_type_file.empty()) add_words_of(o.tensor_type_file, o.tensor_types);
     for (const std::string& text : o.tensor_types) split_override(text);

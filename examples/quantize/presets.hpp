@@ -1,5 +1,6 @@
 #pragma once
-// llama.cpp's presets: which type each tensor of a model gets when the model as a whole is to be "Q4_K_M". The rules stand here as
+// llama.cpp's presets: which type each tensor of a model gets when the model as a whole is to be "Q4_K_M". The rules
+// stand here as
 // short functions of names and counts; they read no file. Source: llama.cpp, llama-quant.cpp.
 #include "../common/printable.hpp"
 #include "ggml_formats.hpp"
@@ -12,9 +13,38 @@
 
 /// A preset; the numbers of general.file_type.
 enum class preset : std::uint32_t {
-    q4_0 = 2, q4_1 = 3, q8_0 = 7, q5_0 = 8, q5_1 = 9, q2_k = 10, q3_k_s = 11, q3_k_m = 12, q3_k_l = 13, q4_k_s = 14, q4_k_m = 15,
-    q5_k_s = 16, q5_k_m = 17, q6_k = 18, iq2_xxs = 19, iq2_xs = 20, q2_k_s = 21, iq3_xs = 22, iq3_xxs = 23, iq1_s = 24, iq4_nl = 25,
-    iq3_s = 26, iq3_m = 27, iq2_s = 28, iq2_m = 29, iq4_xs = 30, iq1_m = 31, tq1_0 = 36, tq2_0 = 37, mxfp4_moe = 38, q1_0 = 40, q2_0 = 41,
+    q4_0 = 2,
+    q4_1 = 3,
+    q8_0 = 7,
+    q5_0 = 8,
+    q5_1 = 9,
+    q2_k = 10,
+    q3_k_s = 11,
+    q3_k_m = 12,
+    q3_k_l = 13,
+    q4_k_s = 14,
+    q4_k_m = 15,
+    q5_k_s = 16,
+    q5_k_m = 17,
+    q6_k = 18,
+    iq2_xxs = 19,
+    iq2_xs = 20,
+    q2_k_s = 21,
+    iq3_xs = 22,
+    iq3_xxs = 23,
+    iq1_s = 24,
+    iq4_nl = 25,
+    iq3_s = 26,
+    iq3_m = 27,
+    iq2_s = 28,
+    iq2_m = 29,
+    iq4_xs = 30,
+    iq1_m = 31,
+    tq1_0 = 36,
+    tq2_0 = 37,
+    mxfp4_moe = 38,
+    q1_0 = 40,
+    q2_0 = 41,
 };
 
 struct preset_info {
@@ -24,17 +54,22 @@ struct preset_info {
 };
 
 inline constexpr preset_info presets[] = {
-    {"Q4_0", preset::q4_0, ggml::q4_0},         {"Q4_1", preset::q4_1, ggml::q4_1},         {"Q5_0", preset::q5_0, ggml::q5_0},
-    {"Q5_1", preset::q5_1, ggml::q5_1},         {"Q8_0", preset::q8_0, ggml::q8_0},         {"Q2_K", preset::q2_k, ggml::q2_k},
-    {"Q2_K_S", preset::q2_k_s, ggml::q2_k},     {"Q3_K_S", preset::q3_k_s, ggml::q3_k},     {"Q3_K_M", preset::q3_k_m, ggml::q3_k},
-    {"Q3_K_L", preset::q3_k_l, ggml::q3_k},     {"Q4_K_S", preset::q4_k_s, ggml::q4_k},     {"Q4_K_M", preset::q4_k_m, ggml::q4_k},
-    {"Q5_K_S", preset::q5_k_s, ggml::q5_k},     {"Q5_K_M", preset::q5_k_m, ggml::q5_k},     {"Q6_K", preset::q6_k, ggml::q6_k},
-    {"IQ1_S", preset::iq1_s, ggml::iq1_s},      {"IQ1_M", preset::iq1_m, ggml::iq1_m},      {"IQ2_XXS", preset::iq2_xxs, ggml::iq2_xxs},
-    {"IQ2_XS", preset::iq2_xs, ggml::iq2_xs},   {"IQ2_S", preset::iq2_s, ggml::iq2_xs},     {"IQ2_M", preset::iq2_m, ggml::iq2_s},
-    {"IQ3_XXS", preset::iq3_xxs, ggml::iq3_xxs},{"IQ3_XS", preset::iq3_xs, ggml::iq3_s},    {"IQ3_S", preset::iq3_s, ggml::iq3_s},
-    {"IQ3_M", preset::iq3_m, ggml::iq3_s},      {"IQ4_NL", preset::iq4_nl, ggml::iq4_nl},   {"IQ4_XS", preset::iq4_xs, ggml::iq4_xs},
-    {"TQ1_0", preset::tq1_0, ggml::tq1_0},      {"TQ2_0", preset::tq2_0, ggml::tq2_0},      {"MXFP4_MOE", preset::mxfp4_moe, ggml::mxfp4},
-    {"Q1_0", preset::q1_0, ggml::q1_0},         {"Q2_0", preset::q2_0, ggml::q2_0},
+    {"Q4_0", preset::q4_0, ggml::q4_0},       {"Q4_1", preset::q4_1, ggml::q4_1},
+    {"Q5_0", preset::q5_0, ggml::q5_0},       {"Q5_1", preset::q5_1, ggml::q5_1},
+    {"Q8_0", preset::q8_0, ggml::q8_0},       {"Q2_K", preset::q2_k, ggml::q2_k},
+    {"Q2_K_S", preset::q2_k_s, ggml::q2_k},   {"Q3_K_S", preset::q3_k_s, ggml::q3_k},
+    {"Q3_K_M", preset::q3_k_m, ggml::q3_k},   {"Q3_K_L", preset::q3_k_l, ggml::q3_k},
+    {"Q4_K_S", preset::q4_k_s, ggml::q4_k},   {"Q4_K_M", preset::q4_k_m, ggml::q4_k},
+    {"Q5_K_S", preset::q5_k_s, ggml::q5_k},   {"Q5_K_M", preset::q5_k_m, ggml::q5_k},
+    {"Q6_K", preset::q6_k, ggml::q6_k},       {"IQ1_S", preset::iq1_s, ggml::iq1_s},
+    {"IQ1_M", preset::iq1_m, ggml::iq1_m},    {"IQ2_XXS", preset::iq2_xxs, ggml::iq2_xxs},
+    {"IQ2_XS", preset::iq2_xs, ggml::iq2_xs}, {"IQ2_S", preset::iq2_s, ggml::iq2_xs},
+    {"IQ2_M", preset::iq2_m, ggml::iq2_s},    {"IQ3_XXS", preset::iq3_xxs, ggml::iq3_xxs},
+    {"IQ3_XS", preset::iq3_xs, ggml::iq3_s},  {"IQ3_S", preset::iq3_s, ggml::iq3_s},
+    {"IQ3_M", preset::iq3_m, ggml::iq3_s},    {"IQ4_NL", preset::iq4_nl, ggml::iq4_nl},
+    {"IQ4_XS", preset::iq4_xs, ggml::iq4_xs}, {"TQ1_0", preset::tq1_0, ggml::tq1_0},
+    {"TQ2_0", preset::tq2_0, ggml::tq2_0},    {"MXFP4_MOE", preset::mxfp4_moe, ggml::mxfp4},
+    {"Q1_0", preset::q1_0, ggml::q1_0},       {"Q2_0", preset::q2_0, ggml::q2_0},
 };
 
 inline const preset_info& info_of(preset id) { return *std::ranges::find(presets, id, &preset_info::id); }
@@ -121,7 +156,10 @@ class preset_rules {
 public:
     /// `tensors`: all of the model, also those that choose() is never asked about. error: model.check()'s
     preset_rules(preset p, const model_facts& model, std::span<const tensor_shape> tensors)
-        : preset_(p), base_(info_of(p).base), model_(model), falcon_(model.architecture == "falcon") {
+        : preset_(p),
+          base_(info_of(p).base),
+          model_(model),
+          falcon_(model.architecture == "falcon") {
         model.check();
         for (const tensor_shape& t : tensors) {
             values_ += role_of(t.name) == role::attn_v;
@@ -155,7 +193,9 @@ private:
     [[nodiscard]] bool eight_experts() const { return model_.experts == 8; }
     [[nodiscard]] bool shares_values() const { return model_.gqa() >= 4; }
     /// Whether layer i of n is one of the first eighth, the last eighth, or every third between.
-    static bool gets_more_bits(std::int64_t i, std::int64_t n) { return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2; }
+    static bool gets_more_bits(std::int64_t i, std::int64_t n) {
+        return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+    }
 
     /// A feed-forward tensor's layer: how many came before, unless experts come several to a layer.
     [[nodiscard]] std::int64_t layer(const tensor_shape& t, std::int64_t before) const {
@@ -212,8 +252,10 @@ private:
     [[nodiscard]] ggml attn_output() const {
         if (falcon_) return is(preset::q3_k_l) ? ggml::q4_k : base_;
         if (eight_experts())
-            return is(preset::q2_k, preset::q3_k_s, preset::q3_k_m, preset::q4_k_s, preset::q4_k_m, preset::iq3_xxs, preset::iq3_xs,
-                      preset::iq3_s, preset::iq3_m, preset::iq4_nl, preset::iq4_xs) ? ggml::q5_k : base_;
+            return is(preset::q2_k, preset::q3_k_s, preset::q3_k_m, preset::q4_k_s, preset::q4_k_m, preset::iq3_xxs,
+                      preset::iq3_xs, preset::iq3_s, preset::iq3_m, preset::iq4_nl, preset::iq4_xs)
+                       ? ggml::q5_k
+                       : base_;
         if (is(preset::q2_k)) return ggml::q3_k;
         if (is(preset::iq3_xxs)) return ggml::iq3_s;
         if (is(preset::q3_k_m, preset::iq3_m)) return ggml::q4_k;
@@ -247,7 +289,7 @@ private:
     ggml base_;
     model_facts model_;
     bool falcon_, tied_ = true;
-    std::int64_t values_ = 0;                              // tensors of role attn_v in the model
+    std::int64_t values_ = 0;                                // tensors of role attn_v in the model
     std::int64_t value_ = 0, down_ = 0, gate_ = 0, up_ = 0;  // of those roles, how many came already
 };
 
@@ -256,7 +298,12 @@ inline bool needs_imatrix(const tensor_shape& t, ggml type, std::optional<preset
     const role r = role_of(t.name);
     if (r == role::output || r == role::token_embedding) return false;
     switch (type) {
-    case ggml::iq3_xxs: case ggml::iq2_xxs: case ggml::iq2_xs: case ggml::iq2_s: case ggml::iq1_m: case ggml::iq1_s: return true;
+    case ggml::iq3_xxs:
+    case ggml::iq2_xxs:
+    case ggml::iq2_xs:
+    case ggml::iq2_s:
+    case ggml::iq1_m:
+    case ggml::iq1_s: return true;
     default: return type == ggml::q2_k && p == preset::q2_k_s;
     }
 }

@@ -1,5 +1,6 @@
 #pragma once
-// A line on the terminal: how much is done, and how long the rest will take. Silent where standard error is no terminal.
+// A line on the terminal: how much is done, and how long the rest will take. Silent where standard error is no
+// terminal.
 #include <unistd.h>
 
 #include <chrono>
@@ -44,8 +45,8 @@ private:
         const double speed = static_cast<double>(done_ - skipped_) / seconds;
         const auto left = static_cast<long>(speed > 0 ? static_cast<double>(total_ - done_) / speed : 0);
         const int full = static_cast<int>(part * width);
-        std::fprintf(stderr, "\r\x1b[K%s [%.*s%*s] %3.0f %%, %ld:%02ld left", what_.c_str(), full, "##############################",
-                     width - full, "", 100 * part, left / 60, left % 60);
+        std::fprintf(stderr, "\r\x1b[K%s [%.*s%*s] %3.0f %%, %ld:%02ld left", what_.c_str(), full,
+                     "##############################", width - full, "", 100 * part, left / 60, left % 60);
         std::fflush(stderr);
     }
 

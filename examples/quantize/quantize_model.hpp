@@ -53,7 +53,8 @@ inline outcome write_tensor(const model& m, const planned_tensor& p, const std::
         done = encoder.encode(p, [&](std::span<const std::byte> bytes) { put(pieces[0].file, bytes); });
     } else {
         std::vector<std::byte> whole;
-        done = encoder.encode(p, [&](std::span<const std::byte> bytes) { whole.insert(whole.end(), bytes.begin(), bytes.end()); });
+        done = encoder.encode(
+            p, [&](std::span<const std::byte> bytes) { whole.insert(whole.end(), bytes.begin(), bytes.end()); });
         const auto parts = m.cut(p, std::move(whole));
         for (std::size_t i = 0; i < pieces.size(); ++i) {
             at = pieces[i].at;
@@ -65,7 +66,8 @@ inline outcome write_tensor(const model& m, const planned_tensor& p, const std::
 }
 
 /// All tensors; those that an earlier run wrote are taken over.
-inline std::vector<outcome> write_tensors(const model& m, const std::vector<planned_tensor>& plan, const output_layout& layout, const options& o,
+inline std::vector<outcome> write_tensors(const model& m, const std::vector<planned_tensor>& plan,
+                                          const output_layout& layout, const options& o,
                                           const std::vector<descriptor>& files, journal& log, report& table) {
     progress_bar bar("quantizing", m.bytes());
     tensor_encoder encoder(o.fit(), o.threads, [&](std::uint64_t bytes) { bar.advance(bytes); });
@@ -129,7 +131,8 @@ inline void work_on(const model& m, const std::vector<planned_tensor>& plan, out
 }
 
 /// Runs the plan.
-inline void quantize_model(const model& m, const std::vector<planned_tensor>& plan, const options& o, const imatrix_input* imatrix) {
+inline void quantize_model(const model& m, const std::vector<planned_tensor>& plan, const options& o,
+                           const imatrix_input* imatrix) {
     const auto start = std::chrono::steady_clock::now();
     report table(plan);
     if (imatrix != nullptr) report::importance(plan);

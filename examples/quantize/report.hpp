@@ -25,7 +25,8 @@ public:
         }
     }
     void head(const char* a, const char* b) const {
-        std::printf("%-*s  %-*s  %-*s  %7s  %12s  %s\n", name_width_, "tensor", shape_width_, "shape", format_width_, "format", "bits/w", a, b);
+        std::printf("%-*s  %-*s  %-*s  %7s  %12s  %s\n", name_width_, "tensor", shape_width_, "shape", format_width_,
+                    "format", "bits/w", a, b);
     }
     void add(const planned_tensor& p, const outcome& done, bool earlier, double seconds) {
         row(p);
@@ -54,13 +55,17 @@ public:
             std::printf("%s%s x %zu", comma, kind.c_str(), number);
             comma = ", ";
         }
-        std::printf("): %+.0f bytes, %.3f bits per weight instead of %.3f\n", bytes - wanted, bits(bytes), bits(wanted));
+        std::printf("): %+.0f bytes, %.3f bits per weight instead of %.3f\n", bytes - wanted, bits(bytes),
+                    bits(wanted));
     }
     /// How much of the model an imatrix knows.
     static void importance(const std::vector<planned_tensor>& plan) {
-        const auto quantized = std::ranges::count_if(plan, [](const planned_tensor& p) { return p.format.has_value(); });
+        const auto quantized =
+            std::ranges::count_if(plan, [](const planned_tensor& p) { return p.format.has_value(); });
         const auto known = std::ranges::count_if(plan, [](const planned_tensor& p) { return !p.importance.empty(); });
-        if (known == 0 && quantized != 0) throw std::runtime_error("the imatrix knows none of the tensors that are to be quantized: is it another model's?");
+        if (known == 0 && quantized != 0)
+            throw std::runtime_error(
+                "the imatrix knows none of the tensors that are to be quantized: is it another model's?");
         std::printf("the imatrix knows %td of %td tensors that are quantized\n", known, quantized);
     }
     /// What each rule of the command line did.
@@ -87,18 +92,21 @@ public:
                          count);
     }
     void totals(std::uint64_t bytes_in, std::uint64_t bytes_out, double seconds) const {
-        std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight", static_cast<double>(bytes_in) * 1e-6, static_cast<double>(bytes_out) * 1e-6,
-                    bits(static_cast<double>(bytes_)));
+        std::printf("total: %.2f MB -> %.2f MB, %.2f bits per weight", static_cast<double>(bytes_in) * 1e-6,
+                    static_cast<double>(bytes_out) * 1e-6, bits(static_cast<double>(bytes_)));
         if (seconds > 0) std::printf(", %.2f s", seconds);
         std::printf("\n");
         if (quantized_ != 0 && seconds > 0)
-            std::printf("quantized: %zu tensors, SQNR of all their weights together %s dB\n", quantized_, decibels(sums_).c_str());
+            std::printf("quantized: %zu tensors, SQNR of all their weights together %s dB\n", quantized_,
+                        decibels(sums_).c_str());
     }
 
 private:
     static bool is_replaced(const planned_tensor& p) { return p.format_name != p.wanted_name; }
     static std::string format_of(const planned_tensor& p) { return p.format_name + (is_replaced(p) ? " *" : ""); }
-    [[nodiscard]] double bits(double bytes) const { return weights_ != 0 ? 8 * bytes / static_cast<double>(weights_) : 0; }
+    [[nodiscard]] double bits(double bytes) const {
+        return weights_ != 0 ? 8 * bytes / static_cast<double>(weights_) : 0;
+    }
     static std::string decibels(const qlib::sqnr& sums) {
         char text[32];
         std::snprintf(text, sizeof text, "%.2f", sums.decibels());
@@ -106,12 +114,16 @@ private:
     }
     /// Why a tensor gets its format, where that is not plain; and what a replacement costs.
     static std::string note_of(const planned_tensor& p) {
-        std::string note = p.why == reason::kept ? "kept" : p.why == reason::rule ? "rule" : p.why == reason::asked ? "asked" : "";
+        std::string note = p.why == reason::kept    ? "kept"
+                           : p.why == reason::rule  ? "rule"
+                           : p.why == reason::asked ? "asked"
+                                                    : "";
         if (!is_replaced(p)) return note;
         const double more = static_cast<double>(p.bytes) - p.wanted_bytes;
         char text[160];
-        std::snprintf(text, sizeof text, "%s%s in place of %s: %+.0f bytes, %+.3f bits per weight", note.empty() ? "" : ", ", p.format_name.c_str(),
-                      p.wanted_name.c_str(), more, 8 * more / static_cast<double>(p.source->weights()));
+        std::snprintf(text, sizeof text, "%s%s in place of %s: %+.0f bytes, %+.3f bits per weight",
+                      note.empty() ? "" : ", ", p.format_name.c_str(), p.wanted_name.c_str(), more,
+                      8 * more / static_cast<double>(p.source->weights()));
         return note + text;
     }
     void row(const planned_tensor& p) const {

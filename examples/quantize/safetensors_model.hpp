@@ -1,5 +1,6 @@
 #pragma once
-// A model of Hugging Face's kind: safetensors, in one file or several with an index, and config.json beside them. Read, and laid out
+// A model of Hugging Face's kind: safetensors, in one file or several with an index, and config.json beside them. Read,
+// and laid out
 // again as one file in which a quantized weight is several tensors.
 #include "../common/failure.hpp"
 #include "checkpoint_folder.hpp"
@@ -25,7 +26,8 @@ public:
 
     /// error: for `quantize`, a checkpoint of codes that cannot be decoded.
     safetensors_model(const std::string& path, purpose use)
-        : main_(checkpoint_files::main_of(path)), config_(folder()) {
+        : main_(checkpoint_files::main_of(path)),
+          config_(folder()) {
         if (main_.extension() == ".json") open_all();
         else open(main_);
         if (use == purpose::quantize) decode_fp8();
@@ -33,7 +35,8 @@ public:
             for (const qlib::safetensors_tensor& t : parsed_[i].tensors()) add(t, files_[i].memory);
         std::ranges::sort(tensors_, {}, &source_tensor::name);
         for (std::size_t i = 1; i < tensors_.size(); ++i)
-            if (tensors_[i].name == tensors_[i - 1].name) throw std::runtime_error(tensors_[i].name + ": the tensor is in two of the model's files");
+            if (tensors_[i].name == tensors_[i - 1].name)
+                throw std::runtime_error(tensors_[i].name + ": the tensor is in two of the model's files");
         for (const source_tensor& t : tensors_)
             if (auto parts = ::linear_parts(architecture_, judge(t), t); !parts.empty())
                 parts_.emplace(t.name, std::move(parts));
@@ -60,7 +63,8 @@ public:
         return model::find(name, quantized);
     }
 
-    [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan, const std::string& manifest) const override {
+    [[nodiscard]] output_layout lay_out(const std::vector<planned_tensor>& plan,
+                                        const std::string& manifest) const override {
         qlib::safetensors_writer out;
         for (const auto& [key, value] : parsed_[0].metadata()) check(out.set_metadata(key, value), key);
         check(out.set_metadata("format", "pt"), "format");  // transformers asks for it
@@ -79,13 +83,15 @@ public:
         }
         return layout;
     }
-    [[nodiscard]] std::vector<std::vector<std::byte>> cut(const planned_tensor& p, std::vector<std::byte> bytes) const override {
+    [[nodiscard]] std::vector<std::vector<std::byte>> cut(const planned_tensor& p,
+                                                          std::vector<std::byte> bytes) const override {
         const checkpoint_codec* to = p.format ? find_checkpoint_codec(*p.format) : nullptr;
         if (to == nullptr) return model::cut(p, std::move(bytes));
         std::vector<std::vector<std::byte>> pieces;
         for (const qlib::checkpoint_part& part : parts_of(p, *to)) {
             auto& piece = pieces.emplace_back(part.bytes);
-            check(to->write(bytes, p.source->rows(), p.source->cols(), type_of(p), pieces.size() - 1, piece), p.source->title());
+            check(to->write(bytes, p.source->rows(), p.source->cols(), type_of(p), pieces.size() - 1, piece),
+                  p.source->title());
         }
         return pieces;
     }
@@ -108,13 +114,15 @@ private:
     void open_all() {
         const qlib::mapped_file text = map_file(main_);
         std::string_view culprit;
-        const auto index = qlib::safetensors_index::parse({reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}, &culprit);
+        const auto index = qlib::safetensors_index::parse(
+            {reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}, &culprit);
         if (!index) fail_to_read(index.error(), main_.string(), culprit, text.bytes(), ".index.json");
         for (const std::string_view name : index->files()) open(folder() / name);
         for (const auto& [tensor, file] : index->tensors()) {
             const auto at = std::ranges::find(index->files(), file);
             if (parsed_[static_cast<std::size_t>(at - index->files().begin())].find(tensor) == nullptr)
-                throw std::runtime_error(std::string(tensor) + ": the index says that it is in " + std::string(file) + ", which does not have it");
+                throw std::runtime_error(std::string(tensor) + ": the index says that it is in " + std::string(file) +
+                                         ", which does not have it");
         }
     }
     /// Learns how FP8 weights are to be read. error: codes of another kind.
@@ -159,13 +167,15 @@ private:
     static std::vector<std::string> announce(const planned_tensor& p, qlib::safetensors_writer& out) {
         const source_tensor& t = *p.source;
         std::vector<std::string> names;
-        const auto put = [&](const std::string& name, qlib::safetensors_type type, std::span<const std::uint64_t> shape) {
+        const auto put = [&](const std::string& name, qlib::safetensors_type type,
+                             std::span<const std::uint64_t> shape) {
             check(out.add_tensor(name, type, shape), t.title());
             names.push_back(name);
         };
         if (const checkpoint_codec* to = p.format ? find_checkpoint_codec(*p.format) : nullptr) {
             const std::string layer = t.name.substr(0, t.name.size() - std::string_view("weight").size());
-            for (const qlib::checkpoint_part& part : parts_of(p, *to)) put(layer + std::string(part.suffix), part.type, part.shape());
+            for (const qlib::checkpoint_part& part : parts_of(p, *to))
+                put(layer + std::string(part.suffix), part.type, part.shape());
             return names;
         }
         const std::string type = p.format ? p.format_name : t.type_name;

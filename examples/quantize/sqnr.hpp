@@ -7,10 +7,12 @@
 #include <span>
 #include <vector>
 
-/// Compares rows with what their codes mean. `weighted` counts each square as often as its column's importance says; empty: not at all.
+/// Compares rows with what their codes mean. `weighted` counts each square as often as its column's importance says;
+/// empty: not at all.
 /// Rows are added in order: the same sums for any number of threads.
-inline void measure(qlib::matrix_view<const float> W, qlib::matrix_view<const float> decoded, std::span<const float> importance,
-                    qlib::executor_ref run, qlib::sqnr& plain, qlib::sqnr& weighted) {
+inline void measure(qlib::matrix_view<const float> W, qlib::matrix_view<const float> decoded,
+                    std::span<const float> importance, qlib::executor_ref run, qlib::sqnr& plain,
+                    qlib::sqnr& weighted) {
     std::vector<qlib::sqnr> of_row(W.rows), weighted_row(importance.empty() ? 0 : W.rows);
     run.run(W.rows, [&](std::size_t r, std::size_t) {
         const float *w = W.row(r), *d = decoded.row(r);

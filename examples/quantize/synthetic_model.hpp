@@ -48,7 +48,9 @@ private:
     };
 
     template <class T> void set(std::string_view key, const T& value) { check(out_.set(key, value), key); }
-    template <class T> void set_array(std::string_view key, const T& values) { check(out_.set_array(key, values), key); }
+    template <class T> void set_array(std::string_view key, const T& values) {
+        check(out_.set_array(key, values), key);
+    }
 
     void describe() {
         set("general.architecture", "llama");
@@ -95,7 +97,8 @@ private:
         tensors_.push_back({name, dim, 1, true});
     }
 
-    /// Norms of one, and matrices of bell-shaped weights as large as training leaves them: a standard deviation of about cols^-0.5.
+    /// Norms of one, and matrices of bell-shaped weights as large as training leaves them: a standard deviation of
+    /// about cols^-0.5.
     std::span<const std::byte> weights(const planned& t) {
         const std::size_t count = t.rows * t.cols;
         if (t.norm) {
@@ -104,7 +107,8 @@ private:
         }
         const float scale = 1.7f / std::sqrt(static_cast<float>(t.cols));
         halves_.resize(count);
-        for (qlib::f16& h : halves_) h = qlib::f16::from((uniform() + uniform() + uniform() + uniform()) * 0.5f * scale);
+        for (qlib::f16& h : halves_)
+            h = qlib::f16::from((uniform() + uniform() + uniform() + uniform()) * 0.5f * scale);
         return std::as_bytes(std::span(halves_));
     }
     /// From -1 to 1; splitmix64.

@@ -1,5 +1,6 @@
 #pragma once
-// One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read is given back.
+// One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read
+// is given back.
 #include "../common/failure.hpp"
 #include "finite_floats.hpp"
 #include "source_floats.hpp"
@@ -24,7 +25,10 @@ public:
     /// Is told how many bytes of the input were dealt with.
     using progress = std::function<void(std::uint64_t)>;
 
-    tensor_encoder(qlib::fit fit, std::size_t threads, progress told) : fit_(fit), threads_(threads), told_(std::move(told)) {}
+    tensor_encoder(qlib::fit fit, std::size_t threads, progress told)
+        : fit_(fit),
+          threads_(threads),
+          told_(std::move(told)) {}
 
     /// Quantizes a tensor, or copies it.
     outcome encode(const planned_tensor& p, const sink& out) {
@@ -35,7 +39,8 @@ public:
         for_each_strip(*p.source, format.by_rows, [&](matrix W, std::uint64_t matrix_index, std::uint64_t first_row) {
             const std::span<const float> importance = importance_of(p, matrix_index);
             bytes.resize(format.bytes(W.rows, W.cols));
-            check_rows(format.encode(W, {.fit = fit_, .importance = importance}, {.run = threads_}, bytes), *p.source, first_row);
+            check_rows(format.encode(W, {.fit = fit_, .importance = importance}, {.run = threads_}, bytes), *p.source,
+                       first_row);
             measure_strips(W, format, bytes, importance, result);
             if (!std::isfinite(result.sums.noise()))
                 throw std::runtime_error(p.source->title() + ": its weights decode to numbers that are not finite");
@@ -76,15 +81,18 @@ private:
             row += count;
         }
     }
-    void measure_strips(matrix W, const codec& format, std::span<const std::byte> bytes, std::span<const float> importance, outcome& result) {
+    void measure_strips(matrix W, const codec& format, std::span<const std::byte> bytes,
+                        std::span<const float> importance, outcome& result) {
         const std::size_t step = std::max<std::size_t>(1, std::min<std::size_t>(W.rows, strip_weights / W.cols));
-        const bool in_strips = format.by_rows || W.cols % 256 == 0;  // blocks that run over row ends can only be decoded all at once
+        const bool in_strips =
+            format.by_rows || W.cols % 256 == 0;  // blocks that run over row ends can only be decoded all at once
         for (std::size_t first = 0; first < W.rows;) {
             const std::size_t count = in_strips ? std::min(step, W.rows - first) : W.rows;
             decoded_.resize(count * W.cols);
             const qlib::matrix_view<float> decoded{decoded_.data(), count, W.cols};
             check(format.decode(bytes, W.rows, first, decoded, {.run = threads_}), "decoding");
-            measure({W.row(first), count, W.cols, W.stride}, decoded, importance, threads_, result.sums, result.weighted);
+            measure({W.row(first), count, W.cols, W.stride}, decoded, importance, threads_, result.sums,
+                    result.weighted);
             first += count;
         }
     }

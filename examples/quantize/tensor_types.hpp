@@ -1,5 +1,6 @@
 #pragma once
-// Which type each tensor of a GGUF model becomes: a preset or one format for all, overrides by name, and what fits the rows.
+// Which type each tensor of a GGUF model becomes: a preset or one format for all, overrides by name, and what fits the
+// rows.
 #include "name_pattern.hpp"
 #include "presets.hpp"
 #include "which_tensors.hpp"
@@ -13,12 +14,12 @@ struct type_override {
 
 /// What was asked for.
 struct type_request {
-    ggml base{};                      ///< of all matrices; a preset's own
-    std::optional<preset> recipe;     ///< whose rules apply
-    bool pure = false;                ///< no rules: the base alone
+    ggml base{};                   ///< of all matrices; a preset's own
+    std::optional<preset> recipe;  ///< whose rules apply
+    bool pure = false;             ///< no rules: the base alone
     std::vector<type_override> overrides;
-    bool adapter = false;             ///< the model is one: its matrices have names of their own
-    bool copy = false;                ///< what no override speaks of stays as it is
+    bool adapter = false;  ///< the model is one: its matrices have names of their own
+    bool copy = false;     ///< what no override speaks of stays as it is
 };
 
 /// Why a tensor gets the type that it gets.
@@ -27,9 +28,9 @@ enum class reason { kept, base, rule, asked };
 /// A decision. `type` differs from `wanted` where its blocks do not fill the rows.
 struct type_choice {
     ggml wanted{}, type{};
-    reason why = reason::kept;             ///< kept: neither type means anything
-    const type_override* rule = nullptr;   ///< that speaks of the tensor
-    bool overruled = false;                ///< it would change what loaders expect as it is
+    reason why = reason::kept;            ///< kept: neither type means anything
+    const type_override* rule = nullptr;  ///< that speaks of the tensor
+    bool overruled = false;               ///< it would change what loaders expect as it is
 };
 
 inline const type_override* find_override(std::span<const type_override> overrides, const std::string& name) {
@@ -37,9 +38,11 @@ inline const type_override* find_override(std::span<const type_override> overrid
     return found != overrides.end() ? &*found : nullptr;
 }
 
-/// One choice per tensor. `tensors` are sorted by stands_before. Tensors with an override are not seen by the rules, and not counted.
+/// One choice per tensor. `tensors` are sorted by stands_before. Tensors with an override are not seen by the rules,
+/// and not counted.
 /// error: what the preset's rules say of impossible models
-inline std::vector<type_choice> choose_types(std::span<const tensor_shape> tensors, const model_facts& model, const type_request& request) {
+inline std::vector<type_choice> choose_types(std::span<const tensor_shape> tensors, const model_facts& model,
+                                             const type_request& request) {
     std::vector<type_choice> choices(tensors.size());
     std::optional<preset_rules> rules;
     if (request.recipe && !request.pure) rules.emplace(*request.recipe, model, tensors);

@@ -1,5 +1,6 @@
 #pragma once
-// --verify: whether a quantized model is what its manifest says. Hashes need the model alone; with its source it is made again.
+// --verify: whether a quantized model is what its manifest says. Hashes need the model alone; with its source it is
+// made again.
 #include "quantize_model.hpp"
 
 #include <qlib/formats.hpp>
@@ -10,7 +11,8 @@ public:
         if (stored_.manifest.empty()) throw std::runtime_error(stored_.path + ": there is no manifest in it");
         manifest_ = parse_json(stored_.manifest);
         if (!manifest_.is_object() || manifest_.value("manifest", json()) != manifest_version)
-            throw std::runtime_error(stored_.path + ": its manifest is not one of version " + std::to_string(manifest_version));
+            throw std::runtime_error(stored_.path + ": its manifest is not one of version " +
+                                     std::to_string(manifest_version));
     }
 
     /// Layers that were left out of the source. error: no numbers
@@ -90,7 +92,9 @@ public:
             else check_measured(t, p, encoder);
         }
         bar.clear();
-        std::printf("%zu tensors: %s\n", tensors_, repeatable ? "quantized again and compared" : "measured again; --imatrix would allow to quantize them again");
+        std::printf("%zu tensors: %s\n", tensors_,
+                    repeatable ? "quantized again and compared"
+                               : "measured again; --imatrix would allow to quantize them again");
     }
 
     /// Throws where anything was wrong.
@@ -102,7 +106,9 @@ public:
     [[nodiscard]] std::uint32_t format_named(const std::string& name) const {
         const auto type = find_ggml_type(name);
         const auto id = qlib::format_named(name);
-        const std::uint32_t number = type ? static_cast<std::uint32_t>(*type) : id ? static_cast<std::uint32_t>(*id) : ~0u;
+        const std::uint32_t number = type ? static_cast<std::uint32_t>(*type)
+                                     : id ? static_cast<std::uint32_t>(*id)
+                                          : ~0u;
         if (find_codec(number) == nullptr)
             throw std::runtime_error(stored_.path + ": " + name + " is an unknown format in its manifest");
         return number;
@@ -140,7 +146,8 @@ private:
     void check_source_files(const model& source) {
         const std::vector<std::string> hashes = hash_files(source.files());
         const json& known = read_.list(manifest_, "source");
-        if (known.size() != hashes.size()) return complain(o_.source, "another number of files than the model was made from");
+        if (known.size() != hashes.size())
+            return complain(o_.source, "another number of files than the model was made from");
         for (std::size_t i = 0; i < hashes.size(); ++i)
             if (read_.text(known[i], "sha256") != hashes[i])
                 complain(source.files()[i].path, "not the file that the model was made from");
@@ -160,7 +167,8 @@ private:
     }
     void check_measured(const json& t, const planned_tensor& p, tensor_encoder& encoder) {
         const auto piece = stored_.pieces.find(pieces_of(t)[0]);
-        if (pieces_of(t).size() > 1 || piece == stored_.pieces.end()) return;  // nothing to look at, or complained about before
+        if (pieces_of(t).size() > 1 || piece == stored_.pieces.end())
+            return;  // nothing to look at, or complained about before
         if (piece->second.size() != find_codec(*p.format)->bytes(p.source->rows(), p.source->cols()))
             return complain(read_.text(t, "name"), "its size is not that of the source's tensor");
         check_score(t, encoder.compare(p, piece->second));

@@ -24,29 +24,33 @@ inline constexpr std::size_t gptq_strip_rows = 16;
 
 /// A column of a strip, or as many as a code has weights, that is to be rounded.
 struct gptq_column {
-    std::byte* blocks;        ///< an encoded<F> for each row, `apart` bytes from one to the next
+    std::byte* blocks;                      ///< an encoded<F> for each row, `apart` bytes from one to the next
     std::size_t apart, rows, place, lanes;  ///< place in the block; weights of the code
     matrix_view<const float> x;             ///< (rows, lanes): the current weights
     const float* importance;
-    affine* map;              ///< of each row, kept while the group lasts
+    affine* map;  ///< of each row, kept while the group lasts
     const float* outer_scale;
-    matrix_view<float> decoded;             ///< (rows, lanes)
+    matrix_view<float> decoded;  ///< (rows, lanes)
 };
 
 /// A format under a fit, in one room, as GPTQ's loop knows it. `block`: an encoded<F>.
 struct gptq_kernels {
     std::size_t block, group, vec, encoded_bytes;
-    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer scales.
-    void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
-                std::size_t apart, float* outer_scale) noexcept;
+    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer
+    /// scales.
+    void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x,
+                std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept;
     void (*round_code)(const gptq_column&) noexcept;
     /// Row r of what has been written, decoded.
     void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
     /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
     bool (*storable)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
     void (*store)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
-    /// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of the block >= 128.
-    [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept { return divide_up(128, block) * block; }
+    /// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of the block >=
+    /// 128.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept {
+        return divide_up(128, block) * block;
+    }
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -59,22 +63,25 @@ template <block_format F> void gptq_round(const gptq_column& c) noexcept {
         auto& e = *reinterpret_cast<encoded<F>*>(c.blocks + r * c.apart);
         if (c.place % F::group == 0) c.map[r] = F::at(e.params, c.place / F::group);
         float decoded[F::vec];
-        e.code[c.place / F::vec] =
-            choose_code<F>(c.map[r], c.outer_scale[r], to_levels<F>(c.map[r], c.outer_scale[r]), c.x.row(r), c.importance, c.lanes, decoded);
+        e.code[c.place / F::vec] = choose_code<F>(c.map[r], c.outer_scale[r], to_levels<F>(c.map[r], c.outer_scale[r]),
+                                                  c.x.row(r), c.importance, c.lanes, decoded);
         for (std::size_t i = 0; i < c.lanes; ++i) c.decoded(r, i) = decoded[i];
     }
 }
-template <block_format F> bool gptq_storable(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept {
+template <block_format F>
+bool gptq_storable(const encode_job& job, std::size_t r, std::size_t b, std::size_t n,
+                   const std::byte* block) noexcept {
     const auto& to = *static_cast<const qspan<F>*>(job.out);
     return stays_finite<F>(*reinterpret_cast<const encoded<F>*>(block), to.outer(r, b * block_size<F>), n);
 }
-template <block_format F> void gptq_store(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept {
+template <block_format F>
+void gptq_store(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept {
     const auto& e = *reinterpret_cast<const encoded<F>*>(block);
     F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, static_cast<const qspan<F>*>(job.out)->block(r, b));
 }
 template <class Room, block_format F>
-void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x, std::span<const float> importance, std::byte* blocks,
-              std::size_t apart, float* outer_scale) noexcept {
+void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x,
+              std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept {
     const auto& to = *static_cast<const qspan<F>*>(job.out);
     typename F::outer outer[gptq_strip_rows];
     typename F::params params[gptq_strip_rows];
@@ -97,8 +104,9 @@ template <class Room, block_format F> void gptq_decode(const encode_job& job, st
     Room::template decode_view<F, float>(&q, r, 0, divide_up(q.cols(), block_size<F>), q.cols(), out);
 }
 template <class Room, block_format F>
-inline constexpr gptq_kernels gptq_kernels_in{block_size<F>, F::group, F::vec, sizeof(encoded<F>), &gptq_fit<Room, F>, &gptq_round<F>,
-                                              &gptq_decode<Room, F>, &gptq_storable<F>, &gptq_store<F>};
+inline constexpr gptq_kernels gptq_kernels_in{block_size<F>,         F::group,           F::vec,
+                                              sizeof(encoded<F>),    &gptq_fit<Room, F>, &gptq_round<F>,
+                                              &gptq_decode<Room, F>, &gptq_storable<F>,  &gptq_store<F>};
 
 /// What one worker needs for a strip of rows.
 struct gptq_workspace {
@@ -106,28 +114,39 @@ struct gptq_workspace {
     matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
     matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
     float* losses;
-    std::byte* blocks;            // (strip, blocks of a row)
+    std::byte* blocks;  // (strip, blocks of a row)
 };
 
 /// How the memory of a call is shared out: per matrix first, then per worker.
 class gptq_memory {
 public:
     constexpr gptq_memory(const gptq_kernels& k, std::size_t rows, std::size_t cols, std::size_t workers) noexcept
-        : rows_(rows), cols_(cols), workers_(workers), stride_(row_stride(cols)), column_block_(k.column_block()),
-          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, column_block_)), quadratic_losses_scratch(gptq_strip_rows))),
+        : rows_(rows),
+          cols_(cols),
+          workers_(workers),
+          stride_(row_stride(cols)),
+          column_block_(k.column_block()),
+          floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, column_block_)),
+                                      quadratic_losses_scratch(gptq_strip_rows))),
           blocks_each_(saturating_multiply(gptq_strip_rows * divide_up(cols, k.block), k.encoded_bytes)) {}
 
     [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
     [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
     [[nodiscard]] constexpr std::size_t bytes() const noexcept {
-        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)), workspace::piece<double>(saturating_multiply(2, rows_)));
-        return saturating_add(matrix, saturating_add(workspace::piece<float>(floats()), workspace::piece<std::byte>(blocks())));
+        const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)),
+                                                  workspace::piece<double>(saturating_multiply(2, rows_)));
+        return saturating_add(matrix,
+                              saturating_add(workspace::piece<float>(floats()), workspace::piece<std::byte>(blocks())));
     }
-    [[nodiscard]] gptq_workspace worker(float* floats, std::byte* blocks, std::size_t i, std::size_t rows) const noexcept {
+    [[nodiscard]] gptq_workspace worker(float* floats, std::byte* blocks, std::size_t i,
+                                        std::size_t rows) const noexcept {
         float* const at = floats + i * floats_each_;
         const std::size_t strip = gptq_strip_rows * stride_;
-        return {{at, rows, cols_, stride_}, {at + strip, rows, cols_, stride_}, {at + 2 * strip, rows, column_block_},
-                at + 2 * strip + gptq_strip_rows * column_block_, blocks + i * blocks_each_};
+        return {{at, rows, cols_, stride_},
+                {at + strip, rows, cols_, stride_},
+                {at + 2 * strip, rows, column_block_},
+                at + 2 * strip + gptq_strip_rows * column_block_,
+                blocks + i * blocks_each_};
     }
 
 private:
@@ -136,13 +155,13 @@ private:
 
 /// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
 struct gptq_strip {
-    const encode_job& baseline;                // rounds to nearest with importance diag(H), into the output
+    const encode_job& baseline;  // rounds to nearest with importance diag(H), into the output
     const gptq_kernels& kernels;
     const hessian_factor& factor;
-    const float* importance;                   // 1 / U_jj^2; 0 for dead columns
+    const float* importance;  // 1 / U_jj^2; 0 for dead columns
     row_kernels rows;
     gptq_workspace work;
-    std::size_t first, count;                  // rows of the matrix
+    std::size_t first, count;  // rows of the matrix
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
@@ -150,7 +169,8 @@ struct gptq_strip {
         for (std::size_t r = 0; r < count; ++r) kernels.decode(baseline, first + r, work.errors.row(r));
         losses_of_decoded(loss_rtn);
         load_original();
-        for (std::size_t c = 0; c < cols(); c += kernels.column_block()) column_block(c, smaller_size(c + kernels.column_block(), cols()));
+        for (std::size_t c = 0; c < cols(); c += kernels.column_block())
+            column_block(c, smaller_size(c + kernels.column_block(), cols()));
         losses_of_decoded(loss);
         for (std::size_t r = 0; r < count; ++r) {
             if (loss[r] < loss_rtn[r] && storable(r)) store(r);
@@ -161,9 +181,15 @@ struct gptq_strip {
 
 private:
     [[nodiscard]] std::size_t cols() const noexcept { return baseline.W.cols; }
-    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept { return smaller_size(kernels.block, cols() - b * kernels.block); }
-    [[nodiscard]] std::size_t apart() const noexcept { return divide_up(cols(), kernels.block) * kernels.encoded_bytes; }
-    [[nodiscard]] std::byte* encoded_block(std::size_t r, std::size_t b) const noexcept { return work.blocks + r * apart() + b * kernels.encoded_bytes; }
+    [[nodiscard]] std::size_t weights_in(std::size_t b) const noexcept {
+        return smaller_size(kernels.block, cols() - b * kernels.block);
+    }
+    [[nodiscard]] std::size_t apart() const noexcept {
+        return divide_up(cols(), kernels.block) * kernels.encoded_bytes;
+    }
+    [[nodiscard]] std::byte* encoded_block(std::size_t r, std::size_t b) const noexcept {
+        return work.blocks + r * apart() + b * kernels.encoded_bytes;
+    }
 
     /// The strip as it was given; the baseline has seen that it is clean.
     void load_original() const noexcept {
@@ -180,18 +206,21 @@ private:
         quadratic_losses(factor, work.errors, loss, work.losses, baseline.kernels->room);
     }
 
-    /// Columns [c0, c1): whole blocks, but for the last of a ragged row. Scales are fitted once per block, on what the feedback has made of its weights.
+    /// Columns [c0, c1): whole blocks, but for the last of a ragged row. Scales are fitted once per block, on what the
+    /// feedback has made of its weights.
     void column_block(std::size_t c0, std::size_t c1) const noexcept {
         for (std::size_t c = c0; c < c1; c += kernels.block) {
             affine map[gptq_strip_rows];
             float outer_scale[gptq_strip_rows];
             const std::size_t n = weights_in(c / kernels.block);
-            kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride}, some_importance({importance + c, n}),
-                        encoded_block(0, c / kernels.block), apart(), outer_scale);
+            kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride},
+                        some_importance({importance + c, n}), encoded_block(0, c / kernels.block), apart(),
+                        outer_scale);
             for (std::size_t j = c; j < c + n; ++j) {
                 if ((j - c) % kernels.vec == 0) round_code(c, j, map, outer_scale);
                 const float pivot = factor.pivot(j);
-                for (std::size_t r = 0; r < count; ++r) work.feedback(r, j - c0) = (work.errors(r, j) - work.weights(r, j)) / pivot;
+                for (std::size_t r = 0; r < count; ++r)
+                    work.feedback(r, j - c0) = (work.errors(r, j) - work.weights(r, j)) / pivot;
                 spread(j - c0, 1, j, j + 1, c1);
             }
         }
@@ -200,25 +229,36 @@ private:
     /// Rounds column j, and those after it that share its codes, in the block that begins at column c.
     void round_code(std::size_t c, std::size_t j, affine* map, const float* outer_scale) const noexcept {
         const std::size_t lanes = smaller_size(kernels.vec, cols() - j);
-        kernels.round_code({encoded_block(0, c / kernels.block), apart(), count, j - c, lanes,
-                            {work.weights.row(0) + j, count, lanes, work.weights.stride}, importance + j, map, outer_scale,
+        kernels.round_code({encoded_block(0, c / kernels.block),
+                            apart(),
+                            count,
+                            j - c,
+                            lanes,
+                            {work.weights.row(0) + j, count, lanes, work.weights.stride},
+                            importance + j,
+                            map,
+                            outer_scale,
                             {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
-    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight, in column order.
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight,
+    /// in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
         const matrix_view<const float> U = (factor.square)();
         rows.add_product({work.weights.row(0) + from, count, to - from, work.weights.stride},
-                         {work.feedback.row(0) + slot, signed_size(work.feedback.stride)}, {U.row(j) + from, signed_size(U.stride)}, depth);
+                         {work.feedback.row(0) + slot, signed_size(work.feedback.stride)},
+                         {U.row(j) + from, signed_size(U.stride)}, depth);
     }
 
     [[nodiscard]] bool storable(std::size_t r) const noexcept {
         bool ok = true;
-        for (std::size_t b = 0; b * kernels.block < cols(); ++b) ok = ok && kernels.storable(baseline, first + r, b, weights_in(b), encoded_block(r, b));
+        for (std::size_t b = 0; b * kernels.block < cols(); ++b)
+            ok = ok && kernels.storable(baseline, first + r, b, weights_in(b), encoded_block(r, b));
         return ok;
     }
     void store(std::size_t r) const noexcept {
-        for (std::size_t b = 0; b * kernels.block < cols(); ++b) kernels.store(baseline, first + r, b, weights_in(b), encoded_block(r, b));
+        for (std::size_t b = 0; b * kernels.block < cols(); ++b)
+            kernels.store(baseline, first + r, b, weights_in(b), encoded_block(r, b));
     }
 };
 
@@ -229,8 +269,8 @@ inline result<hessian_factor> factor_copy(const hessian& h, const factor_options
 }
 
 /// GPTQ into baseline.out, which still lacks its importances.
-inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer, const hessian_factor& factor,
-                                       const call& how) noexcept {
+inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels& kernels, const outer_rule& outer,
+                                       const hessian_factor& factor, const call& how) noexcept {
     const default_float_environment environment;
     const floats_view& W = baseline.W;
     gptq_report report;
@@ -254,7 +294,9 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
     const row_kernels rows = rows_of(baseline.kernels->room);
     const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
         const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
-        const gptq_strip strip{baseline, kernels, factor, weigh + W.cols, rows, memory.worker(floats, blocks, worker, count), first, count};
+        const gptq_strip strip{baseline,       kernels, factor,
+                               weigh + W.cols, rows,    memory.worker(floats, blocks, worker, count),
+                               first,          count};
         return strip.run(losses + first, losses + W.rows + first);
     });
     if (!ran) return ran.error();
@@ -268,10 +310,13 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
 }
 
 /// Whether GPTQ can serve a matrix with `sliceable` rows in a format of so large blocks.
-inline status check_gptq(const floats_view& W, const hessian_factor& factor, bool sliceable, std::size_t block, const call& how) noexcept {
+inline status check_gptq(const floats_view& W, const hessian_factor& factor, bool sliceable, std::size_t block,
+                         const call& how) noexcept {
     if (const status s = check_view(W, "W"); !s) return s;
-    if (W.cols != factor.cols()) return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
-    if (!sliceable) return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block, W.cols}};
+    if (W.cols != factor.cols())
+        return error{errc::shape, "weights of {0} columns, a Hessian of {1}", "W", {W.cols, factor.cols()}};
+    if (!sliceable)
+        return error{errc::unsliceable, "blocks of {0} run over the ends of rows of {1}", "W", {block, W.cols}};
     return check_room(how.room);
 }
 
@@ -283,28 +328,32 @@ struct gptq_fit_ref {
 };
 
 template <block_format F>
-result<gptq_result<F>> gptq_of(floats_view W, const hessian_factor& factor, const gptq_fit_ref& fit, const gptq_options& options, const call& how) noexcept {
+result<gptq_result<F>> gptq_of(floats_view W, const hessian_factor& factor, const gptq_fit_ref& fit,
+                               const gptq_options& options, const call& how) noexcept {
     auto out = qmatrix<F>::make(W.rows, W.cols);
     if (!out) return out.error();
     gptq_result<F> done;
     done.weights = std::move(*out);
     const auto span = done.weights.span();
     encode_job baseline{W, {}, 1, options.on_non_finite, fit.fit, &span, block_size<F>, W.cols, &fit.kernels};
-    const gptq_kernels& kernels = *with_room(fit.kernels.room, [](auto in) { return &gptq_kernels_in<decltype(in), F>; });
+    const gptq_kernels& kernels =
+        *with_room(fit.kernels.room, [](auto in) { return &gptq_kernels_in<decltype(in), F>; });
     const auto report = gptq_matrix(baseline, kernels, fit.outer, factor, how);
     if (!report) return report.error();
     done.report = *report;
     return done;
 }
 template <block_format F, class Fit>
-result<gptq_result<F>> gptq_with(floats_view W, const hessian_factor& factor, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+result<gptq_result<F>> gptq_with(floats_view W, const hessian_factor& factor, const Fit& fit,
+                                 const gptq_options& options, const call& how) noexcept {
     const bool sliceable = !has_flat_blocks<F> || W.cols % block_size<F> == 0;
     if (const status s = check_gptq(W, factor, sliceable, block_size<F>, how); !s) return s.error();
     return gptq_of<F>(W, factor, {&fit, encoder_kernels_of<F, Fit>(how.room), outer_rule_of<F, Fit>}, options, how);
 }
 /// From a Hessian, which is copied and factored.
 template <block_format F, class Fit>
-result<gptq_result<F>> gptq_with(floats_view W, const hessian& h, const Fit& fit, const gptq_options& options, const call& how) noexcept {
+result<gptq_result<F>> gptq_with(floats_view W, const hessian& h, const Fit& fit, const gptq_options& options,
+                                 const call& how) noexcept {
     const auto factor = factor_copy(h, {options.damping, options.strict}, how);
     if (!factor) return factor.error();
     return gptq_with<F>(W, *factor, fit, options, how);
@@ -315,44 +364,58 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a Hessian comes on top.
-template <block_format F> [[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols, std::size_t workers = 1) noexcept {
-    const detail::gptq_kernels numbers{block_size<F>, F::group, F::vec, sizeof(encoded<F>), nullptr, nullptr, nullptr, nullptr, nullptr};
+/// Bytes of call.scratch that gptq<F> of a rows x cols matrix wants for an executor of so many workers. The copy of a
+/// Hessian comes on top.
+template <block_format F>
+[[nodiscard]] constexpr std::size_t gptq_scratch_bytes(std::size_t rows, std::size_t cols,
+                                                       std::size_t workers = 1) noexcept {
+    const detail::gptq_kernels numbers{block_size<F>, F::group, F::vec, sizeof(encoded<F>), nullptr, nullptr,
+                                       nullptr,       nullptr,  nullptr};
     return detail::workspace::asked(detail::gptq_memory(numbers, rows, cols, workers).bytes());
 }
 
-/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns not yet rounded.
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns
+/// not yet rounded.
 ///
 /// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
 /// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
 /// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
-/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep the baseline
+/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep
+///         the baseline
 /// exact   the same bytes for any number of threads and on every instruction set
 /// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, const Fit& fit,
+                                          gptq_options options = {}, call how = {}) noexcept {
     return detail::gptq_with<F>(W, factor, fit, options, how);
 }
 /// The same with the default fit, search.
-template <block_format F> [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor) noexcept {
+template <block_format F>
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor) noexcept {
     return detail::gptq_with<F>(W, factor, search_fit{}, {}, {});
 }
 /// The same with a ready-made fit, options.fit: all three are compiled.
 template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, gptq_options options, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian_factor& factor, gptq_options options,
+                                          call how = {}) noexcept {
+    return detail::with_fit(options.fit,
+                            [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
 }
-/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive (strict only).
+/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive
+/// (strict only).
 template <block_format F, fit_for<F> Fit>
-[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {}, call how = {}) noexcept {
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {},
+                                          call how = {}) noexcept {
     return detail::gptq_with<F>(W, h, fit, options, how);
 }
 template <block_format F> [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h) noexcept {
     return detail::gptq_with<F>(W, h, search_fit{}, {}, {});
 }
 template <block_format F>
-[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, gptq_options options, call how = {}) noexcept {
-    return detail::with_fit(options.fit, [&](const auto& fit) { return detail::gptq_with<F>(W, h, fit, options, how); });
+[[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, gptq_options options,
+                                          call how = {}) noexcept {
+    return detail::with_fit(options.fit,
+                            [&](const auto& fit) { return detail::gptq_with<F>(W, h, fit, options, how); });
 }
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

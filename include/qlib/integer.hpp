@@ -25,20 +25,22 @@ enum class placement : std::uint8_t { inline_blocks, planar };
 
 /// A plain integer format as a value: int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}>.
 struct int_spec {
-    int bits = 4;                                       ///< 1 to 8
-    std::size_t group = 128;                            ///< weights to a scale, where granularity is group
+    int bits = 4;             ///< 1 to 8
+    std::size_t group = 128;  ///< weights to a scale, where granularity is group
     symmetry sym = symmetry::full;
     scale_type scale = scale_type::float16;
     qlib::granularity granularity = qlib::granularity::group;
     placement layout = placement::inline_blocks;
-    bool tensor_scale = scale == scale_type::float8_e4m3;      ///< an f32 scale of the whole tensor above the groups' scales
+    bool tensor_scale =
+        scale == scale_type::float8_e4m3;  ///< an f32 scale of the whole tensor above the groups' scales
 };
 
 namespace detail {
 
 template <int_spec S> consteval auto int_grid() {
     static_assert(S.bits >= 1 && S.bits <= 8, "an integer format has 1 to 8 bits");
-    static_assert(S.sym != symmetry::restricted || S.bits >= 2, "a restricted range needs 2 bits or more: 1 bit would leave only zero");
+    static_assert(S.sym != symmetry::restricted || S.bits >= 2,
+                  "a restricted range needs 2 bits or more: 1 bit would leave only zero");
     if constexpr (S.sym == symmetry::zero_point || S.sym == symmetry::offset) return uint_grid<S.bits>{};
     else if constexpr (S.bits == 1) return sign_grid{};
     else if constexpr (S.sym == symmetry::restricted) return restricted_grid<S.bits>{};
@@ -73,7 +75,8 @@ template <int_spec S> consteval auto int_layout() {
 
 /// The format of an int_spec. Codes stand one after another, least significant bit first; a row may end inside a group.
 template <int_spec S>
-struct int_format : format<decltype(detail::int_grid<S>()), decltype(detail::int_scales<S>()), decltype(detail::int_layout<S>())> {
+struct int_format
+    : format<decltype(detail::int_grid<S>()), decltype(detail::int_scales<S>()), decltype(detail::int_layout<S>())> {
     static constexpr int_spec spec = S;
 };
 
@@ -82,6 +85,8 @@ struct int4_g32 : int_format<int_spec{.bits = 4, .group = 32}> {};
 struct int4_g32_asym : int_format<int_spec{.bits = 4, .group = 32, .sym = asymmetric}> {};
 struct int4_g128 : int_format<int_spec{.bits = 4, .group = 128}> {};
 struct int4_g128_asym : int_format<int_spec{.bits = 4, .group = 128, .sym = asymmetric}> {};
-struct int8_row : int_format<int_spec{.bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
+struct int8_row
+    : int_format<int_spec{
+          .bits = 8, .sym = symmetry::restricted, .scale = scale_type::float32, .granularity = granularity::row}> {};
 
 }  // namespace qlib::inline QLIB_ABI

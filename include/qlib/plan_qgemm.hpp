@@ -1,11 +1,14 @@
 #pragma once
-// plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their own barrier.
+// plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their
+// own barrier.
 #include "qgemm.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
-/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its share of the tasks, then
-/// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned for. A plan may run again
+/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its
+/// share of the tasks, then
+/// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned
+/// for. A plan may run again
 /// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
 class qgemm_plan {
 public:
@@ -24,8 +27,9 @@ public:
     [[nodiscard]] QLIB_INLINE std::size_t scratch_bytes() const noexcept { return detail::workspace::asked(bytes_); }
 
     /// What plan_qgemm does.
-    [[nodiscard]] QLIB_TAGGED static result<qgemm_plan> make(floats_span Y, floats_view X, const weights_ref& W, const qgemm_options& options,
-                                                             std::size_t workers, const call& how) noexcept {
+    [[nodiscard]] QLIB_TAGGED static result<qgemm_plan> make(floats_span Y, floats_view X, const weights_ref& W,
+                                                             const qgemm_options& options, std::size_t workers,
+                                                             const call& how) noexcept {
         if (workers == 0) return error{errc::argument, "a plan needs a worker", "workers", {}};
         const auto s = detail::open_product(Y, X, W, options, workers, how);
         if (!s) return s.error();
@@ -43,7 +47,9 @@ public:
     }
 
 private:
-    QLIB_INLINE qgemm_plan(const detail::planned_product& s, const weights_ref& W) noexcept : product_(s), weights_(W) {}
+    QLIB_INLINE qgemm_plan(const detail::planned_product& s, const weights_ref& W) noexcept
+        : product_(s),
+          weights_(W) {}
 
     detail::planned_product product_;
     weights_ref weights_;
@@ -55,10 +61,13 @@ private:
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and call.progress are not looked at.
-/// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many workers.
-[[nodiscard]] inline result<qgemm_plan> plan_qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
-                                                   std::size_t workers = 1, call how = {}) noexcept {
+/// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and
+/// call.progress are not looked at.
+/// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many
+/// workers.
+[[nodiscard]] inline result<qgemm_plan> plan_qgemm(floats_span Y, floats_view X, const weights_ref& weights,
+                                                   qgemm_options options = {}, std::size_t workers = 1,
+                                                   call how = {}) noexcept {
     return qgemm_plan::make(Y, X, weights, options, workers, how);
 }
 

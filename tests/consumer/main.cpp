@@ -13,7 +13,8 @@ int main() {
     for (std::size_t t = 0; t < tokens; ++t) {
         for (std::size_t r = 0; r < rows; ++r) {
             double sum = 0;
-            for (std::size_t c = 0; c < cols; ++c) sum += static_cast<double>(inputs[t * cols + c]) * static_cast<double>(decoded[r * cols + c]);
+            for (std::size_t c = 0; c < cols; ++c)
+                sum += static_cast<double>(inputs[t * cols + c]) * static_cast<double>(decoded[r * cols + c]);
             const double off = static_cast<double>(outputs[t * rows + r]) - sum;
             if (!(off < 1e-4 && off > -1e-4)) return 3;
         }

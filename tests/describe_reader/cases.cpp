@@ -1,4 +1,5 @@
-// Writes one line of JSON per format that describes itself completely: its description, a matrix of random bytes, and the floats that
+// Writes one line of JSON per format that describes itself completely: its description, a matrix of random bytes, and
+// the floats that
 // qlib decodes from it. reader.py must come to the same floats.
 #include "../support/matrix.hpp"
 #include "../support/own_format.hpp"
@@ -13,9 +14,11 @@
 namespace {
 
 struct offsets_apart : qlib::format<qlib::uint_grid<3>, qlib::scale_offset_per<40, qlib::bf16>, qlib::planar<>> {};
-struct codes_first : qlib::format<qlib::restricted_grid<5>, qlib::scale_per<24, qlib::e8m0, 2>, qlib::inline_blocks<qlib::sequential, qlib::field::codes, qlib::field::scales>> {};
+struct codes_first : qlib::format<qlib::restricted_grid<5>, qlib::scale_per<24, qlib::e8m0, 2>,
+                                  qlib::inline_blocks<qlib::sequential, qlib::field::codes, qlib::field::scales>> {};
 struct shifted_rows : qlib::format<qlib::uint_grid<4>, qlib::scale_per_row<qlib::f16, qlib::form::shifted>> {};
-struct offset_tiles : qlib::format<qlib::uint_grid<8>, qlib::tile_scale<qlib::extent{2, 128}, qlib::bf16, qlib::form::offset>> {};
+struct offset_tiles
+    : qlib::format<qlib::uint_grid<8>, qlib::tile_scale<qlib::extent{2, 128}, qlib::bf16, qlib::form::offset>> {};
 
 void print_hex(const char* name, std::span<const std::byte> bytes) {
     std::printf(",\"%s\":\"", name);
@@ -26,7 +29,8 @@ void print_hex(const char* name, std::span<const std::byte> bytes) {
 /// 3 rows that end inside a block where the format has such ends.
 template <qlib::block_format F> int print_case(std::string_view name) {
     constexpr qlib::description d = qlib::describe<F>();
-    const std::size_t rows = 3, cols = F::tile.cols + 2 * d.block_weights() + (d.ragged_rows ? d.block_weights() / 2 + 3 : 0);
+    const std::size_t rows = 3,
+                      cols = F::tile.cols + 2 * d.block_weights() + (d.ragged_rows ? d.block_weights() / 2 + 3 : 0);
     sample::random r{cols};
     std::vector<std::byte> bytes(qlib::wire_size<F>(rows, cols));
     for (std::byte& b : bytes) b = static_cast<std::byte>(r.next());
@@ -51,8 +55,9 @@ template <qlib::block_format F> int print_case(std::string_view name) {
 }  // namespace
 
 int main() {
-    int failed = print_case<own_format>("own_format") + print_case<offsets_apart>("offsets_apart") + print_case<codes_first>("codes_first") +
-                 print_case<shifted_rows>("shifted_rows") + print_case<offset_tiles>("offset_tiles");
+    int failed = print_case<own_format>("own_format") + print_case<offsets_apart>("offsets_apart") +
+                 print_case<codes_first>("codes_first") + print_case<shifted_rows>("shifted_rows") +
+                 print_case<offset_tiles>("offset_tiles");
     for (const qlib::format_id id : qlib::all_format_ids) {
         const auto one = qlib::visit(id, [&]<qlib::block_format F>() -> qlib::result<int> {
             if constexpr (qlib::describe<F>().complete()) return print_case<F>(qlib::format_name(id));

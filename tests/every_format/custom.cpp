@@ -1,4 +1,5 @@
-// Formats that nobody has named: other widths, maps, groups, layouts, floats of other hardware, one written out by hand.
+// Formats that nobody has named: other widths, maps, groups, layouts, floats of other hardware, one written out by
+// hand.
 #include "../support/kernel_formats.hpp"
 #include "subject.hpp"
 
@@ -8,9 +9,11 @@
 namespace {
 
 struct fnuz_rows : qlib::format<qlib::minifloat_grid<qlib::e4m3fnuz>, qlib::scale_per_row<>> {};
-struct small_floats : qlib::format<qlib::minifloat_grid<qlib::e2m3>, qlib::scale_per<24, qlib::bf16>, qlib::inline_blocks<>> {};
+struct small_floats
+    : qlib::format<qlib::minifloat_grid<qlib::e2m3>, qlib::scale_per<24, qlib::bf16>, qlib::inline_blocks<>> {};
 struct int3_mx
-    : qlib::int_format<qlib::int_spec{.bits = 3, .group = 32, .scale = qlib::scale_type::power_of_two, .layout = qlib::placement::planar}> {};
+    : qlib::int_format<qlib::int_spec{
+          .bits = 3, .group = 32, .scale = qlib::scale_type::power_of_two, .layout = qlib::placement::planar}> {};
 
 template <class F> subject of(const char* name) {
     return {name,
@@ -23,7 +26,8 @@ template <class F> subject of(const char* name) {
             [](const auto& W, auto bytes, const auto& options, const auto& how) -> qlib::status {
                 const auto to = qlib::qspan<F>::over(bytes, W.rows, W.cols);
                 if (!to) return to.error();
-                if (options.fit == qlib::fit::plain) return qlib::quantize_into<F>(W, *to, qlib::plain_fit{}, options, how);
+                if (options.fit == qlib::fit::plain)
+                    return qlib::quantize_into<F>(W, *to, qlib::plain_fit{}, options, how);
                 return qlib::quantize_into<F>(W, *to, qlib::search_fit{}, options, how);
             },
             [](auto bytes, const auto& out, const auto& how) -> qlib::status {

@@ -36,19 +36,25 @@ bool any_width(const subject& f) { return f.about.ragged_rows || f.about.flat_bl
 /// A lattice's search costs more per weight than all the rest.
 bool is_lattice(const subject& f) { return f.about.vec > 1; }
 /// A width that every row of the format can have; not whole blocks where it can be.
-std::size_t some_cols(const subject& f) { return f.about.block_weights() * (f.about.block_weights() < 100 ? 3 : 1) + (any_width(f) ? 21 : 0); }
+std::size_t some_cols(const subject& f) {
+    return f.about.block_weights() * (f.about.block_weights() < 100 ? 3 : 1) + (any_width(f) ? 21 : 0);
+}
 
 /// The same, of a matrix that has rows: flat blocks must end where they do.
-std::size_t sliceable_cols(const subject& f) { return f.about.flat_blocks ? 5 * f.about.block_weights() : some_cols(f); }
+std::size_t sliceable_cols(const subject& f) {
+    return f.about.flat_blocks ? 5 * f.about.block_weights() : some_cols(f);
+}
 
-std::vector<std::byte> quantized(const subject& f, matrix_view<const float> W, const qlib::quantize_options& options = {.fit = qlib::fit::plain},
+std::vector<std::byte> quantized(const subject& f, matrix_view<const float> W,
+                                 const qlib::quantize_options& options = {.fit = qlib::fit::plain},
                                  const qlib::call& how = {}) {
     std::vector<std::byte> bytes(*f.wire_size(W.rows, W.cols));
     const qlib::status s = f.quantize(W, bytes, options, how);
     if (!s) FAIL_CHECK(f.name << ": " << s.error().rule);
     return bytes;
 }
-std::vector<float> decoded(const subject& f, std::span<const std::byte> bytes, std::size_t rows, std::size_t cols, const qlib::call& how = {}) {
+std::vector<float> decoded(const subject& f, std::span<const std::byte> bytes, std::size_t rows, std::size_t cols,
+                           const qlib::call& how = {}) {
     std::vector<float> y(rows * cols);
     CHECK(f.dequantize(bytes, {y.data(), rows, cols}, how).ok());
     return y;
@@ -62,7 +68,8 @@ bool all_finite(const std::vector<float>& x) {
 
 constexpr qlib::fit fits[] = {qlib::fit::plain, qlib::fit::search, qlib::fit::reference};
 
-/// What the levels of a format can keep of weights as sample::weights makes them, in dB: each group's range sent onto them by an exact scale, each
+/// What the levels of a format can keep of weights as sample::weights makes them, in dB: each group's range sent onto
+/// them by an exact scale, each
 /// weight to the nearest.
 double reachable_db(const subject& f) {
     const qlib::description& d = f.about;
@@ -76,8 +83,10 @@ double reachable_db(const subject& f) {
     for (std::size_t first = 0, n; first < x.size(); first += n) {
         n = std::min(whole_tiles ? 2048 : d.group, x.size() - first);
         const auto group = std::span(x).subspan(first, n);
-        const double low = std::ranges::min(group), high = std::ranges::max(group), mean =
-            std::accumulate(group.begin(), group.end(), 0.0, [](double sum, float v) { return sum + std::abs(double{v}); }) / static_cast<double>(n);
+        const double low = std::ranges::min(group), high = std::ranges::max(group),
+                     mean = std::accumulate(group.begin(), group.end(), 0.0,
+                                            [](double sum, float v) { return sum + std::abs(double{v}); }) /
+                            static_cast<double>(n);
         double s = std::max(-low, high) / std::max(-bottom, top), offset = 0;
         if (levels.size() == 2 && d.map == qlib::form::scaled) s = mean / top;
         if (d.map == qlib::form::shifted) {
@@ -99,26 +108,31 @@ double reachable_db(const subject& f) {
     return 10 * std::log10(signal / noise);
 }
 
-/// What a format must at least keep of them: nearly that, where scales are not coarse. Of four levels three may be all that a fit aims at. Numbers
+/// What a format must at least keep of them: nearly that, where scales are not coarse. Of four levels three may be all
+/// that a fit aims at. Numbers
 /// without scales have no table of levels; a lattice has few points among all products of its levels.
 double least_db(const subject& f) {
     const qlib::description& d = f.about;
     const double bits = static_cast<double>(d.code_bits) / static_cast<double>(d.vec);
     if (*d.code_type != 0) return bits < 32 ? 50 : 140;
     if (is_lattice(f)) return d.code_bits == 0 ? 2.5 : 5.5 * bits - 4.4;
-    const bool power_of_two = std::ranges::any_of(d.fields, [](const auto& field) { return std::string_view(field.type).ends_with("e8m0"); });
+    const bool power_of_two =
+        std::ranges::any_of(d.fields, [](const auto& field) { return std::string_view(field.type).ends_with("e8m0"); });
     return reachable_db(f) - (power_of_two ? 4.2 : d.levels.size() <= 4 ? 3.5 : 1.5);
 }
 
 }  // namespace
 
-TEST_CASE("every format keeps its weights under every fit, at every width from 1 to 1100, within its bytes, at any address") {
+TEST_CASE(
+    "every format keeps its weights under every fit, at every width from 1 to 1100, within its bytes, at any address") {
     for_each_format([](const subject& f, std::size_t index) {
-        const std::size_t step = any_width(f) ? 23 : f.about.block_weights(), first = any_width(f) ? 1 + index % step : step;
+        const std::size_t step = any_width(f) ? 23 : f.about.block_weights(),
+                          first = any_width(f) ? 1 + index % step : step;
         double signal[3] = {}, noise[3] = {};
         bool finite = true;
         std::size_t turn = 0;
-        for (std::size_t cols = first; cols <= 1100; cols += step) {  // of 23 formats with any width each takes every 23rd
+        for (std::size_t cols = first; cols <= 1100;
+             cols += step) {  // of 23 formats with any width each takes every 23rd
             if (is_lattice(f) && cols > 800) break;
             const auto x = sample::weights(2 * cols, cols);
             guarded<float> source{std::span<const float>(x)}, out(2 * cols);
@@ -209,10 +223,12 @@ TEST_CASE("every format: a weight that is no number is an error with its place, 
                 CHECK(s.error().sizes[0] == 1);
                 CHECK(s.error().sizes[1] == bad);
             }
-            CHECK(quantized(f, {x.data(), 2, cols}, {.fit = qlib::fit::plain, .on_non_finite = qlib::non_finite::zero}) == zeroed);
+            CHECK(quantized(f, {x.data(), 2, cols},
+                            {.fit = qlib::fit::plain, .on_non_finite = qlib::non_finite::zero}) == zeroed);
         }
         x[cols + bad] = std::numeric_limits<float>::quiet_NaN();
-        CHECK(quantized(f, {x.data(), 2, cols}, {.fit = qlib::fit::plain, .on_non_finite = qlib::non_finite::clamp}) == zeroed);
+        CHECK(quantized(f, {x.data(), 2, cols}, {.fit = qlib::fit::plain, .on_non_finite = qlib::non_finite::clamp}) ==
+              zeroed);
     });
 }
 
@@ -222,14 +238,17 @@ TEST_CASE("every format: importance of zeros counts as none, and cannot be negat
         const auto x = sample::weights(cols, 6);
         std::vector<float> w(cols, 0.0f);
         for (const qlib::fit fit : {qlib::fit::plain, qlib::fit::search})
-            CHECK(quantized(f, {x.data(), 1, cols}, {.fit = fit, .importance = w}) == quantized(f, {x.data(), 1, cols}, {.fit = fit}));
+            CHECK(quantized(f, {x.data(), 1, cols}, {.fit = fit, .importance = w}) ==
+                  quantized(f, {x.data(), 1, cols}, {.fit = fit}));
         w[cols / 2] = 1;  // of one weight something is known; the others have codes too
-        const auto y = decoded(f, quantized(f, {x.data(), 1, cols}, {.fit = qlib::fit::search, .importance = w}), 1, cols);
+        const auto y =
+            decoded(f, quantized(f, {x.data(), 1, cols}, {.fit = qlib::fit::search, .importance = w}), 1, cols);
         CHECK(all_finite(y));
         w[cols / 2] = -1;
         std::vector<std::byte> bytes(*f.wire_size(1, cols));
         CHECK(f.quantize({x.data(), 1, cols}, bytes, {.importance = w}, {}).error().code == qlib::errc::importance);
-        CHECK(f.quantize({x.data(), 1, cols}, bytes, {.importance = std::span(w).first(cols - 1)}, {}).error().code == qlib::errc::importance);
+        CHECK(f.quantize({x.data(), 1, cols}, bytes, {.importance = std::span(w).first(cols - 1)}, {}).error().code ==
+              qlib::errc::importance);
     });
 }
 
@@ -264,18 +283,21 @@ TEST_CASE("every format: any bytes decode within their bounds, to the same bits 
         sample::random r{index};
         for (const bool ones : {false, true}) {
             std::vector<std::byte> bytes(*f.wire_size(rows, cols), std::byte{0xFF});
-            if (!ones) for (std::byte& b : bytes) b = static_cast<std::byte>(r.next());
+            if (!ones)
+                for (std::byte& b : bytes) b = static_cast<std::byte>(r.next());
             guarded<std::byte> wire{std::span<const std::byte>(bytes)};
             std::vector<float> portable;
             for (const isa room : sample::rooms()) {
                 const auto y = decoded(f, wire.span(), rows, cols, {.room = room});
                 if (portable.empty()) portable = y;
                 CHECK(same_bits(y, portable));
-                CHECK(std::ranges::all_of(y, [](float v) { return !std::isnan(v) || qlib::detail::bits_of(v) == 0x7FC00000u; }));
+                CHECK(std::ranges::all_of(
+                    y, [](float v) { return !std::isnan(v) || qlib::detail::bits_of(v) == 0x7FC00000u; }));
                 if (!f.multiply) continue;
                 const auto x = sample::weights(2 * cols, 8);
                 guarded<float> source{std::span<const float>(x)}, product(2 * rows);
-                const qlib::status s = f.multiply({product.data(), 2, rows}, {source.data(), 2, cols}, wire.span(), {}, {.room = room});
+                const qlib::status s =
+                    f.multiply({product.data(), 2, rows}, {source.data(), 2, cols}, wire.span(), {}, {.room = room});
                 CHECK((s.ok() || s.error().code == qlib::errc::unsliceable));
             }
             bytes.insert(bytes.begin(), std::byte{0});  // the same at another address
@@ -301,7 +323,8 @@ TEST_CASE("every format: the compiler encodes and decodes as the program does") 
 TEST_CASE("every format: its description counts its bytes") {
     for_each_format([](const subject& f, std::size_t) {
         const qlib::description& d = f.about;
-        const std::size_t blocks = 3, cols = blocks * d.block_weights(), across = d.tile.cols != 0 ? (cols + d.tile.cols - 1) / d.tile.cols : 1;
+        const std::size_t blocks = 3, cols = blocks * d.block_weights(),
+                          across = d.tile.cols != 0 ? (cols + d.tile.cols - 1) / d.tile.cols : 1;
         CHECK(*f.wire_size(1, cols) == blocks * d.block_bytes() + across * d.outer_bytes + d.tensor_bytes);
         CHECK(!d.levels.empty());
         CHECK(qlib::to_json(d, {}, f.name) > 100);
@@ -319,17 +342,23 @@ TEST_CASE("every format multiplies: exactly what it decodes to, or with activati
         std::vector<float> want(n * rows), y(n * rows);
         for (std::size_t i = 0; i < want.size(); ++i) {
             double sum = 0;
-            for (std::size_t k = 0; k < cols; ++k) sum += double{a[i / rows * cols + k]} * double{w[i % rows * cols + k]};
+            for (std::size_t k = 0; k < cols; ++k)
+                sum += double{a[i / rows * cols + k]} * double{w[i % rows * cols + k]};
             want[i] = static_cast<float>(sum);
         }
-        const bool fractions = f.name == "MXINT8" || f.name.starts_with("MXFP4") || f.name == "MXFP6_E2M3" || f.name.starts_with("NVFP4");
+        const bool fractions =
+            f.name == "MXINT8" || f.name.starts_with("MXFP4") || f.name == "MXFP6_E2M3" || f.name.starts_with("NVFP4");
         for (const isa room : sample::rooms())
             for (const qlib::compute mode : {qlib::compute::exact, qlib::compute::automatic}) {
                 qlib::call_report report;
-                REQUIRE(f.multiply({y.data(), n, rows}, {a.data(), n, cols}, bytes, {.mode = mode}, {.room = room, .report = &report}).ok());
+                REQUIRE(f.multiply({y.data(), n, rows}, {a.data(), n, cols}, bytes, {.mode = mode},
+                                   {.room = room, .report = &report})
+                            .ok());
                 const bool integer = report.mode == std::string_view("integer");
                 CHECK(sample::sqnr(want, y) > (integer ? 32 : 100));
-                if (fractions) CHECK(integer == (mode == qlib::compute::automatic));  // their levels are integers after a power of two
+                if (fractions)
+                    CHECK(integer ==
+                          (mode == qlib::compute::automatic));  // their levels are integers after a power of two
             }
     });
 }
@@ -340,7 +369,8 @@ TEST_CASE("every format takes GPTQ, which is never worse than rounding to neares
         const std::size_t rows = 4, cols = sliceable_cols(f), tokens = 150;
         const auto x = sample::weights(rows * cols, 12);
         auto a = sample::weights(tokens * cols, 13, 1.0);
-        for (std::size_t i = 1; i < a.size(); ++i) a[i] += 0.9f * a[i - 1];  // neighbours are correlated, as a layer's inputs are
+        for (std::size_t i = 1; i < a.size(); ++i)
+            a[i] += 0.9f * a[i - 1];  // neighbours are correlated, as a layer's inputs are
         auto h = qlib::hessian::make(cols);
         REQUIRE(h->add({a.data(), tokens, cols}).ok());
         std::vector<std::byte> bytes(*f.wire_size(rows, cols));
@@ -352,7 +382,8 @@ TEST_CASE("every format takes GPTQ, which is never worse than rounding to neares
         for (std::size_t t = 0; t < tokens; ++t)
             for (std::size_t r = 0; r < rows; ++r) {
                 double e = 0;
-                for (std::size_t k = 0; k < cols; ++k) e += double{a[t * cols + k]} * (double{x[r * cols + k]} - double{y[r * cols + k]});
+                for (std::size_t k = 0; k < cols; ++k)
+                    e += double{a[t * cols + k]} * (double{x[r * cols + k]} - double{y[r * cols + k]});
                 loss += e * e;
             }
         CHECK(loss <= report->loss_rtn * 1.001);

@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-/// One block that the compiler has encoded and decoded, with every plane and outer value. No weights: it has decoded only.
+/// One block that the compiler has encoded and decoded, with every plane and outer value. No weights: it has decoded
+/// only.
 struct constant_block {
     std::span<const float> weights, decoded;
     std::span<const std::byte> wire;
@@ -21,12 +22,17 @@ struct subject {
     qlib::description about;
     constant_block constant;
     std::function<qlib::result<std::size_t>(std::size_t rows, std::size_t cols)> wire_size;
-    std::function<qlib::status(qlib::matrix_view<const float>, std::span<std::byte>, const qlib::quantize_options&, const qlib::call&)> quantize;
+    std::function<qlib::status(qlib::matrix_view<const float>, std::span<std::byte>, const qlib::quantize_options&,
+                               const qlib::call&)>
+        quantize;
     std::function<qlib::status(std::span<const std::byte>, qlib::matrix_view<float>, const qlib::call&)> dequantize;
     /// Y = X * W^T; empty: not compiled for this format.
-    std::function<qlib::status(qlib::matrix_view<float>, qlib::matrix_view<const float>, std::span<const std::byte>, qlib::gemm_options,
-                               const qlib::call&)> multiply = {};
-    std::function<qlib::result<qlib::gptq_report>(qlib::matrix_view<const float>, const qlib::hessian&, std::span<std::byte>)> gptq = {};
+    std::function<qlib::status(qlib::matrix_view<float>, qlib::matrix_view<const float>, std::span<const std::byte>,
+                               qlib::gemm_options, const qlib::call&)>
+        multiply = {};
+    std::function<qlib::result<qlib::gptq_report>(qlib::matrix_view<const float>, const qlib::hessian&,
+                                                  std::span<std::byte>)>
+        gptq = {};
 };
 
 /// All that have a name, by number, and some in other shapes, by type.
@@ -35,13 +41,15 @@ std::vector<subject> custom_formats();
 
 namespace constants {
 
-template <class F> inline constexpr auto weights = [] {
+template <class F>
+inline constexpr auto weights = [] {
     std::array<float, qlib::block_size<F>> x{};
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = (static_cast<float>(i * 37 % 101) - 47.0f) * 0.011f;
     return x;
 }();
 
-template <class F> inline constexpr typename F::outer outer = [] {
+template <class F>
+inline constexpr typename F::outer outer = [] {
     qlib::tile_stats stats;
     for (const float x : weights<F>) {
         stats.low = qlib::detail::smaller(stats.low, x);
@@ -53,19 +61,23 @@ template <class F> inline constexpr typename F::outer outer = [] {
     return F::fit_outer(stats);
 }();
 
-template <class F> inline constexpr auto wire = [] {
+template <class F>
+inline constexpr auto wire = [] {
     std::array<std::byte, qlib::wire_size<F>(1, qlib::block_size<F>)> all{};
     if constexpr (F::vec > 1) {
-        for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::byte>(i * 29 % 60);  // small enough for an f16 scale anywhere
+        for (std::size_t i = 0; i < all.size(); ++i)
+            all[i] = static_cast<std::byte>(i * 29 % 60);  // small enough for an f16 scale anywhere
         return all;
     }
     const auto block = qlib::encode<F>(weights<F>, qlib::plain_fit{}, outer<F>);
     for (std::size_t i = 0; i < block.size(); ++i) all[i] = block[i];
-    if constexpr (qlib::has_outer<F>) F::store_outer(outer<F>, all.data() + block.size(), all.data() + block.size() + F::outer_bytes);
+    if constexpr (qlib::has_outer<F>)
+        F::store_outer(outer<F>, all.data() + block.size(), all.data() + block.size() + F::outer_bytes);
     return all;
 }();
 
-template <class F> inline constexpr auto decoded = [] {
+template <class F>
+inline constexpr auto decoded = [] {
     qlib::plane_pointers<F, const std::byte> planes{};
     std::size_t at = 0;
     for (std::size_t p = 0; p < planes.size(); at += F::planes[p++]) planes[p] = wire<F>.data() + at;

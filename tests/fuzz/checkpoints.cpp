@@ -1,4 +1,5 @@
-// Layers of foreign checkpoints in safetensors files: bitsandbytes' and compressed-tensors' tensors, imported into our formats, decoded and
+// Layers of foreign checkpoints in safetensors files: bitsandbytes' and compressed-tensors' tensors, imported into our
+// formats, decoded and
 // exported again.
 #include "fuzz.hpp"
 

@@ -1,5 +1,7 @@
-// Quantized data: any bit pattern decodes and multiplies without reading outside of its bytes, and decodes to the same bits in every room.
-// Input: number of the format, rows, columns, tokens, options; then the bits of weights and activations, repeated as often as needed.
+// Quantized data: any bit pattern decodes and multiplies without reading outside of its bytes, and decodes to the same
+// bits in every room.
+// Input: number of the format, rows, columns, tokens, options; then the bits of weights and activations, repeated as
+// often as needed.
 #include "fuzz.hpp"
 
 #include <qlib/dequantize.hpp>
@@ -25,7 +27,8 @@ template <class T> std::vector<T> filled(std::size_t n, std::span<const std::byt
     std::vector<T> v(n);
     const std::size_t bytes = n * sizeof(T);
     for (std::size_t at = 0; at < bytes && !bits.empty(); at += bits.size())
-        std::memcpy(reinterpret_cast<std::byte*>(v.data()) + at, bits.data(), bits.size() < bytes - at ? bits.size() : bytes - at);
+        std::memcpy(reinterpret_cast<std::byte*>(v.data()) + at, bits.data(),
+                    bits.size() < bytes - at ? bits.size() : bytes - at);
     return v;
 }
 
@@ -42,7 +45,8 @@ template <block_format F> status run(const request& r) {
     const std::vector<float> x = filled<float>(r.tokens * cols, r.bits);
     std::vector<float> y(r.tokens * r.rows);
     const gemm_options options{.mode = r.exact ? compute::exact : compute::automatic};
-    const status s = qgemm<F>({y.data(), r.tokens, r.rows}, matrix_view<const float>{x.data(), r.tokens, cols}, *q, options, {.room = r.room});
+    const status s = qgemm<F>({y.data(), r.tokens, r.rows}, matrix_view<const float>{x.data(), r.tokens, cols}, *q,
+                              options, {.room = r.room});
     require(s.ok() || s.error().code == errc::unsliceable || s.error().code == errc::ragged);
     return s;
 }
@@ -52,7 +56,9 @@ template <block_format F> status run(const request& r) {
 void fuzz(std::span<const std::byte> bytes) {
     if (bytes.size() < 5) return;
     const auto number = [&](std::size_t i) { return static_cast<std::size_t>(bytes[i]); };
-    const isa wanted = built_rooms[number(4) / 2 % built_rooms.size()], room = has_room(wanted) ? wanted : isa::portable;
+    const isa wanted = built_rooms[number(4) / 2 % built_rooms.size()],
+              room = has_room(wanted) ? wanted : isa::portable;
     const request r{number(1) % 6, number(2) * 3, number(3) % 6, (number(4) & 1) != 0, room, bytes.subspan(5)};
-    static_cast<void>(visit(all_format_ids[number(0) % all_format_ids.size()], [&]<block_format F>() -> status { return run<F>(r); }));
+    static_cast<void>(visit(all_format_ids[number(0) % all_format_ids.size()],
+                            [&]<block_format F>() -> status { return run<F>(r); }));
 }

@@ -1,4 +1,5 @@
-// GGUF files: everything that a parsed file hands out is read, checked as a model and as a part of one, and written again.
+// GGUF files: everything that a parsed file hands out is read, checked as a model and as a part of one, and written
+// again.
 #include "fuzz.hpp"
 
 #include <qlib/file/ggml_data_check.hpp>
@@ -49,14 +50,16 @@ void write_again(const gguf_file& file) {
     gguf_writer out;
     memory_sink sink;
     for (const gguf_entry& e : file.entries()) require(out.set(e.key, e.value).ok());
-    for (const gguf_tensor& t : file.tensors()) require(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)).ok());
+    for (const gguf_tensor& t : file.tensors())
+        require(out.add_tensor(t.name, t.type, std::span(t.ne).first(t.n_dims)).ok());
     const status begun = out.begin(sink);
     require(begun.ok() == (file.alignment() >= 8));
     if (!begun || out.file_size() > 1u << 20) return;  // a large alignment is large files
     for (const gguf_tensor& t : file.tensors()) require(out.write(t.name, t.data).ok());
     require(out.finish().ok());
     const auto again = gguf_file::parse(sink.bytes);
-    require(again.has_value() && again->entries().size() == file.entries().size() && again->tensors().size() == file.tensors().size());
+    require(again.has_value() && again->entries().size() == file.entries().size() &&
+            again->tensors().size() == file.tensors().size());
     for (const gguf_tensor& t : file.tensors()) {
         const gguf_tensor* copy = again->find_tensor(t.name);
         require(copy != nullptr && copy->ne == t.ne && copy->type == t.type && copy->data.size() == t.data.size());
@@ -67,8 +70,11 @@ void write_again(const gguf_file& file) {
 void read_beginning(std::span<const std::byte> bytes, bool good) {
     const auto part = gguf_file::parse(bytes.first(bytes.size() / 2), {.file_size = bytes.size()});
     if (!good) return;
-    if (part) for (const gguf_tensor& t : part->tensors()) touch(t.data);
-    else require(part.error().code == errc::truncated && part.error().sizes[0] > bytes.size() / 2 && part.error().sizes[0] <= bytes.size());
+    if (part)
+        for (const gguf_tensor& t : part->tensors()) touch(t.data);
+    else
+        require(part.error().code == errc::truncated && part.error().sizes[0] > bytes.size() / 2 &&
+                part.error().sizes[0] <= bytes.size());
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ void check_entry(const imatrix_file& file, const imatrix_entry& e) {
 void write_again(const imatrix_file& file) {
     imatrix_writer out;
     std::vector<float> ones;
-    for (const imatrix_entry& e : file.entries()) ones.resize(e.matrices > ones.size() ? e.matrices : ones.size(), 1.0f);
+    for (const imatrix_entry& e : file.entries())
+        ones.resize(e.matrices > ones.size() ? e.matrices : ones.size(), 1.0f);
     for (const imatrix_entry& e : file.entries()) {
         const status s = out.add(e.name, e.importance, std::span(ones).first(e.matrices));
         require(s.ok() || e.name.size() > 55);

@@ -44,7 +44,11 @@ void save(const char* target, const std::string& name, std::span<const std::byte
 }
 
 /// Writes all tensors that were announced, filled with 1, 2, 3, ...
-struct tensor { const char* name; std::uint32_t type; std::vector<std::uint64_t> ne; };
+struct tensor {
+    const char* name;
+    std::uint32_t type;
+    std::vector<std::uint64_t> ne;
+};
 std::vector<std::byte> finish(gguf_writer& out, const std::vector<tensor>& tensors) {
     memory_sink sink;
     for (const tensor& t : tensors) check(out.add_tensor(t.name, t.type, t.ne));
@@ -83,10 +87,11 @@ void make_gguf() {
     check(model.set_array("tokenizer.ggml.scores", std::vector<float>{0, -1}));
     check(model.set_array("tokenizer.ggml.token_type", std::vector<std::int32_t>{3, 1}));
     check(model.set("tokenizer.ggml.bos_token_id", std::uint32_t{0}));
-    save("gguf", "model", finish(model, {{"token_embd.weight", 2, {32, 2}},
-                                         {"blk.0.attn_norm.weight", 0, {32}},
-                                         {"blk.0.ffn_up_exps.weight", 8, {32, 2, 2}},
-                                         {"output.weight", 39, {32, 2}}}));
+    save("gguf", "model",
+         finish(model, {{"token_embd.weight", 2, {32, 2}},
+                        {"blk.0.attn_norm.weight", 0, {32}},
+                        {"blk.0.ffn_up_exps.weight", 8, {32, 2, 2}},
+                        {"output.weight", 39, {32, 2}}}));
 
     gguf_writer part;
     check(part.set("split.no", std::uint16_t{1}));
@@ -146,12 +151,18 @@ void make_layer(const std::string& name, std::size_t rows, std::size_t cols, con
 }
 template <block_format F> void make_bitsandbytes(const std::string& name) {
     constexpr auto type = safetensors_type::bf16;
-    make_layer<F>(name, 2, 64, [](const auto& m) { return bitsandbytes_parts<F>(m.rows(), m.cols(), type); },
-                  [](const auto& m, std::size_t i, std::span<std::byte> out) { return export_bitsandbytes<F>(m.view(), type, i, out); });
+    make_layer<F>(
+        name, 2, 64, [](const auto& m) { return bitsandbytes_parts<F>(m.rows(), m.cols(), type); },
+        [](const auto& m, std::size_t i, std::span<std::byte> out) {
+            return export_bitsandbytes<F>(m.view(), type, i, out);
+        });
 }
 template <block_format F> void make_pack_quantized(const std::string& name) {
-    make_layer<F>(name, 2, F::group, [](const auto& m) { return pack_quantized_parts<F>(m.rows(), m.cols()); },
-                  [](const auto& m, std::size_t i, std::span<std::byte> out) { return export_pack_quantized<F>(m.view(), i, out); });
+    make_layer<F>(
+        name, 2, F::group, [](const auto& m) { return pack_quantized_parts<F>(m.rows(), m.cols()); },
+        [](const auto& m, std::size_t i, std::span<std::byte> out) {
+            return export_pack_quantized<F>(m.view(), i, out);
+        });
 }
 
 void make_checkpoints() {
@@ -161,10 +172,12 @@ void make_checkpoints() {
     make_pack_quantized<int4_g128_asym>("int4_g128_asym");
     make_pack_quantized<int_format<int_spec{.bits = 3, .group = 32, .sym = symmetric}>>("int3_g32");
 
-    const safetensors_location places[] = {{"a.weight", "model-00001-of-00002.safetensors"}, {"b", "model-00002-of-00002.safetensors"}};
+    const safetensors_location places[] = {{"a.weight", "model-00001-of-00002.safetensors"},
+                                           {"b", "model-00002-of-00002.safetensors"}};
     const std::string_view ignored[] = {"lm_head"};
     std::string text(4096, ' ');
-    if (const auto size = write_safetensors_index(places, 100, text)) save_text("index", std::string_view(text).substr(0, *size));
+    if (const auto size = write_safetensors_index(places, 100, text))
+        save_text("index", std::string_view(text).substr(0, *size));
     const std::size_t size = write_compressed_tensors_config<int4_g32>(ignored, text);
     save_text("config", "{\"quantization_config\": " + text.substr(0, size) + "}");
     save_text("values", R"({"a": [1, -2.5e-3, true, null, "x\u0041\n"], "b": {"c": 18446744073709551615}})");

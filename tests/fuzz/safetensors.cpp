@@ -34,7 +34,8 @@ void write_again(const safetensors_file& file) {
     for (const safetensors_tensor& t : out.tensors()) require(out.write(t.name, file.find(t.name)->data).ok());
     require(out.finish().ok() && sink.bytes.size() == out.file_size());
     const auto again = safetensors_file::parse(sink.bytes);
-    require(again.has_value() && again->metadata().size() == file.metadata().size() && again->tensors().size() == file.tensors().size());
+    require(again.has_value() && again->metadata().size() == file.metadata().size() &&
+            again->tensors().size() == file.tensors().size());
     for (const safetensors_tensor& t : file.tensors()) {
         const safetensors_tensor* copy = again->find(t.name);
         require(copy != nullptr && copy->type == t.type && copy->n_dims() == t.n_dims() && copy->bytes == t.bytes);
@@ -45,8 +46,11 @@ void write_again(const safetensors_file& file) {
 void read_beginning(std::span<const std::byte> bytes, bool good) {
     const auto part = safetensors_file::parse(bytes.first(bytes.size() / 2), {.file_size = bytes.size()});
     if (!good) return;
-    if (part) for (const safetensors_tensor& t : part->tensors()) touch(t.data);
-    else require(part.error().code == errc::truncated && part.error().sizes[0] > bytes.size() / 2 && part.error().sizes[0] <= bytes.size());
+    if (part)
+        for (const safetensors_tensor& t : part->tensors()) touch(t.data);
+    else
+        require(part.error().code == errc::truncated && part.error().sizes[0] > bytes.size() / 2 &&
+                part.error().sizes[0] <= bytes.size());
 }
 
 }  // namespace

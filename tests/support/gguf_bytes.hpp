@@ -29,7 +29,9 @@ struct file_bytes {
         while (bytes.size() % alignment != 0) u8(0);
         return *this;
     }
-    file_bytes& header(std::uint64_t tensors, std::uint64_t pairs) { return raw("GGUF").u32(3).u64(tensors).u64(pairs); }
+    file_bytes& header(std::uint64_t tensors, std::uint64_t pairs) {
+        return raw("GGUF").u32(3).u64(tensors).u64(pairs);
+    }
     /// The part of a pair in front of its value.
     file_bytes& key(std::string_view name, std::uint32_t type) { return text(name).u32(type); }
     file_bytes& tensor(std::string_view name, std::vector<std::uint64_t> ne, std::uint32_t type, std::uint64_t offset) {

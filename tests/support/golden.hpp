@@ -34,7 +34,8 @@ constexpr float weight(std::uint32_t i) {
 inline std::vector<float> weights() {
     std::vector<float> x(8 * 1024);
     for (std::uint32_t i = 0; i < x.size(); ++i) x[i] = weight(i);
-    for (std::size_t i = 0; i < 1024; ++i) x[i] = i < 256 ? 0.0f : i < 512 ? 0.25f : i < 768 ? -0.25f : i % 2 != 0 ? 0x1p-100f : -0x1p-100f;
+    for (std::size_t i = 0; i < 1024; ++i)
+        x[i] = i < 256 ? 0.0f : i < 512 ? 0.25f : i < 768 ? -0.25f : i % 2 != 0 ? 0x1p-100f : -0x1p-100f;
     return x;
 }
 inline std::vector<float> importance() {

@@ -1,5 +1,6 @@
 #pragma once
-// Two small layers, weights and activations, that published quantizers were run on. Made from a recipe of integers, + and * on doubles
+// Two small layers, weights and activations, that published quantizers were run on. Made from a recipe of integers, +
+// and * on doubles
 // and one rounding to float, so that the bits are the same everywhere; crc_w and crc_x say so.
 #include <qlib/core/abi.hpp>
 
@@ -8,7 +9,8 @@
 #include <cstdint>
 #include <vector>
 
-/// y = X W^T with heavy-tailed W (kurtosis 6.5) and X whose channels are correlated (0.875 between neighbours), 1 % of them 20 times larger.
+/// y = X W^T with heavy-tailed W (kurtosis 6.5) and X whose channels are correlated (0.875 between neighbours), 1 % of
+/// them 20 times larger.
 struct golden_problem {
     std::size_t rows, cols, tokens;
     std::uint64_t seed_w, seed_profile, seed_x;
@@ -16,8 +18,12 @@ struct golden_problem {
     std::vector<float> W{};      ///< (rows, cols)
     std::vector<float> X{};      ///< (tokens, cols)
 
-    static golden_problem a() { return golden_problem{512, 512, 2048, 1001, 1002, 1003, 0xb4a2fe0a, 0x0e77d7a2}.made(); }
-    static golden_problem b() { return golden_problem{1024, 256, 2048, 2001, 2002, 2003, 0xef557da6, 0x7426e01a}.made(); }
+    static golden_problem a() {
+        return golden_problem{512, 512, 2048, 1001, 1002, 1003, 0xb4a2fe0a, 0x0e77d7a2}.made();
+    }
+    static golden_problem b() {
+        return golden_problem{1024, 256, 2048, 2001, 2002, 2003, 0xef557da6, 0x7426e01a}.made();
+    }
 
 private:
     golden_problem made();

@@ -13,13 +13,17 @@ template <std::size_t Groups, int Bits, bool Signed, bool Mins> struct byte_subs
     static constexpr std::size_t groups = Groups, bytes = Groups * (Mins ? 2 : 1);
     static constexpr int sub_bits = Bits, min_bits = Mins ? Bits : 0;
     static constexpr bool sub_signed = Signed;
-    static constexpr void store(const std::array<std::int8_t, Groups>& sub, const std::array<std::uint8_t, Groups>& min, std::byte* out) {
+    static constexpr void store(const std::array<std::int8_t, Groups>& sub, const std::array<std::uint8_t, Groups>& min,
+                                std::byte* out) {
         for (std::size_t i = 0; i < Groups; ++i) out[i] = static_cast<std::byte>(sub[i]);
-        if constexpr (Mins) for (std::size_t i = 0; i < Groups; ++i) out[Groups + i] = static_cast<std::byte>(min[i]);
+        if constexpr (Mins)
+            for (std::size_t i = 0; i < Groups; ++i) out[Groups + i] = static_cast<std::byte>(min[i]);
     }
-    static constexpr void load(const std::byte* in, std::array<std::int8_t, Groups>& sub, std::array<std::uint8_t, Groups>& min) {
+    static constexpr void load(const std::byte* in, std::array<std::int8_t, Groups>& sub,
+                               std::array<std::uint8_t, Groups>& min) {
         for (std::size_t i = 0; i < Groups; ++i) sub[i] = static_cast<std::int8_t>(in[i]);
-        if constexpr (Mins) for (std::size_t i = 0; i < Groups; ++i) min[i] = static_cast<std::uint8_t>(in[Groups + i]);
+        if constexpr (Mins)
+            for (std::size_t i = 0; i < Groups; ++i) min[i] = static_cast<std::uint8_t>(in[Groups + i]);
     }
 };
 
@@ -28,15 +32,19 @@ struct split4 : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<nibbles_s
 struct planes5 : format<sint_grid<5>, scale_per<32, f16>, inline_blocks<bit_planes<plane{1, 1, 4}, plane{4, 16}>>> {};
 struct offset4 : format<uint_grid<4>, scale_offset_per<32, f16>, inline_blocks<nibbles_split_16>> {};
 struct bytes8 : format<int8_grid, scale_per<32, f16>, inline_blocks<whole_bytes>> {};
-struct super2 : format<uint_grid<2>, two_level<16, byte_subs<16, 4, false, true>>,
-                       inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {};
-struct super3 : format<sint_grid<3>, two_level<16, byte_subs<16, 6, true, false>>, inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>>> {};
+struct super2
+    : format<uint_grid<2>, two_level<16, byte_subs<16, 4, false, true>>,
+             inline_blocks<bit_planes<plane{2, 32}>, field::subs, field::codes, field::scales, field::zeros>> {};
+struct super3 : format<sint_grid<3>, two_level<16, byte_subs<16, 6, true, false>>,
+                       inline_blocks<bit_planes<plane{1, 32, 2}, plane{2, 32}>>> {};
 struct super4 : format<uint_grid<4>, two_level<32, byte_subs<8, 6, false, true>>, inline_blocks<nibbles_split<32>>> {};
-struct super6 : format<sint_grid<6>, two_level<16, byte_subs<16, 8, true, false>>,
-                       inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {};
+struct super6
+    : format<sint_grid<6>, two_level<16, byte_subs<16, 8, true, false>>,
+             inline_blocks<bit_planes<plane{4, 64}, plane{2, 32, 4}>, field::codes, field::subs, field::scales>> {};
 inline constexpr std::array<float, 16> uneven{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 struct book4 : format<codebook_grid<uneven>, scale_per<32, f16>, inline_blocks<nibbles_split_16>> {};
-inline constexpr std::array<float, 16> e2m1_values{0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+inline constexpr std::array<float, 16> e2m1_values{0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                                   -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 struct float4 : format<codebook_grid<e2m1_values>, scale_per<16, e4m3, 4>, inline_blocks<nibbles_split<8>>> {};
 struct trits80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
 
@@ -66,7 +74,8 @@ struct reversed_nibbles {
     static constexpr bool ragged = false;
     template <std::size_t B> static constexpr std::size_t bytes(std::size_t n) { return n / 2; }
     template <std::size_t B, class Code> static constexpr void pack(std::span<const Code> c, std::byte* out) {
-        for (std::size_t i = 0; i < c.size(); i += 2) out[(c.size() - 2 - i) / 2] = static_cast<std::byte>(c[i] << 4 | c[i + 1]);
+        for (std::size_t i = 0; i < c.size(); i += 2)
+            out[(c.size() - 2 - i) / 2] = static_cast<std::byte>(c[i] << 4 | c[i + 1]);
     }
     template <std::size_t B, class Code> static constexpr void unpack(const std::byte* in, std::span<Code> c) {
         for (std::size_t i = 0; i < c.size(); i += 2) {
@@ -78,7 +87,8 @@ struct reversed_nibbles {
 };
 struct own_layout : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<reversed_nibbles>> {};
 
-/// A lattice spelled out: 8 weights of -3, -1, 1 or 3 to a 16-bit code, an even number of -3s and 3s; two groups of 16 under f16 scales.
+/// A lattice spelled out: 8 weights of -3, -1, 1 or 3 to a 16-bit code, an even number of -3s and 3s; two groups of 16
+/// under f16 scales.
 struct lattice8 {
     static constexpr std::size_t group = 16, groups = 2, vec = 8;
     static constexpr form map = form::scaled;
@@ -89,11 +99,14 @@ struct lattice8 {
     };
     using code = std::uint16_t;
     using outer = no_outer;
-    struct params { std::array<f16, 2> scale{}; };
+    struct params {
+        std::array<f16, 2> scale{};
+    };
     static constexpr std::array<std::size_t, 1> planes{12};
     static constexpr code nearest(const float* u, const float*) {
         unsigned c = 0;
-        for (unsigned i = 0; i < 8; ++i) c |= static_cast<unsigned>(detail::round_clamped((u[i] + 3) * 0.5f, 0, 3)) << 2 * i;
+        for (unsigned i = 0; i < 8; ++i)
+            c |= static_cast<unsigned>(detail::round_clamped((u[i] + 3) * 0.5f, 0, 3)) << 2 * i;
         return static_cast<code>(even(c) ? c : c ^ 1);
     }
     static constexpr void level(code c, float* l) {
@@ -124,10 +137,12 @@ static_assert(block_format<lattice8>);
 
 }  // namespace kernel_formats
 
-#define QLIB_KERNEL_FORMATS                                                                                                              \
-    kernel_formats::split4, kernel_formats::planes5, kernel_formats::offset4, kernel_formats::bytes8, kernel_formats::super2,           \
-        kernel_formats::super3, kernel_formats::super4, kernel_formats::super6, kernel_formats::book4, kernel_formats::float4,           \
-        kernel_formats::trits80, kernel_formats::dense1, kernel_formats::dense2, kernel_formats::dense3, kernel_formats::dense4,         \
-        kernel_formats::dense5, kernel_formats::dense6, kernel_formats::dense7, kernel_formats::dense8, kernel_formats::book3,           \
-        kernel_formats::groups_of_6, kernel_formats::pairs, kernel_formats::row8, kernel_formats::row4, kernel_formats::tensor3,         \
-        kernel_formats::tile8, kernel_formats::tile4, kernel_formats::own_layout, kernel_formats::lattice8, qlib::nf4, qlib::nf4_dq
+#define QLIB_KERNEL_FORMATS                                                                                \
+    kernel_formats::split4, kernel_formats::planes5, kernel_formats::offset4, kernel_formats::bytes8,      \
+        kernel_formats::super2, kernel_formats::super3, kernel_formats::super4, kernel_formats::super6,    \
+        kernel_formats::book4, kernel_formats::float4, kernel_formats::trits80, kernel_formats::dense1,    \
+        kernel_formats::dense2, kernel_formats::dense3, kernel_formats::dense4, kernel_formats::dense5,    \
+        kernel_formats::dense6, kernel_formats::dense7, kernel_formats::dense8, kernel_formats::book3,     \
+        kernel_formats::groups_of_6, kernel_formats::pairs, kernel_formats::row8, kernel_formats::row4,    \
+        kernel_formats::tensor3, kernel_formats::tile8, kernel_formats::tile4, kernel_formats::own_layout, \
+        kernel_formats::lattice8, qlib::nf4, qlib::nf4_dq

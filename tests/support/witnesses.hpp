@@ -16,7 +16,8 @@ inline constexpr std::array<float, 8> levels{-1.f, -.58f, -.3f, -.09f, .1f, .33f
 /// A user's own format, in one line.
 struct own : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>> {};
 
-/// A lattice grid: 8 weights per code of 16 bits, 9 for a point of {1, 3, 5}^8 and 7 for signs of even parity. The points are those of
+/// A lattice grid: 8 weights per code of 16 bits, 9 for a point of {1, 3, 5}^8 and 7 for signs of even parity. The
+/// points are those of
 /// least norm, a stand-in for a trained table.
 struct lattice_grid {
     using code = std::uint16_t;
@@ -32,7 +33,7 @@ struct lattice_grid {
                 for (int i = 0; i < 6561 && n < t.size(); ++i) {
                     point p{};
                     int sum = 0;
-                    for (int rest = i; std::uint8_t& v : p) {
+                    for (int rest = i; std::uint8_t & v : p) {
                         v = static_cast<std::uint8_t>(1 + 2 * (rest % 3));
                         rest /= 3;
                         sum += v * v;
@@ -64,14 +65,18 @@ struct lattice_grid {
                 const float d = a[i] - static_cast<float>(points()[g][i]);
                 e += w[i] * d * d;
             }
-            if (g == 0 || e < least) { least = e; best = g; }
+            if (g == 0 || e < least) {
+                least = e;
+                best = g;
+            }
         }
         return static_cast<code>(best | (signs & 127) << 9);
     }
     static void levels(code c, float* l) {
         unsigned signs = c >> 9;
         signs |= static_cast<unsigned>(std::popcount(signs) % 2) << 7;
-        for (std::size_t i = 0; i < 8; ++i) l[i] = (signs >> i & 1 ? -1.0f : 1.0f) * static_cast<float>(points()[c & 511][i]);
+        for (std::size_t i = 0; i < 8; ++i)
+            l[i] = (signs >> i & 1 ? -1.0f : 1.0f) * static_cast<float>(points()[c & 511][i]);
     }
 };
 /// Sixteen 4-bit sub-scales.
@@ -79,16 +84,22 @@ struct nibble_scales {
     static constexpr std::size_t groups = 16, bytes = 8;
     static constexpr int sub_bits = 4, min_bits = 0;
     static constexpr bool sub_signed = false;
-    static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&, std::byte* out) { qlib::pack_bits(sub.data(), 16, 4, out); }
-    static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) { qlib::unpack_bits(in, 16, 4, sub.data()); }
+    static constexpr void store(const std::array<std::int8_t, 16>& sub, const std::array<std::uint8_t, 16>&,
+                                std::byte* out) {
+        qlib::pack_bits(sub.data(), 16, 4, out);
+    }
+    static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub, std::array<std::uint8_t, 16>&) {
+        qlib::unpack_bits(in, 16, 4, sub.data());
+    }
 };
 struct lattice : qlib::format<lattice_grid, qlib::two_level<16, nibble_scales>> {};
 
-struct int4_row : qlib::int_format<qlib::int_spec{.bits = 4, .sym = qlib::symmetry::restricted, .granularity = qlib::granularity::row}> {};
+struct int4_row : qlib::int_format<qlib::int_spec{
+                      .bits = 4, .sym = qlib::symmetry::restricted, .granularity = qlib::granularity::row}> {};
 
 }  // namespace witness
 
 /// Every witness, for TEST_CASE_TEMPLATE.
-#define QLIB_WITNESSES                                                                                                                  \
-    qlib::int4_g128_asym, witness::own, qlib::q4_0, qlib::q5_0, qlib::q8_0, qlib::q4_k, qlib::q6_k, witness::lattice, qlib::nvfp4,      \
-        witness::int4_row, qlib::fp8_e4m3_tile128, qlib::nf4_dq, qlib::ternary_g80
+#define QLIB_WITNESSES                                                                                                \
+    qlib::int4_g128_asym, witness::own, qlib::q4_0, qlib::q5_0, qlib::q8_0, qlib::q4_k, qlib::q6_k, witness::lattice, \
+        qlib::nvfp4, witness::int4_row, qlib::fp8_e4m3_tile128, qlib::nf4_dq, qlib::ternary_g80

@@ -1,4 +1,5 @@
-// What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps its own.
+// What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps
+// its own.
 #include <qlib/qlib.hpp>
 #if defined(__OPTIMIZE__)  // else std::mutex and std::thread are functions of their own, which no header can name
 #include <qlib/core/thread_pool.hpp>
@@ -35,7 +36,8 @@ const sample<tokens * cols> inputs(2);
 constexpr qlib::matrix_view<const float> W{weights.values, rows, cols}, X{inputs.values, tokens, cols};
 
 /// Quantizes with a fit object, by rounding and by GPTQ; decodes; multiplies.
-template <qlib::block_format F, class Fit> bool use_format(digest& d, const qlib::hessian_factor& factor, const Fit& fit) {
+template <qlib::block_format F, class Fit>
+bool use_format(digest& d, const qlib::hessian_factor& factor, const Fit& fit) {
 #if defined(__OPTIMIZE__)
     qlib::thread_pool pool(2);
     const qlib::call how{.run = pool};
@@ -66,8 +68,10 @@ bool use_formats(digest& d) {
     const auto factor = qlib::factorize(std::move(*h));
     if (!simple || !factor) return false;
     d.add(simple->weights.bytes());
-    return use_format<qlib::q4_k>(d, *factor, qlib::reference_fit{}) && use_format<qlib::int4_g128_asym>(d, *factor, qlib::search_fit{}) &&
-           use_format<qlib::nf4_dq>(d, *factor, qlib::plain_fit{}) && use_format<qlib::nvfp4>(d, *factor, qlib::plain_fit{}) &&
+    return use_format<qlib::q4_k>(d, *factor, qlib::reference_fit{}) &&
+           use_format<qlib::int4_g128_asym>(d, *factor, qlib::search_fit{}) &&
+           use_format<qlib::nf4_dq>(d, *factor, qlib::plain_fit{}) &&
+           use_format<qlib::nvfp4>(d, *factor, qlib::plain_fit{}) &&
            use_format<qlib::fp8_e4m3_row>(d, *factor, qlib::search_fit{});
 }
 
@@ -84,7 +88,9 @@ bool use_gguf(digest& d) {
     const std::array<std::uint64_t, 1> shape{32};
     qlib::gguf_writer out;
     if (!out.set("general.architecture", "none") || !out.set("general.alignment", std::uint32_t{32})) return false;
-    if (!out.add_tensor("w", 0, shape) || !out.begin(sink) || !out.write("w", std::as_bytes(std::span(weights.values))) || !out.finish()) return false;
+    if (!out.add_tensor("w", 0, shape) || !out.begin(sink) ||
+        !out.write("w", std::as_bytes(std::span(weights.values))) || !out.finish())
+        return false;
     const auto in = qlib::gguf_file::parse({file, size});
     if (!in || in->find("general.architecture") == nullptr || in->find_tensor("w") == nullptr) return false;
     d.add(std::span<const std::byte>(file, size));

@@ -1,4 +1,5 @@
-// An engine whose users name the format: `engine q6_k`. Formats are numbers here, and qlib's templates stay in formats.cpp.
+// An engine whose users name the format: `engine q6_k`. Formats are numbers here, and qlib's templates stay in
+// formats.cpp.
 #include <qlib/any.hpp>
 
 #include <cstdio>
@@ -11,7 +12,9 @@ namespace {
 struct layer {
     qlib::any_matrix weights;
 
-    [[nodiscard]] qlib::status forward(qlib::matrix_view<const float> X, qlib::matrix_view<float> Y) const { return qlib::qgemm(Y, X, weights); }
+    [[nodiscard]] qlib::status forward(qlib::matrix_view<const float> X, qlib::matrix_view<float> Y) const {
+        return qlib::qgemm(Y, X, weights);
+    }
 };
 
 int fail(const qlib::error& e) {
@@ -36,10 +39,11 @@ int main(int count, char** arguments) {
     if (!q) return fail(q.error());  // "engine: format: format number 2 was not instantiated" for `engine q4_0`
 
     const layer first{std::move(*q)};
-    if (const auto done = first.forward({x.data(), 1, inputs}, {y.data(), 1, outputs}); !done) return fail(done.error());
+    if (const auto done = first.forward({x.data(), 1, inputs}, {y.data(), 1, outputs}); !done)
+        return fail(done.error());
     float sum = 0;
     for (std::size_t k = 0; k < inputs; ++k) sum += W[k];
-    std::printf("%s: %zu bytes, the first output is %f instead of %f\n", qlib::format_name(*format).data(), first.weights.bytes().size(),
-                static_cast<double>(y[0]), static_cast<double>(sum));
+    std::printf("%s: %zu bytes, the first output is %f instead of %f\n", qlib::format_name(*format).data(),
+                first.weights.bytes().size(), static_cast<double>(y[0]), static_cast<double>(sum));
     return y[0] - sum < 0.2f && sum - y[0] < 0.2f ? 0 : 1;
 }

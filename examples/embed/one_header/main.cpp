@@ -39,19 +39,22 @@ int main() {
     if (!q) return fail(q.error());
 
     qlib::call_report report;
-    const auto done = qlib::qgemm({Y.data(), tokens, outputs}, {X.data(), tokens, inputs}, *q, {}, {.report = &report});  // Y = X W^T
+    const auto done =
+        qlib::qgemm({Y.data(), tokens, outputs}, {X.data(), tokens, inputs}, *q, {}, {.report = &report});  // Y = X W^T
     if (!done) return fail(done.error());
 
     double signal = 0, noise = 0;
     for (std::size_t t = 0; t < tokens; ++t) {
         for (std::size_t r = 0; r < outputs; ++r) {
             double y = 0;
-            for (std::size_t k = 0; k < inputs; ++k) y += static_cast<double>(X[t * inputs + k]) * static_cast<double>(W[r * inputs + k]);
+            for (std::size_t k = 0; k < inputs; ++k)
+                y += static_cast<double>(X[t * inputs + k]) * static_cast<double>(W[r * inputs + k]);
             signal += y * y;
             noise += std::pow(y - static_cast<double>(Y[t * outputs + r]), 2);
         }
     }
     const double db = 10 * std::log10(signal / noise);
-    std::printf("%zu bytes instead of %zu, computed with %ss: %.1f dB\n", q->bytes().size(), W.size() * sizeof(float), report.mode, db);
+    std::printf("%zu bytes instead of %zu, computed with %ss: %.1f dB\n", q->bytes().size(), W.size() * sizeof(float),
+                report.mode, db);
     return db > 20 ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-// Loading, running and measuring a small model: broken files are refused by name, and neither batches nor threads change a result.
+// Loading, running and measuring a small model: broken files are refused by name, and neither batches nor threads
+// change a result.
 #include "../evaluate.hpp"
 #include "../gguf_model.hpp"
 #include "../imatrix.hpp"
@@ -18,9 +19,7 @@ template <class Change> std::string refusal(const Change& change) {
     s.write(file.path);
     try {
         static_cast<void>(load_gguf(file.path));
-    } catch (const std::runtime_error& e) {
-        return e.what();
-    }
+    } catch (const std::runtime_error& e) { return e.what(); }
     return "no refusal";
 }
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -55,14 +54,17 @@ std::vector<float> logits_of(const model& m, std::size_t batch, std::size_t thre
 }  // namespace
 
 TEST_CASE("broken models are refused, with the tensor's name and shape") {
-    const auto expect = [](std::string_view part, const auto& change) { CHECK_MESSAGE(contains(refusal(change), part), refusal(change)); };
+    const auto expect = [](std::string_view part, const auto& change) {
+        CHECK_MESSAGE(contains(refusal(change), part), refusal(change));
+    };
     using llama = synthetic_llama;
     expect("blk.1.ffn_up.weight: the tensor is missing",
            [](llama& s) { s.find("blk.1.ffn_up.weight").name = "blk.1.ffn_upp.weight"; });
     expect("blk.0.attn_k.weight (8 x 32): 16 x 32", [](llama& s) { s.find("blk.0.attn_k.weight").rows = 8; });
     expect("blk.0.attn_norm.weight (16): 32 values", [](llama& s) { s.find("blk.0.attn_norm.weight").cols = 16; });
-    expect("blk.0.attn_q.bias (32): a plain Llama has no such tensor",
-           [](llama& s) { s.tensors.push_back({"blk.0.attn_q.bias", 32, 1}); });
+    expect("blk.0.attn_q.bias (32): a plain Llama has no such tensor", [](llama& s) {
+        s.tensors.push_back({"blk.0.attn_q.bias", 32, 1});
+    });
     expect("token_embd.weight", [](llama& s) { s.find("token_embd.weight").name = "other.weight"; });
     expect("head_count", [](llama& s) { s.heads = 0; });
     expect("head_count_kv", [](llama& s) { s.kv_heads = 0; });
@@ -156,7 +158,8 @@ TEST_CASE("the importance matrix counts tokens, and q, k and v share their input
     const temporary_file file;
     synthetic_llama().write(file.path);
     const auto opened = open_gguf::at(file.path);
-    const chunked_text text(tokenizer(opened->header), "ab ba abab a b ba  ab ab abba b a ab ab abba ba baab aab", 16, 2);
+    const chunked_text text(tokenizer(opened->header), "ab ba abab a b ba  ab ab abba b a ab ab abba ba baab aab", 16,
+                            2);
     importance_collector collector(true);
     collect_importance(engine, text, true, collector);
     CHECK(collector.size() == 14);  // seven in each layer; the output is the embedding here
@@ -164,11 +167,14 @@ TEST_CASE("the importance matrix counts tokens, and q, k and v share their input
     qlib::imatrix_writer out;
     collector.add_to(out);
     std::vector<std::byte> bytes;
-    auto sink = [&](std::span<const std::byte> piece) { return bytes.insert(bytes.end(), piece.begin(), piece.end()), true; };
+    auto sink = [&](std::span<const std::byte> piece) {
+        return bytes.insert(bytes.end(), piece.begin(), piece.end()), true;
+    };
     REQUIRE(out.write_gguf(sink).ok());
     const auto read = qlib::imatrix_file::parse(bytes);
     REQUIRE(read.has_value());
-    const auto *q = read->find("blk.0.attn_q.weight"), *k = read->find("blk.0.attn_k.weight"), *down = read->find("blk.1.ffn_down.weight");
+    const auto *q = read->find("blk.0.attn_q.weight"), *k = read->find("blk.0.attn_k.weight"),
+               *down = read->find("blk.1.ffn_down.weight");
     REQUIRE((q != nullptr && k != nullptr && down != nullptr));
     CHECK(q->counts[0] == 32.0f);
     CHECK(q->cols == 32);

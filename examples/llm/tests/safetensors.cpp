@@ -24,14 +24,17 @@ model from_gguf(const synthetic_llama& s, const char* format) {
 TEST_CASE("plain floats: half-split positions give the logits of interleaved ones") {
     const synthetic_llama s;
     checkpoint c;
-    c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) { to.add_plain(layer + ".weight", w); });
+    c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
+        to.add_plain(layer + ".weight", w);
+    });
     CHECK(furthest_logit(from_gguf(s, "f32"), c.load(s)) <= 1e-5f);
 }
 
 TEST_CASE("compressed-tensors: int4 as it was quantized") {
     const synthetic_llama s;
     checkpoint c;
-    c.quantization = R"(, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "version": "0.17.0", "config_groups":
+    c.quantization =
+        R"(, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "version": "0.17.0", "config_groups":
         {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": false, "strategy": "group", "group_size": 32}}}})";
     c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
         using F = qlib::int4_g32_asym;
@@ -70,20 +73,26 @@ TEST_CASE("what a checkpoint lacks, or has in another shape, is named") {
     const synthetic_llama s;
     const auto refusal = [&](const auto& change) -> std::string {
         checkpoint c;
-        c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) { to.add_plain(layer + ".weight", w); });
+        c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
+            to.add_plain(layer + ".weight", w);
+        });
         change(c);
         try {
             static_cast<void>(c.load(s));
-        } catch (const std::runtime_error& e) {
-            return e.what();
-        }
+        } catch (const std::runtime_error& e) { return e.what(); }
         return "no refusal";
     };
     CHECK(refusal([](checkpoint&) {}) == "no refusal");
-    const auto expect = [&](std::string_view part, const auto& change) { CHECK(refusal(change).find(part) != std::string::npos); };
-    expect("model.layers.1.mlp.up_proj.weight: the tensor is missing", [](checkpoint& c) { c.tensors.erase("model.layers.1.mlp.up_proj.weight"); });
-    expect("v_proj (32 x 16): 16 x 32 weights", [](checkpoint& c) { c.tensors["model.layers.0.self_attn.v_proj.weight"].shape = {32, 16}; });
-    expect("attention heads", [](checkpoint& c) { c.numbers = R"("num_attention_heads": 0, "num_key_value_heads": 0)"; });
+    const auto expect = [&](std::string_view part, const auto& change) {
+        CHECK(refusal(change).find(part) != std::string::npos);
+    };
+    expect("model.layers.1.mlp.up_proj.weight: the tensor is missing",
+           [](checkpoint& c) { c.tensors.erase("model.layers.1.mlp.up_proj.weight"); });
+    expect("v_proj (32 x 16): 16 x 32 weights", [](checkpoint& c) {
+        c.tensors["model.layers.0.self_attn.v_proj.weight"].shape = {32, 16};
+    });
+    expect("attention heads",
+           [](checkpoint& c) { c.numbers = R"("num_attention_heads": 0, "num_key_value_heads": 0)"; });
     expect("num_attention_heads", [](checkpoint& c) { c.numbers = R"("num_key_value_heads": 2)"; });
     expect("lm_head.weight: the tensor is missing",
            [](checkpoint& c) { c.tied = R"("tie_word_embeddings": false, )"; });

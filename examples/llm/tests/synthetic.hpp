@@ -24,20 +24,25 @@ private:
 
 public:
     const std::string path = (std::filesystem::temp_directory_path() /
-                              ("qlib_llm_test_" + std::to_string(::getpid()) + "_" + std::to_string(made_++) + ".gguf")).string();
+                              ("qlib_llm_test_" + std::to_string(::getpid()) + "_" + std::to_string(made_++) + ".gguf"))
+                                 .string();
 };
 inline void write_file(const std::string& path, std::span<const std::byte> bytes) {
     std::FILE* const f = std::fopen(path.c_str(), "wb");
-    if (f == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), f) != bytes.size() || std::fclose(f) != 0) throw std::runtime_error(path);
+    if (f == nullptr || std::fwrite(bytes.data(), 1, bytes.size(), f) != bytes.size() || std::fclose(f) != 0)
+        throw std::runtime_error(path);
 }
 
 /// A GGUF file in memory, from what a test put into a writer.
 inline std::vector<std::byte> bytes_of(qlib::gguf_writer& out, const std::vector<std::vector<float>>& tensors = {},
                                        const std::vector<std::string>& names = {}) {
     std::vector<std::byte> file;
-    auto sink = [&](std::span<const std::byte> piece) { return file.insert(file.end(), piece.begin(), piece.end()), true; };
+    auto sink = [&](std::span<const std::byte> piece) {
+        return file.insert(file.end(), piece.begin(), piece.end()), true;
+    };
     check(out.begin(sink), "begin");
-    for (std::size_t i = 0; i < tensors.size(); ++i) check(out.write(names[i], std::as_bytes(std::span(tensors[i]))), names[i]);
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+        check(out.write(names[i], std::as_bytes(std::span(tensors[i]))), names[i]);
     check(out.finish(), "finish");
     return file;
 }
@@ -80,8 +85,15 @@ struct synthetic_llama {
         for (std::uint32_t i = 0; i < layers; ++i) {
             const std::string at = "blk." + std::to_string(i) + ".";
             const std::uint64_t kv = dim / heads * kv_heads;
-            for (const tensor& t : {tensor{"attn_norm", dim, 1}, {"attn_q", dim, dim}, {"attn_k", dim, kv}, {"attn_v", dim, kv},
-                                    {"attn_output", dim, dim}, {"ffn_norm", dim, 1}, {"ffn_gate", dim, ffn}, {"ffn_up", dim, ffn}, {"ffn_down", ffn, dim}})
+            for (const tensor& t : {tensor{"attn_norm", dim, 1},
+                                    {"attn_q", dim, dim},
+                                    {"attn_k", dim, kv},
+                                    {"attn_v", dim, kv},
+                                    {"attn_output", dim, dim},
+                                    {"ffn_norm", dim, 1},
+                                    {"ffn_gate", dim, ffn},
+                                    {"ffn_up", dim, ffn},
+                                    {"ffn_down", ffn, dim}})
                 tensors.push_back({at + t.name + ".weight", t.cols, t.rows});
         }
     }
@@ -103,7 +115,13 @@ struct synthetic_llama {
         set("llama.attention.head_count_kv", kv_heads);
         check(out.set("llama.attention.layer_norm_rms_epsilon", 1e-5f), "epsilon");
         add_metadata(out);
-        add_sentencepiece(out, {{"\xE2\x96\x81", -1.0f}, {"a", -2.0f}, {"b", -3.0f}, {"ab", -4.0f}, {"\xE2\x96\x81" "a", -5.0f}});
+        add_sentencepiece(out, {{"\xE2\x96\x81", -1.0f},
+                                {"a", -2.0f},
+                                {"b", -3.0f},
+                                {"ab", -4.0f},
+                                {"\xE2\x96\x81"
+                                 "a",
+                                 -5.0f}});
         std::vector<std::vector<float>> data;
         std::vector<std::string> names;
         for (const tensor& t : tensors) {

@@ -1,4 +1,5 @@
-// The presets' rules, by dry run over the tensor lists of models of every kind. What is expected was written down from the rules as
+// The presets' rules, by dry run over the tensor lists of models of every kind. What is expected was written down from
+// the rules as
 // llama.cpp publishes them; llama_cpp_types.py compares the same choices with llama.cpp's own.
 #include "../tensor_types.hpp"
 
@@ -17,7 +18,9 @@ struct model {
     model_facts facts;
     std::vector<tensor_shape> tensors;
 
-    model(std::string architecture, std::int64_t layer_count, std::int64_t heads, std::int64_t kv_heads, std::uint64_t width = 4096) : width_(width) {
+    model(std::string architecture, std::int64_t layer_count, std::int64_t heads, std::int64_t kv_heads,
+          std::uint64_t width = 4096)
+        : width_(width) {
         facts.architecture = std::move(architecture);
         facts.layers = layer_count;
         facts.heads = heads;
@@ -29,14 +32,16 @@ struct model {
     model& untied() { return add("output.weight"), *this; }
     model& dense() {
         for (std::int64_t i = 0; i < facts.layers; ++i)
-            for (const char* part : {"ffn_gate", "ffn_up", "ffn_down"}) add("blk." + std::to_string(i) + "." + part + ".weight");
+            for (const char* part : {"ffn_gate", "ffn_up", "ffn_down"})
+                add("blk." + std::to_string(i) + "." + part + ".weight");
         return *this;
     }
     model& experts(std::int64_t count) {
         facts.experts = count;
         for (std::int64_t i = 0; i < facts.layers; ++i) {
             const std::string layer = "blk." + std::to_string(i) + ".";
-            for (const char* part : {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}) add(layer + part + ".weight", 8, static_cast<std::uint64_t>(count));
+            for (const char* part : {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"})
+                add(layer + part + ".weight", 8, static_cast<std::uint64_t>(count));
             add(layer + "ffn_down_shexp.weight");  // one more in each layer: would be counted twice
             add(layer + "ffn_gate_inp.weight");
         }
@@ -44,7 +49,8 @@ struct model {
     }
     model& fused_values() {
         for (tensor_shape& t : tensors)
-            if (const auto at = t.name.find("attn_v.weight"); at != std::string::npos) t.name.replace(at, 6, "attn_qkv");
+            if (const auto at = t.name.find("attn_v.weight"); at != std::string::npos)
+                t.name.replace(at, 6, "attn_qkv");
         return *this;
     }
     model& with_imatrix() { return facts.has_imatrix = true, *this; }
@@ -114,11 +120,13 @@ TEST_CASE("a model of 8B weights, queries in groups of four, own output") {
         CHECK_FALSE(t.contains("blk.3.attn_norm.weight"));
         for (const char* part : {"attn_v", "ffn_down"})
             CHECK(by_type(t, part) == map{{ggml::q4_k, others(32, more_of_32)}, {ggml::q6_k, more_of_32}});
-        for (const char* part : {"attn_q", "attn_k", "attn_output", "ffn_gate", "ffn_up"}) CHECK(by_type(t, part) == map{{ggml::q4_k, all(32)}});
+        for (const char* part : {"attn_q", "attn_k", "attn_output", "ffn_gate", "ffn_up"})
+            CHECK(by_type(t, part) == map{{ggml::q4_k, all(32)}});
     }
     SUBCASE("Q4_K_S") {
         const auto t = llama_8b().types(preset::q4_k_s);
-        for (const char* part : {"attn_v", "ffn_down"}) CHECK(by_type(t, part) == map{{ggml::q5_k, {0, 1, 2, 3}}, {ggml::q4_k, others(32, {0, 1, 2, 3})}});
+        for (const char* part : {"attn_v", "ffn_down"})
+            CHECK(by_type(t, part) == map{{ggml::q5_k, {0, 1, 2, 3}}, {ggml::q4_k, others(32, {0, 1, 2, 3})}});
         CHECK(by_type(t, "attn_output") == map{{ggml::q4_k, all(32)}});
     }
     SUBCASE("Q5_K") {
@@ -129,11 +137,14 @@ TEST_CASE("a model of 8B weights, queries in groups of four, own output") {
     }
     SUBCASE("Q3_K") {
         const auto m = llama_8b().types(preset::q3_k_m);
-        for (const char* part : {"attn_v", "ffn_down"}) CHECK(by_type(m, part) == map{{ggml::q5_k, {0, 1}}, {ggml::q4_k, others(32, {0, 1})}});
+        for (const char* part : {"attn_v", "ffn_down"})
+            CHECK(by_type(m, part) == map{{ggml::q5_k, {0, 1}}, {ggml::q4_k, others(32, {0, 1})}});
         CHECK(by_type(m, "attn_output") == map{{ggml::q4_k, all(32)}});
-        for (const char* part : {"attn_q", "attn_k", "ffn_gate", "ffn_up"}) CHECK(by_type(m, part) == map{{ggml::q3_k, all(32)}});
+        for (const char* part : {"attn_q", "attn_k", "ffn_gate", "ffn_up"})
+            CHECK(by_type(m, part) == map{{ggml::q3_k, all(32)}});
         const auto l = llama_8b().types(preset::q3_k_l);
-        for (const char* part : {"attn_v", "ffn_down", "attn_output"}) CHECK(by_type(l, part) == map{{ggml::q5_k, all(32)}});
+        for (const char* part : {"attn_v", "ffn_down", "attn_output"})
+            CHECK(by_type(l, part) == map{{ggml::q5_k, all(32)}});
         CHECK(llama_8b().counts(preset::q3_k_s) == std::map<ggml, int>{{ggml::q3_k, 1 + 7 * 32}, {ggml::q6_k, 1}});
     }
     SUBCASE("Q2_K") {
@@ -153,7 +164,8 @@ TEST_CASE("a model of 8B weights, queries in groups of four, own output") {
         CHECK(by_type(with, "ffn_down") == map{{ggml::q4_1, {0, 1, 2, 3}}, {ggml::q4_0, others(32, {0, 1, 2, 3})}});
         const auto five = llama_8b().with_imatrix().types(preset::q5_0);
         CHECK(by_type(five, "ffn_down") == map{{ggml::q5_1, {0, 1, 2, 3}}, {ggml::q5_0, others(32, {0, 1, 2, 3})}});
-        CHECK(llama_8b().with_imatrix().counts(preset::q4_1) == std::map<ggml, int>{{ggml::q4_1, 1 + 7 * 32}, {ggml::q6_k, 1}});
+        CHECK(llama_8b().with_imatrix().counts(preset::q4_1) ==
+              std::map<ggml, int>{{ggml::q4_1, 1 + 7 * 32}, {ggml::q6_k, 1}});
     }
     SUBCASE("codebooks of four bits") {
         for (const preset p : {preset::iq4_xs, preset::iq4_nl}) {
@@ -177,7 +189,8 @@ TEST_CASE("presets of less than four bits, with lattices") {
     const auto xs = llama_8b().types(preset::iq3_xs);
     layers middle;
     for (std::int64_t i = 4; i < 28; ++i) middle.insert(i);
-    for (const char* part : {"ffn_gate", "ffn_up"}) CHECK(by_type(xs, part) == map{{ggml::iq3_xxs, middle}, {ggml::iq3_s, others(32, middle)}});
+    for (const char* part : {"ffn_gate", "ffn_up"})
+        CHECK(by_type(xs, part) == map{{ggml::iq3_xxs, middle}, {ggml::iq3_s, others(32, middle)}});
     for (const char* part : {"attn_q", "attn_k"}) CHECK(by_type(xs, part) == map{{ggml::iq3_xxs, all(32)}});
     CHECK(by_type(xs, "attn_v") == map{{ggml::q4_k, all(32)}});
 
@@ -208,12 +221,17 @@ TEST_CASE("presets of less than four bits, with lattices") {
     CHECK(by_type(one, "attn_v") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(one, "attn_output") == map{{ggml::iq2_xxs, all(32)}});
     CHECK(by_type(one, "ffn_down") == map{{ggml::q2_k, {0, 1, 2, 3}}, {ggml::iq1_s, others(32, {0, 1, 2, 3})}});
-    CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_output") == map{{ggml::q5_k, all(4)}});
+    CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_output") ==
+          map{{ggml::q5_k, all(4)}});
     CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_k") == map{{ggml::q4_k, all(4)}});
-    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_v") == map{{ggml::q4_k, all(4)}});  // four experts or more
-    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_output") == map{{ggml::iq2_xs, all(4)}});
-    for (const auto& [p, embedding, more] : {std::tuple(preset::iq1_m, ggml::q2_k, ggml::q2_k), {preset::iq2_xxs, ggml::q2_k, ggml::q2_k},
-                                             {preset::iq2_xs, ggml::q2_k, ggml::q2_k}, {preset::iq2_s, ggml::iq3_s, ggml::iq3_s}}) {
+    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_v") ==
+          map{{ggml::q4_k, all(4)}});  // four experts or more
+    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_output") ==
+          map{{ggml::iq2_xs, all(4)}});
+    for (const auto& [p, embedding, more] : {std::tuple(preset::iq1_m, ggml::q2_k, ggml::q2_k),
+                                             {preset::iq2_xxs, ggml::q2_k, ggml::q2_k},
+                                             {preset::iq2_xs, ggml::q2_k, ggml::q2_k},
+                                             {preset::iq2_s, ggml::iq3_s, ggml::iq3_s}}) {
         const int which = static_cast<int>(p);  // no binding: clang 14 captures none
         CAPTURE(which);
         const ggml base = info_of(p).base;
@@ -221,15 +239,20 @@ TEST_CASE("presets of less than four bits, with lattices") {
         CHECK(t.at("output.weight") == ggml::q5_k);
         CHECK(t.at("token_embd.weight") == embedding);
         CHECK(by_type(t, "attn_v") == map{{more, all(32)}});
-        CHECK(by_type(t, "attn_output") == map{{p == preset::iq1_m ? ggml::iq2_xxs : p == preset::iq2_s ? ggml::iq3_s : base, all(32)}});
+        CHECK(by_type(t, "attn_output") == map{{p == preset::iq1_m   ? ggml::iq2_xxs
+                                                : p == preset::iq2_s ? ggml::iq3_s
+                                                                     : base,
+                                                all(32)}});
         CHECK(by_type(t, "ffn_down") == map{{more, {0, 1, 2, 3}}, {base, others(32, {0, 1, 2, 3})}});
-        for (const char* part : {"attn_q", "attn_k", "ffn_gate", "ffn_up"}) CHECK(by_type(t, part) == map{{base, all(32)}});
+        for (const char* part : {"attn_q", "attn_k", "ffn_gate", "ffn_up"})
+            CHECK(by_type(t, part) == map{{base, all(32)}});
         CHECK(by_type(llama_8b().types(p), "attn_v") == map{{ggml::q4_k, all(32)}});
     }
     const auto s = llama_8b().types(preset::iq3_s);
     CHECK(s.at("output.weight") == ggml::q6_k);
     CHECK(by_type(s, "attn_v") == map{{ggml::q4_k, all(32)}});
-    for (const char* part : {"attn_q", "attn_output", "ffn_down", "ffn_up"}) CHECK(by_type(s, part) == map{{ggml::iq3_s, all(32)}});
+    for (const char* part : {"attn_q", "attn_output", "ffn_down", "ffn_up"})
+        CHECK(by_type(s, part) == map{{ggml::iq3_s, all(32)}});
 }
 
 TEST_CASE("a model of 70B weights gives its few value heads more") {
@@ -264,15 +287,18 @@ TEST_CASE("experts count by their layer's number, not by tensors") {
     CHECK(by_type(t, "ffn_up_exps") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(t, "ffn_gate_inp").empty());
 
-    const auto many = model("llama", 32, 32, 8).experts(64).untied().types(preset::q4_k_m);  // the rules for eight are theirs alone
+    const auto many =
+        model("llama", 32, 32, 8).experts(64).untied().types(preset::q4_k_m);  // the rules for eight are theirs alone
     CHECK(by_type(many, "attn_v") == map{{ggml::q6_k, more_of_32}, {ggml::q4_k, others(32, more_of_32)}});
     CHECK(by_type(many, "attn_k") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(many, "attn_output") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(many, "ffn_down_shexp") == map{{ggml::q6_k, more_of_32}, {ggml::q4_k, others(32, more_of_32)}});
     CHECK(by_type(model("llama", 16, 8, 8).experts(8).types(preset::iq3_m), "ffn_down_exps") ==
           map{{ggml::q4_k, {0, 1, 4, 7, 10, 13, 14, 15}}, {ggml::iq3_s, {2, 3, 5, 6, 8, 9, 11, 12}}});
-    CHECK(by_type(model("llama", 16, 8, 8).experts(8).types(preset::q5_k_s), "attn_output") == map{{ggml::q5_k, all(16)}});
-    CHECK(by_type(model("llama", 16, 8, 8).experts(8).types(preset::q6_k), "attn_output") == map{{ggml::q6_k, all(16)}});
+    CHECK(by_type(model("llama", 16, 8, 8).experts(8).types(preset::q5_k_s), "attn_output") ==
+          map{{ggml::q5_k, all(16)}});
+    CHECK(by_type(model("llama", 16, 8, 8).experts(8).types(preset::q6_k), "attn_output") ==
+          map{{ggml::q6_k, all(16)}});
 
     const auto fp4 = model("llama", 4, 8, 8).experts(8).untied().types(preset::mxfp4_moe);
     CHECK(by_type(fp4, "ffn_down_exps") == map{{ggml::mxfp4, all(4)}});
@@ -282,7 +308,8 @@ TEST_CASE("experts count by their layer's number, not by tensors") {
 
     model stray("llama", 4, 8, 8);
     stray.experts(8).add("blk.9.ffn_down.weight");
-    CHECK_THROWS_WITH(stray.types(preset::q4_k_m), "blk.9.ffn_down.weight: the preset's rule for experts needs a layer from 0 to 3");
+    CHECK_THROWS_WITH(stray.types(preset::q4_k_m),
+                      "blk.9.ffn_down.weight: the preset's rule for experts needs a layer from 0 to 3");
 }
 
 TEST_CASE("without a matrix of its own the output is the embedding, and gets the output's type") {
@@ -290,11 +317,19 @@ TEST_CASE("without a matrix of its own the output is the embedding, and gets the
     CHECK(model("llama", 2, 8, 8).types(preset::q8_0).at("token_embd.weight") == ggml::q8_0);
     CHECK(model("llama", 2, 8, 8).types(preset::tq2_0).at("token_embd.weight") == ggml::q6_k);
     CHECK(model("llama", 2, 8, 8).types(preset::mxfp4_moe).at("token_embd.weight") == ggml::q8_0);
-    CHECK(model("gemma3n", 2, 8, 8).add("per_layer_token_embd.weight").types(preset::q4_k_m).at("per_layer_token_embd.weight") == ggml::q6_k);
-    CHECK(model("gemma3n", 2, 8, 8).untied().add("per_layer_token_embd.weight").types(preset::q4_k_m).at("per_layer_token_embd.weight") == ggml::q4_k);
+    CHECK(model("gemma3n", 2, 8, 8)
+              .add("per_layer_token_embd.weight")
+              .types(preset::q4_k_m)
+              .at("per_layer_token_embd.weight") == ggml::q6_k);
+    CHECK(model("gemma3n", 2, 8, 8)
+              .untied()
+              .add("per_layer_token_embd.weight")
+              .types(preset::q4_k_m)
+              .at("per_layer_token_embd.weight") == ggml::q4_k);
     // A row of 288 is no whole block of q4_k, so the rule says q8_0 rather than q6_k; of q4_0 it is.
     CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_k_m).at("token_embd.weight") == ggml::q8_0);
-    CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_0).at("token_embd.weight") == ggml::q8_0);  // q6_k, which does not fit
+    CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_0).at("token_embd.weight") ==
+          ggml::q8_0);  // q6_k, which does not fit
     CHECK(model("llama", 2, 8, 8, 172).types(preset::q4_k_m).at("token_embd.weight") == ggml::f16);
 }
 
@@ -305,15 +340,18 @@ TEST_CASE("falcon has rules of its own, and a fused projection counts as the val
     CHECK(by_type(m4, "attn_qkv") == map{{ggml::q6_k, more_of_32}, {ggml::q4_k, others(32, more_of_32)}});
     layers five = more_of_32;
     five.erase(0), five.erase(1);
-    CHECK(by_type(m4, "ffn_down") == map{{ggml::q6_k, {0, 1}}, {ggml::q5_k, five}, {ggml::q4_k, others(32, more_of_32)}});
+    CHECK(by_type(m4, "ffn_down") ==
+          map{{ggml::q6_k, {0, 1}}, {ggml::q5_k, five}, {ggml::q4_k, others(32, more_of_32)}});
     const auto m3 = falcon.types(preset::q3_k_m);
-    CHECK(by_type(m3, "ffn_down") == map{{ggml::q5_k, {0, 1}}, {ggml::q4_k, five}, {ggml::q3_k, others(32, more_of_32)}});
+    CHECK(by_type(m3, "ffn_down") ==
+          map{{ggml::q5_k, {0, 1}}, {ggml::q4_k, five}, {ggml::q3_k, others(32, more_of_32)}});
     CHECK(by_type(m3, "attn_output") == map{{ggml::q3_k, all(32)}});
     const auto l3 = falcon.types(preset::q3_k_l);
     CHECK(by_type(l3, "ffn_down") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(l3, "attn_output") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(falcon.types(preset::q4_k_s), "ffn_down") == map{{ggml::q4_k, all(32)}});
-    CHECK(by_type(falcon.types(preset::q4_k_s), "attn_qkv") == map{{ggml::q5_k, {0, 1, 2, 3}}, {ggml::q4_k, others(32, {0, 1, 2, 3})}});
+    CHECK(by_type(falcon.types(preset::q4_k_s), "attn_qkv") ==
+          map{{ggml::q5_k, {0, 1, 2, 3}}, {ggml::q4_k, others(32, {0, 1, 2, 3})}});
 
     model two("deepseek2", 16, 16, 16);  // kv_b beside v: both are counted, so 32 in 16 layers
     two.dense();
@@ -330,11 +368,14 @@ TEST_CASE("overrides come before rules and are not counted; pure has no rules; s
         return r;
     };
     // Layers 0 and 1 are taken out of the count of values: 0 to 3 of it are layers 2 to 5.
-    const auto t = llama_8b().types(request(preset::q4_k_s, false, {{R"(blk\.[01]\.attn_v)", ggml::q8_0}, {"attn_v|ffn_up", ggml::q2_k}}));
+    const auto t = llama_8b().types(
+        request(preset::q4_k_s, false, {{R"(blk\.[01]\.attn_v)", ggml::q8_0}, {"attn_v|ffn_up", ggml::q2_k}}));
     CHECK(by_type(t, "attn_v") == map{{ggml::q8_0, {0, 1}}, {ggml::q2_k, others(32, {0, 1})}});
     const auto counted = llama_8b().types(request(preset::q4_k_s, false, {{R"(blk\.[01]\.attn_v)", ggml::q8_0}}));
-    CHECK(by_type(counted, "attn_v") == map{{ggml::q8_0, {0, 1}}, {ggml::q5_k, {2, 3, 4, 5}}, {ggml::q4_k, others(32, {0, 1, 2, 3, 4, 5})}});
-    CHECK_FALSE(llama_8b().types(request(preset::q4_k_s, false, {{"^output", std::nullopt}})).contains("output.weight"));
+    CHECK(by_type(counted, "attn_v") ==
+          map{{ggml::q8_0, {0, 1}}, {ggml::q5_k, {2, 3, 4, 5}}, {ggml::q4_k, others(32, {0, 1, 2, 3, 4, 5})}});
+    CHECK_FALSE(
+        llama_8b().types(request(preset::q4_k_s, false, {{"^output", std::nullopt}})).contains("output.weight"));
 
     const auto pure = llama_8b().types(request(preset::q4_k_m, true, {{"output.weight", ggml::q8_0}}));
     CHECK(pure.at("output.weight") == ggml::q8_0);
@@ -342,8 +383,10 @@ TEST_CASE("overrides come before rules and are not counted; pure has no rules; s
     CHECK(model("llama", 2, 8, 8, 288).types(request(preset::q4_k_m, true, {})).at("token_embd.weight") == ggml::q5_0);
     CHECK(model("llama", 2, 8, 8, 288).types({ggml::q6_k, {}, false, {}}).at("token_embd.weight") == ggml::q8_0);
 
-    const std::pair<ggml, ggml> instead[] = {{ggml::q2_k, ggml::q4_0}, {ggml::q3_k, ggml::q4_0}, {ggml::q4_k, ggml::q5_0}, {ggml::q5_k, ggml::q5_1},
-        {ggml::q6_k, ggml::q8_0}, {ggml::iq4_xs, ggml::iq4_nl}, {ggml::iq3_s, ggml::iq4_nl}, {ggml::tq1_0, ggml::q4_0}, {ggml::tq2_0, ggml::q4_0}};
+    const std::pair<ggml, ggml> instead[] = {
+        {ggml::q2_k, ggml::q4_0},    {ggml::q3_k, ggml::q4_0},  {ggml::q4_k, ggml::q5_0},
+        {ggml::q5_k, ggml::q5_1},    {ggml::q6_k, ggml::q8_0},  {ggml::iq4_xs, ggml::iq4_nl},
+        {ggml::iq3_s, ggml::iq4_nl}, {ggml::tq1_0, ggml::q4_0}, {ggml::tq2_0, ggml::q4_0}};
     for (const auto& [wanted, found] : instead) {
         CHECK(type_that_fits(wanted, 512) == wanted);
         CHECK(type_that_fits(wanted, 288) == found);
@@ -358,9 +401,7 @@ TEST_CASE("numbers that no model has are refused before a rule reckons with them
     const auto refusal = [](const model_facts& facts) -> std::string {
         try {
             preset_rules(preset::q2_k, facts, {}).choose({"blk.0.attn_v.weight"});
-        } catch (const std::runtime_error& e) {
-            return e.what();
-        }
+        } catch (const std::runtime_error& e) { return e.what(); }
         return "";
     };
     CHECK(refusal({"llama", 65536, 65536, 1 << 20, 1}) == "");

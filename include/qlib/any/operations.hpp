@@ -38,8 +38,8 @@ struct any_operations {
                             const call&) noexcept;
     // gptq
     result<std::size_t> (*gptq_scratch_bytes)(std::size_t rows, std::size_t cols, std::size_t workers) noexcept;
-    result<gptq_report> (*gptq)(matrix_view<const float> W, const hessian_factor&, std::span<std::byte>, const gptq_options&,
-                                const call&) noexcept;
+    result<gptq_report> (*gptq)(matrix_view<const float> W, const hessian_factor&, std::span<std::byte>,
+                                const gptq_options&, const call&) noexcept;
 };
 
 /// Of a format; null for one that was not instantiated. Whoever instantiates formats defines it.

@@ -32,11 +32,14 @@ inline result<std::size_t> saved_hessian_cols(const hessian_header& head, std::s
     if (head.shift > most_shift)
         return error{errc::malformed, "no float is as small as 2^-{0}", "Hessian", {head.shift}};
     if (head.cols == 0) return error{errc::malformed, "a Hessian without columns", "Hessian", {}};
-    if (head.cols > size) return error{errc::truncated, "{0} bytes are too few for {1} columns", "Hessian", {size, head.cols}};
+    if (head.cols > size)
+        return error{errc::truncated, "{0} bytes are too few for {1} columns", "Hessian", {size, head.cols}};
     const auto cols = static_cast<std::size_t>(head.cols);
     const std::size_t wanted = saturating_multiply(hessian_floats(cols), sizeof(float));
     if (wanted == size) return cols;
-    return error{size < wanted ? errc::truncated : errc::malformed, "{0} columns need {1} bytes, but there are {2}", "Hessian",
+    return error{size < wanted ? errc::truncated : errc::malformed,
+                 "{0} columns need {1} bytes, but there are {2}",
+                 "Hessian",
                  {cols, wanted, size}};
 }
 
@@ -71,13 +74,21 @@ public:
     /// error  shape, non_finite with row {0} and column {1}, overflow, unsupported; of f16 and bf16 also memory,
     ///        scratch, of floats that are all below 2^-40 also memory; nothing is added then. cancelled after a block
     ///        of 256 tokens, which call.progress counts: it and those before are in
-    /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls rounds differently,
+    /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls
+    ///        rounds differently,
     ///        unless all but the last bring a multiple of 256
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept { return add_tokens<float>(X, how); }
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept { return add_tokens<f16>(X, how); }
-    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept { return add_tokens<bf16>(X, how); }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept {
+        return add_tokens<float>(X, how);
+    }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const f16> X, call how = {}) noexcept {
+        return add_tokens<f16>(X, how);
+    }
+    [[nodiscard]] QLIB_INLINE status add(matrix_view<const bf16> X, call how = {}) noexcept {
+        return add_tokens<bf16>(X, how);
+    }
     /// The bytes of call.scratch that add() asks for with tokens of type T.
-    template <weight_source T> [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
+    template <weight_source T>
+    [[nodiscard]] QLIB_INLINE static std::size_t add_scratch_bytes(std::size_t tokens, std::size_t cols) noexcept {
         return std::same_as<T, float> ? 0 : detail::workspace::asked(detail::moments_bytes(tokens, cols));
     }
 
@@ -122,7 +133,8 @@ public:
     /// error  truncated, malformed (also when the numbers cannot be a sum of x x^T), unsupported version, memory
     [[nodiscard]] QLIB_INLINE static result<hessian> over(std::span<const std::byte> bytes) noexcept {
         detail::hessian_header head;
-        if (bytes.size() < sizeof head) return error{errc::truncated, "{0} bytes are too few for a Hessian", "Hessian", {bytes.size()}};
+        if (bytes.size() < sizeof head)
+            return error{errc::truncated, "{0} bytes are too few for a Hessian", "Hessian", {bytes.size()}};
         std::memcpy(&head, bytes.data(), sizeof head);
         const auto cols = detail::saved_hessian_cols(head, bytes.size());
         if (!cols) return cols.error();
@@ -131,7 +143,8 @@ public:
         const matrix_view<float> H = (h->square)();
         h->write_header(head);
         const std::byte* rows = bytes.data() + sizeof head;
-        for (std::size_t i = 0; i < *cols; ++i) std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
+        for (std::size_t i = 0; i < *cols; ++i)
+            std::memcpy(H.row(i), rows + i * H.stride * sizeof(float), (i + 1) * sizeof(float));
         if (const status s = detail::check_moments(H); !s) return s.error();
         return h;
     }
@@ -166,7 +179,7 @@ private:
         head.tokens = m.tokens;
         if (data_.size() != 0) write_header(head);
     }
-    [[nodiscard]] QLIB_INLINE matrix_view<float> (square)() noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<float>(square)() noexcept {
         if (data_.size() == 0) return {};
         return {data_.data() + detail::hessian_header_floats, cols(), cols(), detail::row_stride(cols())};
     }

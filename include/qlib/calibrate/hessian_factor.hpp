@@ -1,5 +1,6 @@
 #pragma once
-// hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H itself for the losses.
+// hessian_factor: what GPTQ needs of a Hessian, made once per layer input: U with U^T U = (H + damping)^-1, and H
+// itself for the losses.
 #include "../core/options.hpp"
 #include "../core/parallel.hpp"
 #include "../linalg/cholesky.hpp"
@@ -18,7 +19,8 @@ struct factor_parts {
 };
 inline constexpr std::size_t factor_chunk = 16;
 
-/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that mean, scaled.
+/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that
+/// mean, scaled.
 inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
     double sum = 0;
     std::size_t live = 0;
@@ -45,7 +47,9 @@ inline std::size_t normalise(const factor_parts& p, int e, const call& how) noex
     how.run.run(divide_up(p.A.rows, factor_chunk), [&](std::size_t band, std::size_t) {
         for (std::size_t i = band * factor_chunk; i < smaller_size((band + 1) * factor_chunk, p.A.rows); ++i)
             for (std::size_t j = 0; j < i; ++j)
-                p.A(i, j) = p.diagonal[i] > 0 && p.diagonal[j] > 0 ? static_cast<float>(static_cast<double>(p.A(i, j)) * scale) : 0.0f;
+                p.A(i, j) = p.diagonal[i] > 0 && p.diagonal[j] > 0
+                                ? static_cast<float>(static_cast<double>(p.A(i, j)) * scale)
+                                : 0.0f;
     });
     return dead;
 }
@@ -55,9 +59,11 @@ inline void fill_upper(const factor_parts& p, float shift, const call& how) noex
     const std::size_t k = p.A.rows;
     how.run.run(divide_up(k, factor_chunk), [&](std::size_t band, std::size_t) {
         const std::size_t first = band * factor_chunk, end = smaller_size(first + factor_chunk, k);
-        for (std::size_t j = first; j < k; j += factor_chunk)  // square tiles: a cache line that is read serves all its rows
+        for (std::size_t j = first; j < k;
+             j += factor_chunk)  // square tiles: a cache line that is read serves all its rows
             for (std::size_t i = first; i < end; ++i)
-                for (std::size_t c = j > i ? j : i + 1; c < smaller_size(j + factor_chunk, k); ++c) p.A(i, c) = p.A(c, i);
+                for (std::size_t c = j > i ? j : i + 1; c < smaller_size(j + factor_chunk, k); ++c)
+                    p.A(i, c) = p.A(c, i);
         for (std::size_t i = first; i < end; ++i) p.A(i, i) = p.diagonal[i] > 0 ? p.diagonal[i] + shift : p.mean;
     });
 }
@@ -121,13 +127,16 @@ namespace qlib::inline QLIB_ABI {
 
 /// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
 ///
-/// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here overflows or underflows for the
-/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row and column in H, and in U
+/// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here
+/// overflows or underflows for the
+/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row
+/// and column in H, and in U
 /// nothing but its diagonal.
 class hessian_factor {
 public:
     /// What factorize() does.
-    [[nodiscard]] QLIB_INLINE static result<hessian_factor> make(hessian&& h, factor_options options, call how) noexcept {
+    [[nodiscard]] QLIB_INLINE static result<hessian_factor> make(hessian&& h, factor_options options,
+                                                                 call how) noexcept {
         if (h.cols() == 0) return error{errc::shape, "a Hessian needs a column", "Hessian", {}};
         if (const status s = detail::check_damping(options.damping); !s) return s.error();
         if (const status s = check_room(how.room); !s) return s.error();
@@ -149,8 +158,11 @@ public:
     }
 
     QLIB_INLINE hessian_factor(hessian_factor&& other) noexcept
-        : matrix_(std::move(other.matrix_)), diagonals_(std::move(other.diagonals_)), cols_(std::exchange(other.cols_, 0)),
-          scale_(other.scale_), report_(other.report_) {}
+        : matrix_(std::move(other.matrix_)),
+          diagonals_(std::move(other.diagonals_)),
+          cols_(std::exchange(other.cols_, 0)),
+          scale_(other.scale_),
+          report_(other.report_) {}
     QLIB_INLINE hessian_factor& operator=(hessian_factor&& other) noexcept {
         matrix_ = std::move(other.matrix_);
         diagonals_ = std::move(other.diagonals_);
@@ -166,7 +178,7 @@ public:
     [[nodiscard]] QLIB_INLINE double scale() const noexcept { return scale_; }
 
     /// (cols, cols): U on the diagonal and above, H below.
-    [[nodiscard]] QLIB_INLINE matrix_view<const float> (square)() const noexcept {
+    [[nodiscard]] QLIB_INLINE matrix_view<const float>(square)() const noexcept {
         if (cols_ == 0) return {};
         return {matrix_.data() + detail::hessian_header_floats, cols_, cols_, detail::row_stride(cols_)};
     }
@@ -198,11 +210,14 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
 /// error   argument, shape, unsupported, memory, cancelled; not_positive only when options.strict
-/// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4), until it is about 1 or
+/// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4),
+///         until it is about 1 or
 ///         more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads
-/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed factor
-[[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {}, call how = {}) noexcept {
+/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed
+///         factor
+[[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {},
+                                                      call how = {}) noexcept {
     return hessian_factor::make(std::move(h), options, how);
 }
 
@@ -222,8 +237,10 @@ inline constexpr std::size_t loss_cols = 256, loss_chunk = 16;
 /// D        (n, cols) row-major
 /// loss     n doubles, none negative; infinity where a chain of floats overflows
 /// scratch  quadratic_losses_scratch(n) floats
-/// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed in double, c ascending
-inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch, isa room = isa::best) noexcept {
+/// exact    v_c = sum over i = c+1, c+2, ... k-1 of H_ic d_i, one FMA each in float; then d_c (H_cc d_c + 2 v_c) summed
+///          in double, c ascending
+inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D, double* loss, float* scratch,
+                             isa room = isa::best) noexcept {
     const row_kernels rows = rows_of(room);
     const matrix_view<const float> H = (f.square)();
     const std::size_t k = f.cols();
@@ -231,7 +248,8 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
     for (std::size_t col = 0; col < k; col += loss_cols) {
         const std::size_t width = smaller_size(loss_cols, k - col), last = col + width;
         std::memset(scratch, 0, D.rows * loss_cols * sizeof(float));
-        const auto add = [&](std::size_t c, std::size_t end, std::size_t from, std::size_t to) {  // columns [c, end), rows [from, to) of H
+        const auto add = [&](std::size_t c, std::size_t end, std::size_t from,
+                             std::size_t to) {  // columns [c, end), rows [from, to) of H
             if (c == end || from == to) return;
             rows.add_product({scratch + (c - col), D.rows, end - c, loss_cols}, {D.data + from, signed_size(D.stride)},
                              {H.data + from * H.stride + c, signed_size(H.stride)}, to - from);

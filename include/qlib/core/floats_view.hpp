@@ -1,5 +1,6 @@
 #pragma once
-// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run time: one parameter in place of three overloads.
+// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run time: one parameter in place of three
+// overloads.
 #include "../numeric/minifloat.hpp"
 #include "memory.hpp"
 
@@ -9,12 +10,17 @@ namespace qlib::inline QLIB_ABI {
 enum class element : std::uint8_t { float32, float16, bfloat16 };
 
 template <weight_source T>
-inline constexpr element element_of = std::same_as<T, float> ? element::float32 : std::same_as<T, f16> ? element::float16 : element::bfloat16;
+inline constexpr element element_of = std::same_as<T, float> ? element::float32
+                                      : std::same_as<T, f16> ? element::float16
+                                                             : element::bfloat16;
 
 /// Bytes of one.
-[[nodiscard]] QLIB_INLINE constexpr std::size_t element_bytes(element type) noexcept { return type == element::float32 ? 4 : 2; }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t element_bytes(element type) noexcept {
+    return type == element::float32 ? 4 : 2;
+}
 
-/// A row-major matrix of one of those types in foreign memory; converts from a matrix_view. floats_view reads, floats_span also writes.
+/// A row-major matrix of one of those types in foreign memory; converts from a matrix_view. floats_view reads,
+/// floats_span also writes.
 template <class Void> struct basic_floats {
     Void* data = nullptr;
     std::size_t rows = 0, cols = 0;
@@ -22,24 +28,30 @@ template <class Void> struct basic_floats {
     element type = element::float32;
 
     template <class T> using of = std::conditional_t<std::is_const_v<Void>, const T, T>;
-    template <class T> static constexpr bool takes = weight_source<std::remove_const_t<T>> && (std::is_const_v<Void> || !std::is_const_v<T>);
+    template <class T>
+    static constexpr bool takes = weight_source<std::remove_const_t<T>> &&
+                                  (std::is_const_v<Void> || !std::is_const_v<T>);
 
     QLIB_INLINE constexpr basic_floats() noexcept = default;
     template <class T>
-        requires takes<T>
-    QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
-        : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride), type(element_of<std::remove_const_t<T>>) {}
+    requires takes<T> QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
+        : data(m.data),
+          rows(m.rows),
+          cols(m.cols),
+          stride(m.stride),
+          type(element_of<std::remove_const_t<T>>) {}
     template <class T>
-        requires takes<T>
-    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept : basic_floats(matrix_view<T>{elements, m, n}) {}
+    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
+        : basic_floats(matrix_view<T>{elements, m, n}) {}
     template <class T>
-        requires takes<T>
-    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n, std::size_t apart) noexcept
+    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n,
+                                                         std::size_t apart) noexcept
         : basic_floats(matrix_view<T>{elements, m, n, apart}) {}
-    QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept : rows(m), cols(n), stride(n) {}
-    QLIB_INLINE operator basic_floats<const void>() const noexcept
-        requires(!std::is_const_v<Void>)
-    {
+    QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept
+        : rows(m),
+          cols(n),
+          stride(n) {}
+    QLIB_INLINE operator basic_floats<const void>() const noexcept requires(!std::is_const_v<Void>) {
         basic_floats<const void> v;
         v.data = data;
         v.rows = rows;
@@ -68,7 +80,8 @@ using floats_span = basic_floats<void>;
 
 namespace qlib::inline QLIB_ABI::detail {
 
-template <class Void> [[nodiscard]] QLIB_INLINE constexpr status check_view(const basic_floats<Void>& m, const char* operand) noexcept {
+template <class Void>
+[[nodiscard]] QLIB_INLINE constexpr status check_view(const basic_floats<Void>& m, const char* operand) noexcept {
     return check_view(m, element_bytes(m.type), operand);
 }
 

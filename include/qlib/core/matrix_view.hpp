@@ -14,7 +14,9 @@ template <class T> struct matrix_view {
     std::size_t stride = cols;
 
     [[nodiscard]] QLIB_INLINE constexpr T* row(std::size_t r) const noexcept { return data + r * stride; }
-    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept { return data[r * stride + c]; }
+    [[nodiscard]] QLIB_INLINE constexpr T& operator()(std::size_t r, std::size_t c) const noexcept {
+        return data[r * stride + c];
+    }
     [[nodiscard]] QLIB_INLINE constexpr matrix_view row_range(std::size_t first, std::size_t count) const noexcept {
         return {row(first), count, cols, stride};
     }

@@ -21,8 +21,12 @@ inline constexpr std::size_t alignment = 64;
     std::size_t c = 0;
     return __builtin_add_overflow(a, b, &c) ? (std::numeric_limits<std::size_t>::max)() : c;
 }
-[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept { return a / b + (a % b != 0); }
-[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept { return divide_up(a, b) * b; }
+[[nodiscard]] QLIB_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) noexcept {
+    return a / b + (a % b != 0);
+}
+[[nodiscard]] QLIB_INLINE constexpr std::size_t round_up(std::size_t a, std::size_t b) noexcept {
+    return divide_up(a, b) * b;
+}
 
 [[nodiscard]] QLIB_INLINE constexpr error out_of_memory(std::size_t bytes) noexcept {
     return {errc::memory, "no memory for {0} bytes", "", {bytes}};
@@ -30,24 +34,29 @@ inline constexpr std::size_t alignment = 64;
 
 /// What every function asks of a view at its door: that its last element has an address.
 template <class View>
-[[nodiscard]] QLIB_INLINE constexpr status check_view(const View& m, std::size_t element_size, const char* operand) noexcept {
+[[nodiscard]] QLIB_INLINE constexpr status check_view(const View& m, std::size_t element_size,
+                                                      const char* operand) noexcept {
     if (m.rows == 0 || m.cols == 0) return {};
     const std::size_t reach = saturating_add(saturating_multiply(m.rows - 1, m.stride), m.cols);
     if (saturating_multiply(reach, element_size) <= (std::numeric_limits<std::size_t>::max)() / 2) return {};
-    return error{errc::shape, "{0} x {1} elements, rows {2} apart, do not fit in memory", operand,
-                 {m.rows, m.cols, m.stride}};
+    return error{
+        errc::shape, "{0} x {1} elements, rows {2} apart, do not fit in memory", operand, {m.rows, m.cols, m.stride}};
 }
-template <class T> [[nodiscard]] QLIB_INLINE constexpr status check_view(const matrix_view<T>& m, const char* operand) noexcept {
+template <class T>
+[[nodiscard]] QLIB_INLINE constexpr status check_view(const matrix_view<T>& m, const char* operand) noexcept {
     return check_view(m, sizeof(T), operand);
 }
 
-/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was memory.
+/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was
+/// memory.
 template <class T> class buffer {
     static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
 
 public:
     QLIB_INLINE buffer() noexcept = default;
-    QLIB_INLINE buffer(buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE buffer(buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE buffer& operator=(buffer&& other) noexcept {
         (std::swap)(data_, other.data_);
         (std::swap)(size_, other.size_);
@@ -62,7 +71,7 @@ public:
         const std::size_t bytes = saturating_multiply(count, sizeof(T));
         if (count == 0) return true;
         if (bytes > (std::numeric_limits<std::size_t>::max)() / 2) return false;
-        data_ = static_cast<T*>(::operator new(bytes, std::align_val_t{alignment}, std::nothrow));
+        data_ = static_cast<T*>(::operator new (bytes, std::align_val_t{alignment}, std::nothrow));
         size_ = data_ != nullptr ? count : 0;
         return data_ != nullptr;
     }
@@ -74,7 +83,7 @@ public:
 
 private:
     QLIB_INLINE void release() const noexcept {
-        if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment});
+        if (data_ != nullptr) ::operator delete (data_, std::align_val_t{alignment});
     }
     T* data_ = nullptr;
     std::size_t size_ = 0;
@@ -83,8 +92,11 @@ private:
 /// The working memory of one call, cut into pieces: the caller's scratch, or one allocation.
 class workspace {
 public:
-    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere in the caller's scratch.
-    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept { return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1); }
+    /// What must be asked for `bytes` of pieces, each rounded up to the alignment: the first piece may begin anywhere
+    /// in the caller's scratch.
+    [[nodiscard]] QLIB_INLINE static constexpr std::size_t asked(std::size_t bytes) noexcept {
+        return bytes == 0 ? 0 : saturating_add(bytes, alignment - 1);
+    }
     /// Bytes that a piece of `count` elements takes.
     template <class T> [[nodiscard]] QLIB_INLINE static constexpr std::size_t piece(std::size_t count) noexcept {
         const std::size_t bytes = saturating_multiply(count, sizeof(T));
@@ -102,7 +114,10 @@ public:
             return {};
         }
         if (how.scratch.size() < asked(bytes))
-            return error{errc::scratch, "{0} bytes of scratch, where {1} are needed", "call.scratch", {how.scratch.size(), asked(bytes)}};
+            return error{errc::scratch,
+                         "{0} bytes of scratch, where {1} are needed",
+                         "call.scratch",
+                         {how.scratch.size(), asked(bytes)}};
         const auto address = reinterpret_cast<std::uintptr_t>(how.scratch.data());
         at_ = how.scratch.data() + (alignment - address % alignment) % alignment;
         return {};

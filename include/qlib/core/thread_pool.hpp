@@ -1,5 +1,6 @@
 #pragma once
-// thread_pool: a small executor for programs that have none. Not part of qlib.hpp: the library itself starts no threads.
+// thread_pool: a small executor for programs that have none. Not part of qlib.hpp: the library itself starts no
+// threads.
 #include "executor.hpp"
 
 #include <atomic>
@@ -10,7 +11,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may not nest.
+/// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may
+/// not nest.
 class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.
@@ -59,7 +61,9 @@ private:
     QLIB_TAGGED explicit thread_pool(no_threads) noexcept {}
 
     QLIB_TAGGED void work(const task_ref& task, std::size_t worker) {
-        for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_; i = next_.fetch_add(1, std::memory_order_relaxed)) task(i, worker);
+        for (std::size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < count_;
+             i = next_.fetch_add(1, std::memory_order_relaxed))
+            task(i, worker);
     }
     QLIB_TAGGED void serve(std::size_t worker) {
         for (std::size_t seen = 0;;) {

@@ -1,10 +1,15 @@
 // No #pragma once: each room includes this text. Rows to blocks, `width` whole blocks at a time.
 
 /// Whether a fit encodes F in lanes: it is one of qlib's, and codes are bytes.
-template <class F, class Fit> static constexpr bool encodes = [] {
+template <class F, class Fit>
+static constexpr bool encodes = [] {
     if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) { fit.template blocks<room, F>(s, p); } ||
-                requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) { fit.template whole_blocks<room, F>(s, out); };
+    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
+            fit.template blocks<room, F>(s, p);
+        }
+    || requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
+        fit.template whole_blocks<room, F>(s, out);
+    };
 }();
 
 /// n elements as floats.
@@ -22,7 +27,8 @@ static void widen_elements(const void* from, element type, std::size_t n, float*
 QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, const std::byte** at) noexcept {
     const std::size_t size = element_bytes(job.W.type), bytes = job.block * size;
     const auto* data = static_cast<const std::byte*>(job.W.data);
-    if (b.row[0] == b.row[width - 1] && b.block[width - 1] - b.block[0] == width - 1) {  // side by side, as almost always
+    if (b.row[0] == b.row[width - 1] &&
+        b.block[width - 1] - b.block[0] == width - 1) {  // side by side, as almost always
         data += b.row[0] * job.W.stride * size + b.block[0] * bytes;
         for (std::size_t l = 0; l < width; ++l) at[l] = data + l * bytes;
     } else {
@@ -30,7 +36,8 @@ QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, c
     }
 }
 
-/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of memory.
+/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
+/// memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
@@ -69,7 +76,8 @@ static void gather_importances(const encode_job& job, const block_batch& b, floa
     }
 }
 
-/// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams. Quarters, as memory answers slowly.
+/// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams.
+/// Quarters, as memory answers slowly.
 QLIB_INLINE static void prefetch(const encode_job& job, const std::byte* const* at, std::size_t part) noexcept {
     constexpr std::size_t line = 64;
     if (job.wire_cols != job.W.cols) return;
@@ -81,7 +89,8 @@ QLIB_INLINE static void prefetch(const encode_job& job, const std::byte* const* 
 }
 
 /// Brings a batch into lanes. False: some weight is not finite.
-static bool open_batch(const encode_job& job, const block_batch& b, const std::byte** at, floats* x, floats* w) noexcept {
+static bool open_batch(const encode_job& job, const block_batch& b, const std::byte** at, floats* x,
+                       floats* w) noexcept {
     addresses(job, b, at);
     prefetch(job, at, 0);
     gather(job, b, at, x);
@@ -97,7 +106,8 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
 }
 
 /// Stores params and codes of a batch.
-template <class F> static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+template <class F>
+static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
@@ -122,7 +132,11 @@ template <class F> static void scatter(const block_batch& b, const qspan<F>& to,
 template <class T> static bool widen_range(const T* x, std::size_t n, float& low, float& high) noexcept {
     floats least[parts], most[parts];
     ints largest[parts];
-    for (std::size_t p = 0; p < parts; ++p) { least[p] = splat(low); most[p] = splat(high); largest[p] = splat(0); }
+    for (std::size_t p = 0; p < parts; ++p) {
+        least[p] = splat(low);
+        most[p] = splat(high);
+        largest[p] = splat(0);
+    }
     T rest[16] = {};  // zeros widen nothing that holds 0
     for (std::size_t i = 0; i < n; i += 16) {
         const T* from = x + i;
@@ -166,7 +180,8 @@ template <block_format F, class Fit> static void fit_lanes(const void* fit, cons
 }
 
 /// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
-template <block_format F, class Fit> static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
+template <block_format F, class Fit>
+static void encode_site_in_lanes(const void* fit, const void* one, void* encoded_one) noexcept {
     constexpr std::size_t n = block_size<F>;
     const auto& s = *static_cast<const site<F>*>(one);
     auto& made = *static_cast<encoded<F>*>(encoded_one);
@@ -211,10 +226,12 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself asks of a fit.
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
+/// asks of a fit.
 template <block_format F>
-static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x, std::span<const float> importance,
-                     const typename F::outer* outer, typename F::params* params) noexcept {
+static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
+                     std::span<const float> importance, const typename F::outer* outer,
+                     typename F::params* params) noexcept {
     if (k.fit_lanes == nullptr) {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
@@ -245,7 +262,8 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
 }
 
 /// Whether F is rows of numbers that the room can make itself.
-template <class F> static constexpr bool copies_numbers = [] {
+template <class F>
+static constexpr bool copies_numbers = [] {
     if constexpr (!holds_numbers<F> || std::endian::native != std::endian::little) return false;
     else return std::same_as<typename F::grid::number, f32> || weight_source<typename F::grid::number>;
 }();
@@ -259,7 +277,9 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
     for (std::size_t c = 0, n; c < cols; c += n) {
         std::byte* const to = static_cast<const qspan<F>*>(job.out)->block(r, 0)[0] + c * sizeof(stored);
         n = smaller_size(piece, cols - c);
-        if (c + n != cols) n -= (reinterpret_cast<std::uintptr_t>(to) / sizeof(stored) + n) % (64 / sizeof(stored));  // pieces end where lines do
+        if (c + n != cols)
+            n -= (reinterpret_cast<std::uintptr_t>(to) / sizeof(stored) + n) %
+                 (64 / sizeof(stored));  // pieces end where lines do
         float x[piece];
         widen_elements(job.W.at(r, c), job.W.type, n, x);
         if (reinterpret_cast<std::uintptr_t>(to) % alignof(stored) == 0) {

@@ -1,5 +1,6 @@
 #pragma once
-// The encoder's driver: from rows of numbers to blocks on the wire, for any format and any fit. What it does not know of them it asks of
+// The encoder's driver: from rows of numbers to blocks on the wire, for any format and any fit. What it does not know
+// of them it asks of
 // encoder_kernels, so that it is compiled once.
 #include "../core/floats_view.hpp"
 #include "../core/options.hpp"
@@ -22,15 +23,18 @@ struct block_batch {
 /// A format under a fit, in one room.
 struct encoder_kernels {
     isa room;
-    std::size_t width;             ///< lanes
-    bool row_mean_square;          ///< whether the fit asks for it, under importance
-    const char* fit_name;          ///< null: none
-    bool whole;                    ///< the fit encodes whole blocks itself, as an original does
+    std::size_t width;     ///< lanes
+    bool row_mean_square;  ///< whether the fit asks for it, under importance
+    const char* fit_name;  ///< null: none
+    bool whole;            ///< the fit encodes whole blocks itself, as an original does
     // What the fit does, all else being the same for every fit:
-    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
-    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;    ///< site<F>, F::params; null: never asked
+    void (*fit_lanes)(const void* fit, const void* sites,
+                      void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
+    void (*fit_site)(const void* fit, const void* site,
+                     void* params) noexcept;  ///< site<F>, F::params; null: never asked
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
-    /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in lanes.
+    /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in
+    /// lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;
     /// Encodes block b of wire row r, n weights long.
     status (*single)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, float row_mean_square) noexcept;
@@ -38,7 +42,8 @@ struct encoder_kernels {
     void (*numbers)(const encode_job&, std::size_t r, bool streamed) noexcept;
     float largest_number;
     std::size_t number_bytes;
-    /// The range of n elements, widened by what `low` and `high` hold. False: one of them is not finite, and the range is worth nothing.
+    /// The range of n elements, widened by what `low` and `high` hold. False: one of them is not finite, and the range
+    /// is worth nothing.
     bool (*widen_range)(const void* x, element type, std::size_t n, float& low, float& high) noexcept;
 };
 
@@ -46,11 +51,11 @@ struct encoder_kernels {
 struct encode_job {
     floats_view W;                        ///< (rows, cols)
     matrix_view<const float> importance;  ///< (rows, cols) with stride 0: one row for all; or no data
-    float importance_unit;                ///< what they are multiplied by, a power of two: 1 unless sums of them could overflow
+    float importance_unit;  ///< what they are multiplied by, a power of two: 1 unless sums of them could overflow
     non_finite policy;
-    const void* fit;                      ///< a Fit
-    const void* out;                      ///< a qspan<F>
-    std::size_t block, wire_cols;         ///< weights of a block, and of a row as the wire has them
+    const void* fit;               ///< a Fit
+    const void* out;               ///< a qspan<F>
+    std::size_t block, wire_cols;  ///< weights of a block, and of a row as the wire has them
     const encoder_kernels* kernels;
 };
 
@@ -68,18 +73,24 @@ template <class F> constexpr void choose_codes(const site<F>& s, encoded<F>& e) 
         const to_levels<F> units(a, outer_scale);
         float y[F::vec];
         for (std::size_t i = 0; i < x.size(); i += F::vec)
-            e.code[(g * F::group + i) / F::vec] =
-                choose_code<F>(a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], smaller_size(x.size() - i, F::vec), y);
+            e.code[(g * F::group + i) / F::vec] = choose_code<F>(
+                a, outer_scale, units, &x[i], w.empty() ? nullptr : &w[i], smaller_size(x.size() - i, F::vec), y);
     }
 }
 
 /// Whether a fit encodes whole blocks of F itself, as an original does.
-template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) { fit.template whole<F>(s); };
+template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, const site<F>& s) {
+    fit.template whole<F>(s);
+};
 
-/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own, reference(site).
-template <class F> inline constexpr bool weighs_by_row = [] {
+/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own,
+/// reference(site).
+template <class F>
+inline constexpr bool weighs_by_row = [] {
     if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
-    else return requires(const site<F>& s) { F::reference(s); };
+    else return requires(const site<F>& s) {
+            F::reference(s);
+        };
 }();
 
 /// A block by any fit.
@@ -94,9 +105,12 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
     }
 }
 
-/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a finite f32 scale may be too large
+/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a
+/// finite f32 scale may be too large
 /// for the levels at the grid's end. False of maps so close to overflow that only codes decide, see stays_finite.
-template <class F> constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale, std::size_t weights) noexcept {
+template <class F>
+constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale,
+                          std::size_t weights) noexcept {
     bool ok = true;
     for (std::size_t g = 0; g * F::group < weights; ++g) {
         const affine a = F::at(p, g);
@@ -110,7 +124,8 @@ template <class F> constexpr bool all_finite(const typename F::params& p, [[mayb
 }
 
 /// Whether every weight of a block decodes to a finite one.
-template <class F> constexpr bool stays_finite(const encoded<F>& e, const typename F::outer& o, std::size_t weights) noexcept {
+template <class F>
+constexpr bool stays_finite(const encoded<F>& e, const typename F::outer& o, std::size_t weights) noexcept {
     if (all_finite<F>(e.params, F::outer_scale(o), weights)) return true;
     float y[block_size<F>];
     decode_codes<F>(e.params, e.code.data(), o, weights, y);
@@ -134,10 +149,12 @@ inline void load_weights(const encode_job& job, std::size_t r, std::size_t c, st
 /// Their importances.
 inline void load_importances(const encode_job& job, std::size_t r, std::size_t c, std::size_t n, float* out) noexcept {
     const std::size_t at = r * job.wire_cols + c;
-    for (std::size_t i = 0; i < n; ++i) out[i] = product(job.importance.data[(at + i) % job.importance.cols], job.importance_unit);
+    for (std::size_t i = 0; i < n; ++i)
+        out[i] = product(job.importance.data[(at + i) % job.importance.cols], job.importance_unit);
 }
 
-/// What importances are multiplied by. A power of two changes no fit's choice; without it sums of the largest would be infinite.
+/// What importances are multiplied by. A power of two changes no fit's choice; without it sums of the largest would be
+/// infinite.
 inline float importance_unit_of(std::span<const float> importance) noexcept {
     return abs_max(importance.data(), importance.size()) > 0x1p60f ? 0x1p-80f : 1.0f;
 }
@@ -167,10 +184,12 @@ inline status error_at(const encode_job& job, std::size_t r, std::size_t c, errc
 }
 
 /// Reads n weights from wire row r, column c on, with their importances, if there are any.
-inline status read_weights(const encode_job& job, std::size_t r, std::size_t c, std::size_t n, float* x, float* w) noexcept {
+inline status read_weights(const encode_job& job, std::size_t r, std::size_t c, std::size_t n, float* x,
+                           float* w) noexcept {
     std::size_t bad = 0;
     load_weights(job, r, c, n, x);
-    if (!sanitize(x, n, job.policy, bad)) return error_at(job, r, c + bad, errc::non_finite, "the weight in row {0}, column {1} is not finite");
+    if (!sanitize(x, n, job.policy, bad))
+        return error_at(job, r, c + bad, errc::non_finite, "the weight in row {0}, column {1} is not finite");
     if (job.importance.data != nullptr) load_importances(job, r, c, n, w);
     return {};
 }
@@ -189,7 +208,8 @@ inline float mean_square(const encode_job& job, std::size_t r) noexcept {
 
 /// encoder_kernels::fit_site and encode_site.
 template <block_format F, class Fit> void fit_site(const void* fit, const void* s, void* params) noexcept {
-    *static_cast<typename F::params*>(params) = static_cast<const Fit*>(fit)->template block<F>(*static_cast<const site<F>*>(s));
+    *static_cast<typename F::params*>(params) =
+        static_cast<const Fit*>(fit)->template block<F>(*static_cast<const site<F>*>(s));
 }
 template <block_format F, class Fit> void encode_site(const void* fit, const void* s, void* e) noexcept {
     *static_cast<encoded<F>*>(e) = encode_block<F>(*static_cast<const site<F>*>(s), *static_cast<const Fit*>(fit));
@@ -197,17 +217,23 @@ template <block_format F, class Fit> void encode_site(const void* fit, const voi
 
 /// encoder_kernels::single.
 template <block_format F>
-status encode_single(const encode_job& job, std::size_t r, std::size_t b, std::size_t n, float row_mean_square) noexcept {
+status encode_single(const encode_job& job, std::size_t r, std::size_t b, std::size_t n,
+                     float row_mean_square) noexcept {
     constexpr std::size_t block = block_size<F>;
     const auto& out = *static_cast<const qspan<F>*>(job.out);
     float x[block], w[block];
     if (const status failed = read_weights(job, r, b * block, n, x, w); !failed) return failed;
-    site<F> s{{x, n}, {w, job.importance.data != nullptr ? n : 0}, row_mean_square, out.outer(r, b * block), job.kernels->room};
+    site<F> s{{x, n},
+              {w, job.importance.data != nullptr ? n : 0},
+              row_mean_square,
+              out.outer(r, b * block),
+              job.kernels->room};
     if (!job.kernels->whole) s.importance = some_importance(s.importance);  // originals make of zeros what they make
     encoded<F> e;
     job.kernels->encode_site(job.fit, &s, &e);
     if (!stays_finite<F>(e, s.outer, n))
-        return error_at(job, r, b * block, errc::overflow, "the scale of row {0} from column {1} on is beyond its type's range");
+        return error_at(job, r, b * block, errc::overflow,
+                        "the scale of row {0} from column {1} on is beyond its type's range");
     F::store(e.params, {e.code.data(), divide_up(n, F::vec)}, out.block(r, b));
     return {};
 }
@@ -224,11 +250,13 @@ inline status flush_batch(const encode_job& job, block_batch& b) noexcept {
     b.count = 0;
     if (job.kernels->batch(job, b)) return {};
     for (std::size_t l = 0; l < used; ++l)
-        if (const status s = job.kernels->single(job, b.row[l], b.block[l], job.block, b.row_mean_square[l]); !s) return s;
+        if (const status s = job.kernels->single(job, b.row[l], b.block[l], job.block, b.row_mean_square[l]); !s)
+            return s;
     return {};
 }
 
-/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged ends block by block, plain numbers row by row.
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged ends block by block, plain
+/// numbers row by row.
 inline status encode_rows(const encode_job& job, std::size_t first, std::size_t count) noexcept {
     const encoder_kernels& k = *job.kernels;
     const std::size_t whole = k.batch != nullptr ? job.wire_cols / job.block : 0;
@@ -237,7 +265,8 @@ inline status encode_rows(const encode_job& job, std::size_t first, std::size_t 
     for (std::size_t r = first; r < first + count; ++r) {
         if (k.numbers != nullptr) {
             float low = 0, high = 0;
-            if (k.widen_range(job.W.at(r, 0), job.W.type, job.W.cols, low, high) && larger(-low, high) <= k.largest_number) {
+            if (k.widen_range(job.W.at(r, 0), job.W.type, job.W.cols, low, high) &&
+                larger(-low, high) <= k.largest_number) {
                 k.numbers(job, r, streamed);
                 continue;
             }
@@ -253,7 +282,9 @@ inline status encode_rows(const encode_job& job, std::size_t first, std::size_t 
         if (whole * job.block == job.wire_cols) continue;
         if (const status s = flush_batch(job, b); !s) return s;  // errors come in order
         for (std::size_t i = whole; i * job.block < job.wire_cols; ++i)
-            if (const status s = k.single(job, r, i, smaller_size(job.block, job.wire_cols - i * job.block), squares); !s) return s;
+            if (const status s = k.single(job, r, i, smaller_size(job.block, job.wire_cols - i * job.block), squares);
+                !s)
+                return s;
     }
     return flush_batch(job, b);
 }

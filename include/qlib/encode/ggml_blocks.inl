@@ -1,4 +1,5 @@
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks, one block in
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
+// one block in
 // each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
@@ -17,12 +18,14 @@ QLIB_INLINE static constexpr floats half_value(ints h) noexcept {
 }
 /// Rounds to f16, stores that where member(params) says, and gives its value.
 template <class F, class Member>
-QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<room, F>& out, const Member& member) noexcept {
+QLIB_INLINE static constexpr floats ggml_store_half(floats x, lane_blocks<room, F>& out,
+                                                    const Member& member) noexcept {
     const ints h = half_bits(x);
     std::uint8_t low[width], high[width];
     put(low, h);
     put(high, h >> 8);
-    for (std::size_t l = 0; l < width; ++l) member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
+    for (std::size_t l = 0; l < width; ++l)
+        member(out.params[l]).bits = static_cast<std::uint16_t>(low[l] | high[l] << 8);
     return half_value(h);
 }
 template <class F> QLIB_INLINE static constexpr void ggml_store_scale(floats x, lane_blocks<room, F>& out) noexcept {
@@ -32,17 +35,21 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray, far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
+/// quotient is that with the
+/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
+/// far outside.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
+                                                        std::uint8_t* codes) noexcept {
     const mask kept = scale == 0.0f;
     const floats divisor = select(kept, splat(1.0f), scale), reciprocal = 1.0f / divisor;
     floats farthest = splat(0.0f), worst = splat(0.0f);
     const bool keeps = any(kept);
     if (!keeps)
         for (std::size_t i = 0; i < N; ++i) {
-            const floats units = times(x[i] + min, reciprocal), inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
+            const floats units = times(x[i] + min, reciprocal),
+                         inside = clamp(units, static_cast<float>(low), static_cast<float>(high));
             const floats sum = ggml_sum(inside), rest = inside - (sum - ggml_zero_sum);
             farthest = larger(farthest, magnitude(units));
             worst = larger(worst, magnitude(rest));
@@ -57,10 +64,11 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left.
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min, const ints* mins,
-                                      lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
+                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
         const floats scale = times(super, to_float(subs[g]));
@@ -87,18 +95,20 @@ template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v
 
 /// What differs between the encoders of Q2_K, Q4_K and Q5_K.
 struct ggml_mins_recipe {
-    ggml_min_steps plain;     ///< without importance
-    bool rms_weight;          ///< weights there: the group's rms + |x|, or |x| alone
-    float sigma2_factor;      ///< times the block's mean square: sigma^2 under an importance matrix
+    ggml_min_steps plain;  ///< without importance
+    bool rms_weight;       ///< weights there: the group's rms + |x|, or |x| alone
+    float sigma2_factor;   ///< times the block's mean square: sigma^2 under an importance matrix
 };
 
 /// quantize_row_q2_K_ref, q4_K_ref and q5_K_ref.
 template <class F>
-static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_blocks<room, F>& out, ggml_mins_recipe recipe) noexcept {
+static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
+                                           ggml_mins_recipe recipe) noexcept {
     constexpr std::size_t G = F::groups, N = F::group, P = 2;
     constexpr int nmax = static_cast<int>(F::grid::highest);
     const bool weighted = s.importance != nullptr;
-    const floats sigma2 = weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
+    const floats sigma2 =
+        weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
     floats scale[G], min[G], weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
@@ -107,27 +117,33 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
             } else {
-                const floats rms = recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
+                const floats rms =
+                    recipe.rms_weight ? square_root(sum_of_squares<N>(x + p * N) / static_cast<float>(N)) : splat(0.0f);
                 for (std::size_t i = p * N; i < (p + 1) * N; ++i) w[i] = rms + magnitude(x[i]);
             }
         }
         ggml_scale_and_min found[P];
-        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width], weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
+        ggml_min_search<N, P>(nmax, x, w, &out.code[g * N * width],
+                              weighted ? ggml_min_steps{-0.9f, 0.05f, 36} : recipe.plain, found);
         for (std::size_t p = 0; p < P; ++p) {
             scale[g + p] = found[p].scale;
             min[g + p] = found[p].min;
         }
     }
     ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs) : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins) : ggml_plain_subs<G>(min, F::min_high, mins);
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+                                  : ggml_plain_subs<G>(scale, F::sub_high, subs);
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+                                      : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
-    const floats stored_min = ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
+    const floats stored_min =
+        ggml_store_half(super_min, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super_min; });
     ggml_requantize<F>(s, stored, subs, stored_min, mins, out);
 }
 
 /// quantize_row_q3_K_ref.
-template <class F> static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
@@ -145,23 +161,27 @@ template <class F> static constexpr void ggml_q3_super_block(const lane_sites<ro
 #pragma GCC unroll 1
         for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
     } else {
-        for (std::size_t g = 0; g < G; ++g) scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+        for (std::size_t g = 0; g < G; ++g)
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
-        for (std::size_t g = 0; g < G; ++g) subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+        for (std::size_t g = 0; g < G; ++g)
+            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
 }
 
 /// quantize_row_q6_K_ref; its _impl takes the importance as the weight.
-template <class F> static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     constexpr std::size_t G = F::groups, N = F::group;
     floats scale[G];
     for (std::size_t g = 0; g < G; ++g)
-        scale[g] = ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N, s.importance != nullptr ? s.importance + g * N : nullptr,
-                                         &out.code[g * N * width]);
+        scale[g] =
+            ggml_signed_search<N>(-static_cast<int>(F::grid::lowest), s.x + g * N,
+                                  s.importance != nullptr ? s.importance + g * N : nullptr, &out.code[g * N * width]);
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
@@ -172,23 +192,28 @@ template <class F> static constexpr void ggml_signed_super_block(const lane_site
     }
     if (any(dead))
 #pragma GCC unroll 1
-        for (std::size_t i = 0; i < G * N; ++i) put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
-    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f), nullptr, out);
+        for (std::size_t i = 0; i < G * N; ++i)
+            put(&out.code[i * width], select(dead, splat(0), get(&out.code[i * width])));
+    ggml_requantize<F>(s, ggml_store_super<F>(select(dead, splat(0.0f), 1.0f / inverse), out), subs, splat(0.0f),
+                       nullptr, out);
 }
 
 /// F's 16 ascending levels, and what lies in the middle between two of them.
-template <class F> static constexpr std::array<float, 16> ggml_levels = [] {
+template <class F>
+static constexpr std::array<float, 16> ggml_levels = [] {
     std::array<float, 16> t{};
     for (std::size_t i = 0; i < 16; ++i) t[i] = F::grid::level(i);
     return t;
 }();
-template <class F> static constexpr std::array<float, 16> ggml_middles = [] {
+template <class F>
+static constexpr std::array<float, 16> ggml_middles = [] {
     std::array<float, 16> t{};
     for (std::size_t i = 0; i < 15; ++i) t[i] = (F::grid::level(i) + F::grid::level(i + 1)) / 2;
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x, which near the middle,
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
+/// which near the middle,
 /// the only place where rounding could tell, are exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
@@ -198,18 +223,23 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of zeros.
-template <class F> [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance, floats sigma2) noexcept {
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
+/// zeros.
+template <class F>
+[[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
+                                                             floats sigma2) noexcept {
     const floats extreme = extreme_of<32>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats divisor = select(dead, splat(1.0f), extreme);
     constexpr float lowest = ggml_levels<F>[0];
     floats w[32];
     if (importance != nullptr) ggml_weights<32>(importance, sigma2, x, w);
-    else for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
+    else
+        for (std::size_t i = 0; i < 32; ++i) w[i] = times(x[i], x[i]);
     floats scale = splat(0.0f), best = splat(0.0f);
     for (int trial = -1; trial < 15; ++trial) {  // the plain scale first, then -7 .. 7 steps around it
-        const floats inverse = trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
+        const floats inverse =
+            trial < 0 ? 1.0f / (-divisor / lowest) : (static_cast<float>(trial - 7) + lowest) / divisor;
         floats qx = splat(0.0f), qq = splat(0.0f);
         for (std::size_t i = 0; i < 32; ++i) {
             const floats q = look_up(ggml_levels<F>, ggml_iq4_index<F>(times(inverse, x[i]))), wq = times(w[i], q);
@@ -226,7 +256,8 @@ template <class F> [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(
 }
 
 /// quantize_iq4_nl.
-template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_iq4_nl_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats d = ggml_iq4_scale<F>(s.x, s.importance, times(sum_of_squares<32>(s.x), 2.0f / 32));
     const floats inverse = quotient(d != 0.0f, splat(1.0f), d);  // codes come from the scale before it is rounded
     ggml_store_scale(d, out);
@@ -234,10 +265,12 @@ template <class F> static constexpr void ggml_iq4_nl_block(const lane_sites<room
 }
 
 /// quantize_iq4_xs.
-template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats sigma2 = times(sum_of_squares<256>(s.x), 2.0f / 256);
     floats scale[8];
-    for (std::size_t g = 0; g < 8; ++g) scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
+    for (std::size_t g = 0; g < 8; ++g)
+        scale[g] = ggml_iq4_scale<F>(s.x + 32 * g, s.importance != nullptr ? s.importance + 32 * g : nullptr, sigma2);
     const floats d = -extreme_of<8>(scale) / 32.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
     ggml_store_super<F>(d, out);
     for (std::size_t g = 0; g < 8; ++g) {
@@ -246,12 +279,15 @@ template <class F> static constexpr void ggml_iq4_xs_block(const lane_sites<room
         std::uint8_t stored[width];
         put(stored, l);
         for (std::size_t k = 0; k < width; ++k) out.params[k].sub[g] = static_cast<std::int8_t>(stored[k]);
-        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i) put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
+        for (std::size_t i = 32 * g; i < 32 * g + 32; ++i)
+            put(&out.code[i * width], ggml_iq4_index<F>(times(sub_inverse, s.x[i])));
     }
 }
 
 /// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
-QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept { return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f))); }
+QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept {
+    return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f)));
+}
 /// roundf: halves away from zero; 0 for what ggml_truncate cannot do.
 QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
     const floats inside = select(magnitude(x) < 32767.0f, x, splat(0.0f));
@@ -261,7 +297,8 @@ QLIB_INLINE static constexpr ints ggml_round_away(floats x) noexcept {
 }
 
 /// quantize_row_q4_0_ref and q5_0_ref.
-template <class F> static constexpr void ggml_signed_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_signed_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     constexpr int half = 1 << (F::grid::bits - 1);
     if (s.importance != nullptr) {
         floats w[32];
@@ -277,7 +314,8 @@ template <class F> static constexpr void ggml_signed_block(const lane_sites<room
 }
 
 /// quantize_row_q4_1_ref and q5_1_ref.
-template <class F> static constexpr void ggml_offset_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_offset_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     constexpr int top = (1 << F::grid::bits) - 1;
     const auto store = [&](floats scale, floats low) QLIB_INLINE_LAMBDA {
         ggml_store_scale(scale, out);
@@ -304,31 +342,39 @@ template <class F> static constexpr void ggml_offset_block(const lane_sites<room
 }
 
 /// quantize_row_q8_0_ref.
-template <class F> static constexpr void ggml_q8_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_q8_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats d = magnitude(extreme_of<32>(s.x)) / 127.0f, inverse = quotient(d != 0.0f, splat(1.0f), d);
     ggml_store_scale(d, out);
     for (std::size_t i = 0; i < 32; ++i) put(&out.code[i * width], ggml_round_away(times(s.x[i], inverse)));
 }
 
 /// quantize_row_q1_0_ref: signs under the mean magnitude.
-template <class F> static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+template <class F>
+static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     floats sum = splat(0.0f);
     for (std::size_t i = 0; i < F::group; ++i) sum += magnitude(s.x[i]);
     ggml_store_scale(sum / static_cast<float>(F::group), out);
     for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], one_if(s.x[i] >= 0.0f));
 }
 
-/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero. `beyond`: the code
+/// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
+/// `beyond`: the code
 /// where the inverse of a subnormal abs-max is infinite.
-template <class F> static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out, std::int32_t beyond) noexcept {
+template <class F>
+static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
+                                         std::int32_t beyond) noexcept {
     const floats d = magnitude(extreme_of<F::group>(s.x)), inverse = quotient(d != 0.0f, splat(1.0f), d);
     ggml_store_scale(d, out);
     const mask finite = bits(inverse) < 0x7F800000;
-    for (std::size_t i = 0; i < F::group; ++i) put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
+    for (std::size_t i = 0; i < F::group; ++i)
+        put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
+/// upper half mirrors its
+/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
+/// negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);
@@ -343,7 +389,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x
 
 /// Groups of E2M1 under the scale that scale_of(abs-max) gives.
 template <class F, class ScaleOf>
-static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out, const ScaleOf& scale_of) noexcept {
+static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
+                                      const ScaleOf& scale_of) noexcept {
     for (std::size_t g = 0; g < F::groups; ++g) {
         const floats high = magnitude(extreme_of<F::group>(s.x + g * F::group));
         floats d = splat(0.0f);
@@ -351,6 +398,7 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             out.params[l].scale[g] = scale_of(lane(high, l));
             set_lane(d, l, out.params[l].scale[g].value());
         }
-        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i) put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
+        for (std::size_t i = g * F::group; i < (g + 1) * F::group; ++i)
+            put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }

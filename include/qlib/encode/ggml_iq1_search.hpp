@@ -1,11 +1,13 @@
 #pragma once
-// ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl, quantize_row_iq1_m_impl.
+// ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl,
+// quantize_row_iq1_m_impl.
 #include "ggml_lattice_search.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two octets).
+/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two
+/// octets).
 template <class F> class ggml_shifted_group {
     using G = typename F::grid;
     using L = typename G::points;
@@ -77,9 +79,12 @@ private:
                 }
         return set_digits(best);
     }
-    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums up to i2 carry over.
+    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums
+    /// up to i2 carry over.
     bool split_by_octets() noexcept {
-        struct sums { float qx[4], qq[4]; };
+        struct sums {
+            float qx[4], qq[4];
+        };
         sums term[N][3];  // of the j-th weight with each digit, under all four shifts
         for (std::size_t j = 0; j < N; ++j)
             for (std::size_t d = 0; d < 3; ++d)
@@ -167,7 +172,8 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept {
     }
     if (!ggml_odd_scales(scale, G::shift_in_code ? 1.1125f : 1.125f, e)) return e;
     for (std::size_t o = 0; o < 32; ++o) {
-        if constexpr (G::shift_in_code) e.code[o] = static_cast<typename F::code>(e.code[o] | (down[o] ? 1u : 0u) << G::index_bits);
+        if constexpr (G::shift_in_code)
+            e.code[o] = static_cast<typename F::code>(e.code[o] | (down[o] ? 1u : 0u) << G::index_bits);
         else if (o % 4 == 0) e.params.down[o / 4] = down[o];
     }
     if constexpr (G::shift_in_code) {  // the super-scale again, from all weights

@@ -1,7 +1,9 @@
 #pragma once
-// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They search scales on an equally
+// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They
+// search scales on an equally
 // spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
-// Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour, iq1_find_best_neighbour2, make_qp_quants.
+// Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour,
+// iq1_find_best_neighbour2, make_qp_quants.
 #include "../format/lattice.hpp"
 #include "ggml_search.hpp"
 
@@ -38,9 +40,11 @@ private:
     std::uint8_t half_[half_size<L>], end_[most + 2] = {};
 };
 
-/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances that occur: the index of the
+/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances
+/// that occur: the index of the
 /// least sum of term[i][digit i], of equals the nearer, then the first.
-template <class L> std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
+template <class L>
+std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
     const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
     std::size_t found = L::count;
     float least = 0;
@@ -80,7 +84,9 @@ inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const
         float sum = 0;
         for (std::size_t i = 0; i < n; ++i) {
             const int level = nearest_int(product(inverse, x[i]));
-            const float e = x[i] - product(scale, static_cast<float>(wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax));
+            const float e = x[i] - product(scale, static_cast<float>(wraps          ? static_cast<std::uint8_t>(level)
+                                                                     : level < nmax ? level
+                                                                                    : nmax));
             sum += product(product(w[i], e), e);
         }
         return sum;
@@ -88,8 +94,12 @@ inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const
     float inverse = static_cast<float>(nmax) / high, best = error_of(inverse, true);
     for (int is = -4; is <= 4; ++is) {
         if (is == 0) continue;
-        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high, e = error_of(tried, false);
-        if (e < best) { best = e; inverse = tried; }
+        const float tried = (product(0.1f, static_cast<float>(is)) + static_cast<float>(nmax)) / high,
+                    e = error_of(tried, false);
+        if (e < best) {
+            best = e;
+            inverse = tried;
+        }
     }
     float lx = 0, ll = 0;
     for (std::size_t i = 0; i < n; ++i) {
@@ -102,7 +112,8 @@ inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const
         bool changed = false;
         for (std::size_t i = 0; i < n; ++i) {
             const auto level = static_cast<float>(l[i]);
-            float rest_lx = lx - product(product(w[i], x[i]), level), rest_ll = ll - product(product(w[i], level), level);
+            float rest_lx = lx - product(product(w[i], x[i]), level),
+                  rest_ll = ll - product(product(w[i], level), level);
             if (!(rest_lx > 0 && rest_ll > 0)) continue;
             const int rounded = nearest_int(product(x[i], rest_ll) / rest_lx), tried = rounded < nmax ? rounded : nmax;
             if (tried == l[i]) continue;
@@ -134,7 +145,9 @@ public:
     std::array<unsigned, N / 8> negative{};
 
     /// x, w: weights and what they count for.
-    ggml_signed_group(const float* x, const float* w, const ggml_lattice_recipe& recipe) noexcept : w_(w), shells_(recipe.shells) {
+    ggml_signed_group(const float* x, const float* w, const ggml_lattice_recipe& recipe) noexcept
+        : w_(w),
+          shells_(recipe.shells) {
         take_magnitudes(x);
         float high = v_[0];
         for (std::size_t i = 1; i < N; ++i) high = larger(high, v_[i]);
@@ -163,7 +176,7 @@ private:
     /// Magnitudes and signs; where signs are even, the cheapest weight of an odd octet is made negative.
     void take_magnitudes(const float* x) noexcept {
         for (std::size_t o = 0; o < N / 8; ++o) {
-            float *v = v_ + 8 * o;
+            float* v = v_ + 8 * o;
             const float *from = x + 8 * o, *w = w_ + 8 * o;
             for (std::size_t i = 0; i < 8; ++i) {
                 v[i] = from[i] >= 0 ? from[i] : -from[i];
@@ -172,7 +185,8 @@ private:
             if (!G::even_signs || parity(negative[o]) == 0) continue;
             std::size_t least = 0;
             for (std::size_t i = 1; i < 8; ++i)
-                if (product(product(w[i], from[i]), from[i]) < product(product(w[least], from[least]), from[least])) least = i;
+                if (product(product(w[i], from[i]), from[i]) < product(product(w[least], from[least]), from[least]))
+                    least = i;
             v[least] = -v[least];
             negative[o] ^= 1u << least;
         }
@@ -187,7 +201,8 @@ private:
     bool round_to(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
         const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
         for (std::size_t i = 0; i < L::dims; ++i)
-            digit[i] = static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
+            digit[i] =
+                static_cast<std::uint8_t>(clamp_int(nearest_int(product(0.5f, product(id, v[i]) - 1)), 0, base - 1));
         if (lattice_index<L>[number_of(digit)] != no_point) return true;
         float term[L::dims][L::base];
         for (std::size_t i = 0; i < L::dims; ++i)
@@ -199,7 +214,9 @@ private:
         for (std::size_t i = 0; i < L::dims; ++i) digit[i] = found[i];
         return false;
     }
-    struct sums { float qx = 0, qq = 0; };
+    struct sums {
+        float qx = 0, qq = 0;
+    };
     sums sums_of(const std::uint8_t* digit) const noexcept {
         sums s;
         for (std::size_t i = 0; i < N; ++i) {
@@ -214,7 +231,8 @@ private:
         for (bool& b : were_points) b = recipe.trusts_first;
         float best = 0;
         for (int is = -recipe.steps; is <= recipe.steps; ++is) {
-            const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span, tried = 1 / id;
+            const float id = (static_cast<float>(2 * base - 1) + product(static_cast<float>(is), recipe.step)) / span,
+                        tried = 1 / id;
             std::uint8_t digit[N];
             bool are_points[points];
             for (std::size_t p = 0; p < points; ++p) are_points[p] = round_to(p, id, tried, digit + p * L::dims);
@@ -242,7 +260,8 @@ private:
 };
 
 /// What the weights of a block count for: qw * sqrt(sigma^2 + x^2), or `own` * sigma^2 + x^2.
-inline void ggml_lattice_weights(std::span<const float> x, std::span<const float> importance, float sigma2_factor, float own, float* out) noexcept {
+inline void ggml_lattice_weights(std::span<const float> x, std::span<const float> importance, float sigma2_factor,
+                                 float own, float* out) noexcept {
     float sum = 0;
     for (const float v : x) sum += product(v, v);
     const float sigma2 = product(sigma2_factor, sum) / 256;
@@ -259,7 +278,8 @@ template <class F> bool ggml_odd_scales(const float* scale, float factor, encode
     const float d = high / static_cast<float>(F::sub_high), inverse = high != 0 ? 1 / d : 0.0f;
     e.params.super = f16::from(product(d, factor));
     for (std::size_t g = 0; g < F::groups; ++g)
-        e.params.sub[g] = static_cast<std::int8_t>(2 * clamp_int(nearest_int(product(0.5f, product(inverse, scale[g]) - 1)), 0, F::sub_high / 2) + 1);
+        e.params.sub[g] = static_cast<std::int8_t>(
+            2 * clamp_int(nearest_int(product(0.5f, product(inverse, scale[g]) - 1)), 0, F::sub_high / 2) + 1);
     return high != 0;
 }
 
@@ -280,7 +300,8 @@ template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lat
             for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
             const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
             if constexpr (F::vec == 4) {
-                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth bits.
+                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth
+                // bits.
                 auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
                 moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
                 own = static_cast<typename F::code>((own & ~256) | (code & 256));

@@ -1,5 +1,7 @@
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on harmless numbers.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
+// in each lane:
+// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
+// harmless numbers.
 // Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
@@ -30,33 +32,42 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 /// x + 1.5 * 2^23, whose lower bits are round_even(x).
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
-/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say there: -2^22 for an
+/// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
+/// there: -2^22 for an
 /// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
-QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept { return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000); }
+QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
+    return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
+}
 /// The level that such a sum means, kept between low and high: as a float and as an integer.
 QLIB_INLINE static constexpr floats ggml_level(floats sum, int low, int high) noexcept {
-    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) - ggml_zero_sum;
+    return clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high)) -
+           ggml_zero_sum;
 }
 QLIB_INLINE static constexpr ints ggml_level_int(floats sum, int low, int high) noexcept {
-    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) - bits(splat(ggml_zero_sum));
+    return bits(clamp(sum, ggml_zero_sum + static_cast<float>(low), ggml_zero_sum + static_cast<float>(high))) -
+           bits(splat(ggml_zero_sum));
 }
-QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept { return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum)); }
+QLIB_INLINE static constexpr ints ggml_nearest_int(floats x) noexcept {
+    return bits(ggml_tame_sum(x)) - bits(splat(ggml_zero_sum));
+}
 
 /// make_qx_quants, rmse type 1: a scale for levels -nmax .. nmax-1, weights w or, without, x^2. Writes levels + nmax.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_signed_search(int nmax, const floats* x, const floats* w,
+                                                                 std::uint8_t* codes) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
+                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
     const auto steps = static_cast<float>(nmax);
     floats scale = splat(0.0f), best = splat(0.0f), found = splat(0.0f);
-    constexpr std::size_t T = 4;  // trials at once, as each has its own chains of sums
+    constexpr std::size_t T = 4;         // trials at once, as each has its own chains of sums
     for (int k = -1; k <= 18; k += T) {  // the plain scale first, twice; then -9 .. 9 tenths of a level around it
         floats inverse[T], lx[T], ll[T];
         for (std::size_t t = 0; t < T; ++t) {
@@ -80,11 +91,13 @@ template <std::size_t N>
         }
     }
     for (std::size_t i = 0; i < N; ++i)
-        put(codes + i * width, select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
+        put(codes + i * width,
+            select(dead, splat(0), ggml_level_int(ggml_sum(times(found, finite[i])), -nmax, nmax - 1) + nmax));
     return select(dead, splat(0.0f), scale);
 }
 
-/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or where there is none
+/// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
+/// where there is none
 /// further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
@@ -93,11 +106,13 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
+/// has changed for one.
+/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
+/// level.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high, bool convex, floats* level, floats& lx,
-                                                     floats& ll) noexcept {
+[[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
+                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
     floats share_x[N], share_l[N];
     ggml_slack slack[N];
@@ -113,11 +128,13 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off))))) continue;
+        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+            continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
         const floats new_lx = rest_lx + try_x, new_ll = rest_ll + try_l;
-        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll), better = open & (tried != l) & (new_ll > 0.0f) & gain;
+        const mask gain = times(times(new_lx, new_lx), ll) > times(times(lx, lx), new_ll),
+                   better = open & (tried != l) & (new_ll > 0.0f) & gain;
         if (!any(better)) continue;
         quiet = 0;
         level[i] = select(better, tried, l);
@@ -131,7 +148,8 @@ template <std::size_t N>
 
 /// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
+                                                                  std::uint8_t* codes) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
@@ -159,13 +177,15 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x - base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
+/// base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
 };
 
-template <std::size_t N> QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
+template <std::size_t N>
+QLIB_INLINE static constexpr ggml_min_state ggml_min_begin(const floats* x, const floats* w) noexcept {
     ggml_min_state g{};
     g.low = g.high = x[0];
     g.sum_w = w[0];
@@ -192,19 +212,22 @@ QLIB_INLINE static constexpr floats ggml_min_inverse(const ggml_min_state& g, fl
 template <std::size_t N, std::size_t P> struct ggml_min_trial {
     floats level[N * P], inverse[P], l1[P], l2[P], xl[P];
 
-    template <bool Wild> QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
+    template <bool Wild>
+    QLIB_INLINE constexpr void run(int nmax, const floats* x, const floats* w, const ggml_min_state* g) noexcept {
         for (std::size_t p = 0; p < P; ++p) l1[p] = l2[p] = xl[p] = splat(0.0f);
         for (std::size_t i = 0; i < N; ++i)
             for (std::size_t p = 0; p < P; ++p) {
                 const floats v = x[p * N + i], units = times(inverse[p], v - g[p].low);
-                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax), wl = times(w[p * N + i], l);
+                const floats l = ggml_level(Wild ? ggml_tame_sum(units) : ggml_sum(units), 0, nmax),
+                             wl = times(w[p * N + i], l);
                 level[p * N + i] = l;
                 l1[p] += wl;
                 l2[p] += times(wl, l);
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
+    /// below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -218,7 +241,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
         return m;
     }
     /// The errors under the maps s * level + z.
-    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute, floats* sum) const noexcept {
+    QLIB_INLINE constexpr void errors(const floats* x, const floats* w, const lane_map* m, bool absolute,
+                                      floats* sum) const noexcept {
         for (std::size_t p = 0; p < P; ++p) sum[p] = splat(0.0f);
         for (std::size_t i = 0; i < N; ++i)
             for (std::size_t p = 0; p < P; ++p) {
@@ -228,16 +252,20 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at once: each has its own
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
+/// once: each has its own
 /// chains of sums.
 template <std::size_t N, std::size_t P>
-[[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w, std::uint8_t* codes, ggml_min_steps steps,
-                                                        ggml_scale_and_min* out) noexcept {
+[[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
+                                                            std::uint8_t* codes, ggml_min_steps steps,
+                                                            ggml_scale_and_min* out) noexcept {
     ggml_min_state g[P] = {};
     ggml_min_trial<N, P> trial;
     for (std::size_t p = 0; p < P; ++p) g[p] = ggml_min_begin<N>(x + p * N, w + p * N);
     for (int is = -1; is <= steps.count; ++is) {  // the range as it is comes first
-        const float top = is < 0 ? static_cast<float>(nmax) : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
+        const float top = is < 0
+                              ? static_cast<float>(nmax)
+                              : steps.first + product(steps.delta, static_cast<float>(is)) + static_cast<float>(nmax);
         bool wild = false;
         for (std::size_t p = 0; p < P; ++p) trial.inverse[p] = ggml_min_inverse(g[p], top, wild);
         if (wild) trial.template run<true>(nmax, x, w, g);
@@ -256,7 +284,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low = select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            g[p].low =
+                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
         }
     }
     for (std::size_t p = 0; p < P; ++p) {
@@ -270,7 +299,8 @@ template <std::size_t N, std::size_t P>
 
 /// The error of make_qp_quants' levels under an inverse scale.
 template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse, bool limit) noexcept {
+QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* x, const floats* w, floats inverse,
+                                                        bool limit) noexcept {
     const floats scale = 1.0f / inverse;
     floats sum = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
@@ -284,7 +314,8 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
 
 /// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w, ints* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
+                                                                   ints* codes) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -312,7 +343,8 @@ template <std::size_t N>
 
 /// Importance as ggml's block types count it: qw * sqrt(sigma^2 + x^2). Gives the weights' sum, in order.
 template <std::size_t N>
-QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x, floats* w) noexcept {
+QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, floats sigma2, const floats* x,
+                                                 floats* w) noexcept {
     floats sum = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(importance[i], square_root(sigma2 + times(x[i], x[i])));

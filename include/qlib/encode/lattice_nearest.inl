@@ -1,11 +1,14 @@
-// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of weights side by side:
-// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the cheapest of the low
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of
+// weights side by side:
+// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the
+// cheapest of the low
 // halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
 
 template <class L> struct half_table { sixteen of[half_size<L>]; };
 
 /// The costs of a half's digits, summed, or the smallest of them. digit[i][d]: digit d of dimension i.
-template <class L, bool Smallest> QLIB_INLINE static void tabulate(const sixteen (*digit)[L::base], half_table<L>& out) noexcept {
+template <class L, bool Smallest>
+QLIB_INLINE static void tabulate(const sixteen (*digit)[L::base], half_table<L>& out) noexcept {
     constexpr std::size_t B = L::base, pairs = L::dims / 4;
     if constexpr (pairs == 1) {
         join<Smallest>(digit[0], digit[1], B, out.of);
@@ -17,9 +20,11 @@ template <class L, bool Smallest> QLIB_INLINE static void tabulate(const sixteen
     }
 }
 /// out[a + n * b] from first[a] and second[b].
-template <bool Smallest> QLIB_INLINE static void join(const sixteen* first, const sixteen* second, std::size_t n, sixteen* out) noexcept {
+template <bool Smallest>
+QLIB_INLINE static void join(const sixteen* first, const sixteen* second, std::size_t n, sixteen* out) noexcept {
     for (std::size_t b = 0; b < n; ++b)
-        for (std::size_t a = 0; a < n; ++a) out[a + n * b] = Smallest ? smaller(first[a], second[b]) : first[a] + second[b];
+        for (std::size_t a = 0; a < n; ++a)
+            out[a + n * b] = Smallest ? smaller(first[a], second[b]) : first[a] + second[b];
 }
 
 /// A point for each lane, as halves, and its cost. `low` carries the low half in its last bits.
@@ -37,13 +42,15 @@ struct best_of_lanes {
     }
 };
 
-template <class Table> QLIB_INLINE static sixteen smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
+template <class Table>
+QLIB_INLINE static sixteen smallest_of(const Table& t, const std::array<std::uint8_t, 4>& k) noexcept {
     return smaller(smaller(t.of[k[0]], t.of[k[1]]), smaller(t.of[k[2]], t.of[k[3]]));
 }
 
 /// The cheapest point for each lane, and the cheapest if also the cheapest of its lanes' flips is paid for.
 template <class L, bool Plain, bool Flips>
-QLIB_INLINE static void cheapest_points(const sixteen (*cost)[L::base], const sixteen (*flip)[L::base], best_of_lanes& plain, best_of_lanes& flipped) noexcept {
+QLIB_INLINE static void cheapest_points(const sixteen (*cost)[L::base], const sixteen (*flip)[L::base],
+                                        best_of_lanes& plain, best_of_lanes& flipped) noexcept {
     constexpr auto& halves = lattice_halves<L>;
     half_table<L> low, high, low_flipped, high_flipped;
     plain.reset();
@@ -78,7 +85,9 @@ QLIB_INLINE static void cheapest_points(const sixteen (*cost)[L::base], const si
 }
 
 /// Writes point p of every octet: its number's halves and its levels.
-template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best, sixteen shift, std::size_t p, octet_points& out) noexcept {
+template <class L>
+QLIB_INLINE static void put_points(const best_of_lanes& best, sixteen shift, std::size_t p,
+                                   octet_points& out) noexcept {
     const sixteen low = stamped(best.low);
     store(out.low[p], low);
     store(out.high[p], best.high);
@@ -86,7 +95,8 @@ template <class L> QLIB_INLINE static void put_points(const best_of_lanes& best,
     put_levels<L>(best.high, shift, p * L::dims + L::dims / 2, out);
 }
 /// The levels of a half's digits, from weight `first` on.
-template <class L> QLIB_INLINE static void put_levels(sixteen number, sixteen shift, std::size_t first, octet_points& out) noexcept {
+template <class L>
+QLIB_INLINE static void put_levels(sixteen number, sixteen shift, std::size_t first, octet_points& out) noexcept {
     for (std::size_t i = L::dims / 2; i-- > 0;) {
         const auto place = static_cast<float>(lattice_power<L>[i]);
         sixteen level = splat_16(level_of<L>(0)) + shift, taken = splat_16(0.0f);
@@ -101,14 +111,16 @@ template <class L> QLIB_INLINE static void put_levels(sixteen number, sixteen sh
     }
 }
 
-/// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the wrong sign, a negative level.
+/// The best points for 16 octets under their scales and shifts. EvenSigns: octets with `odd` set get one weight of the
+/// wrong sign, a negative level.
 template <class L, bool EvenSigns> static void best_points(const octets& in, octet_points& out) noexcept {
     constexpr std::size_t points = 8 / L::dims;
     sixteen cost[8][L::base], flip[8][L::base];
     const sixteen scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
         const sixteen l = splat_16(level_of<L>(d)) + shift, y = times(scale, l);
-        const sixteen wrong = EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const sixteen wrong =
+            EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
         for (std::size_t i = 0; i < 8; ++i) {
             const sixteen x = load(in.x[i]), w = load(in.w[i]), e = x - y;
             cost[i][d] = times(times(w, e), e);
@@ -117,7 +129,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
     }
     best_of_lanes plain[points], flipped[points];
     for (std::size_t p = 0; p < points; ++p)
-        cheapest_points<L, !EvenSigns || points == 2, EvenSigns>(cost + p * L::dims, flip + p * L::dims, plain[p], flipped[p]);
+        cheapest_points<L, !EvenSigns || points == 2, EvenSigns>(cost + p * L::dims, flip + p * L::dims, plain[p],
+                                                                 flipped[p]);
     if constexpr (!EvenSigns) {
         for (std::size_t p = 0; p < points; ++p) put_points<L>(plain[p], shift, p, out);
         store(out.cost, points == 1 ? plain[0].cost : plain[0].cost + plain[points - 1].cost);
@@ -127,7 +140,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
             const auto second = less(in_second, in_first);
             for (std::size_t p = 0; p < 2; ++p) {
                 const best_of_lanes &yes = p == 0 ? plain[0] : flipped[1], &no = p == 0 ? flipped[0] : plain[1];
-                flipped[p] = {select(second, yes.cost, no.cost), select(second, yes.low, no.low), select(second, yes.high, no.high)};
+                flipped[p] = {select(second, yes.cost, no.cost), select(second, yes.low, no.low),
+                              select(second, yes.high, no.high)};
             }
             store(out.cost, flipped[0].cost + flipped[1].cost);
         } else {

@@ -1,7 +1,9 @@
 // No #pragma once: each room includes this text inside its struct, behind lattice_nearest.inl.
 
 /// Chooses points for all groups of a block at given scales, and sums up what comes of them.
-template <class F> static void try_lattice_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at, lattice_choice<F>& out) noexcept {
+template <class F>
+static void try_lattice_scales(lattice_block<F>& b, const std::array<lattice_scale, F::groups>& at,
+                               lattice_choice<F>& out) noexcept {
     constexpr std::size_t octets_of_group = F::group / 8;
     for (std::size_t h = 0; h < 2; ++h) {
         octets& in = b.half[h];
@@ -107,16 +109,22 @@ private:
         weigh(x, s.importance, w);
         if (gives_back && (s.importance.empty() || largest_of(s.importance.data(), 256) == 0))
             for (std::size_t i = 0; i < 256; ++i) all_ += product(product(w[i], x[i]), x[i]);
-        for (std::size_t o = 0; o < 32; ++o) block_.negative[o] = put_octet<G>(x + 8 * o, w + 8 * o, 8, block_.half[o / 16], o % 16);
-        for (std::size_t g = 0; g < groups; ++g) block_.largest[g] = largest_of(x + g * F::group, F::group) / G::highest;
+        for (std::size_t o = 0; o < 32; ++o)
+            block_.negative[o] = put_octet<G>(x + 8 * o, w + 8 * o, 8, block_.half[o / 16], o % 16);
+        for (std::size_t g = 0; g < groups; ++g)
+            block_.largest[g] = largest_of(x + g * F::group, F::group) / G::highest;
     }
     /// What weights count for, 1 at most: their importance; without, as ggml weighs them under an importance of ones.
     static void weigh(const float* x, std::span<const float> importance, float* w) noexcept {
-        const float heaviest = importance.empty() ? 0.0f : largest_of(importance.data(), 256), sigma2 = product(sigma2_factor, mean_square_of(x));
-        for (std::size_t i = 0; i < 256; ++i) w[i] = heaviest > 0 ? importance[i] / heaviest : detail::square_root(sigma2 + product(x[i], x[i]));
-        for (std::size_t i = 0; i < 256; ++i) w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
+        const float heaviest = importance.empty() ? 0.0f : largest_of(importance.data(), 256),
+                    sigma2 = product(sigma2_factor, mean_square_of(x));
+        for (std::size_t i = 0; i < 256; ++i)
+            w[i] = heaviest > 0 ? importance[i] / heaviest : detail::square_root(sigma2 + product(x[i], x[i]));
+        for (std::size_t i = 0; i < 256; ++i)
+            w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
     }
-    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of the best.
+    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of
+    /// the best.
     void fit_groups(scales& best) noexcept {
         scales start{}, at{};
         for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
@@ -135,7 +143,8 @@ private:
             }
         }
     }
-    /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all digits make a point there, so
+    /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all
+    /// digits make a point there, so
     /// that is a good guess, and costs little.
     void fit_bare(scales& best) noexcept {
         std::array<float, groups> least;
@@ -165,7 +174,8 @@ private:
                 least[g] = cost;
                 best[g] = {product(block_.largest[g], factor), all_down < all_up ? -L::shift : L::shift};
                 for (std::size_t o = first; o < first + octets_of_group; ++o)
-                    block_.half[o / 16].shift[o % 16] = (map_shifts ? all_down < all_up : down[o] < up[o]) ? -L::shift : L::shift;
+                    block_.half[o / 16].shift[o % 16] =
+                        (map_shifts ? all_down < all_up : down[o] < up[o]) ? -L::shift : L::shift;
             }
         }
     }
@@ -176,7 +186,8 @@ private:
         const float inverse = detail::safe_reciprocal(a.d);
         for (std::size_t g = 0; g < groups; ++g) a.sub[g] = F::nearest_sub(product(wish[g].scale, inverse));
     }
-    /// The super-scale of a few around d under which rounding the scales costs least, points unchanged; d itself where all are beyond f16's range.
+    /// The super-scale of a few around d under which rounding the scales costs least, points unchanged; d itself where
+    /// all are beyond f16's range.
     void choose_super(float d, const scales& wish, attempt& best) const noexcept {
         float least = unreachable;
         for (std::size_t g = 0; g < groups; ++g) best.shift[g] = wish[g].shift;
@@ -219,8 +230,10 @@ private:
         set_scales(next, qq > 0 ? xq / qq : a.d, wish);
         return next;
     }
-    /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what least squares shrinks weights by
-    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
+    /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what
+    /// least squares shrinks weights by
+    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %;
+    /// points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
         const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);
@@ -231,11 +244,13 @@ private:
         encoded<F> e;
         e.params.super = regained(a);
         e.params.sub = a.sub;
-        if constexpr (map_shifts) for (std::size_t g = 0; g < groups; ++g) e.params.down[g] = a.shift[g] < 0;
+        if constexpr (map_shifts)
+            for (std::size_t g = 0; g < groups; ++g) e.params.down[g] = a.shift[g] < 0;
         constexpr std::size_t codes_of_octet = 8 / F::vec;
         for (std::size_t o = 0; o < 32; ++o)
             for (std::size_t c = 0; c < codes_of_octet; ++c)
-                e.code[o * codes_of_octet + c] = code_of<G>(block_.half[o / 16], a.choice.half[o / 16], block_.negative[o], o % 16, c);
+                e.code[o * codes_of_octet + c] =
+                    code_of<G>(block_.half[o / 16], a.choice.half[o / 16], block_.negative[o], o % 16, c);
         return e;
     }
 

@@ -1,5 +1,6 @@
 #pragma once
-// one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that choose codes themselves.
+// one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that
+// choose codes themselves.
 #include "../fit/weights.hpp"
 #include "../format/lane_blocks.hpp"
 #include "search_shape.hpp"
@@ -18,7 +19,8 @@ template <class F> struct texts_of_one_block {
     using type = one_block;
     /// A site as the texts see it.
     QLIB_INLINE static constexpr lane_sites<one_block, F> sites(const site<F>& s) noexcept {
-        return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square, &s.outer};
+        return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square,
+                &s.outer};
     }
     QLIB_INLINE static constexpr affine map_of_range(float low, float high) noexcept {
         const auto m = one_block::map_of_range(plain_rule_of<F>.range, low, high);

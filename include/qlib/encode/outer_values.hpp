@@ -1,5 +1,6 @@
 #pragma once
-// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole tile.
+// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole
+// tile.
 #include "../core/parallel.hpp"
 #include "../room/rooms.hpp"
 #include "encoder.hpp"
@@ -9,7 +10,8 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// visit(wire row, first column, weights) -> status for each block of tile t, in storage order, until one fails.
-template <class Visit> status for_each_block(const encode_job& job, const extent& tile, std::size_t t, const Visit& visit) noexcept {
+template <class Visit>
+status for_each_block(const encode_job& job, const extent& tile, std::size_t t, const Visit& visit) noexcept {
     const std::size_t block = job.block, width = job.wire_cols;
     if (tile.flat) {
         const std::size_t end = smaller_size((t + 1) * tile.cols, job.W.rows * job.W.cols);
@@ -25,7 +27,8 @@ template <class Visit> status for_each_block(const encode_job& job, const extent
 }
 
 /// The statistics of a tile of clean numbers that lie as the tile wants them. False: look at it block by block.
-inline bool fast_statistics(const encode_job& job, const extent& tile, std::size_t t, std::span<float> per_block, tile_stats& stats) noexcept {
+inline bool fast_statistics(const encode_job& job, const extent& tile, std::size_t t, std::span<float> per_block,
+                            tile_stats& stats) noexcept {
     const auto widen = job.kernels->widen_range;
     const floats_view& W = job.W;
     if (tile.flat) {
@@ -52,8 +55,8 @@ inline bool fast_statistics(const encode_job& job, const extent& tile, std::size
 }
 
 /// The statistics of a tile; abs-max per block goes to `per_block` where the tile is flat. Space for a block: x and w.
-inline status tile_statistics(const encode_job& job, const extent& tile, std::size_t t, std::span<float> per_block, tile_stats& stats, float* x,
-                              float* w) noexcept {
+inline status tile_statistics(const encode_job& job, const extent& tile, std::size_t t, std::span<float> per_block,
+                              tile_stats& stats, float* x, float* w) noexcept {
     if (fast_statistics(job, tile, t, per_block, stats)) return {};
     stats = {};
     std::size_t count = 0;
@@ -70,21 +73,29 @@ inline status tile_statistics(const encode_job& job, const extent& tile, std::si
     return s;
 }
 
-/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one weight.
-template <class F> inline constexpr bool judges_tiles = has_map_in_outer<F> && byte_codes<F> && F::vec == 1 && !F::tile.flat && requires(affine a) {
+/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one
+/// weight.
+template <class F>
+inline constexpr bool judges_tiles =
+    has_map_in_outer<F>&& byte_codes<F>&& F::vec == 1 && !F::tile.flat && requires(affine a) {
     { F::outer_of(a) } -> std::same_as<typename F::outer>;
 };
 
 /// Adds to `sums` what maps leave of n weights, see sum_errors.
-using error_summer = void (*)(const level_rule& levels, const float* x, const float* w, std::size_t n, const affine* maps, std::size_t count,
-                              error_sums* sums) noexcept;
+using error_summer = void (*)(const level_rule& levels, const float* x, const float* w, std::size_t n,
+                              const affine* maps, std::size_t count, error_sums* sums) noexcept;
 
-/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is judged as one without.
+/// Sums up what maps of a tile leave of its weights, in the room of a call. A tile whose importances are all zero is
+/// judged as one without.
 class tile_measure {
 public:
     tile_measure(const encode_job& job, const tile_rectangle& in, const level_rule& levels, error_summer sum) noexcept
-        : job_(job), in_(in), levels_(levels), sum_(sum) {
-        if (job.importance.data != nullptr) heaviest_ = product(abs_max(job.importance.data + in_.c0, in_.c1 - in_.c0), job.importance_unit);
+        : job_(job),
+          in_(in),
+          levels_(levels),
+          sum_(sum) {
+        if (job.importance.data != nullptr)
+            heaviest_ = product(abs_max(job.importance.data + in_.c0, in_.c1 - in_.c0), job.importance_unit);
     }
 
     void operator()(const affine* maps, std::size_t count, error_sums* sums) const noexcept {
@@ -121,7 +132,8 @@ private:
     float heaviest_ = 0;
 };
 
-/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the fit encodes them.
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the
+/// fit encodes them.
 template <block_format F, class Fit> struct tile_judge {
     const encode_job& job;
     std::size_t t;
@@ -145,12 +157,14 @@ template <block_format F, class Fit> struct tile_judge {
 };
 /// The same, and error.measure, where the outer value is the whole map.
 template <block_format F, class Fit>
-    requires judges_tiles<F>
+requires judges_tiles<F>
 struct tile_judge<F, Fit> {
     tile_measure measure;
     tile_judge(const encode_job& job, std::size_t t) noexcept
         : measure(job, rectangle_of(F::tile, job.W.rows, job.W.cols, t), level_rule_of<F>,
-                  with_room(job.kernels->room, [](auto in) -> error_summer { return &decltype(in)::template sum_errors<tile_level_kind_of<F>, F::map>; })) {}
+                  with_room(job.kernels->room, [](auto in) -> error_summer {
+                      return &decltype(in)::template sum_errors<tile_level_kind_of<F>, F::map>;
+                  })) {}
     float operator()(const typename F::outer& o) const noexcept {
         const affine a = map_of_outer<F>(o);
         error_sums sums{};
@@ -161,8 +175,10 @@ struct tile_judge<F, Fit> {
 
 /// Whether the rows of a tile are known without the rest of the matrix.
 QLIB_INLINE constexpr bool tiles_by_rows(const extent& tile) noexcept { return !tile.flat && tile.rows != 0; }
-/// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come first, as there are no bands, or too
-/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two errors is found first.
+/// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come
+/// first, as there are no bands, or too
+/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two
+/// errors is found first.
 inline std::size_t rows_of_band(const extent& tile, std::size_t rows, std::size_t cols) noexcept {
     constexpr std::size_t near_weights = 16384;
     if (!tiles_by_rows(tile) || !(tile.rows == 1 || rows / tile.rows >= 32)) return 0;
@@ -191,11 +207,13 @@ template <block_format F, class Fit> status fit_tile(const encode_job& job, std:
         if constexpr (requires { fit.template outer<F>(stats, judge); }) return fit.template outer<F>(stats, judge);
         else return F::fit_outer(stats);
     }();
-    if (!is_finite(F::outer_scale(value))) return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
+    if (!is_finite(F::outer_scale(value)))
+        return error{errc::overflow, "the scale of tile {0} is beyond its type's range", "W", {t}};
     static_cast<const qspan<F>*>(job.out)->set_outer(t, value);
     return {};
 }
-template <block_format F> status add_abs_max(const encode_job& job, std::size_t t, double& total, std::size_t& blocks) noexcept {
+template <block_format F>
+status add_abs_max(const encode_job& job, std::size_t t, double& total, std::size_t& blocks) noexcept {
     std::array<float, F::tile.cols / block_size<F>> per_block{};
     float x[block_size<F>], w[block_size<F>];
     tile_stats stats;
@@ -204,7 +222,8 @@ template <block_format F> status add_abs_max(const encode_job& job, std::size_t 
     blocks += stats.block_abs_max.size();
     return {};
 }
-template <block_format F, class Fit> inline constexpr outer_rule outer_rule_of = [] {
+template <block_format F, class Fit>
+inline constexpr outer_rule outer_rule_of = [] {
     outer_rule r{F::tile, has_outer<F>, nullptr, nullptr};
     if constexpr (has_outer<F>) r.fit_tile = &fit_tile<F, Fit>;
     if constexpr (has_outer<F> && F::tile.flat) r.add_abs_max = &add_abs_max<F>;
@@ -222,9 +241,11 @@ inline status find_mean(const encode_job& job, const outer_rule& rule, float& me
 }
 
 /// Chooses and stores the outer values of rows [first, first + count), which are whole tiles, or the last.
-inline status fit_rows_of_tiles(const encode_job& job, const outer_rule& rule, std::size_t first, std::size_t count) noexcept {
+inline status fit_rows_of_tiles(const encode_job& job, const outer_rule& rule, std::size_t first,
+                                std::size_t count) noexcept {
     const tile_grid tiles(rule.tile, job.W.rows, job.W.cols);
-    for (std::size_t t = first / tiles.rows * tiles.across; t < divide_up(first + count, tiles.rows) * tiles.across; ++t)
+    for (std::size_t t = first / tiles.rows * tiles.across; t < divide_up(first + count, tiles.rows) * tiles.across;
+         ++t)
         if (const status s = rule.fit_tile(job, t, 0); !s) return s;
     return {};
 }

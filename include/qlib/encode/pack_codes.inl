@@ -1,8 +1,10 @@
-// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout, [byte][lane].
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout,
+// [byte][lane].
 
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into each other.
-QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift, unsigned mask_of_bits,
-                                std::size_t place) noexcept {
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into
+/// each other.
+QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift,
+                                unsigned mask_of_bits, std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
     const word every = static_cast<word>(0x0101010101010101u) * mask_of_bits;
     const ints in_each = splat(static_cast<std::int32_t>(0x01010101u * mask_of_bits));
@@ -33,9 +35,13 @@ static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, 
 }
 
 /// Whether F's codes are packed here; others go through F::store, block by block.
-template <class F> static constexpr bool packs = [] {
+template <class F>
+static constexpr bool packs = [] {
     if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) { F::store_params(p, to); }) return false;
+    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
+                           F::store_params(p, to);
+                       })
+        return false;
     else return packing_of<F>.kind != code_layout::own;
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
@@ -52,7 +58,9 @@ static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uin
         for (std::size_t e = 0; e < p.codes; ++e) {
             const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
             or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);
-            if (place + p.bits > 8) or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + p.bits - 8)) - 1, 0);
+            if (place + p.bits > 8)
+                or_bits(out + (at + 1) * width, code + e * width, width, 8 - place, (1u << (place + p.bits - 8)) - 1,
+                        0);
         }
     } else {
         for (std::size_t first = 0; first < p.codes; first += 5)

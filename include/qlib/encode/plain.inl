@@ -1,7 +1,10 @@
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
+// stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the type say so.
-template <overflow Overflow> QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
+/// type say so.
+template <overflow Overflow>
+QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
     const float smallest_normal = float_of(static_cast<std::uint32_t>(128 - r.bias) << 23);
     const float steps = float_of(static_cast<std::uint32_t>(126 + r.bias + r.mantissa_bits) << 23);
@@ -18,27 +21,33 @@ template <overflow Overflow> QLIB_INLINE static constexpr ints minifloat_code(co
 QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, ints code) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
     const float step = float_of(static_cast<std::uint32_t>(127 + 1 - r.bias - r.mantissa_bits) << 23);
-    const ints a = code & (r.sign_bit() - 1), sign = select((code & r.sign_bit()) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
+    const ints a = code & (r.sign_bit() - 1),
+               sign = select((code & r.sign_bit()) == 0, splat(0), splat(std::int32_t{-0x7FFFFFFF - 1}));
     const ints normal = select(a > r.most, splat(0x7F800000), (a << shift) + splat(r.exponent(127 - r.bias)));
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
+/// as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
-template <class F> static constexpr lane_params lane_params_of = [] {
+template <class F>
+static constexpr lane_params lane_params_of = [] {
     if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
     else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
-    else if constexpr (requires { F::part::two_levels; }) return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
+    else if constexpr (requires { F::part::two_levels; })
+        return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));
 }();
 
 /// All lanes, one by one.
-QLIB_INLINE static constexpr std::array<std::int32_t, width> lanes_of(ints v) noexcept { return __builtin_bit_cast(std::array<std::int32_t, width>, v); }
+QLIB_INLINE static constexpr std::array<std::int32_t, width> lanes_of(ints v) noexcept {
+    return __builtin_bit_cast(std::array<std::int32_t, width>, v);
+}
 
 /// One number of each lane's params: of(params) -> integer.
 template <class P, class Of> QLIB_INLINE static constexpr ints of_each(const P* params, const Of& of) noexcept {
@@ -66,19 +75,27 @@ template <class F> static constexpr void maps_of(const typename F::params* param
         constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
-            if constexpr (F::has_mins) super_min = minifloat_value(number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+            super = minifloat_value(number,
+                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            if constexpr (F::has_mins)
+                super_min = minifloat_value(
+                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
             m.z = splat(0.0f);
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
-                m.s = times(super, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins) m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                m.s = times(super,
+                            to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
+                if constexpr (F::has_mins)
+                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
+                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
             } else {
-                m.s = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = minifloat_value(
+                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = minifloat_value(
+                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -94,12 +111,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>, select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
+                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
     QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
 };
 
 /// two_level's project.
-template <class F> QLIB_INLINE static constexpr void project_two_levels(const lane_map* wishes, typename F::params* params) noexcept {
+template <class F>
+QLIB_INLINE static constexpr void project_two_levels(const lane_map* wishes, typename F::params* params) noexcept {
     floats extreme = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < F::groups; ++g) {
         extreme = select(magnitude(wishes[g].s) > magnitude(extreme), wishes[g].s, extreme);
@@ -116,7 +135,8 @@ template <class F> QLIB_INLINE static constexpr void project_two_levels(const la
     }
     for (std::size_t g = 0; g < F::groups; ++g) {
         const auto sub = lanes_of(round_clamped(times(wishes[g].s, inverse), F::sub_low, F::sub_high));
-        const auto deep = lanes_of(F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0));
+        const auto deep =
+            lanes_of(F::has_mins ? round_clamped(times(-wishes[g].z, inverse_min), 0, F::min_high) : splat(0));
 #pragma GCC unroll 16
         for (std::size_t l = 0; l < width; ++l) {
             params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
@@ -126,7 +146,9 @@ template <class F> QLIB_INLINE static constexpr void project_two_levels(const la
 }
 
 /// Params of the maps that each lane wishes.
-template <class F> static constexpr void project(const lane_map* wishes, const typename F::outer* outer, typename F::params* params) noexcept {
+template <class F>
+static constexpr void project(const lane_map* wishes, const typename F::outer* outer,
+                              typename F::params* params) noexcept {
     if constexpr (lane_params_of<F> == lane_params::two_levels) {
         project_two_levels<F>(wishes, params);
     } else if constexpr (lane_params_of<F> == lane_params::one_level) {
@@ -138,7 +160,8 @@ template <class F> static constexpr void project(const lane_map* wishes, const t
             if constexpr (F::map == form::offset) {
                 const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
 #pragma GCC unroll 16
-                for (std::size_t l = 0; l < width; ++l) params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
+                for (std::size_t l = 0; l < width; ++l)
+                    params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
             } else if constexpr (F::map == form::shifted) {
                 const auto z = lanes_of(nearest_code<code_kind_of<F>>(code_rule_of<F>, wishes[g].z));
 #pragma GCC unroll 16
@@ -160,7 +183,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 /// The plain map of weights [first, end).
-[[gnu::__noinline__]] static constexpr lane_map plain_map(const plain_rule& rule, const floats* x, std::size_t first, std::size_t end) noexcept {
+[[gnu::__noinline__]] static constexpr lane_map plain_map(const plain_rule& rule, const floats* x, std::size_t first,
+                                                          std::size_t end) noexcept {
     if (first >= end) return {splat(0.0f), splat(0.0f)};
     if (rule.mean) {
         floats sum = splat(0.0f);
@@ -168,7 +192,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
         return {sum / static_cast<float>(end - first) / rule.range.top, splat(0.0f)};
     }
     // Four stretches side by side, for their latency; of equal ones still the first, as zeros have signs.
-    const std::size_t stretches = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / stretches, apart = stretches == 4 ? n : 0;
+    const std::size_t stretches = (end - first) % 4 == 0 ? 4 : 1, n = (end - first) / stretches,
+                      apart = stretches == 4 ? n : 0;
     floats lows[4], highs[4];
     for (std::size_t p = 0; p < 4; ++p) lows[p] = highs[p] = x[first + p * apart];
     for (std::size_t i = 1; i < n; ++i) {
@@ -191,9 +216,11 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
     return m;
 }
 
-template <class F> static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+template <class F>
+static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
-    for (std::size_t g = 0; g < F::groups; ++g) wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
+    for (std::size_t g = 0; g < F::groups; ++g)
+        wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
     project<F>(wishes, s.outer, params);
 }
 
@@ -206,7 +233,8 @@ template <code_kind K> QLIB_INLINE static constexpr ints nearest_code(const code
         ints rank = splat(0);
         if constexpr (looks_up_fast) {
 #pragma GCC unroll 4
-            for (const std::int32_t step : {8, 4, 2, 1}) rank = select(u > look_up(*r.steps_table, rank + (step - 1)), rank + step, rank);
+            for (const std::int32_t step : {8, 4, 2, 1})
+                rank = select(u > look_up(*r.steps_table, rank + (step - 1)), rank + step, rank);
         } else {
             for (std::size_t i = 0; i < r.count; ++i) rank += one_if(u > r.thresholds[i]);
         }
@@ -224,7 +252,9 @@ template <code_kind K> QLIB_INLINE static constexpr ints nearest_code(const code
         return code;
     }
 }
-template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept { return nearest_code<code_kind_of<F>>(code_rule_of<F>, u); }
+template <class F> QLIB_INLINE static constexpr ints nearest_code(floats u) noexcept {
+    return nearest_code<code_kind_of<F>>(code_rule_of<F>, u);
+}
 
 /// The largest magnitude of n weights.
 QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) noexcept {
@@ -233,16 +263,20 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under another scale.
-template <class F> static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
+/// another scale.
+template <class F>
+static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
     for (std::size_t i = 0; i < s.n; ++i) put(&out.code[i * width], nearest_code<F>(times(s.x[i], reciprocal)));
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
+/// zero has no sign.
 template <class F, class ScaleOf>
-static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out, const ScaleOf& scale_of) noexcept {
+static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
+                                    const ScaleOf& scale_of) noexcept {
     const floats largest = largest_of(s.x, s.n);
     floats divisor = splat(1.0f);
     for (std::size_t l = 0; l < width; ++l) {
@@ -267,22 +301,26 @@ template <form Map, bool OuterMultiplies> struct lane_units {
     }
 };
 
-/// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite weight, as all_finite says.
+/// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
+/// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
-[[gnu::__noinline__]] static bool round_groups(const code_rule& given, const floats* x, std::size_t groups, std::size_t group, const lane_map* maps,
-                                           floats outer_scale, std::uint8_t* code) noexcept {
+[[gnu::__noinline__]] static bool round_groups(const code_rule& given, const floats* x, std::size_t groups,
+                                               std::size_t group, const lane_map* maps, floats outer_scale,
+                                               std::uint8_t* code) noexcept {
     const code_rule rule = given;  // codes are bytes, which may alias whatever lies in memory
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest) : times(magnitude(m.s), rule.largest);
+        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
+                                            : times(magnitude(m.s), rule.largest);
         if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
         if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
         most = larger(most, bits(magnitude(reach)));
         const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
-        for (; i + 4 <= group; i += 4) put_4(code + i * width, code_of(i), code_of(i + 1), code_of(i + 2), code_of(i + 3));
+        for (; i + 4 <= group; i += 4)
+            put_4(code + i * width, code_of(i), code_of(i + 1), code_of(i + 2), code_of(i + 3));
         for (; i < group; ++i) put(code + i * width, code_of(i));
         x += group;
         code += group * width;
@@ -297,5 +335,6 @@ template <class F> static bool choose_codes(const lane_sites<room, F>& s, lane_b
         for (std::size_t l = 0; l < width; ++l) set_lane(outer_scale, l, F::outer_scale(s.outer[l]));
     lane_map maps[F::groups] = {};
     maps_of<F>(out.params, maps);
-    return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps, outer_scale, out.code);
+    return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps,
+                                                                      outer_scale, out.code);
 }

@@ -1,5 +1,7 @@
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s leaves the error
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
+// map of a group,
+// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
+// leaves the error
 // sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
@@ -44,7 +46,8 @@ template <level_kind K> QLIB_INLINE static constexpr floats nearest_level(const 
 
 /// One pass: the levels that a map chooses, and their sums.
 template <level_kind K, form M>
-QLIB_INLINE static constexpr level_sums sums_of(const search_shape& f, const search_group& g, floats inverse, floats z) noexcept {
+QLIB_INLINE static constexpr level_sums sums_of(const search_shape& f, const search_group& g, floats inverse,
+                                                floats z) noexcept {
     const level_rule r = f.levels;
     level_sums t{splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t i = 0; i < g.n; ++i) {
@@ -81,17 +84,21 @@ QLIB_INLINE static constexpr void keep_better(best_levels& best, floats xl, floa
     const mask m = times(square, best.rest) > times(best.square, rest);
     best = {select(m, square, best.square), select(m, rest, best.rest), select(m, xl, best.xl), select(m, z, best.z)};
 }
-QLIB_INLINE static constexpr best_levels no_levels() noexcept { return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)}; }
+QLIB_INLINE static constexpr best_levels no_levels() noexcept {
+    return {splat(0.0f), splat(1.0f), splat(0.0f), splat(0.0f)};
+}
 
 template <level_kind K, form M>
-static constexpr void try_scale(const search_shape& f, const search_group& g, const floats& inverse, const floats& z, best_levels& best) noexcept {
+static constexpr void try_scale(const search_shape& f, const search_group& g, const floats& inverse, const floats& z,
+                                best_levels& best) noexcept {
     const level_sums t = sums_of<K, M>(f, g, inverse, z);
     keep_better(best, t.xl, t.ll, z);
 }
 
 /// Scales that send the extreme weight to about level `end`.
 template <level_kind K, form M>
-static constexpr void try_scales(const search_shape& f, const search_group& g, floats extreme, floats end, bool weighted, best_levels& best) noexcept {
+static constexpr void try_scales(const search_shape& f, const search_group& g, floats extreme, floats end,
+                                 bool weighted, best_levels& best) noexcept {
     const floats plain = times(end, safe_reciprocal(extreme));
     try_scale<K, M>(f, g, plain, splat(0.0f), best);
     const scale_steps steps = f.steps[weighted ? 1 : 0];
@@ -104,13 +111,16 @@ static constexpr void try_scales(const search_shape& f, const search_group& g, f
 
 /// Chooses codes under the best scale and solves for the scale again.
 template <level_kind K, form M>
-static constexpr floats settled_scale(const search_shape& f, const search_group& g, best_levels& best, int rounds) noexcept {
+static constexpr floats settled_scale(const search_shape& f, const search_group& g, best_levels& best,
+                                      int rounds) noexcept {
     for (int k = 0; k < rounds; ++k) try_scale<K, M>(f, g, safe_reciprocal(best.xl / best.rest), best.z, best);
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 = explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what giving back all would cost
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
+/// explained / all below 1: all weights
+/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
+/// giving back all would cost
 /// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
@@ -121,7 +131,8 @@ QLIB_INLINE static constexpr floats sum_of_squares(const search_group& g) noexce
     return sum;
 }
 
-template <level_kind K> static constexpr lane_map search_scaled(const search_shape& f, const search_group& g, bool weighted) noexcept {
+template <level_kind K>
+static constexpr lane_map search_scaled(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::scaled;
     const float low = f.levels.low, high = f.levels.high;
     const search_range r = range_of(g);
@@ -139,8 +150,10 @@ template <level_kind K> static constexpr lane_map search_scaled(const search_sha
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best map are tried, too.
-template <level_kind K> static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
+/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
+/// map are tried, too.
+template <level_kind K>
+static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
     const float bottom = f.levels.low, top = f.levels.high, span = top - bottom;
     const search_range r = range_of(g);
@@ -158,17 +171,19 @@ template <level_kind K> static constexpr lane_map search_shifted(const search_sh
         const floats z = best.z, inverse = safe_reciprocal(best.xl / best.rest);
         for (int up = -1; up <= 1; ++up)
             for (int k = -2; k <= 2; ++k)
-                try_scale<K, M>(f, g, times(inverse, 1.0f + product(0.03f, static_cast<float>(k))), clamp(z + static_cast<float>(up), bottom, top), best);
+                try_scale<K, M>(f, g, times(inverse, 1.0f + product(0.03f, static_cast<float>(k))),
+                                clamp(z + static_cast<float>(up), bottom, top), best);
     }
     const floats s = settled_scale<K, M>(f, g, best, 2);
     return {s, best.z};
 }
 
-/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone. Gives the least-squares map
+/// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
+/// Gives the least-squares map
 /// for the codes that it chose.
 template <level_kind K>
-static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight, const floats& inverse, const floats& z,
-                                     best_levels& best) noexcept {
+static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
+                                     const floats& inverse, const floats& z, best_levels& best) noexcept {
     const level_sums t = sums_of<K, form::offset>(f, g, inverse, z);
     const floats mean = times(t.l, inverse_weight), rest = t.ll - times(t.l, mean);
     keep_better(best, t.xl, rest, mean);
@@ -177,7 +192,8 @@ static constexpr lane_map try_offset(const search_shape& f, const search_group& 
 }
 
 template <level_kind K>
-static constexpr lane_map search_offset(const search_shape& f, const search_group& given, floats* x, bool weighted) noexcept {
+static constexpr lane_map search_offset(const search_shape& f, const search_group& given, floats* x,
+                                        bool weighted) noexcept {
     const float bottom = f.levels.low, span = f.levels.high - bottom;
     floats weight = splat(0.0f), sum = splat(0.0f);
     for (std::size_t i = 0; i < given.n; ++i) {
@@ -197,7 +213,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
             const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
             const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
             const float steps = span - cut_low - cut_high;
-            floats inverse = times(inverse_size, span * span / steps), z = r.low + times(size, (cut_low - bottom * steps / span) / span);
+            floats inverse = times(inverse_size, span * span / steps),
+                   z = r.low + times(size, (cut_low - bottom * steps / span) / span);
             for (int k = 1;; ++k) {
                 const lane_map m = try_offset<K>(f, g, inverse_weight, inverse, z, best);
                 if (k >= starts.alternations) break;
@@ -221,7 +238,8 @@ template <class F> struct stored_maps_of : stored_maps {
     const typename F::outer* outer;  ///< [lane]
 };
 /// Of group g; the outer scale is in it.
-template <class F> static constexpr lane_map stored_map(const stored_maps& self, std::size_t group, const lane_map& wish) noexcept {
+template <class F>
+static constexpr lane_map stored_map(const stored_maps& self, std::size_t group, const lane_map& wish) noexcept {
     const typename F::outer* outer = static_cast<const stored_maps_of<F>&>(self).outer;
     lane_map m{splat(0.0f), splat(0.0f)};
     for (std::size_t k = 0; k < width; ++k) {
@@ -253,8 +271,10 @@ struct opened_block {
 
 /// The error of group g under what the wire makes of a wished map. Maps are in units of `unit`.
 template <level_kind K, form M>
-static constexpr floats stored_error(const search_shape& f, const search_group& w, std::size_t group, const lane_map& wish, const opened_block& b) noexcept {
-    lane_map m = b.stored->of(*b.stored, group, {times(wish.s, b.unit), M == form::offset ? times(wish.z, b.unit) : wish.z});
+static constexpr floats stored_error(const search_shape& f, const search_group& w, std::size_t group,
+                                     const lane_map& wish, const opened_block& b) noexcept {
+    lane_map m =
+        b.stored->of(*b.stored, group, {times(wish.s, b.unit), M == form::offset ? times(wish.z, b.unit) : wish.z});
     const floats s = times(m.s, b.inverse_unit), z = M == form::offset ? times(m.z, b.inverse_unit) : m.z;
     const floats inverse = safe_reciprocal(s);
     const level_rule r = f.levels;
@@ -270,15 +290,17 @@ static constexpr floats stored_error(const search_shape& f, const search_group& 
     return error;
 }
 
-/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a little smaller or larger too.
+/// The better of the plain map and the one found, as stored; where scales are stored coarsely, of those with a scale a
+/// little smaller or larger too.
 template <level_kind K, form M>
-static constexpr lane_map best_stored(const search_shape& f, const search_group& g, std::size_t group, const lane_map& found,
-                                      const opened_block& b) noexcept {
+static constexpr lane_map best_stored(const search_shape& f, const search_group& g, std::size_t group,
+                                      const lane_map& found, const opened_block& b) noexcept {
     lane_map best = plain_map(f.plain, g.x, 0, g.n);
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};  // as finely as three bits
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
+                         found.z};  // as finely as three bits
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -287,9 +309,11 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group, for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
+/// for offsets.
 template <level_kind K, form M, scale_kind S>
-static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space, const opened_block& b) noexcept {
+static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
+                                     const opened_block& b) noexcept {
     if constexpr (S == scale_kind::powers_of_two) {
         return search_power_of_two<K>(f, g, b.unit);
     } else if constexpr (S == scale_kind::bytes) {
@@ -303,7 +327,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        const mask fine =
+            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -311,8 +336,9 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
 }
 /// The maps of all groups of n weights.
 template <level_kind K, form M, scale_kind S>
-[[gnu::__noinline__]] static constexpr void search_groups(const search_shape& f, const floats* x, const floats* w, std::size_t n, floats* space,
-                                                      const opened_block& b, lane_map* wishes) noexcept {
+[[gnu::__noinline__]] static constexpr void search_groups(const search_shape& f, const floats* x, const floats* w,
+                                                          std::size_t n, floats* space, const opened_block& b,
+                                                          lane_map* wishes) noexcept {
     for (std::size_t g = 0; g < f.groups && g * f.group < n; ++g) {
         const std::size_t first = g * f.group, count = n - first < f.group ? n - first : f.group;
         const lane_map m = search_map<K, M, S>(f, {x + first, w + first, count}, g, space, b);
@@ -320,10 +346,11 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more error and no less KL: at 3 bits
+/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
+/// error and no less KL: at 3 bits
 /// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n, bool all_scales_tried, floats* x,
-                                                     floats* w) noexcept {
+[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
+                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);
     const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
     const floats inverse_unit = from_bits((254 << 23) - power);
@@ -340,7 +367,8 @@ template <level_kind K, form M, scale_kind S>
 
 #include "search_two_levels.inl"
 
-template <class F> static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+template <class F>
+static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
     floats x[block_size<F>]{}, w[block_size<F>]{};
     const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
@@ -362,7 +390,8 @@ template <class F> static constexpr void search_opened(const lane_sites<room, F>
 }
 
 /// A block whose importances are all zero is searched as one without.
-template <class F> static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+template <class F>
+static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     search_opened<F>(s, params);
     if (s.importance == nullptr) return;
     const floats heaviest = largest_of(s.importance, s.n);
@@ -375,8 +404,10 @@ template <class F> static constexpr void search_known(const lane_sites<room, F>&
         if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
-/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only knows scales that are.
-template <class F> static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+/// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
+/// knows scales that are.
+template <class F>
+static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
     typename F::params plain[width]{};
     plain_blocks<F>(s, plain);
@@ -391,7 +422,8 @@ template <class F> static constexpr void keep_overflows(const lane_sites<room, F
 }
 
 /// search_fit for one block in each lane.
-template <class F> static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+template <class F>
+static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {

@@ -1,9 +1,12 @@
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until saturation alone costs more than the
+/// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
+/// all of its levels that the
+/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
+/// saturation alone costs more than the
 /// best. `unit` is a power of two.
-template <level_kind K> static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
+template <level_kind K>
+static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;
     const int least_power = f.least_power;
     const search_range r = range_of(g);
@@ -16,7 +19,8 @@ template <level_kind K> static constexpr lane_map search_power_of_two(const sear
         const floats inverse = safe_reciprocal(s);
         floats error = splat(0.0f), saturated = splat(0.0f);
         for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)), beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
             error = error + times(times(g.w[i], e), e);
             saturated = saturated + times(times(g.w[i], beyond), beyond);
         }
@@ -30,7 +34,8 @@ template <level_kind K> static constexpr lane_map search_power_of_two(const sear
 }
 
 /// Scales of 8 bits: the exact error of each code around the plain one. `unit` is what a scale of 1 means here.
-template <level_kind K> static constexpr lane_map search_byte_scale(const search_shape& f, const search_group& g, floats unit) noexcept {
+template <level_kind K>
+static constexpr lane_map search_byte_scale(const search_shape& f, const search_group& g, floats unit) noexcept {
     const float low = f.levels.low, high = f.levels.high;
     const search_range r = range_of(g);
     const floats end = -low == high ? splat(high) : select(r.extreme < 0.0f, splat(-low), splat(high));

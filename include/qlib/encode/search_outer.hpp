@@ -1,12 +1,15 @@
 #pragma once
-// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps around the best, each judged by the
-// least-squares map for its codes, then that map itself. All weights are read four times, and judged under some 23 or 30 maps.
+// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps around the
+// best, each judged by the
+// least-squares map for its codes, then that map itself. All weights are read four times, and judged under some 23 or
+// 30 maps.
 #include "search_shape.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels l (less the zero point of a
+/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels
+/// l (less the zero point of a
 /// shifted map) and importances w, each as 16 parts. The last three are for maps with offsets.
 struct error_sums {
     double part[6][16] = {};
@@ -45,12 +48,14 @@ template <class F> judged_map judge_map(affine a, const error_sums& sums) noexce
         shift = det > 0 ? (times(ll, e) - times(l, el)) / det : 0;
         explained = times(more, el) + times(shift, e);
     }
-    const affine solved{static_cast<float>(s + times(s, more)), F::map == form::offset ? static_cast<float>(static_cast<double>(a.z) + times(s, shift)) : a.z};
+    const affine solved{static_cast<float>(s + times(s, more)),
+                        F::map == form::offset ? static_cast<float>(static_cast<double>(a.z) + times(s, shift)) : a.z};
     return {a, times(ee, unit), times(ee - explained, unit), solved};
 }
 
 /// How a search judges tiles: levels of small floats are rounded to as those are, however few there are.
-template <class F> inline constexpr level_kind tile_level_kind_of = [] {
+template <class F>
+inline constexpr level_kind tile_level_kind_of = [] {
     if constexpr (requires { typename F::grid::element; }) return level_kind::small_float;
     else return level_kind_of<F>;
 }();
@@ -61,7 +66,8 @@ template <class F> affine map_of_outer(const typename F::outer& o) noexcept {
     return {outer_multiplies<F> ? product(a.s, F::outer_scale(o)) : a.s, a.z};
 }
 
-/// Keeps the outer values with the least error, and with the least error once solved. `Measure`: (maps, count, sums) -> adds the sums of all weights.
+/// Keeps the outer values with the least error, and with the least error once solved. `Measure`: (maps, count, sums) ->
+/// adds the sums of all weights.
 template <class F, class Measure> class outer_search {
 public:
     outer_search(const tile_stats& stats, const Measure& measure) noexcept : stats_(stats), measure_(measure) {}
@@ -85,11 +91,13 @@ public:
     }
 
 private:
-    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a half, which for small floats is the next binade.
+    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a half, which for small floats is
+    // the next binade.
     static constexpr std::size_t levels = grid_levels<typename F::grid>::count;
     static constexpr int coarse = levels == 0 || levels > 64 ? 11 : 18, fine = 6;
     static constexpr float step = 0.93f;
-    static constexpr bool both_signs = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
+    static constexpr bool both_signs = F::map == form::scaled && scale_has_sign<F> &&
+                                       -lowest_level<typename F::grid> != highest_level<typename F::grid>;
 
     static float power(float x, int n) noexcept {
         float p = 1;
@@ -123,8 +131,15 @@ private:
         measure_(maps_, count_, sums);
         for (std::size_t c = 0; c < count_; ++c) {
             const judged_map j = judge_map<F>(maps_[c], sums[c]);
-            if (!found_ || j.error < error_) { error_ = j.error; best_ = outers_[c]; }
-            if (!found_ || j.solved_error < solved_error_) { solved_error_ = j.solved_error; solved_ = j.solved; shrink_ = shrinks_[c]; }
+            if (!found_ || j.error < error_) {
+                error_ = j.error;
+                best_ = outers_[c];
+            }
+            if (!found_ || j.solved_error < solved_error_) {
+                solved_error_ = j.solved_error;
+                solved_ = j.solved;
+                shrink_ = shrinks_[c];
+            }
             found_ = true;
         }
         count_ = 0;
@@ -141,7 +156,8 @@ private:
     bool found_ = false;
 };
 
-template <class F, class Measure> typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept {
+template <class F, class Measure>
+typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept {
     return outer_search<F, Measure>(stats, measure).best();
 }
 

@@ -1,9 +1,11 @@
-// No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums side by side
+// No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
+// side by side
 // whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
 
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>
-static void sum_errors(const level_rule& given, const float* x, const float* w, std::size_t n, const affine* maps, std::size_t count, error_sums* sums) noexcept {
+static void sum_errors(const level_rule& given, const float* x, const float* w, std::size_t n, const affine* maps,
+                       std::size_t count, error_sums* sums) noexcept {
     constexpr bool has_offset = M == form::offset;
     const level_rule levels = given;
     for (std::size_t c = 0; c < count; ++c) {

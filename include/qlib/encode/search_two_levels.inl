@@ -1,5 +1,7 @@
-// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by least squares.
+// No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
+// under which whole numbers of
+// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
+// least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -18,28 +20,32 @@ template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, c
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
-QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v, floats unit, floats inverse_unit) noexcept {
+QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v, floats unit,
+                                                 floats inverse_unit) noexcept {
     v = times(v, unit);
     if (f.stored_super == nullptr) return times(lane_scale<f16>(v).value(), inverse_unit);
     for (std::size_t k = 0; k < width; ++k) set_lane(v, k, f.stored_super(lane(v, k)));
     return times(v, inverse_unit);
 }
 
-/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are lopsided; or scale and offset.
+/// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
+/// lopsided; or scale and offset.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
     floats scale[2][G], offset[G];
     floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
 };
 
-QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w, std::size_t g) noexcept {
+QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
+                                                   std::size_t g) noexcept {
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
+/// codes.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish, int reach, const floats& super,
-                                 super_fit<G>& best) noexcept {
+static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
+                                 int reach, const floats& super, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high);
     const floats inverse = safe_reciprocal(super);
     super_fit<G> made{};
@@ -47,7 +53,8 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
     made.error = splat(0.0f);
     floats sum_xl = splat(0.0f), sum_ll = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), xl = splat(0.0f), ll = splat(0.0f);
+        floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), xl = splat(0.0f),
+               ll = splat(0.0f);
         for (std::size_t side = 0; side < wish.sides; ++side) {
             const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
             for (int step = -reach; step <= reach; ++step) {
@@ -71,7 +78,8 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
 }
 
 template <level_kind K, std::size_t G>
-static constexpr void wish_scales(const search_shape& f, const floats* x, const floats* w, bool weighted, group_wishes<G>& wish) noexcept {
+static constexpr void wish_scales(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                  group_wishes<G>& wish) noexcept {
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
         const search_range r = range_of(group);
@@ -80,12 +88,15 @@ static constexpr void wish_scales(const search_shape& f, const floats* x, const 
             best_levels b = no_levels();
             try_scales<K, form::scaled>(f, group, r.extreme, splat(f.levels.low), weighted, a);
             try_scales<K, form::scaled>(f, group, r.extreme, splat(f.levels.high), weighted, b);
-            const floats s = settled_scale<K, form::scaled>(f, group, a, 1), other = settled_scale<K, form::scaled>(f, group, b, 1);
+            const floats s = settled_scale<K, form::scaled>(f, group, a, 1),
+                         other = settled_scale<K, form::scaled>(f, group, b, 1);
             const mask m = times(b.square, a.rest) > times(a.square, b.rest);
             wish.scale[0][g] = select(m, other, s);
             wish.scale[1][g] = select(m, s, other);
         } else {
-            const floats end = -f.levels.low == f.levels.high ? splat(f.levels.high) : select(r.extreme < 0.0f, splat(-f.levels.low), splat(f.levels.high));
+            const floats end = -f.levels.low == f.levels.high
+                                   ? splat(f.levels.high)
+                                   : select(r.extreme < 0.0f, splat(-f.levels.low), splat(f.levels.high));
             try_scales<K, form::scaled>(f, group, magnitude(r.extreme), end, weighted, a);
             wish.scale[0][g] = settled_scale<K, form::scaled>(f, group, a, 1);
         }
@@ -93,7 +104,8 @@ static constexpr void wish_scales(const search_shape& f, const floats* x, const 
 }
 
 template <level_kind K, std::size_t G>
-static constexpr void search_super(const search_shape& f, const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
+static constexpr void search_super(const search_shape& f, const floats* x, const floats* w, bool weighted, floats unit,
+                                   floats inverse_unit, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
     group_wishes<G> wish{};
     wish.sides = f.sub_signed && -f.levels.low != f.levels.high ? 2 : 1;
@@ -102,9 +114,13 @@ static constexpr void search_super(const search_shape& f, const floats* x, const
     for (std::size_t g = 0; g < G; ++g) most = larger(most, magnitude(wish.scale[0][g]));
     const floats plain = times(most, 1.0f / static_cast<float>(f.sub_signed ? -f.sub_low : f.sub_high));
     for (int k = 0; k < steps.count; ++k)
-        fit_subs<K>(f, x, w, wish, 0, stored_super(f, times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit), best);
+        fit_subs<K>(
+            f, x, w, wish, 0,
+            stored_super(f, times(plain, steps.from + product(steps.step, static_cast<float>(k))), unit, inverse_unit),
+            best);
     floats super = best.super;
-    for (int k = 0; k < steps.sweeps; ++k) super = stored_super(f, fit_subs<K>(f, x, w, wish, steps.reach, super, best), unit, inverse_unit);
+    for (int k = 0; k < steps.sweeps; ++k)
+        super = stored_super(f, fit_subs<K>(f, x, w, wish, steps.reach, super, best), unit, inverse_unit);
 }
 
 /// The best scale and offset of a group alone; offsets are never above zero.
@@ -112,11 +128,12 @@ struct group_line {
     floats s, z, explained;
 };
 template <level_kind K>
-static constexpr void try_line(const search_shape& f, const search_group& g, const floats& weight, const floats& sum, const floats& inverse, const floats& z,
-                               group_line& best) noexcept {
+static constexpr void try_line(const search_shape& f, const search_group& g, const floats& weight, const floats& sum,
+                               const floats& inverse, const floats& z, group_line& best) noexcept {
     const level_sums t = sums_of<K, form::offset>(f, g, inverse, z);
     const floats det = times(weight, t.ll) - times(t.l, t.l);
-    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det), offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
+    floats s = quotient(times(weight, t.xl) - times(sum, t.l), det),
+           offset = quotient(times(t.ll, sum) - times(t.l, t.xl), det);
     const mask scale_alone = no((offset <= 0.0f) & (det > 0.0f));
     s = select(scale_alone, quotient(t.xl, t.ll), s);
     offset = select(scale_alone, splat(0.0f), offset);
@@ -126,7 +143,8 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 }
 
 template <level_kind K, std::size_t G>
-static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted, group_wishes<G>& wish) noexcept {
+static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                 group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
@@ -137,14 +155,16 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
             sum = sum + times(group.w[i], group.x[i]);
         }
         const search_range r = range_of(group);
-        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low, inverse_size = safe_reciprocal(size);
+        const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
+                     inverse_size = safe_reciprocal(size);
         group_line best{times(size, 1.0f / span), low, splat(0.0f)};
         for (int a = 0; a < starts.count; ++a)
             for (int b = 0; b < starts.count; ++b) {
                 const float cut_low = starts.from + product(starts.step, static_cast<float>(a));
-            const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
+                const float cut_high = starts.from + product(starts.step, static_cast<float>(b));
                 const floats z = smaller(low + times(size, cut_low / span), splat(0.0f));
-                try_line<K>(f, group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z, best);
+                try_line<K>(f, group, weight, sum, times(inverse_size, span * span / (span - cut_low - cut_high)), z,
+                            best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
         wish.scale[0][g] = best.s;
@@ -154,17 +174,21 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
+/// - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };
 
-/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the least-squares ones for their codes.
+/// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
+/// least-squares ones for their codes.
 /// Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                        floats& super_min, super_fit<G>& best) noexcept {
-    const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high), min_high = static_cast<float>(f.min_high);
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
+                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
+                                          floats& super_min, super_fit<G>& best) noexcept {
+    const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
+               min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
     const floats inverse = safe_reciprocal(super), inverse_min = safe_reciprocal(super_min);
     super_fit<G> made{};
@@ -178,15 +202,18 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
-            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried), inverse_s = safe_reciprocal(s);
+            const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
+                         inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
             const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
-                const level_sums t = sums_of<K, form::offset>(f, group_at(f, x, w, g), inverse_s, times(times(super_min, start), -1.0f));
+                const level_sums t =
+                    sums_of<K, form::offset>(f, group_at(f, x, w, g), inverse_s, times(times(super_min, start), -1.0f));
                 const floats wished = times(times(s, t.l) - sum, inverse_weight);  // the best min for these codes
-                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, f.min_high)), depth = times(super_min, tried_min);
+                const floats tried_min = to_float(round_clamped(times(wished, inverse_min), 0, f.min_high)),
+                             depth = times(super_min, tried_min);
                 const floats error = times(s, times(s, t.ll) - times(t.xl, 2.0f)) +
                                      times(depth, times(sum, 2.0f) - times(times(s, t.l), 2.0f) + times(depth, weight));
                 const mask m = error < least;
@@ -210,7 +237,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     const mask both = det > times(times(sums.ss, sums.mm), 1e-6f);
     const floats alone = select(sums.ss > 0.0f, quotient(sums.xs, sums.ss), super);
     super = select(both, quotient(times(sums.xs, sums.mm) - times(sums.sm, sums.xm), det), alone);
-    super_min = select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
+    super_min =
+        select(both, larger(quotient(times(sums.xs, sums.sm) - times(sums.xm, sums.ss), det), splat(0.0f)), super_min);
     return made.error;
 }
 
@@ -219,7 +247,8 @@ struct super_starts {
     static constexpr std::size_t size = 4;
     floats error[size], super[size], super_min[size];
 };
-QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super, floats super_min) noexcept {
+QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, floats super,
+                                             floats super_min) noexcept {
     for (std::size_t k = 0; k < super_starts::size; ++k) {
         const mask better = error < kept.error[k], same = error == kept.error[k];
         const floats e = kept.error[k], s = kept.super[k], m = kept.super_min[k];
@@ -235,8 +264,9 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
-static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, group_wishes<G>& wish,
-                                          super_starts& starts, super_fit<G>& best) noexcept {
+static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
+                                          super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
     wish_lines<K>(f, x, w, weighted, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
@@ -264,7 +294,8 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 
 /// Also solves for -x: both super-scales may be negative on the wire, and then offsets are never below zero.
 template <level_kind K, std::size_t G>
-static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted, floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
+static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
+                                           floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
     group_wishes<G> wish{}, mirrored{};
     super_fit<G> other{};
     super_starts starts{}, mirrored_starts{};
@@ -296,8 +327,9 @@ static constexpr void search_super_and_min(const search_shape& f, floats* x, con
 }
 
 template <level_kind K, bool Mins, std::size_t G>
-[[gnu::__noinline__]] static constexpr void search_super_blocks(const search_shape& f, floats* x, const floats* w, bool weighted, floats unit,
-                                                            floats inverse_unit, super_fit<G>& best) noexcept {
+[[gnu::__noinline__]] static constexpr void search_super_blocks(const search_shape& f, floats* x, const floats* w,
+                                                                bool weighted, floats unit, floats inverse_unit,
+                                                                super_fit<G>& best) noexcept {
     best.error = splat((std::numeric_limits<float>::max)());
     if constexpr (Mins) search_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, best);
     else search_super<K>(f, x, w, weighted, unit, inverse_unit, best);
@@ -307,7 +339,8 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super_min = times(best.super_min, factor);
 }
 /// The attempt as params, in each lane.
-template <class F> static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+template <class F>
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
         typename F::params p{};

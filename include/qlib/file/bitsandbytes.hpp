@@ -1,8 +1,10 @@
 #pragma once
-// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from nf4, nf4_dq, fp4 and fp4_dq.
+// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from nf4, nf4_dq,
+// fp4 and fp4_dq.
 // Exact both ways.
 //
-//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before there are data
+//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before
+// there are data
 //   for (const auto& p : *parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
 //   check(qlib::export_bitsandbytes(matrix, safetensors_type::bf16, 0, bytes));         // the data of parts[0]
 //
@@ -19,7 +21,9 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
 /// The formats of these checkpoints.
-template <class F> concept bitsandbytes_format = std::same_as<F, nf4> || std::same_as<F, nf4_dq> || std::same_as<F, fp4> || std::same_as<F, fp4_dq>;
+template <class F>
+concept bitsandbytes_format =
+    std::same_as<F, nf4> || std::same_as<F, nf4_dq> || std::same_as<F, fp4> || std::same_as<F, fp4_dq>;
 
 }  // namespace qlib::inline QLIB_ABI
 
@@ -30,9 +34,12 @@ inline constexpr std::size_t nested_block = nf4_dq::tile.cols / nf4_block;  // b
 
 template <class F> inline constexpr bool is_nested = has_outer<F>;
 template <class F> inline constexpr bool is_fp4 = std::same_as<typename F::grid, fp4_grid>;
-template <class F> inline constexpr const char* state_name = is_fp4<F> ? "weight.quant_state.bitsandbytes__fp4" : "weight.quant_state.bitsandbytes__nf4";
+template <class F>
+inline constexpr const char* state_name =
+    is_fp4<F> ? "weight.quant_state.bitsandbytes__fp4" : "weight.quant_state.bitsandbytes__nf4";
 /// The levels of the codes.
-template <class F> inline constexpr auto code_table = [] {
+template <class F>
+inline constexpr auto code_table = [] {
     std::array<float, 16> table{};
     for (std::size_t i = 0; i < table.size(); ++i) table[i] = F::grid::level(i);
     return table;
@@ -48,7 +55,8 @@ template <class View, class Visit> status for_each_flat_block(const View& q, con
     return {};
 }
 
-/// The floats of a codebook tensor must be the format's own: then codes mean what they say. -0 for 0 would be another table.
+/// The floats of a codebook tensor must be the format's own: then codes mean what they say. -0 for 0 would be another
+/// table.
 inline bool same_table(const safetensors_tensor& t, std::span<const float> table) noexcept {
     for (std::size_t i = 0; i < table.size(); ++i)
         if (bits_of(load_float(t, i)) != bits_of(table[i])) return false;
@@ -56,7 +64,8 @@ inline bool same_table(const safetensors_tensor& t, std::span<const float> table
 }
 
 /// The abs-max of block i, as bitsandbytes decodes it.
-[[nodiscard]] inline float absmax_of(const bitsandbytes_tensors& t, const bitsandbytes_state& state, std::size_t i) noexcept {
+[[nodiscard]] inline float absmax_of(const bitsandbytes_tensors& t, const bitsandbytes_state& state,
+                                     std::size_t i) noexcept {
     if (!state.nested) return load_float(*t.absmax, i);
     const float level = load_float(*t.nested_quant_map, std::to_integer<std::size_t>(t.absmax->data[i]));
     return product(level, load_float(*t.nested_absmax, i / state.nested_blocksize)) + state.nested_offset;
@@ -65,14 +74,23 @@ inline bool same_table(const safetensors_tensor& t, std::span<const float> table
 /// What format F needs beyond a checkpoint that is well formed.
 template <class F> status check_holds(const bitsandbytes_tensors& t, const bitsandbytes_state& state) noexcept {
     if (state.fp4 != is_fp4<F>)
-        return error{errc::unsupported, is_fp4<F> ? "nf4, where fp4 is asked for" : "fp4, where nf4 is asked for", "quant_state", {}};
+        return error{errc::unsupported,
+                     is_fp4<F> ? "nf4, where fp4 is asked for" : "fp4, where nf4 is asked for",
+                     "quant_state",
+                     {}};
     if (state.blocksize != nf4_block)
-        return error{
-            errc::unsupported, "blocks of {0}, the format has blocks of {1}", "quant_state", {state.blocksize, nf4_block}};
+        return error{errc::unsupported,
+                     "blocks of {0}, the format has blocks of {1}",
+                     "quant_state",
+                     {state.blocksize, nf4_block}};
     if (!same_table(*t.quant_map, code_table<F>))
-        return error{errc::unsupported, is_fp4<F> ? "the levels are not those of fp4" : "the levels are not those of nf4", "quant_map", {}};
+        return error{errc::unsupported,
+                     is_fp4<F> ? "the levels are not those of fp4" : "the levels are not those of nf4",
+                     "quant_map",
+                     {}};
     if constexpr (is_nested<F>) {
-        constexpr const char* once = is_fp4<F> ? "the abs-max are not quantized: read it as fp4" : "the abs-max are not quantized: read it as nf4";
+        constexpr const char* once = is_fp4<F> ? "the abs-max are not quantized: read it as fp4"
+                                               : "the abs-max are not quantized: read it as nf4";
         constexpr const char* own = is_fp4<F> ? "the levels of the abs-max are not the usual ones: read it as fp4"
                                               : "the levels of the abs-max are not the usual ones: read it as nf4";
         if (!state.nested) return error{errc::unsupported, once, "quant_state", {}};
@@ -86,18 +104,21 @@ template <class F> status check_holds(const bitsandbytes_tensors& t, const bitsa
     return {};
 }
 
-template <class F> status import_blocks(const bitsandbytes_tensors& t, const bitsandbytes_state& state, qspan<F> out) noexcept {
+template <class F>
+status import_blocks(const bitsandbytes_tensors& t, const bitsandbytes_state& state, qspan<F> out) noexcept {
     const std::byte* codes = t.weight->data.data();
     return for_each_flat_block(out, [&](std::size_t r, std::size_t b, std::size_t n, std::size_t index) -> status {
         const auto planes = out.block(r, b);
         std::memcpy(planes[0], codes, divide_up(n, 2));
         codes += divide_up(n, 2);
         const float absmax = absmax_of(t, state, index);
-        if (!is_finite(absmax)) return error{errc::non_finite, "block {0} has an abs-max that is not finite", "absmax", {index}};
+        if (!is_finite(absmax))
+            return error{errc::non_finite, "block {0} has an abs-max that is not finite", "absmax", {index}};
         if constexpr (is_nested<F>) {
             *planes[1] = t.absmax->data[index];
             if (index % nested_block == 0)
-                out.set_outer(index / nested_block, {load_float(*t.nested_absmax, index / nested_block), state.nested_offset});
+                out.set_outer(index / nested_block,
+                              {load_float(*t.nested_absmax, index / nested_block), state.nested_offset});
         } else {
             store_little_endian(f32::from(absmax), planes[1]);
         }
@@ -105,7 +126,8 @@ template <class F> status import_blocks(const bitsandbytes_tensors& t, const bit
     });
 }
 
-/// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows may lie askew.
+/// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows
+/// may lie askew.
 template <class F> status export_nested(const qview<F>& q, std::span<std::byte> out) noexcept {
     std::uint32_t current = 0;
     return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
@@ -147,7 +169,8 @@ inline void export_table(std::span<const float> table, std::byte* out) noexcept 
 }
 
 /// What is known of a matrix before its data are.
-template <class F> bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
+template <class F>
+bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
     bitsandbytes_state state{.rows = rows, .cols = cols, .dtype = dtype, .blocksize = nf4_block};
     state.fp4 = is_fp4<F>;
     state.nested = is_nested<F>;
@@ -159,14 +182,17 @@ template <class F> bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of the second level.
+/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of
+/// the second level.
 ///
 /// dtype  what the weights were before, which is what transformers decodes them to: f16, bf16 or f32
 /// error  argument for another dtype; shape when the matrix is empty or does not fit in memory
 template <bitsandbytes_format F>
-[[nodiscard]] result<checkpoint_parts> bitsandbytes_parts(std::uint64_t rows, std::uint64_t cols, safetensors_type dtype) noexcept {
+[[nodiscard]] result<checkpoint_parts> bitsandbytes_parts(std::uint64_t rows, std::uint64_t cols,
+                                                          safetensors_type dtype) noexcept {
     using enum safetensors_type;
-    if (detail::state_dtype_name(dtype).empty()) return error{errc::argument, "one of f16, bf16 and f32 is needed", "dtype", {}};
+    if (detail::state_dtype_name(dtype).empty())
+        return error{errc::argument, "one of f16, bf16 and f32 is needed", "dtype", {}};
     if (status s = detail::check_shape<F>(rows, cols, "W"); !s) return s.error();
     if (rows == 0 || cols == 0) return error{errc::shape, "{0} x {1} weights", "W", {rows, cols}};
     const std::uint64_t count = rows * cols, blocks = detail::divide_up(count, detail::nf4_block);
@@ -175,7 +201,8 @@ template <bitsandbytes_format F>
     detail::add_part(parts, "weight", u8, 2, detail::divide_up(count, 2), 1);
     detail::add_part(parts, "weight.absmax", nested ? u8 : f32, 1, blocks);
     detail::add_part(parts, "weight.quant_map", f32, 1, detail::code_table<F>.size());
-    detail::add_part(parts, detail::state_name<F>, u8, 1, detail::state_text_size(detail::state_of<F>(rows, cols, dtype)));
+    detail::add_part(parts, detail::state_name<F>, u8, 1,
+                     detail::state_text_size(detail::state_of<F>(rows, cols, dtype)));
     if constexpr (nested) {
         detail::add_part(parts, "weight.nested_absmax", f32, 1, detail::divide_up(blocks, detail::nested_block));
         detail::add_part(parts, "weight.nested_quant_map", f32, 1, detail::dynamic_map.size());
@@ -187,9 +214,11 @@ template <bitsandbytes_format F>
 ///
 /// part   its index
 /// out    as many bytes as it has
-/// error  argument, shape; non_finite, sizes {block of 64}; unsliceable for doubly quantized rows that do not begin where a second-level block does
+/// error  argument, shape; non_finite, sizes {block of 64}; unsliceable for doubly quantized rows that do not begin
+///        where a second-level block does
 template <bitsandbytes_format F>
-status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_t part, std::span<std::byte> out) noexcept {
+status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_t part,
+                           std::span<std::byte> out) noexcept {
     const auto parts = bitsandbytes_parts<F>(q.rows(), q.cols(), dtype);
     if (!parts) return parts.error();
     if (status s = detail::check_part(*parts, part, out); !s) return s;
@@ -200,7 +229,8 @@ status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_
     case 3: {
         bitsandbytes_state state = detail::state_of<F>(q.rows(), q.cols(), dtype);
         if constexpr (detail::is_nested<F>) state.nested_offset = q.outer(0, 0).mean;
-        if (!detail::is_finite(state.nested_offset)) return error{errc::non_finite, "the mean abs-max is not finite", "W", {}};
+        if (!detail::is_finite(state.nested_offset))
+            return error{errc::non_finite, "the mean abs-max is not finite", "W", {}};
         detail::write_state(state, {reinterpret_cast<char*>(out.data()), out.size()});
         return {};
     }
@@ -212,17 +242,21 @@ status export_bitsandbytes(const qview<F>& q, safetensors_type dtype, std::size_
 }
 
 template <bitsandbytes_format F>
-status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::size_t part, std::span<std::byte> out) noexcept {
+status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::size_t part,
+                           std::span<std::byte> out) noexcept {
     return export_bitsandbytes<F>(q.view(), dtype, part, out);
 }
 
-/// Reads a layer into the format of its levels. A doubly quantized one can also be read as nf4 or fp4, with the abs-max that bitsandbytes would use.
+/// Reads a layer into the format of its levels. A doubly quantized one can also be read as nf4 or fp4, with the abs-max
+/// that bitsandbytes would use.
 ///
 /// tensors  of untrusted files
-/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels than F's; non_finite, sizes
+/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels than
+///          F's; non_finite, sizes
 ///          {block of 64}; memory
 /// exact    every code and abs-max is the checkpoint's
-template <bitsandbytes_format F> [[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {
+template <bitsandbytes_format F>
+[[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {
     const auto state = read_bitsandbytes_state(tensors);
     if (!state) return state.error();
     if (status s = detail::check_holds<F>(tensors, *state); !s) return s.error();

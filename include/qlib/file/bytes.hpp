@@ -6,17 +6,19 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// Where a writer's bytes go: any callable bool(std::span<const std::byte>) that returns false when it could not take them
+/// Where a writer's bytes go: any callable bool(std::span<const std::byte>) that returns false when it could not take
+/// them
 /// all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
 class sink_ref {
 public:
     QLIB_INLINE sink_ref() noexcept = default;
     template <class Sink>
-        requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref>) && std::is_object_v<Sink> &&
-                std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>>
-    QLIB_INLINE QLIB_TAGGED sink_ref(Sink& sink) noexcept
+    requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref>) &&
+        std::is_object_v<Sink>&& std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>> QLIB_INLINE QLIB_TAGGED
+        sink_ref(Sink& sink) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(sink)))),
-          call_([](void* object, std::span<const std::byte> bytes) -> bool { return (*static_cast<Sink*>(object))(bytes); }) {}
+    call_([](void* object, std::span<const std::byte> bytes) -> bool { return (*static_cast<Sink*>(object))(bytes); }) {
+    }
     [[nodiscard]] QLIB_INLINE bool operator()(std::span<const std::byte> bytes) const {
         return call_ != nullptr && call_(object_, bytes);
     }
@@ -51,7 +53,8 @@ QLIB_INLINE inline void store_little(std::byte* p, std::uint64_t value, std::siz
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// A position in bytes that belong to somebody else. What does not fit into the rest is refused, and nothing moves then.
+/// A position in bytes that belong to somebody else. What does not fit into the rest is refused, and nothing moves
+/// then.
 struct byte_cursor {
     std::span<const std::byte> bytes;
     std::size_t at = 0;
@@ -71,11 +74,14 @@ struct byte_cursor {
     }
 };
 
-/// An array of trivial elements that grows by doubling: its memory follows what was put in, never what a file announced.
+/// An array of trivial elements that grows by doubling: its memory follows what was put in, never what a file
+/// announced.
 template <class T> class growing {
 public:
     QLIB_INLINE growing() noexcept = default;
-    QLIB_INLINE growing(growing&& other) noexcept : storage_(std::move(other.storage_)), size_(std::exchange(other.size_, 0)) {}
+    QLIB_INLINE growing(growing&& other) noexcept
+        : storage_(std::move(other.storage_)),
+          size_(std::exchange(other.size_, 0)) {}
     QLIB_INLINE growing& operator=(growing&& other) noexcept {
         storage_ = std::move(other.storage_);
         (std::swap)(size_, other.size_);

@@ -4,7 +4,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type and shape.
+/// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type
+/// and shape.
 struct checkpoint_part {
     std::string_view suffix;
     safetensors_type type{};
@@ -30,8 +31,8 @@ struct checkpoint_parts {
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-inline void add_part(checkpoint_parts& parts, std::string_view suffix, safetensors_type type, std::size_t n_dims, std::uint64_t rows,
-                     std::uint64_t cols = 1) noexcept {
+inline void add_part(checkpoint_parts& parts, std::string_view suffix, safetensors_type type, std::size_t n_dims,
+                     std::uint64_t rows, std::uint64_t cols = 1) noexcept {
     const std::uint64_t bytes = saturating_multiply(saturating_multiply(rows, cols), safetensors_bits(type) / 8);
     parts.list[parts.count++] = {suffix, type, n_dims, {rows, cols}, bytes};
 }
@@ -44,14 +45,18 @@ inline status check_part(const checkpoint_parts& parts, std::size_t index, std::
     return {};
 }
 
-/// Looks a layer's tensors up: for each suffix sets `slot` where the file has prefix.suffix, and leaves it alone where not.
+/// Looks a layer's tensors up: for each suffix sets `slot` where the file has prefix.suffix, and leaves it alone where
+/// not.
 struct part_lookup {
     std::string_view suffix;
     const safetensors_tensor** slot;
 };
-inline status find_parts(const safetensors_file& file, std::string_view prefix, std::span<const part_lookup> wanted) noexcept {
+inline status find_parts(const safetensors_file& file, std::string_view prefix,
+                         std::span<const part_lookup> wanted) noexcept {
     growing<char> name;
-    const auto append = [&](std::string_view text) { return name.append(std::span<const char>(text.data(), text.size())); };
+    const auto append = [&](std::string_view text) {
+        return name.append(std::span<const char>(text.data(), text.size()));
+    };
     if (!append(prefix) || !append(".")) return out_of_memory(prefix.size());
     const std::size_t stem = name.size();
     for (const part_lookup& w : wanted) {
@@ -65,7 +70,8 @@ inline status find_parts(const safetensors_file& file, std::string_view prefix, 
 /// A part that must be there with its data, and have a shape.
 inline status check_tensor(const safetensors_tensor* t, const char* operand, std::size_t n_dims) noexcept {
     if (t == nullptr) return error{errc::malformed, "the tensor is missing", operand, {}};
-    if (t->n_dims() != n_dims) return error{errc::malformed, "{0} dimensions, {1} are needed", operand, {t->n_dims(), n_dims}};
+    if (t->n_dims() != n_dims)
+        return error{errc::malformed, "{0} dimensions, {1} are needed", operand, {t->n_dims(), n_dims}};
     if (t->data.size() != t->bytes)
         return error{errc::truncated, "the bytes given do not hold its {0} bytes of data", operand, {t->bytes}};
     return {};

@@ -1,5 +1,6 @@
 #pragma once
-// compressed-tensors' pack-quantized checkpoints (W4A16 and its kind) to and from the integer formats. Exact both ways: a decoded
+// compressed-tensors' pack-quantized checkpoints (W4A16 and its kind) to and from the integer formats. Exact both ways:
+// a decoded
 // weight is (q - zero) * scale, in the bits of the format's own decoder.
 //
 //   auto parts = qlib::pack_quantized_parts<int4_g128>(rows, cols);         // names and shapes, before there are data
@@ -20,11 +21,12 @@ namespace qlib::inline QLIB_ABI {
 
 /// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights in `groups` groups a row.
 struct pack_quantized_tensors {
-    const safetensors_tensor* weight_packed = nullptr;      ///< i32 [rows, words]
-    const safetensors_tensor* weight_scale = nullptr;       ///< f16, bf16 or f32 [rows, groups]
-    const safetensors_tensor* weight_zero_point = nullptr;  ///< i32 [words, groups], packed along the rows; of asymmetric ones
-    const safetensors_tensor* weight_shape = nullptr;       ///< i64 or i32 [2] = rows, cols
-    const safetensors_tensor* weight_g_idx = nullptr;       ///< i32 [cols]; only there when columns were reordered
+    const safetensors_tensor* weight_packed = nullptr;  ///< i32 [rows, words]
+    const safetensors_tensor* weight_scale = nullptr;   ///< f16, bf16 or f32 [rows, groups]
+    const safetensors_tensor* weight_zero_point =
+        nullptr;  ///< i32 [words, groups], packed along the rows; of asymmetric ones
+    const safetensors_tensor* weight_shape = nullptr;  ///< i64 or i32 [2] = rows, cols
+    const safetensors_tensor* weight_g_idx = nullptr;  ///< i32 [cols]; only there when columns were reordered
 };
 
 }  // namespace qlib::inline QLIB_ABI
@@ -38,15 +40,17 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 }
 
 /// Where code i of a line of words lies: the word, and its lowest bit there.
-struct packed_place { std::size_t word, bit; };
+struct packed_place {
+    std::size_t word, bit;
+};
 [[nodiscard]] QLIB_INLINE inline packed_place place_of(std::size_t i, std::size_t bits, pack_layout layout) noexcept {
     if (layout != pack_layout::whole_fields) return {i * bits / 32, i * bits % 32};
     return {i / (32 / bits), i % (32 / bits) * bits};
 }
 
 /// Code i of a line of words `stride` bytes apart.
-[[nodiscard]] QLIB_INLINE inline std::uint8_t load_packed(const std::byte* words, std::size_t stride, std::size_t i, std::size_t bits,
-                                                         pack_layout layout) noexcept {
+[[nodiscard]] QLIB_INLINE inline std::uint8_t load_packed(const std::byte* words, std::size_t stride, std::size_t i,
+                                                          std::size_t bits, pack_layout layout) noexcept {
     const auto [word, bit] = place_of(i, bits, layout);
     std::uint64_t value = load_little(words + word * stride, 4) >> bit;
     if (bit + bits > 32) value |= load_little(words + (word + 1) * stride, 4) << (32 - bit);
@@ -81,16 +85,19 @@ struct pack_quantized_shape {
     pack_layout layout = pack_layout::dense;
 };
 
-inline status check_type(const safetensors_tensor& t, const char* operand, std::initializer_list<safetensors_type> allowed) noexcept {
+inline status check_type(const safetensors_tensor& t, const char* operand,
+                         std::initializer_list<safetensors_type> allowed) noexcept {
     for (const safetensors_type type : allowed)
         if (t.type == type) return {};
-    return error{errc::malformed, "type {0} is none that this tensor can have", operand, {static_cast<std::uint64_t>(t.type)}};
+    return error{
+        errc::malformed, "type {0} is none that this tensor can have", operand, {static_cast<std::uint64_t>(t.type)}};
 }
 
 /// weight_shape: the columns are known from nowhere else.
 inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_shape& shape) noexcept {
     if (status s = check_tensor(t.weight_shape, "weight_shape", 1); !s) return s;
-    if (status s = check_type(*t.weight_shape, "weight_shape", {safetensors_type::i64, safetensors_type::i32}); !s) return s;
+    if (status s = check_type(*t.weight_shape, "weight_shape", {safetensors_type::i64, safetensors_type::i32}); !s)
+        return s;
     if (t.weight_shape->shape[0] != 2)
         return error{errc::malformed, "{0} numbers, 2 are needed", "weight_shape", {t.weight_shape->shape[0]}};
     const std::size_t width = t.weight_shape->type == safetensors_type::i64 ? 8 : 4;
@@ -98,15 +105,19 @@ inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_
                         cols = load_little(t.weight_shape->data.data() + width, width);
     const std::uint64_t words = t.weight_packed->shape[1];
     if (rows != t.weight_packed->shape[0] || rows == 0)
-        return error{errc::malformed, "{0} rows, weight_packed has {1}", "weight_shape", {rows, t.weight_packed->shape[0]}};
-    if (cols == 0 || cols > saturating_multiply(words, 32))  // so that what follows cannot overflow; the exact rule comes later
-        return error{errc::malformed, "{0} columns, weight_packed has rows of {1} words", "weight_shape", {cols, words}};
+        return error{
+            errc::malformed, "{0} rows, weight_packed has {1}", "weight_shape", {rows, t.weight_packed->shape[0]}};
+    if (cols == 0 ||
+        cols > saturating_multiply(words, 32))  // so that what follows cannot overflow; the exact rule comes later
+        return error{
+            errc::malformed, "{0} columns, weight_packed has rows of {1} words", "weight_shape", {cols, words}};
     shape.rows = static_cast<std::size_t>(rows);
     shape.cols = static_cast<std::size_t>(cols);
     return {};
 }
 
-/// The layout is the one with the number of words that the tensors have. `wanted` decides where both have it and differ.
+/// The layout is the one with the number of words that the tensors have. `wanted` decides where both have it and
+/// differ.
 inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits, pack_layout wanted,
                             pack_quantized_shape& shape) noexcept {
     const std::uint64_t words = t.weight_packed->shape[1],
@@ -117,7 +128,9 @@ inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits,
     };
     const bool dense = fits(pack_layout::dense), whole = fits(pack_layout::whole_fields);
     if (!dense && !whole)
-        return error{errc::malformed, "rows of {0} words for {1} codes of {2} bits, and {3} words of zero points", "weight_packed",
+        return error{errc::malformed,
+                     "rows of {0} words for {1} codes of {2} bits, and {3} words of zero points",
+                     "weight_packed",
                      {words, shape.cols, bits, zero_words}};
     const bool same = 32 % bits == 0 || larger_size(shape.cols, zeros) <= 32 / bits;
     if (dense && whole && !same && wanted == pack_layout::by_size)
@@ -125,12 +138,16 @@ inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits,
                      "{0} columns of {1} bits fit two layouts: say which one it is",
                      "weight_packed",
                      {shape.cols, bits}};
-    shape.layout = dense && whole && wanted != pack_layout::by_size ? wanted : dense ? pack_layout::dense : pack_layout::whole_fields;
+    shape.layout = dense && whole && wanted != pack_layout::by_size ? wanted
+                   : dense                                          ? pack_layout::dense
+                                                                    : pack_layout::whole_fields;
     return {};
 }
 
-/// Column k must be in group k / group: an order of columns that only this tensor knows has no place in a matrix of rows.
-inline status check_group_index(const safetensors_tensor* t, std::size_t group, const pack_quantized_shape& shape) noexcept {
+/// Column k must be in group k / group: an order of columns that only this tensor knows has no place in a matrix of
+/// rows.
+inline status check_group_index(const safetensors_tensor* t, std::size_t group,
+                                const pack_quantized_shape& shape) noexcept {
     if (t == nullptr) return {};
     if (status s = check_tensor(t, "weight_g_idx", 1); !s) return s;
     if (status s = check_type(*t, "weight_g_idx", {safetensors_type::i32}); !s) return s;
@@ -146,12 +163,13 @@ inline status check_group_index(const safetensors_tensor* t, std::size_t group, 
         in_order = in_order && (unset || g == k / group);
     }
     if (in_order) return {};
-    return error{errc::unsupported, "the columns are reordered: only groups of neighbours can be read", "weight_g_idx", {}};
+    return error{
+        errc::unsupported, "the columns are reordered: only groups of neighbours can be read", "weight_g_idx", {}};
 }
 
 /// All checks that do not look at codes or scales.
-inline status check_pack_quantized(const pack_quantized_tensors& t, std::uint64_t bits, std::size_t group, bool symmetric,
-                                   pack_layout wanted, pack_quantized_shape& shape) noexcept {
+inline status check_pack_quantized(const pack_quantized_tensors& t, std::uint64_t bits, std::size_t group,
+                                   bool symmetric, pack_layout wanted, pack_quantized_shape& shape) noexcept {
     using enum safetensors_type;
     if (status s = check_tensor(t.weight_packed, "weight_packed", 2); !s) return s;
     if (status s = check_type(*t.weight_packed, "weight_packed", {i32}); !s) return s;
@@ -181,21 +199,27 @@ inline status check_pack_quantized(const pack_quantized_tensors& t, std::uint64_
 }
 
 /// The map of group g of row r. Negative scales and zeros are what AutoRound, and the formats here, write too.
-template <class F> status load_params(const pack_quantized_tensors& t, const pack_quantized_shape& shape, std::size_t r,
-                                      std::size_t g, typename F::params& p) noexcept {
+template <class F>
+status load_params(const pack_quantized_tensors& t, const pack_quantized_shape& shape, std::size_t r, std::size_t g,
+                   typename F::params& p) noexcept {
     using scale = typename F::stored_scale;
     const float s = load_scale(*t.weight_scale, r * shape.groups + g);
-    if (!is_finite(s)) return error{errc::non_finite, "the scale of row {0}, group {1} is not finite", "weight_scale", {r, g}};
+    if (!is_finite(s))
+        return error{errc::non_finite, "the scale of row {0}, group {1} is not finite", "weight_scale", {r, g}};
     p.scale[0] = scale::from(s);
     if (bits_of(p.scale[0].value()) != bits_of(s))
-        return error{
-            errc::overflow, "the scale of row {0}, group {1} is no number of the format's scale type", "weight_scale", {r, g}};
+        return error{errc::overflow,
+                     "the scale of row {0}, group {1} is no number of the format's scale type",
+                     "weight_scale",
+                     {r, g}};
     if constexpr (F::spec.sym == symmetry::zero_point)
-        p.zeros[0] = load_packed(t.weight_zero_point->data.data() + 4 * g, 4 * shape.groups, r, F::spec.bits, shape.layout);
+        p.zeros[0] =
+            load_packed(t.weight_zero_point->data.data() + 4 * g, 4 * shape.groups, r, F::spec.bits, shape.layout);
     return {};
 }
 
-template <class F> status import_rows(const pack_quantized_tensors& t, const pack_quantized_shape& shape, qspan<F> out) noexcept {
+template <class F>
+status import_rows(const pack_quantized_tensors& t, const pack_quantized_shape& shape, qspan<F> out) noexcept {
     const std::size_t pitch = 4 * static_cast<std::size_t>(t.weight_packed->shape[1]);
     for (std::size_t r = 0; r < shape.rows; ++r) {
         const std::byte* const row = t.weight_packed->data.data() + r * pitch;
@@ -215,8 +239,10 @@ template <class F> status import_rows(const pack_quantized_tensors& t, const pac
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points, weight_zero_point.
-template <pack_quantizable F> [[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
+/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points,
+/// weight_zero_point.
+template <pack_quantizable F>
+[[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
     const std::uint64_t groups = detail::divide_up(cols, F::group);
     checkpoint_parts parts;
     detail::add_part(parts, "weight_packed", safetensors_type::i32, 2, rows,
@@ -234,7 +260,8 @@ template <pack_quantizable F> [[nodiscard]] checkpoint_parts pack_quantized_part
 /// part   its index
 /// out    as many bytes as it has
 /// error  argument, shape; non_finite for a scale that is not finite, sizes {row, group}
-template <pack_quantizable F> status export_pack_quantized(const qview<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
+template <pack_quantizable F>
+status export_pack_quantized(const qview<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
     const checkpoint_parts parts = pack_quantized_parts<F>(q.rows(), q.cols());
     if (status s = detail::check_part(parts, part, out); !s) return s;
     if (out.empty()) return {};
@@ -244,16 +271,20 @@ template <pack_quantizable F> status export_pack_quantized(const qview<F>& q, st
         detail::store_little(out.data() + 8, q.cols(), 8);
         return {};
     }
-    const std::size_t groups = detail::divide_up(q.cols(), F::group), words = static_cast<std::size_t>(parts[0].dims[1]);
+    const std::size_t groups = detail::divide_up(q.cols(), F::group),
+                      words = static_cast<std::size_t>(parts[0].dims[1]);
     for (std::size_t r = 0; r < q.rows(); ++r) {
         for (std::size_t g = 0; g < groups; ++g) {
-            const std::size_t first = g * F::group, n = part == 0 ? detail::smaller_size(F::group, q.cols() - first) : 0;
+            const std::size_t first = g * F::group,
+                              n = part == 0 ? detail::smaller_size(F::group, q.cols() - first) : 0;
             std::array<typename F::code, F::group> code{};
             const auto p = F::load(q.block(r, g), {}, std::span(code).first(n));
             if (!detail::is_finite(p.scale[0].value()))
                 return error{errc::non_finite, "the scale of row {0}, group {1} is not finite", "W", {r, g}};
-            for (std::size_t i = 0; i < n; ++i) detail::store_packed(out.data() + 4 * words * r, 4, first + i, F::spec.bits, code[i]);
-            if (part == 1) detail::store_little_endian(p.scale[0], out.data() + (r * groups + g) * sizeof(p.scale[0].bits));
+            for (std::size_t i = 0; i < n; ++i)
+                detail::store_packed(out.data() + 4 * words * r, 4, first + i, F::spec.bits, code[i]);
+            if (part == 1)
+                detail::store_little_endian(p.scale[0], out.data() + (r * groups + g) * sizeof(p.scale[0].bits));
             if constexpr (F::spec.sym == symmetry::zero_point)
                 if (part == 3) detail::store_packed(out.data() + 4 * g, 4 * groups, r, F::spec.bits, p.zeros[0]);
         }
@@ -261,7 +292,8 @@ template <pack_quantizable F> status export_pack_quantized(const qview<F>& q, st
     return {};
 }
 
-template <pack_quantizable F> status export_pack_quantized(const qmatrix<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
+template <pack_quantizable F>
+status export_pack_quantized(const qmatrix<F>& q, std::size_t part, std::span<std::byte> out) noexcept {
     return export_pack_quantized<F>(q.view(), part, out);
 }
 
@@ -269,9 +301,12 @@ template <pack_quantizable F> status export_pack_quantized(const qmatrix<F>& q, 
 ///
 /// layer   "model.layers.0.self_attn.q_proj"
 /// error   memory
-inline status find_pack_quantized(const safetensors_file& file, std::string_view layer, pack_quantized_tensors& tensors) noexcept {
-    const detail::part_lookup wanted[] = {{"weight_packed", &tensors.weight_packed}, {"weight_scale", &tensors.weight_scale},
-                                          {"weight_zero_point", &tensors.weight_zero_point}, {"weight_shape", &tensors.weight_shape},
+inline status find_pack_quantized(const safetensors_file& file, std::string_view layer,
+                                  pack_quantized_tensors& tensors) noexcept {
+    const detail::part_lookup wanted[] = {{"weight_packed", &tensors.weight_packed},
+                                          {"weight_scale", &tensors.weight_scale},
+                                          {"weight_zero_point", &tensors.weight_zero_point},
+                                          {"weight_shape", &tensors.weight_shape},
                                           {"weight_g_idx", &tensors.weight_g_idx}};
     return detail::find_parts(file, layer, wanted);
 }
@@ -279,9 +314,12 @@ inline status find_pack_quantized(const safetensors_file& file, std::string_view
 /// Reads a layer into format F, whose bits, group and symmetry must be the checkpoint's.
 ///
 /// tensors  of untrusted files
-/// layout   as config.json's version has it (compressed_tensors_config::layout); only asked where the sizes leave it open
-/// error    malformed for a tensor that is missing or whose type or shape disagrees with the others; truncated; unsupported for reordered
-///          columns, zero points where F has none, or a layout that stays open; non_finite, and overflow for a scale that F's scale type
+/// layout   as config.json's version has it (compressed_tensors_config::layout); only asked where the sizes leave it
+///          open
+/// error    malformed for a tensor that is missing or whose type or shape disagrees with the others; truncated;
+///          unsupported for reordered
+///          columns, zero points where F has none, or a layout that stays open; non_finite, and overflow for a scale
+/// that F's scale type
 ///          does not hold exactly, sizes {row, group}; memory
 /// exact    every code, zero point and scale is the checkpoint's
 template <pack_quantizable F>
@@ -289,7 +327,8 @@ template <pack_quantizable F>
                                                        pack_layout layout = pack_layout::by_size) noexcept {
     detail::pack_quantized_shape shape;
     constexpr bool symmetric = F::spec.sym != symmetry::zero_point;
-    if (status s = detail::check_pack_quantized(tensors, F::spec.bits, F::group, symmetric, layout, shape); !s) return s.error();
+    if (status s = detail::check_pack_quantized(tensors, F::spec.bits, F::group, symmetric, layout, shape); !s)
+        return s.error();
     auto matrix = qmatrix<F>::make(shape.rows, shape.cols);
     if (!matrix) return matrix.error();
     if (status s = detail::import_rows<F>(tensors, shape, matrix->span()); !s) return s.error();

@@ -1,5 +1,6 @@
 #pragma once
-// What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and written.
+// What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and
+// written.
 #include "../format/json_writer.hpp"
 #include "../integer.hpp"
 #include "json.hpp"
@@ -11,7 +12,8 @@ template <class F> concept pack_quantizable = block_format<F> && requires {
     { F::spec } -> std::convertible_to<int_spec>;
     requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset&& F::spec.granularity == granularity::group &&
         !F::spec.tensor_scale;
-    requires F::spec.scale == scale_type::float32 || F::spec.scale == scale_type::float16 || F::spec.scale == scale_type::bfloat16;
+    requires F::spec.scale == scale_type::float32 || F::spec.scale == scale_type::float16 ||
+        F::spec.scale == scale_type::bfloat16;
 };
 
 /// How codes lie in the 32-bit words of pack-quantized tensors. The two are the same for 1, 2, 4 and 8 bits.
@@ -42,19 +44,19 @@ struct compressed_tensors_config {
     compressed_format format{};
     pack_layout layout = pack_layout::by_size;  ///< what `version` says; by_size when there is none
     json_value groups;                          ///< an object: each member is one for read_scheme
-    json_value ignore;                          ///< names of layers, or "re:" and a Python regular expression; may be absent
+    json_value ignore;  ///< names of layers, or "re:" and a Python regular expression; may be absent
 };
 
 /// How the weights of one of its groups are quantized.
 struct compressed_tensors_scheme {
     compressed_format format{};
     std::uint32_t bits = 0;
-    bool is_float = false;      ///< fp8 or fp4 in place of integers
-    bool symmetric = true;      ///< else there are zero points
-    std::uint64_t group = 0;    ///< weights to a scale; 0: one scale per row, tensor, or 2-D block, see `strategy`
-    json_value strategy;        ///< "group", "channel", "tensor", "block" ...
-    json_value targets;         ///< names of layers or classes, or "re:" and a Python regular expression
-    json_value activations;     ///< input_activations; absent or null: they stay float
+    bool is_float = false;    ///< fp8 or fp4 in place of integers
+    bool symmetric = true;    ///< else there are zero points
+    std::uint64_t group = 0;  ///< weights to a scale; 0: one scale per row, tensor, or 2-D block, see `strategy`
+    json_value strategy;      ///< "group", "channel", "tensor", "block" ...
+    json_value targets;       ///< names of layers or classes, or "re:" and a Python regular expression
+    json_value activations;   ///< input_activations; absent or null: they stay float
 };
 
 }  // namespace qlib::inline QLIB_ABI
@@ -62,11 +64,13 @@ struct compressed_tensors_scheme {
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 inline constexpr std::array<std::string_view, 12> compressed_format_names{
-    "dense", "int-quantized", "float-quantized", "naive-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized",
-    "mxfp8-quantized", "mixed-precision", "sparse-bitmask", "sparse-24-bitmask", "marlin-24"};
+    "dense",           "int-quantized",        "float-quantized",      "naive-quantized",
+    "pack-quantized",  "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized",
+    "mixed-precision", "sparse-bitmask",       "sparse-24-bitmask",    "marlin-24"};
 
 inline status read_compressed_format(json_value name, compressed_format& out) noexcept {
-    if (name.type() != json_type::string) return error{errc::malformed, "a string is needed", "quantization_config.format", {}};
+    if (name.type() != json_type::string)
+        return error{errc::malformed, "a string is needed", "quantization_config.format", {}};
     for (std::size_t i = 0; i < compressed_format_names.size(); ++i)
         if (name.is(compressed_format_names[i])) return out = static_cast<compressed_format>(i), status{};
     return error{errc::unsupported, "a format that is not known", "quantization_config.format", {}};
@@ -80,7 +84,10 @@ inline status read_compressed_format(json_value name, compressed_format& out) no
         const std::size_t first = at;
         while (is_digit(version, at)) ++at;
         if (!read_digits(version.substr(first, at - first), number[parts])) break;
-        if (at >= version.size() || version[at] != '.') { ++parts; break; }
+        if (at >= version.size() || version[at] != '.') {
+            ++parts;
+            break;
+        }
         ++at;
     }
     if (parts < 2) return pack_layout::by_size;
@@ -89,7 +96,9 @@ inline status read_compressed_format(json_value name, compressed_format& out) no
 }
 
 /// Absent and null count as not given.
-[[nodiscard]] inline bool is_given(json_value v) noexcept { return v.type() != json_type::absent && v.type() != json_type::null; }
+[[nodiscard]] inline bool is_given(json_value v) noexcept {
+    return v.type() != json_type::absent && v.type() != json_type::null;
+}
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
@@ -104,7 +113,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     if (!q) q = config["compression_config"];
     if (q.type() != json_type::object) return error{errc::malformed, "an object is needed", "quantization_config", {}};
     if (const json_value method = q["quant_method"]; detail::is_given(method) && !method.is("compressed-tensors"))
-        return error{errc::unsupported, "another method than compressed-tensors", "quantization_config.quant_method", {}};
+        return error{
+            errc::unsupported, "another method than compressed-tensors", "quantization_config.quant_method", {}};
     compressed_tensors_config c;
     if (status s = detail::read_compressed_format(q["format"], c.format); !s) return s.error();
     char room[64];
@@ -157,7 +167,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return s;
 }
 
-/// Writes the object that stands behind "quantization_config" in a config.json, for a checkpoint whose linear layers all are in format F.
+/// Writes the object that stands behind "quantization_config" in a config.json, for a checkpoint whose linear layers
+/// all are in format F.
 ///
 /// ignore   names of the linear layers that are not, as "lm_head"
 /// out      gets as much as fits; may be empty

@@ -1,5 +1,6 @@
 #pragma once
-// What llama.cpp asks with --check-tensors: that no scale and no plain float of a tensor's data is a NaN or an infinity. Decoding is
+// What llama.cpp asks with --check-tensors: that no scale and no plain float of a tensor's data is a NaN or an
+// infinity. Decoding is
 // memory-safe without it; this tells a damaged or badly quantized file from a good one.
 #include "bytes.hpp"
 #include "ggml_types.hpp"
@@ -19,18 +20,34 @@ struct ggml_floats {
     switch (type) {
     case 0: return {f32};
     case 1: return {f16};
-    case 3: case 7: case 9: case 12: case 13: return {f16, 0, 2};  // q4_1, q5_1, q8_1, q4_K, q5_K
-    case 10: return {f16, 80, 2};                                   // q2_K
-    case 11: return {f16, 108};                                     // q3_K
-    case 14: return {f16, 208};                                     // q6_K
-    case 15: return {f32};                                          // q8_K
+    case 3:
+    case 7:
+    case 9:
+    case 12:
+    case 13: return {f16, 0, 2};   // q4_1, q5_1, q8_1, q4_K, q5_K
+    case 10: return {f16, 80, 2};  // q2_K
+    case 11: return {f16, 108};    // q3_K
+    case 14: return {f16, 208};    // q6_K
+    case 15: return {f32};         // q8_K
     case 28: return {f64};
     case 29: return {iq1_m};
     case 30: return {bf16};
-    case 34: return {f16, 52};                                      // tq1_0
-    case 35: return {f16, 64};                                      // tq2_0
-    case 39: return {e8m0};                                         // mxfp4
-    case 2: case 6: case 8: case 16: case 17: case 18: case 19: case 20: case 21: case 22: case 23: case 41: case 42: return {f16};
+    case 34: return {f16, 52};  // tq1_0
+    case 35: return {f16, 64};  // tq2_0
+    case 39: return {e8m0};     // mxfp4
+    case 2:
+    case 6:
+    case 8:
+    case 16:
+    case 17:
+    case 18:
+    case 19:
+    case 20:
+    case 21:
+    case 22:
+    case 23:
+    case 41:
+    case 42: return {f16};
     default: return {};  // integers; nvfp4, whose scales have no NaN in ggml's decoder
     }
 }
@@ -40,7 +57,8 @@ struct ggml_floats {
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Whether all floats of a block are finite, by their exponents' bits.
-template <ggml_floats::kind What> [[nodiscard]] bool has_finite_floats(const std::byte* block, ggml_floats floats) noexcept {
+template <ggml_floats::kind What>
+[[nodiscard]] bool has_finite_floats(const std::byte* block, ggml_floats floats) noexcept {
     using enum ggml_floats::kind;
     const std::byte* const p = block + floats.at;
     if constexpr (What == f16) {
@@ -64,7 +82,8 @@ template <ggml_floats::kind What> [[nodiscard]] bool has_finite_floats(const std
 
 /// The first of `count` blocks of `bytes` bytes that has a float that is not finite; `count` when none has.
 template <ggml_floats::kind What>
-[[nodiscard]] std::size_t first_bad_block(const std::byte* data, std::size_t bytes, std::size_t count, ggml_floats floats) noexcept {
+[[nodiscard]] std::size_t first_bad_block(const std::byte* data, std::size_t bytes, std::size_t count,
+                                          ggml_floats floats) noexcept {
     for (std::size_t b = 0; b < count; ++b)
         if (!has_finite_floats<What>(data + b * bytes, floats)) return b;
     return count;
@@ -78,7 +97,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///
 /// type    ggml's number, as in gguf_tensor::type
 /// data    whole blocks, at any address: gguf_tensor::data
-/// error   non_finite, sizes {block, its first element}; unsupported for a type that ggml does not have; ragged when blocks are cut
+/// error   non_finite, sizes {block, its first element}; unsupported for a type that ggml does not have; ragged when
+///         blocks are cut
 /// source  ggml_validate_row_data, which refuses all of Q8_1, and f64 beyond the range of f32
 [[nodiscard]] inline status check_ggml_data(std::uint32_t type, std::span<const std::byte> data) noexcept {
     using enum detail::ggml_floats::kind;
@@ -100,7 +120,10 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     }
     if (bad == count) return {};
     if (info->elements == 1) return error{errc::non_finite, "element {0} is not finite", "tensor data", {bad, bad}};
-    return error{errc::non_finite, "block {0}, from element {1} on, has a scale that is not finite", "tensor data", {bad, bad * info->elements}};
+    return error{errc::non_finite,
+                 "block {0}, from element {1} on, has a scale that is not finite",
+                 "tensor data",
+                 {bad, bad * info->elements}};
 }
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE

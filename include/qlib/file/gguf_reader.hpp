@@ -1,5 +1,6 @@
 #pragma once
-// gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory follows
+// gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory
+// follows
 // the bytes that were read, never a count that a file announces.
 //
 //   std::string_view culprit;                                 // the key or tensor that an error speaks of
@@ -15,7 +16,8 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct gguf_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it, and data
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
+    /// and data
     /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
     /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
@@ -47,7 +49,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return find_name(tables.tensor_order, name, [&](std::size_t i) { return tables.tensors[i].name; });
 }
 
-[[nodiscard]] inline error bad_pair(std::uint64_t index, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0) noexcept {
+[[nodiscard]] inline error bad_pair(std::uint64_t index, const char* rule, std::uint64_t a = 0,
+                                    std::uint64_t b = 0) noexcept {
     return gguf_error(errc::malformed, rule, "metadata", index, a, b);
 }
 
@@ -72,7 +75,8 @@ struct gguf_parser {
     status read_header() noexcept {
         std::span<const std::byte> magic;
         if (!in.take(4, magic)) return ends_early(4, "header");
-        if (text_of(magic) != "GGUF") return error{errc::malformed, "no GGUF file: its first four bytes are others", "header", {}};
+        if (text_of(magic) != "GGUF")
+            return error{errc::malformed, "no GGUF file: its first four bytes are others", "header", {}};
         std::uint32_t& version = tables.version;
         if (!in.number(version)) return ends_early(4, "header");
         if (version != 0 && (version & 0xFFFF) == 0)
@@ -80,8 +84,11 @@ struct gguf_parser {
         if (version != 2 && version != 3)
             return error{errc::unsupported, "GGUF version {0}: 2 and 3 are supported", "header", {version}};
         if (!in.number(tensor_count) || !in.number(entry_count)) return ends_early(8, "header");
-        // The shortest pair: a key of one byte and a value of one. The shortest tensor: a name of one byte and no dimension.
-        if (status s = check_count(entry_count, 8 + 1 + 4 + 1, "{2} metadata pairs need at least {0} bytes, {1} are there"); !s)
+        // The shortest pair: a key of one byte and a value of one. The shortest tensor: a name of one byte and no
+        // dimension.
+        if (status s =
+                check_count(entry_count, 8 + 1 + 4 + 1, "{2} metadata pairs need at least {0} bytes, {1} are there");
+            !s)
             return s;
         return check_count(tensor_count, 8 + 1 + 4 + 4 + 8, "{2} tensors need at least {0} bytes, {1} are there");
     }
@@ -92,7 +99,8 @@ struct gguf_parser {
         std::span<const std::byte> text;
         if (!in.number(length)) return ends_early(8, operand, index);
         if (length > longest)  // before take(): an absurd length is no reason to ask for more of the file
-            return gguf_error(errc::malformed, "#{3} has a name of {0} bytes, {1} are allowed", operand, index, length, longest);
+            return gguf_error(errc::malformed, "#{3} has a name of {0} bytes, {1} are allowed", operand, index, length,
+                              longest);
         if (!in.take(length, text)) return ends_early(length, operand, index);
         name = culprit = text_of(text);
         return check_name(name, longest, operand, index);
@@ -112,7 +120,8 @@ struct gguf_parser {
             if (v.element_type == gguf_type::array)
                 return gguf_error(errc::unsupported, "#{3} is an array of arrays", "metadata", index);
             if (v.count > limits.array_count)
-                return bad_pair(index, "#{3} is an array of {0} elements, {1} are allowed", v.count, limits.array_count);
+                return bad_pair(index, "#{3} is an array of {0} elements, {1} are allowed", v.count,
+                                limits.array_count);
         }
         if (v.element_type != gguf_type::string && gguf_number_bytes(v.element_type) == 0)
             return bad_pair(index, "#{3} has the unknown value type {0}", type);
@@ -133,15 +142,18 @@ struct gguf_parser {
         const gguf_value& v = tables.entries[found].value;
         culprit = tables.entries[found].key;
         if (v.type != gguf_type::u32)
-            return bad_pair(found, "the alignment has value type {0}, it must be a u32", static_cast<std::uint64_t>(v.type));
+            return bad_pair(found, "the alignment has value type {0}, it must be a u32",
+                            static_cast<std::uint64_t>(v.type));
         const std::uint64_t alignment = load_little(v.bytes.data(), 4);
         if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > gguf_alignment_limit)
-            return bad_pair(found, "the alignment {0} is no power of two from 1 to {1}", alignment, gguf_alignment_limit);
+            return bad_pair(found, "the alignment {0} is no power of two from 1 to {1}", alignment,
+                            gguf_alignment_limit);
         tables.alignment = static_cast<std::uint32_t>(alignment);
         return {};
     }
 
-    /// `end` is the first byte behind the tensors so far. Gaps are harmless and allowed; order and overlaps are not negotiable.
+    /// `end` is the first byte behind the tensors so far. Gaps are harmless and allowed; order and overlaps are not
+    /// negotiable.
     status read_tensor(std::uint64_t index, std::uint64_t& end) noexcept {
         gguf_tensor t;
         if (status s = read_name(t.name, gguf_name_limit, "tensor", index); !s) return s;
@@ -152,23 +164,28 @@ struct gguf_parser {
         if (!in.number(t.type) || !in.number(t.offset)) return ends_early(8, "tensor", index);
         if (status s = measure_tensor(t, index); !s) return s;
         if (t.offset % tables.alignment != 0)
-            return bad_tensor(index, "#{3} has offset {0}, no multiple of the alignment {1}", t.offset, tables.alignment);
+            return bad_tensor(index, "#{3} has offset {0}, no multiple of the alignment {1}", t.offset,
+                              tables.alignment);
         if (t.offset < end)
-            return bad_tensor(index, "#{3} has offset {0}, inside or before the data up to {1} of those before it", t.offset, end);
+            return bad_tensor(index, "#{3} has offset {0}, inside or before the data up to {1} of those before it",
+                              t.offset, end);
         if (__builtin_add_overflow(t.offset, t.bytes, &end))
             return bad_tensor(index, "#{3} has offset {0}, which overflows", t.offset);
         return tables.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
     }
 
-    /// Where the data is. Compared with the file's true length, tensor by tensor; the padding of the last one may be missing.
+    /// Where the data is. Compared with the file's true length, tensor by tensor; the padding of the last one may be
+    /// missing.
     status place_tensors() noexcept {
         tables.data_start = round_up(in.at, tables.alignment);
         for (std::size_t i = 0; i < tables.tensors.size(); ++i) {
             gguf_tensor& t = tables.tensors[i];
             culprit = t.name;
-            const std::uint64_t start = saturating_add(tables.data_start, t.offset), end = saturating_add(start, t.bytes);
+            const std::uint64_t start = saturating_add(tables.data_start, t.offset),
+                                end = saturating_add(start, t.bytes);
             if (end > limits.file_size)
-                return gguf_error(errc::truncated, "#{3} ends at byte {0}, the file has {1}", "tensor", i, end, limits.file_size);
+                return gguf_error(errc::truncated, "#{3} ends at byte {0}, the file has {1}", "tensor", i, end,
+                                  limits.file_size);
             if (end <= in.bytes.size())
                 t.data = in.bytes.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(t.bytes));
         }
@@ -177,7 +194,8 @@ struct gguf_parser {
 
     /// Sorts names and refuses two that are equal.
     template <class NameOf>
-    status index_names(buffer<std::size_t>& order, std::size_t count, const char* operand, const NameOf& name_of) noexcept {
+    status index_names(buffer<std::size_t>& order, std::size_t count, const char* operand,
+                       const NameOf& name_of) noexcept {
         if (!sort_names(order, count, name_of)) return out_of_memory(count * sizeof(std::size_t));
         const std::size_t p = find_duplicate(order, name_of);
         if (p == count) return {};
@@ -207,7 +225,8 @@ inline status parse_gguf(std::span<const std::byte> file, gguf_limits limits, gg
     if (culprit != nullptr) *culprit = {};
     if (limits.file_size == 0) limits.file_size = file.size();
     if (limits.file_size < file.size())
-        return error{errc::argument, "{0}, but {1} bytes are given", "gguf_limits.file_size", {limits.file_size, file.size()}};
+        return error{
+            errc::argument, "{0}, but {1} bytes are given", "gguf_limits.file_size", {limits.file_size, file.size()}};
     gguf_parser parser{{file}, limits, tables};
     const status s = parser.parse();
     if (culprit != nullptr && !s) *culprit = parser.culprit;
@@ -227,9 +246,11 @@ public:
     ///
     /// file     the whole file, or its beginning with limits.file_size set; at any address
     /// culprit  set to the key or tensor name that an error speaks of, else emptied. It may hold any bytes of the file
-    /// error    malformed or truncated for a broken rule, unsupported for what other programs may read, memory; where the
+    /// error    malformed or truncated for a broken rule, unsupported for what other programs may read, memory; where
+    ///          the
     ///          rule is one tensor's or pair's, sizes[3] is its index
-    /// source   ggml, docs/gguf.md and gguf.cpp; stricter where a later program could be led astray: names without zero bytes,
+    /// source   ggml, docs/gguf.md and gguf.cpp; stricter where a later program could be led astray: names without zero
+    ///          bytes,
     ///          booleans of 0 and 1, bounded alignment
     [[nodiscard]] QLIB_INLINE static result<gguf_file> parse(std::span<const std::byte> file, gguf_limits limits = {},
                                                              std::string_view* culprit = nullptr) noexcept {
@@ -240,7 +261,8 @@ public:
 
     [[nodiscard]] QLIB_INLINE std::uint32_t version() const noexcept { return tables_.version; }
     [[nodiscard]] QLIB_INLINE std::uint32_t alignment() const noexcept { return tables_.alignment; }
-    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May lie beyond the end of a
+    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May lie beyond the
+    /// end of a
     /// file without tensors.
     [[nodiscard]] QLIB_INLINE std::uint64_t data_start() const noexcept { return tables_.data_start; }
     /// All metadata, in the file's order.

@@ -66,16 +66,19 @@ private:
     std::span<const std::byte> bytes_;
 };
 
-/// A metadata value. One that parse() made is well formed; on any other the getters are safe, and answer errors or nothing.
+/// A metadata value. One that parse() made is well formed; on any other the getters are safe, and answer errors or
+/// nothing.
 struct gguf_value {
-    gguf_type type{};                  ///< array, or what the one element is
-    gguf_type element_type{};          ///< of an array's elements; else as `type`
-    std::uint64_t count = 0;           ///< elements; 1 where the value is no array
-    std::span<const std::byte> bytes;  ///< the elements as in the file: packed numbers, or strings each behind its u64 length
+    gguf_type type{};          ///< array, or what the one element is
+    gguf_type element_type{};  ///< of an array's elements; else as `type`
+    std::uint64_t count = 0;   ///< elements; 1 where the value is no array
+    std::span<const std::byte>
+        bytes;  ///< the elements as in the file: packed numbers, or strings each behind its u64 length
 
     [[nodiscard]] QLIB_INLINE bool is_array() const noexcept { return type == gguf_type::array; }
 
-    // The one element of a value that is no array. error: malformed, sizes {type of the value}, when it is of another kind.
+    // The one element of a value that is no array. error: malformed, sizes {type of the value}, when it is of another
+    // kind.
     /// An integer of any width that is not negative. Writers disagree on u32, u64 and i32 for counts.
     [[nodiscard]] QLIB_INLINE result<std::uint64_t> as_uint() const noexcept { return detail::gguf_uint(*this); }
     /// An integer of any width that fits.
@@ -86,9 +89,12 @@ struct gguf_value {
     /// The text in the file's bytes: not terminated, and not checked to be UTF-8.
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string() const noexcept { return detail::gguf_text(*this); }
 
-    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when i >= count
+    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when i
+    /// >= count
     /// or the value is no such array. Strings have no constant-time access: walk strings().
-    [[nodiscard]] QLIB_INLINE result<gguf_value> at(std::uint64_t i) const noexcept { return detail::gguf_element(*this, i); }
+    [[nodiscard]] QLIB_INLINE result<gguf_value> at(std::uint64_t i) const noexcept {
+        return detail::gguf_element(*this, i);
+    }
     /// The strings of an array of strings, or the one of a string; none for any other type.
     [[nodiscard]] QLIB_INLINE gguf_strings strings() const noexcept {
         return gguf_strings(element_type == gguf_type::string ? bytes : std::span<const std::byte>{});
@@ -147,7 +153,8 @@ inline result<double> gguf_float(const gguf_value& v) noexcept {
 }
 
 inline result<bool> gguf_bool(const gguf_value& v) noexcept {
-    if (v.type != gguf_type::boolean || v.bytes.size() != 1) return wrong_type(v, "value type {0} where a boolean is needed");
+    if (v.type != gguf_type::boolean || v.bytes.size() != 1)
+        return wrong_type(v, "value type {0} where a boolean is needed");
     return v.bytes[0] != std::byte{0};
 }
 
@@ -162,22 +169,26 @@ inline result<std::string_view> gguf_text(const gguf_value& v) noexcept {
 inline result<gguf_value> gguf_element(const gguf_value& v, std::uint64_t i) noexcept {
     const std::size_t bytes = gguf_number_bytes(v.element_type);
     if (!v.is_array() || bytes == 0)
-        return error{errc::argument, "only arrays of numbers have elements that can be reached by index", "metadata value", {}};
+        return error{
+            errc::argument, "only arrays of numbers have elements that can be reached by index", "metadata value", {}};
     if (i >= v.count || i >= v.bytes.size() / bytes)
         return error{errc::argument, "element {0} of an array of {1}", "metadata value", {i, v.count}};
     return gguf_value{v.element_type, v.element_type, 1, v.bytes.subspan(static_cast<std::size_t>(i) * bytes, bytes)};
 }
 
-/// Moves `in` behind `count` elements of a type that is no array. The error has sizes {bytes needed, bytes there} when they
+/// Moves `in` behind `count` elements of a type that is no array. The error has sizes {bytes needed, bytes there} when
+/// they
 /// are not there, and none of the elements is kept: memory does not follow `count`.
 inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count, std::uint64_t longest) noexcept {
     const auto ends_early = [&](std::uint64_t more) {
         const std::size_t needed = saturating_add(in.at, more);
-        return error{errc::truncated, "at least {0} bytes are needed, {1} are there", "metadata", {needed, in.bytes.size()}};
+        return error{
+            errc::truncated, "at least {0} bytes are needed, {1} are there", "metadata", {needed, in.bytes.size()}};
     };
     const std::size_t each = type == gguf_type::string ? 8 : gguf_number_bytes(type);  // at least
     std::uint64_t bytes = 0;
-    if (__builtin_mul_overflow(count, each, &bytes) || bytes > in.left()) return ends_early(saturating_multiply(count, each));
+    if (__builtin_mul_overflow(count, each, &bytes) || bytes > in.left())
+        return ends_early(saturating_multiply(count, each));
     if (type == gguf_type::string) {
         for (std::uint64_t i = 0; i < count; ++i) {
             std::uint64_t length = 0;
@@ -194,7 +205,10 @@ inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count
     if (type == gguf_type::boolean)
         for (const std::byte b : numbers)
             if (b > std::byte{1})
-                return error{errc::malformed, "a boolean of {0}: it must be 0 or 1", "metadata", {static_cast<std::uint64_t>(b)}};
+                return error{errc::malformed,
+                             "a boolean of {0}: it must be 0 or 1",
+                             "metadata",
+                             {static_cast<std::uint64_t>(b)}};
     return {};
 }
 

@@ -1,12 +1,14 @@
 #pragma once
-// gguf_writer: writes a GGUF v3 file into the caller's sink. Metadata and tensor shapes are collected first; then the header goes
+// gguf_writer: writes a GGUF v3 file into the caller's sink. Metadata and tensor shapes are collected first; then the
+// header goes
 // out, and the tensors' data stream through in pieces of any size.
 //
 //   qlib::gguf_writer out;
 //   for (const auto& [key, value] : input.entries()) check(out.set(key, value));       // copies
 //   check(out.set("general.file_type", std::uint32_t{15}));                            // replaces
 //   check(out.add_tensor("output.weight", type_id, std::array<std::uint64_t, 2>{cols, rows}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
+// bytes.size(); };
 //   check(out.begin(sink));
 //   check(out.write("output.weight", data));
 //   check(out.finish());
@@ -19,14 +21,16 @@
 namespace qlib::inline QLIB_ABI {
 
 /// What set() stores as one number: integers by width and sign, float, double, bool.
-template <class T> concept gguf_number =
-    std::same_as<T, float> || std::same_as<T, double> || (std::integral<T> && sizeof(T) <= 8 && !std::same_as<T, char>);
+template <class T>
+concept gguf_number = std::same_as<T, float> || std::same_as<T, double> ||
+    (std::integral<T> && sizeof(T) <= 8 && !std::same_as<T, char>);
 
 }  // namespace qlib::inline QLIB_ABI
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A later one about the same key overrules it.
+/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A later one about the same key
+/// overrules it.
 struct gguf_set {
     std::size_t at = 0, key_bytes = 0, bytes = 0;
     bool removed = false;
@@ -93,14 +97,16 @@ inline status check_stage(const gguf_draft& draft, gguf_draft::stage needed) noe
     using enum gguf_draft::stage;
     if (draft.at == needed) return {};
     switch (draft.at) {
-    case collecting: return error{errc::argument, "the header is not written yet: call begin() first", "gguf_writer", {}};
+    case collecting:
+        return error{errc::argument, "the header is not written yet: call begin() first", "gguf_writer", {}};
     case writing: return error{errc::argument, "the header is already written", "gguf_writer", {}};
     case finished: return error{errc::argument, "the file is already finished", "gguf_writer", {}};
     default: return error{errc::io, "an earlier write failed", "gguf_writer", {}};
     }
 }
 
-/// The documentation's rule for keys, of which ggml's own writers break one part: architectures like gpt-oss have hyphens.
+/// The documentation's rule for keys, of which ggml's own writers break one part: architectures like gpt-oss have
+/// hyphens.
 inline status check_spelling(std::string_view key) noexcept {
     char before = '.';
     for (const char c : key) {
@@ -110,7 +116,8 @@ inline status check_spelling(std::string_view key) noexcept {
         before = c;
     }
     if (before != 0 && before != '.') return {};
-    return error{errc::argument, "a key is words of a-z, 0-9, _ and - with single dots between them", "metadata key", {}};
+    return error{
+        errc::argument, "a key is words of a-z, 0-9, _ and - with single dots between them", "metadata key", {}};
 }
 
 /// Whether a value's bytes are what its type and count say. Values of parsed files are; anybody can make others.
@@ -120,7 +127,9 @@ inline status check_value(const gguf_value& v) noexcept {
     if (known && (v.is_array() || (v.type == v.element_type && v.count == 1)) &&
         skip_elements(in, v.element_type, v.count, ~std::uint64_t{0}).ok() && in.left() == 0)
         return {};
-    return error{errc::argument, "the {0} bytes of a value are not what its type {1} and count {2} say", "metadata value",
+    return error{errc::argument,
+                 "the {0} bytes of a value are not what its type {1} and count {2} say",
+                 "metadata value",
                  {v.bytes.size(), static_cast<std::uint64_t>(v.element_type), v.count}};
 }
 
@@ -133,7 +142,8 @@ status append_pair(gguf_draft& draft, std::string_view key, gguf_type type, gguf
     growing<std::byte>& text = draft.text;
     const std::size_t start = text.size();
     bool ok = put_text(text, key) && put_number(text, static_cast<std::uint64_t>(type), 4);
-    if (type == gguf_type::array) ok = ok && put_number(text, static_cast<std::uint64_t>(element), 4) && put_number(text, count, 8);
+    if (type == gguf_type::array)
+        ok = ok && put_number(text, static_cast<std::uint64_t>(element), 4) && put_number(text, count, 8);
     ok = ok && put(text) && draft.sets.append({start, key.size(), text.size() - start, false});
     if (ok) return {};
     const std::size_t wanted = text.size() - start;
@@ -143,7 +153,8 @@ status append_pair(gguf_draft& draft, std::string_view key, gguf_type type, gguf
 
 inline status copy_pair(gguf_draft& draft, std::string_view key, const gguf_value& v) noexcept {
     if (status s = check_value(v); !s) return s;
-    return append_pair(draft, key, v.type, v.element_type, v.count, [&](growing<std::byte>& text) { return text.append(v.bytes); });
+    return append_pair(draft, key, v.type, v.element_type, v.count,
+                       [&](growing<std::byte>& text) { return text.append(v.bytes); });
 }
 
 template <class T> status set_one(gguf_draft& draft, std::string_view key, gguf_type type, const T& value) noexcept {
@@ -151,7 +162,8 @@ template <class T> status set_one(gguf_draft& draft, std::string_view key, gguf_
     return append_pair(draft, key, type, type, 1, [&](growing<std::byte>& text) { return put_element(text, value); });
 }
 
-template <class T> status set_many(gguf_draft& draft, std::string_view key, gguf_type element, std::span<const T> values) noexcept {
+template <class T>
+status set_many(gguf_draft& draft, std::string_view key, gguf_type element, std::span<const T> values) noexcept {
     if (status s = check_spelling(key); !s) return s;
     return append_pair(draft, key, gguf_type::array, element, values.size(), [&](growing<std::byte>& text) {
         for (const T& value : values)
@@ -162,7 +174,9 @@ template <class T> status set_many(gguf_draft& draft, std::string_view key, gguf
 
 /// Without a value: the key is taken back.
 inline status remove_pair(gguf_draft& draft, std::string_view key) noexcept {
-    if (status s = append_pair(draft, key, gguf_type::boolean, gguf_type::boolean, 1, [](growing<std::byte>&) { return true; }); !s)
+    if (status s = append_pair(draft, key, gguf_type::boolean, gguf_type::boolean, 1,
+                               [](growing<std::byte>&) { return true; });
+        !s)
         return s;
     draft.sets[draft.sets.size() - 1].removed = true;
     return {};
@@ -173,7 +187,8 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     const std::size_t index = draft.tensors.size();
     if (status s = check_stage(draft, gguf_draft::stage::collecting); !s) return s;
     if (status s = check_name(name, gguf_name_limit, "tensor", index); !s) return s;
-    if (ne.size() > 4) return gguf_error(errc::argument, "#{3} has {0} dimensions, 4 are allowed", "tensor", index, ne.size());
+    if (ne.size() > 4)
+        return gguf_error(errc::argument, "#{3} has {0} dimensions, 4 are allowed", "tensor", index, ne.size());
     gguf_planned t;
     t.name_at = draft.names.size();
     t.name_bytes = name.size();
@@ -185,7 +200,8 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     return draft.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
 }
 
-/// Marks every pair that a later set() or remove() of the same key overrules, and the removals themselves. Counts what is left.
+/// Marks every pair that a later set() or remove() of the same key overrules, and the removals themselves. Counts what
+/// is left.
 inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
     growing<gguf_set>& sets = draft.sets;
     const auto key_of = [&](std::size_t i) { return text_of({draft.text.data() + sets[i].at + 8, sets[i].key_bytes}); };
@@ -207,14 +223,16 @@ inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
     }
     const std::uint64_t a = draft.alignment;
     if (a >= 8 && (a & (a - 1)) == 0 && a <= gguf_alignment_limit) return {};
-    return error{errc::argument, "{0} is no power of two from 8 to {1}", "general.alignment", {a, gguf_alignment_limit}};
+    return error{
+        errc::argument, "{0} is no power of two from 8 to {1}", "general.alignment", {a, gguf_alignment_limit}};
 }
 
 /// Refuses equal names, and lays the tensors out without gaps. `end` is the size of the data section.
 inline status place_planned(gguf_draft& draft, std::uint64_t& end) noexcept {
     const auto name_of = [&](std::size_t i) { return draft.name_of(draft.tensors[i]); };
     buffer<std::size_t> order;
-    if (!sort_names(order, draft.tensors.size(), name_of)) return out_of_memory(draft.tensors.size() * sizeof(std::size_t));
+    if (!sort_names(order, draft.tensors.size(), name_of))
+        return out_of_memory(draft.tensors.size() * sizeof(std::size_t));
     if (const std::size_t p = find_duplicate(order, name_of); p != order.size())
         return gguf_error(errc::argument, "#{0} and #{3} have the same name", "tensor", order[p + 1], order[p]);
     end = 0;
@@ -282,7 +300,8 @@ inline status write_piece(gguf_draft& draft, std::string_view name, std::span<co
         return error{errc::shape, "all tensors are complete, {0} bytes are left over", "tensor data", {piece.size()}};
     const gguf_planned& t = draft.tensors[draft.next];
     if (name != draft.name_of(t))
-        return gguf_error(errc::argument, "data for another tensor than #{3}, which is next", "tensor data", draft.next);
+        return gguf_error(errc::argument, "data for another tensor than #{3}, which is next", "tensor data",
+                          draft.next);
     if (piece.size() > t.info.bytes - draft.done)
         return gguf_error(errc::shape, "{0} bytes more, but #{3} lacks only {1} of its {2}", "tensor data", draft.next,
                           piece.size(), t.info.bytes - draft.done, t.info.bytes);
@@ -309,10 +328,12 @@ inline status finish_file(gguf_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
+/// refused.
 class gguf_writer {
 public:
-    // Metadata. Setting a key again takes the old value out and puts the new one behind all others, as ggml does. New keys keep
+    // Metadata. Setting a key again takes the old value out and puts the new one behind all others, as ggml does. New
+    // keys keep
     // the rule of GGUF's documentation: errc::argument. general.alignment changes the layout; begin() checks it.
 
     /// A number or a boolean, stored as the type it has: std::uint32_t{2}, 1.0f, true.
@@ -322,18 +343,23 @@ public:
     QLIB_INLINE status set(std::string_view key, std::string_view value) noexcept {
         return detail::set_one(draft_, key, gguf_type::string, value);
     }
-    QLIB_INLINE status set(std::string_view key, const char* value) noexcept { return set(key, std::string_view(value)); }
+    QLIB_INLINE status set(std::string_view key, const char* value) noexcept {
+        return set(key, std::string_view(value));
+    }
     /// Any contiguous range of numbers, or of what converts to std::string_view.
     template <class Range>
-        requires requires(const Range& r) { std::span(r); }
+    requires requires(const Range& r) { std::span(r); }
     QLIB_INLINE status set_array(std::string_view key, const Range& values) noexcept {
         using item = std::remove_cv_t<typename decltype(std::span(values))::element_type>;
         const std::span<const item> all(values);
         if constexpr (gguf_number<item>) return detail::set_many(draft_, key, detail::gguf_type_of<item>(), all);
         else return detail::set_many(draft_, key, gguf_type::string, all);
     }
-    /// A value of another file, copied byte by byte. Its key only needs what readers need: 1 to 65535 bytes, none of them zero.
-    QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept { return detail::copy_pair(draft_, key, value); }
+    /// A value of another file, copied byte by byte. Its key only needs what readers need: 1 to 65535 bytes, none of
+    /// them zero.
+    QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept {
+        return detail::copy_pair(draft_, key, value);
+    }
     /// Takes a key out again, if it was set.
     QLIB_INLINE status remove(std::string_view key) noexcept { return detail::remove_pair(draft_, key); }
 
@@ -344,13 +370,15 @@ public:
     /// type    see ggml_type_info
     /// ne      0 to 4 dimensions, the row length first: {cols, rows}. Written as given: ggml drops trailing ones
     /// error   malformed or argument, sizes[3] being the tensor's index; unsupported for a type that ggml does not have
-    QLIB_INLINE status add_tensor(std::string_view name, std::uint32_t type, std::span<const std::uint64_t> ne) noexcept {
+    QLIB_INLINE status add_tensor(std::string_view name, std::uint32_t type,
+                                  std::span<const std::uint64_t> ne) noexcept {
         return detail::plan_tensor(draft_, name, type, ne);
     }
 
     /// Writes the header. No set(), remove() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// Writes the next bytes of a tensor's data: the tensors in the order of add_tensor(), each complete before the next.
+    /// Writes the next bytes of a tensor's data: the tensors in the order of add_tensor(), each complete before the
+    /// next.
     ///
     /// error   argument: another tensor's turn; shape: more bytes than it has; io: the sink refused
     QLIB_INLINE status write(std::string_view name, std::span<const std::byte> piece) noexcept {

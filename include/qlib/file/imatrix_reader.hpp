@@ -1,10 +1,12 @@
 #pragma once
-// imatrix_file: reads the importance matrices that llama.cpp's llama-imatrix writes, from foreign, untrusted bytes. Both forms: GGUF,
+// imatrix_file: reads the importance matrices that llama.cpp's llama-imatrix writes, from foreign, untrusted bytes.
+// Both forms: GGUF,
 // and the older one (.dat) that knows one count per weight only.
 //
 //   auto file = qlib::imatrix_file::parse(bytes, {}, &culprit);
 //   const qlib::imatrix_entry* e = file->find("blk.0.ffn_down.weight");
-//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);                 // result<span>: the file may be another model's
+//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);                 // result<span>: the file may be
+// another model's
 #include "../numeric/exact.hpp"
 #include "gguf_reader.hpp"
 
@@ -12,18 +14,24 @@ namespace qlib::inline QLIB_ABI {
 
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
-    std::string_view name;                        ///< of the weight's tensor, 1 to 1024 bytes
-    std::size_t cols = 0, matrices = 0;           ///< neither is 0. The older form has one matrix, as wide as all experts together
-    std::span<const float> importance;            ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
-    std::span<const float> counts;                ///< how many inputs each matrix has seen; in the older form: chunks
+    std::string_view name;  ///< of the weight's tensor, 1 to 1024 bytes
+    std::size_t cols = 0,
+                matrices = 0;  ///< neither is 0. The older form has one matrix, as wide as all experts together
+    std::span<const float>
+        importance;  ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
+    std::span<const float> counts;  ///< how many inputs each matrix has seen; in the older form: chunks
 
     /// The importance of the columns of matrix m, for a weight of `count` matrices with rows of `width` elements.
     ///
     /// error   importance, when the entry is of another shape; argument, when m >= count
-    [[nodiscard]] QLIB_INLINE result<std::span<const float>> of_matrix(std::size_t m, std::size_t count, std::size_t width) const noexcept {
+    [[nodiscard]] QLIB_INLINE result<std::span<const float>> of_matrix(std::size_t m, std::size_t count,
+                                                                       std::size_t width) const noexcept {
         if (m >= count) return error{errc::argument, "matrix {0} of {1}", "imatrix", {m, count}};
         if (width == 0 || importance.size() % width != 0 || importance.size() / width != count)
-            return error{errc::importance, "{0} x {1} values for a weight of {2} x {3}", "imatrix", {matrices, cols, count, width}};
+            return error{errc::importance,
+                         "{0} x {1} values for a weight of {2} x {3}",
+                         "imatrix",
+                         {matrices, cols, count, width}};
         return importance.subspan(m * width, width);
     }
 };
@@ -65,7 +73,8 @@ inline constexpr std::string_view imatrix_sums_suffix = ".in_sum2", imatrix_coun
 /// False for NaN, infinities and negative numbers.
 [[nodiscard]] QLIB_INLINE inline bool is_amount(float x) noexcept { return is_finite(x) && x >= 0; }
 
-/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the GGUF form and the sum itself in the older one.
+/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the GGUF form and the sum itself in the
+/// older one.
 [[nodiscard]] QLIB_INLINE inline float mean_square(float sum, float count, bool legacy) noexcept {
     if (count > 0) return sum / count;
     return legacy ? sum : 1.0f;
@@ -79,7 +88,8 @@ struct imatrix_parser {
     std::string_view culprit = {};
     growing<imatrix_source> sources = {};
 
-    [[nodiscard]] static error broken(errc code, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0) noexcept {
+    [[nodiscard]] static error broken(errc code, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0,
+                                      std::uint64_t c = 0) noexcept {
         return {code, rule, "imatrix", {a, b, c}};
     }
 
@@ -139,9 +149,12 @@ struct imatrix_parser {
         const gguf_tensor* counts = find_part(stem, imatrix_counts_suffix);
         if (counts == nullptr) return broken(errc::malformed, "sums without counts");
         if (sums.type != 0 || counts->type != 0)
-            return broken(errc::malformed, "sums of type {0} and counts of type {1}: both must be f32", sums.type, counts->type);
-        if (sums.bytes == 0 || sums.rows() != counts->cols() * counts->rows())  // neither product wraps: the tensors are in the file
-            return broken(errc::malformed, "{0} x {1} sums and {2} counts", sums.rows(), sums.cols(), counts->cols() * counts->rows());
+            return broken(errc::malformed, "sums of type {0} and counts of type {1}: both must be f32", sums.type,
+                          counts->type);
+        if (sums.bytes == 0 ||
+            sums.rows() != counts->cols() * counts->rows())  // neither product wraps: the tensors are in the file
+            return broken(errc::malformed, "{0} x {1} sums and {2} counts", sums.rows(), sums.cols(),
+                          counts->cols() * counts->rows());
         return add_source({stem, sums.data, counts->data});
     }
     status read_gguf() noexcept {
@@ -152,7 +165,8 @@ struct imatrix_parser {
             if (t.name.ends_with(imatrix_sums_suffix)) {
                 if (status s = read_pair(t); !s) return s;
             } else if (t.name.ends_with(imatrix_counts_suffix)) {
-                if (find_part(t.name.substr(0, t.name.size() - imatrix_counts_suffix.size()), imatrix_sums_suffix) == nullptr)
+                if (find_part(t.name.substr(0, t.name.size() - imatrix_counts_suffix.size()), imatrix_sums_suffix) ==
+                    nullptr)
                     return broken(errc::malformed, "counts without sums");
             }
         }
@@ -163,10 +177,12 @@ struct imatrix_parser {
     // The older form: all numbers are i32 or f32.
 
     [[nodiscard]] static error ends_early(const byte_cursor& in, std::uint64_t more) noexcept {
-        return broken(errc::truncated, "at least {0} bytes are needed, {1} are there", saturating_add(in.at, more), in.bytes.size());
+        return broken(errc::truncated, "at least {0} bytes are needed, {1} are there", saturating_add(in.at, more),
+                      in.bytes.size());
     }
     /// A number from `least` to `most`, below 2^31: a negative one is too large.
-    static status read_i32(byte_cursor& in, std::uint32_t least, std::uint32_t most, const char* rule, std::uint32_t& out) noexcept {
+    static status read_i32(byte_cursor& in, std::uint32_t least, std::uint32_t most, const char* rule,
+                           std::uint32_t& out) noexcept {
         if (!in.number(out)) return ends_early(in, 4);
         return out >= least && out <= most ? status{} : status(broken(errc::malformed, rule, out, least, most));
     }
@@ -180,7 +196,8 @@ struct imatrix_parser {
         imatrix_source source;
         std::uint32_t name_bytes = 0, calls = 0, values = 0;
         culprit = {};
-        if (status s = read_i32(in, 1, gguf_name_limit, "a name of {0} bytes: {1} to {2} are allowed", name_bytes); !s) return s;
+        if (status s = read_i32(in, 1, gguf_name_limit, "a name of {0} bytes: {1} to {2} are allowed", name_bytes); !s)
+            return s;
         if (status s = read_text(in, name_bytes, source.name); !s) return s;
         culprit = source.name;
         if (status s = check_name(source.name, gguf_name_limit, "imatrix", index); !s) return s;
@@ -195,13 +212,16 @@ struct imatrix_parser {
     status read_trailer(byte_cursor& in) noexcept {
         culprit = {};
         if (in.left() == 0) return {};
-        if (status s = read_i32(in, 0, 0x7FFFFFFF, "{0} chunks: {1} to {2} are allowed", tables.chunk_count); !s) return s;
+        if (status s = read_i32(in, 0, 0x7FFFFFFF, "{0} chunks: {1} to {2} are allowed", tables.chunk_count); !s)
+            return s;
         if (in.left() == 0) return {};
         std::uint32_t bytes = 0;
         std::string_view name;
-        if (status s = read_i32(in, 0, 0x7FFFFFFF, "a data set's name of {0} bytes: {1} to {2} are allowed", bytes); !s) return s;
+        if (status s = read_i32(in, 0, 0x7FFFFFFF, "a data set's name of {0} bytes: {1} to {2} are allowed", bytes); !s)
+            return s;
         if (bytes > limits.string_bytes)
-            return broken(errc::malformed, "a data set's name of {0} bytes, {1} are allowed", bytes, limits.string_bytes);
+            return broken(errc::malformed, "a data set's name of {0} bytes, {1} are allowed", bytes,
+                          limits.string_bytes);
         if (status s = read_text(in, bytes, name); !s) return s;
         if (in.left() != 0) return broken(errc::malformed, "{0} bytes behind the end", in.left());
         return bytes == 0 ? status{} : add_dataset(name);
@@ -236,10 +256,12 @@ struct imatrix_parser {
         for (std::size_t i = 0; i < e.matrices * e.cols; ++i) {
             const float sum = load_float(source.sums.data() + 4 * i);
             if (!is_amount(sum))
-                return broken(errc::importance, "value {0} of matrix {1} is negative or not finite", i % e.cols, i / e.cols);
+                return broken(errc::importance, "value {0} of matrix {1} is negative or not finite", i % e.cols,
+                              i / e.cols);
             means[i] = mean_square(sum, counts[i / e.cols], tables.legacy);
             if (!is_finite(means[i]))
-                return broken(errc::importance, "the mean of value {0} of matrix {1} overflows", i % e.cols, i / e.cols);
+                return broken(errc::importance, "the mean of value {0} of matrix {1} overflows", i % e.cols,
+                              i / e.cols);
         }
         e.counts = {counts, e.matrices};
         e.importance = {means, e.matrices * e.cols};
@@ -257,7 +279,8 @@ struct imatrix_parser {
         for (const imatrix_source& s : sources.view())
             if (status done = read_numbers(s, out); !done) return done;
         const auto name_of = [&](std::size_t i) { return tables.entries[i].name; };
-        if (!sort_names(tables.order, tables.entries.size(), name_of)) return out_of_memory(tables.entries.size() * sizeof(std::size_t));
+        if (!sort_names(tables.order, tables.entries.size(), name_of))
+            return out_of_memory(tables.entries.size() * sizeof(std::size_t));
         const std::size_t p = find_duplicate(tables.order, name_of);
         culprit = {};
         if (p == tables.order.size()) return {};
@@ -291,12 +314,15 @@ public:
     ///
     /// file     the whole file, at any address. Memory: at most as many bytes again, and the tables
     /// limits   of the GGUF form; file_size is not used
-    /// culprit  set to the weight, tensor or key that an error speaks of, else emptied. It may hold any bytes of the file
-    /// error    truncated or malformed for a broken rule; importance for a number that is negative, not finite or whose mean is not;
+    /// culprit  set to the weight, tensor or key that an error speaks of, else emptied. It may hold any bytes of the
+    ///          file
+    /// error    truncated or malformed for a broken rule; importance for a number that is negative, not finite or whose
+    ///          mean is not;
     ///          in the GGUF form also what gguf_file::parse answers; memory
     /// exact    one rounding: sum / count
     /// source   llama.cpp, tools/imatrix; stricter: names without zero bytes and not twice, no negative numbers
-    [[nodiscard]] QLIB_INLINE static result<imatrix_file> parse(std::span<const std::byte> file, gguf_limits limits = {},
+    [[nodiscard]] QLIB_INLINE static result<imatrix_file> parse(std::span<const std::byte> file,
+                                                                gguf_limits limits = {},
                                                                 std::string_view* culprit = nullptr) noexcept {
         imatrix_file parsed;
         if (const status s = detail::parse_imatrix(file, limits, parsed.tables_, culprit); !s) return s.error();
@@ -311,7 +337,9 @@ public:
         return i < tables_.entries.size() ? &tables_.entries[i] : nullptr;
     }
     /// Names of the texts that were used.
-    [[nodiscard]] QLIB_INLINE std::span<const std::string_view> datasets() const noexcept { return tables_.datasets.view(); }
+    [[nodiscard]] QLIB_INLINE std::span<const std::string_view> datasets() const noexcept {
+        return tables_.datasets.view();
+    }
     /// How many chunks of text were used; 0: not known.
     [[nodiscard]] QLIB_INLINE std::uint32_t chunk_count() const noexcept { return tables_.chunk_count; }
     /// Tokens of a chunk; 0: not known, as in the older form.
@@ -320,7 +348,9 @@ public:
     [[nodiscard]] QLIB_INLINE bool legacy() const noexcept { return tables_.legacy; }
 
     /// All metadata of the GGUF form; the older one has none.
-    [[nodiscard]] QLIB_INLINE std::span<const gguf_entry> metadata() const noexcept { return tables_.gguf.entries.view(); }
+    [[nodiscard]] QLIB_INLINE std::span<const gguf_entry> metadata() const noexcept {
+        return tables_.gguf.entries.view();
+    }
     /// The value of a key, or null.
     [[nodiscard]] QLIB_INLINE const gguf_value* find_metadata(std::string_view key) const noexcept {
         const std::size_t i = detail::find_entry(tables_.gguf, key);

@@ -1,8 +1,10 @@
 #pragma once
-// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for its llama-quantize and for imatrix_file.
+// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for its llama-quantize and for
+// imatrix_file.
 //
 //   qlib::imatrix_writer out;
-//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until the file is written
+//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until the file is
+// written
 //   check(out.add_dataset("wiki.train.raw"));
 //   out.set_chunks(chunks, 512);
 //   check(out.set("calibration.sha256", digest));                                     // any metadata more
@@ -25,7 +27,7 @@ struct imatrix_draft {
     std::uint64_t dataset_count = 0;
     std::size_t last_dataset = 0;  // where its text begins in `datasets`
     std::uint32_t chunk_count = 0, chunk_size = 0;
-    gguf_draft metadata;           // holds pairs only
+    gguf_draft metadata;  // holds pairs only
 
     [[nodiscard]] QLIB_INLINE std::string_view name_of(const imatrix_sums& e) const noexcept {
         return {names.data() + e.name_at, e.name_bytes};
@@ -43,8 +45,10 @@ inline constexpr std::size_t imatrix_suffix_bytes = 8;  // of ".in_sum2"
     return {errc::importance, rule, "imatrix", {a, b}};
 }
 
-inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<const float> sums, std::span<const float> counts) noexcept {
-    if (status s = check_name(name, gguf_name_limit - imatrix_suffix_bytes, "imatrix", draft.entries.size()); !s) return s;
+inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<const float> sums,
+                       std::span<const float> counts) noexcept {
+    if (status s = check_name(name, gguf_name_limit - imatrix_suffix_bytes, "imatrix", draft.entries.size()); !s)
+        return s;
     if (sums.empty() || counts.empty() || sums.size() % counts.size() != 0)
         return bad_sums("{0} sums for {1} matrices", sums.size(), counts.size());
     for (std::size_t m = 0; m < counts.size(); ++m)
@@ -52,8 +56,10 @@ inline status add_sums(imatrix_draft& draft, std::string_view name, std::span<co
     const std::size_t cols = sums.size() / counts.size();
     for (std::size_t i = 0; i < sums.size(); ++i) {
         const float count = counts[i / cols];
-        if (!is_finite(sums[i]) || sums[i] < 0) return bad_sums("value {0} of matrix {1} is negative or not finite", i % cols, i / cols);
-        if (count > 0 && !is_finite(sums[i] / count)) return bad_sums("the mean of value {0} of matrix {1} overflows", i % cols, i / cols);
+        if (!is_finite(sums[i]) || sums[i] < 0)
+            return bad_sums("value {0} of matrix {1} is negative or not finite", i % cols, i / cols);
+        if (count > 0 && !is_finite(sums[i] / count))
+            return bad_sums("the mean of value {0} of matrix {1} overflows", i % cols, i / cols);
     }
     imatrix_sums entry;
     entry.name_at = draft.names.size();
@@ -79,14 +85,16 @@ inline status add_dataset(imatrix_draft& draft, std::string_view name) noexcept 
 inline status order_sums(const imatrix_draft& draft, buffer<std::size_t>& order) noexcept {
     const auto name_of = [&](std::size_t i) { return draft.name_of(draft.entries[i]); };
     if (draft.entries.size() == 0) return error{errc::argument, "no entries", "imatrix", {}};
-    if (!sort_names(order, draft.entries.size(), name_of)) return out_of_memory(draft.entries.size() * sizeof(std::size_t));
+    if (!sort_names(order, draft.entries.size(), name_of))
+        return out_of_memory(draft.entries.size() * sizeof(std::size_t));
     const std::size_t p = find_duplicate(order, name_of);
     if (p == order.size()) return {};
     return error{errc::argument, "#{0} and #{1} have the same name", "imatrix", {order[p], order[p + 1]}};
 }
 
 /// Sends value(0) .. value(count - 1) as little-endian floats, in pieces: send(bytes).
-template <class Value, class Send> status send_floats(std::size_t count, const Value& value, const Send& send) noexcept {
+template <class Value, class Send>
+status send_floats(std::size_t count, const Value& value, const Send& send) noexcept {
     std::byte piece[1024];
     for (std::size_t i = 0; i < count;) {
         std::size_t used = 0;
@@ -134,7 +142,8 @@ inline status write_imatrix_gguf(const imatrix_draft& draft, sink_ref sink) noex
     if (status s = begin_file(file, sink); !s) return s;
     const status written = for_each_part([&](std::string_view name, std::span<const float> values, std::size_t) {
         const auto value = [&](std::size_t i) { return values[i]; };
-        return send_floats(values.size(), value, [&](std::span<const std::byte> piece) { return write_piece(file, name, piece); });
+        return send_floats(values.size(), value,
+                           [&](std::span<const std::byte> piece) { return write_piece(file, name, piece); });
     });
     return written ? finish_file(file) : written;
 }
@@ -148,7 +157,10 @@ inline status count_chunks(const imatrix_sums& e, std::uint32_t chunk_size, std:
     const std::uint64_t tokens = whole + (static_cast<float>(whole) < most);
     const std::uint64_t n = divide_up(tokens, size);
     if (n > 0x7FFFFFFF || e.sums.size() > 0x7FFFFFFF)
-        return error{errc::overflow, "{0} chunks and {1} values: the older form counts to 2^31 - 1", "imatrix", {n, e.sums.size()}};
+        return error{errc::overflow,
+                     "{0} chunks and {1} values: the older form counts to 2^31 - 1",
+                     "imatrix",
+                     {n, e.sums.size()}};
     chunks = static_cast<std::uint32_t>(n);
     return {};
 }
@@ -158,7 +170,8 @@ inline status count_chunks(const imatrix_sums& e, std::uint32_t chunk_size, std:
     return (count > 0 ? sum / count : 1.0f) * static_cast<float>(chunks);
 }
 
-inline status check_legacy(const imatrix_draft& draft, const buffer<std::size_t>& order, std::uint32_t& count) noexcept {
+inline status check_legacy(const imatrix_draft& draft, const buffer<std::size_t>& order,
+                           std::uint32_t& count) noexcept {
     count = 0;
     for (std::size_t p = 0; p < order.size(); ++p) {
         const imatrix_sums& e = draft.entries[order[p]];
@@ -168,11 +181,15 @@ inline status check_legacy(const imatrix_draft& draft, const buffer<std::size_t>
         const std::size_t cols = e.sums.size() / e.counts.size();
         for (std::size_t i = 0; i < e.sums.size(); ++i)
             if (!is_finite(mean_times(e.sums[i], e.counts[i / cols], chunks)))
-                return error{errc::overflow, "value {0} of matrix {1} overflows in the older form", "imatrix", {i % cols, i / cols}};
+                return error{errc::overflow,
+                             "value {0} of matrix {1} overflows in the older form",
+                             "imatrix",
+                             {i % cols, i / cols}};
     }
     if (count == 0) return error{errc::argument, "no entry has seen an input", "imatrix", {}};
     if (draft.dataset_count == 0 || draft.datasets.size() - draft.last_dataset <= 0x7FFFFFFF) return {};
-    return error{errc::overflow, "a data set's name of {0} bytes", "imatrix", {draft.datasets.size() - draft.last_dataset}};
+    return error{
+        errc::overflow, "a data set's name of {0} bytes", "imatrix", {draft.datasets.size() - draft.last_dataset}};
 }
 
 inline status write_imatrix_legacy(const imatrix_draft& draft, sink_ref sink) noexcept {
@@ -214,21 +231,26 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI {
 
-/// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the writer as it was.
+/// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the
+/// writer as it was.
 class imatrix_writer {
 public:
     /// Adds a weight.
     ///
     /// name     of its tensor, 1 to 55 bytes, none of them zero
-    /// in_sum2  (matrices, cols): for each column the sum of the squares of its inputs. Borrowed until the file is written
+    /// in_sum2  (matrices, cols): for each column the sum of the squares of its inputs. Borrowed until the file is
+    ///          written
     /// counts   how many inputs each matrix has seen. Borrowed
-    /// error    malformed for the name; importance for a number that is negative, not finite or whose mean is not, and for sizes
-    QLIB_INLINE status add(std::string_view name, std::span<const float> in_sum2, std::span<const float> counts) noexcept {
+    /// error    malformed for the name; importance for a number that is negative, not finite or whose mean is not, and
+    ///          for sizes
+    QLIB_INLINE status add(std::string_view name, std::span<const float> in_sum2,
+                           std::span<const float> counts) noexcept {
         return detail::add_sums(draft_, name, in_sum2, counts);
     }
     /// Names a text that was used. The older form keeps the last.
     QLIB_INLINE status add_dataset(std::string_view name) noexcept { return detail::add_dataset(draft_, name); }
-    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs in chunks; with a size of 0 it counts tokens.
+    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs in chunks; with a size of
+    /// 0 it counts tokens.
     QLIB_INLINE void set_chunks(std::uint32_t count, std::uint32_t size) noexcept {
         draft_.chunk_count = count;
         draft_.chunk_size = size;
@@ -240,7 +262,9 @@ public:
     QLIB_INLINE status set(std::string_view key, std::string_view value) noexcept {
         return detail::set_one(draft_.metadata, key, gguf_type::string, value);
     }
-    QLIB_INLINE status set(std::string_view key, const char* value) noexcept { return set(key, std::string_view(value)); }
+    QLIB_INLINE status set(std::string_view key, const char* value) noexcept {
+        return set(key, std::string_view(value));
+    }
     QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept {
         return detail::copy_pair(draft_.metadata, key, value);
     }
@@ -248,7 +272,8 @@ public:
     /// Writes the GGUF form: the entries sorted by name, each as the tensors NAME.in_sum2 and NAME.counts.
     /// error: argument for no entries or a name given twice; io
     QLIB_INLINE status write_gguf(sink_ref sink) const noexcept { return detail::write_imatrix_gguf(draft_, sink); }
-    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights of which none has seen
+    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights of
+    /// which none has seen
     /// anything are left out.
     /// error: argument for no such entries or a name given twice; overflow; io
     QLIB_INLINE status write_legacy(sink_ref sink) const noexcept { return detail::write_imatrix_legacy(draft_, sink); }

@@ -1,10 +1,12 @@
 #pragma once
-// JSON from strangers: parse() checks a whole text once, without recursion; values are then views into it that copy nothing.
+// JSON from strangers: parse() checks a whole text once, without recursion; values are then views into it that copy
+// nothing.
 //
 //   auto config = qlib::json_value::parse(text);
 //   if (!config) return config.error();
 //   auto width = (*config)["hidden_size"].as_uint();                             // result<std::uint64_t>
-//   auto bits = (*config)["quantization_config"]["bits"].as_uint();              // an error when one of the two is missing
+//   auto bits = (*config)["quantization_config"]["bits"].as_uint();              // an error when one of the two is
+// missing
 //   for (qlib::json_member m : (*config)["weight_map"].members()) use(m.key, m.value);
 #include "bytes.hpp"
 #include "json_check.hpp"
@@ -39,7 +41,8 @@ inline bool next_item(std::string_view list, std::size_t& at, json_member& item)
 
 namespace qlib::inline QLIB_ABI {
 
-/// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed; on any
+/// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed;
+/// on any
 /// other text the members are safe, and answer errors or nothing.
 struct json_value {
     std::string_view text;
@@ -48,9 +51,12 @@ struct json_value {
     ///
     /// text     UTF-8, nested at most 64 deep
     /// culprit  set to the key that is there twice, as it is written, else emptied
-    /// error    truncated when it ends inside a value; malformed for all else, as two equal keys in one object; sizes {byte}; memory
-    /// source   RFC 8259, and of what it leaves open the strict side: no equal keys, no halves of surrogate pairs, no byte order mark
-    [[nodiscard]] QLIB_INLINE static result<json_value> parse(std::string_view text, std::string_view* culprit = nullptr) noexcept;
+    /// error    truncated when it ends inside a value; malformed for all else, as two equal keys in one object; sizes
+    ///          {byte}; memory
+    /// source   RFC 8259, and of what it leaves open the strict side: no equal keys, no halves of surrogate pairs, no
+    ///          byte order mark
+    [[nodiscard]] QLIB_INLINE static result<json_value> parse(std::string_view text,
+                                                              std::string_view* culprit = nullptr) noexcept;
 
     [[nodiscard]] QLIB_INLINE json_type type() const noexcept { return detail::json_type_of(text); }
     /// Whether there is a value.
@@ -64,13 +70,16 @@ struct json_value {
     /// The double nearest to any number. error: also malformed where it would be infinite.
     [[nodiscard]] QLIB_INLINE result<double> as_float() const noexcept { return detail::json_float(text); }
     [[nodiscard]] QLIB_INLINE result<bool> as_bool() const noexcept { return detail::json_bool(text); }
-    /// The text of a string: in the document where it has no escapes, else decoded into `room`, which text.size() chars suffice for.
+    /// The text of a string: in the document where it has no escapes, else decoded into `room`, which text.size() chars
+    /// suffice for.
     /// error: also argument, when the room is too small
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string(std::span<char> room = {}) const noexcept {
         return detail::json_string(text, room);
     }
     /// Whether it is a string, and this one.
-    [[nodiscard]] QLIB_INLINE bool is(std::string_view wanted) const noexcept { return detail::json_equals(text, wanted); }
+    [[nodiscard]] QLIB_INLINE bool is(std::string_view wanted) const noexcept {
+        return detail::json_equals(text, wanted);
+    }
 
     /// The member of an object; absent when it has none, and when this is no object. Linear in the object's text.
     [[nodiscard]] QLIB_INLINE json_value operator[](std::string_view key) const noexcept;
@@ -81,7 +90,9 @@ struct json_value {
 };
 
 /// A key, itself a string, and its value.
-struct json_member { json_value key, value; };
+struct json_member {
+    json_value key, value;
+};
 
 /// The items of an array or object, for a range-based for. Each is found by one pass over its text.
 template <class Item> class json_list {
@@ -120,7 +131,9 @@ private:
 QLIB_INLINE inline result<json_value> json_value::parse(std::string_view text, std::string_view* culprit) noexcept {
     return detail::parse_json(text, culprit);
 }
-QLIB_INLINE inline json_value json_value::operator[](std::string_view key) const noexcept { return detail::find_member(text, key); }
+QLIB_INLINE inline json_value json_value::operator[](std::string_view key) const noexcept {
+    return detail::find_member(text, key);
+}
 QLIB_INLINE inline json_list<json_member> json_value::members() const noexcept {
     return json_list<json_member>(type() == json_type::object ? text : std::string_view());
 }
@@ -154,7 +167,8 @@ inline json_type json_type_of(std::string_view text) noexcept {
     case '{': return json_type::object;
     case '[': return json_type::array;
     case '"': return json_type::string;
-    case 't': case 'f': return json_type::boolean;
+    case 't':
+    case 'f': return json_type::boolean;
     case 'n': return json_type::null;
     default: return json_type::number;
     }

@@ -45,7 +45,8 @@ inline constexpr std::size_t json_depth_limit = 64;
     if (at < t.size() && t[at] == '-') ++at;
     if (!is_digit(t, at)) return false;
     if (t[at] == '0') ++at;
-    else while (is_digit(t, at)) ++at;
+    else
+        while (is_digit(t, at)) ++at;
     if (at < t.size() && t[at] == '.') {
         if (!is_digit(t, ++at)) return false;
         while (is_digit(t, at)) ++at;
@@ -114,7 +115,8 @@ inline constexpr std::size_t json_depth_limit = 64;
     return true;
 }
 
-/// put(char) -> bool for each byte of the text that a string, in its quotes, means. False when put says so, or the string is cut.
+/// put(char) -> bool for each byte of the text that a string, in its quotes, means. False when put says so, or the
+/// string is cut.
 template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, const Put& put) noexcept {
     const auto byte = [&](std::uint32_t b) { return put(static_cast<char>(static_cast<unsigned char>(b))); };
     for (std::size_t at = 1; at < quoted.size();) {
@@ -129,25 +131,31 @@ template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, c
         if (c < 0x80) ok = byte(c);
         else if (c < 0x800) ok = byte(0xC0 | c >> 6) && byte(0x80 | (c & 0x3F));
         else if (c < 0x10000) ok = byte(0xE0 | c >> 12) && byte(0x80 | (c >> 6 & 0x3F)) && byte(0x80 | (c & 0x3F));
-        else ok = byte(0xF0 | c >> 18) && byte(0x80 | (c >> 12 & 0x3F)) && byte(0x80 | (c >> 6 & 0x3F)) && byte(0x80 | (c & 0x3F));
+        else
+            ok = byte(0xF0 | c >> 18) && byte(0x80 | (c >> 12 & 0x3F)) && byte(0x80 | (c >> 6 & 0x3F)) &&
+                 byte(0x80 | (c & 0x3F));
         if (!ok) return false;
     }
     return false;
 }
-[[nodiscard]] inline bool has_escapes(std::string_view quoted) noexcept { return quoted.find('\\') != std::string_view::npos; }
+[[nodiscard]] inline bool has_escapes(std::string_view quoted) noexcept {
+    return quoted.find('\\') != std::string_view::npos;
+}
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first one
+/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first
+/// one
 /// with escapes comes; so they never move.
 struct string_room {
     buffer<char> chars;
     std::size_t used = 0;
 
     /// The text of a string: in the document where it has no escapes, else here. False without memory.
-    [[nodiscard]] QLIB_INLINE bool decode(std::string_view quoted, std::size_t document_bytes, std::string_view& out) noexcept {
+    [[nodiscard]] QLIB_INLINE bool decode(std::string_view quoted, std::size_t document_bytes,
+                                          std::string_view& out) noexcept {
         if (!has_escapes(quoted)) return out = quoted.substr(1, quoted.size() - 2), true;
         if (chars.size() == 0 && !chars.allocate(document_bytes)) return false;
         const std::size_t first = used;
@@ -168,18 +176,25 @@ struct json_checker {
     std::string_view value = {}, culprit = {};
     std::size_t at = 0;
 
-    struct level { bool object = false; std::size_t first_key = 0; };
+    struct level {
+        bool object = false;
+        std::size_t first_key = 0;
+    };
     std::array<level, json_depth_limit> open = {};
     std::size_t depth = 0;
     growing<std::string_view> keys = {};  // of all open objects; `quoted` holds the same as they are written
     growing<std::string_view> quoted = {};
     string_room decoded = {};
 
-    [[nodiscard]] error broken(const char* rule) const noexcept { return {errc::malformed, rule, "JSON", {at, json_depth_limit}}; }
+    [[nodiscard]] error broken(const char* rule) const noexcept {
+        return {errc::malformed, rule, "JSON", {at, json_depth_limit}};
+    }
     [[nodiscard]] error ends_early() const noexcept {
         return {errc::truncated, "the text ends inside a value, at byte {0}", "JSON", {text.size()}};
     }
-    [[nodiscard]] error unexpected(const char* rule) const noexcept { return at < text.size() ? broken(rule) : ends_early(); }
+    [[nodiscard]] error unexpected(const char* rule) const noexcept {
+        return at < text.size() ? broken(rule) : ends_early();
+    }
 
     status run() noexcept {
         at = skip_space(text, 0);
@@ -203,7 +218,8 @@ struct json_checker {
         complete = true;
         if (c == '"') return check_string();
         if (c == '{' || c == '[') return open_list(c == '{', complete);
-        for (const std::string_view word : {std::string_view("true"), std::string_view("false"), std::string_view("null")})
+        for (const std::string_view word :
+             {std::string_view("true"), std::string_view("false"), std::string_view("null")})
             if (text.substr(at, word.size()) == word) return at += word.size(), status{};
         return skip_number(text, at) ? status{} : status(unexpected("no JSON value, at byte {0}"));
     }
@@ -220,7 +236,8 @@ struct json_checker {
         const bool object = open[depth - 1].object;
         at = skip_space(text, at);
         if (at < text.size() && text[at] == (object ? '}' : ']')) return close_list();
-        if (at == text.size() || text[at] != ',') return unexpected("neither a comma nor the end of the list, at byte {0}");
+        if (at == text.size() || text[at] != ',')
+            return unexpected("neither a comma nor the end of the list, at byte {0}");
         ++at;
         complete = false;
         return object ? check_key() : status{};
@@ -238,7 +255,8 @@ struct json_checker {
         if (status s = check_string(); !s) return s;
         const std::string_view raw = text.substr(first, at - first);
         std::string_view key;
-        if (!decoded.decode(raw, text.size(), key) || !keys.append(key) || !quoted.append(raw)) return out_of_memory(text.size());
+        if (!decoded.decode(raw, text.size(), key) || !keys.append(key) || !quoted.append(raw))
+            return out_of_memory(text.size());
         at = skip_space(text, at);
         if (at == text.size() || text[at] != ':') return unexpected("no colon behind a key, at byte {0}");
         ++at;
@@ -246,7 +264,8 @@ struct json_checker {
     }
     status check_string() noexcept {
         for (++at; at < text.size() && text[at] != '"';) {
-            if (static_cast<unsigned char>(text[at]) < 0x20) return broken("a control character in a string, at byte {0}");
+            if (static_cast<unsigned char>(text[at]) < 0x20)
+                return broken("a control character in a string, at byte {0}");
             if (text[at] == '\\') {
                 const std::size_t first = at;
                 std::uint32_t c = 0;

@@ -22,7 +22,8 @@ namespace qlib::inline QLIB_ABI {
 
 /// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
 ///
-/// No program can defend itself against a file that shrinks while it is mapped: touching a page behind the new end is a signal (SIGBUS)
+/// No program can defend itself against a file that shrinks while it is mapped: touching a page behind the new end is a
+/// signal (SIGBUS)
 /// or an exception of the system. Map what nobody else writes to, or read into memory of your own.
 class mapped_file {
 public:
@@ -44,7 +45,8 @@ public:
     /// The whole file; starts at a page.
     [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
-    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the memory of all whole pages among
+    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the memory of all whole
+    /// pages among
     /// them. They stay readable, and are read from the file again when touched. What lies beyond the end is ignored.
     QLIB_TAGGED void release(std::size_t first, std::size_t count) const noexcept;
 
@@ -80,11 +82,13 @@ inline result<mapped_file> mapped_file::open(const char* path) noexcept {
     mapped_file mapped;
     LARGE_INTEGER size{};
     DWORD code = GetFileSizeEx(file, &size) != 0 ? 0 : GetLastError();
-    if (code == 0 && static_cast<std::uint64_t>(size.QuadPart) > static_cast<std::size_t>(-1) / 2) code = ERROR_NOT_ENOUGH_MEMORY;
+    if (code == 0 && static_cast<std::uint64_t>(size.QuadPart) > static_cast<std::size_t>(-1) / 2)
+        code = ERROR_NOT_ENOUGH_MEMORY;
     if (code == 0 && size.QuadPart != 0) {
         const HANDLE mapping = CreateFileMappingW(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
-        const void* const data =
-            mapping != nullptr ? MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, static_cast<SIZE_T>(size.QuadPart)) : nullptr;
+        const void* const data = mapping != nullptr
+                                     ? MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, static_cast<SIZE_T>(size.QuadPart))
+                                     : nullptr;
         if (data == nullptr) code = GetLastError();
         if (mapping != nullptr) CloseHandle(mapping);  // the view keeps it open
         mapped.data_ = static_cast<const std::byte*>(data);
@@ -108,8 +112,10 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
 
 inline result<mapped_file> mapped_file::open(const char* path) noexcept {
     const auto failed = [](int code) {
-        return error{
-            errc::io, "the file cannot be mapped, the system's error is {0}", "mapped_file", {static_cast<std::uint64_t>(code)}};
+        return error{errc::io,
+                     "the file cannot be mapped, the system's error is {0}",
+                     "mapped_file",
+                     {static_cast<std::uint64_t>(code)}};
     };
     int file = -1;
     do file = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not keep us waiting
@@ -142,7 +148,8 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t end = count < size_ - first ? first + count : size_;
     const std::size_t begin = (first + page - 1) / page * page;
-    const std::size_t stop = end == size_ ? (end + page - 1) / page * page : end / page * page;  // the last page is ours alone
+    const std::size_t stop =
+        end == size_ ? (end + page - 1) / page * page : end / page * page;  // the last page is ours alone
     if (begin < stop) ::madvise(const_cast<std::byte*>(data_) + begin, stop - begin, MADV_DONTNEED);
 }
 

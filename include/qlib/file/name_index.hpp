@@ -1,5 +1,6 @@
 #pragma once
-// Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a secret
+// Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a
+// secret
 // seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
 #include "../core/memory.hpp"
 
@@ -14,7 +15,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 }
 
 /// Moves heap[root] down until no child stands behind it.
-template <class Before> void sift_down(std::size_t* heap, std::size_t root, std::size_t count, const Before& before) noexcept {
+template <class Before>
+void sift_down(std::size_t* heap, std::size_t root, std::size_t count, const Before& before) noexcept {
     while (root < count / 2) {
         std::size_t child = 2 * root + 1;
         if (child + 1 < count && before(heap[child], heap[child + 1])) ++child;
@@ -45,7 +47,8 @@ template <class NameOf>
     return true;
 }
 
-/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size() when all differ.
+/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size()
+/// when all differ.
 template <class NameOf>
 [[nodiscard]] std::size_t find_duplicate(const buffer<std::size_t>& order, const NameOf& name_of) noexcept {
     for (std::size_t p = 0; p + 1 < order.size(); ++p)
@@ -55,7 +58,8 @@ template <class NameOf>
 
 /// The first index of a name in a sorted order; order.size() when it is not there.
 template <class NameOf>
-[[nodiscard]] std::size_t find_name(const buffer<std::size_t>& order, std::string_view name, const NameOf& name_of) noexcept {
+[[nodiscard]] std::size_t find_name(const buffer<std::size_t>& order, std::string_view name,
+                                    const NameOf& name_of) noexcept {
     std::size_t low = 0, high = order.size();
     while (low < high) {
         const std::size_t middle = low + (high - low) / 2;

@@ -1,5 +1,6 @@
 #pragma once
-// safetensors_file: reads the header of a safetensors file from foreign, untrusted bytes. Tensor data are not copied; memory follows
+// safetensors_file: reads the header of a safetensors file from foreign, untrusted bytes. Tensor data are not copied;
+// memory follows
 // the header's bytes, never a number that it holds.
 //
 //   std::string_view culprit;                                 // the tensor or key that an error speaks of
@@ -13,7 +14,8 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct safetensors_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it, and data
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
+    /// and data
     /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
     /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
@@ -21,7 +23,9 @@ struct safetensors_limits {
 };
 
 /// A key of a file's `__metadata__` and its value.
-struct safetensors_entry { std::string_view key, value; };
+struct safetensors_entry {
+    std::string_view key, value;
+};
 
 }  // namespace qlib::inline QLIB_ABI
 
@@ -31,9 +35,9 @@ namespace qlib::inline QLIB_ABI::detail {
 struct safetensors_tables {
     std::uint64_t data_start = 0;
     growing<safetensors_entry> metadata;
-    buffer<safetensors_tensor> tensors;      // in the order of their data
+    buffer<safetensors_tensor> tensors;  // in the order of their data
     growing<std::uint64_t> dims;
-    buffer<std::size_t> tensor_order;        // sorted by name
+    buffer<std::size_t> tensor_order;  // sorted by name
     string_room names;
 };
 
@@ -46,7 +50,8 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
 [[nodiscard]] inline std::size_t find_tensor(const safetensors_tables& tables, std::string_view name) noexcept {
     return find_name(tables.tensor_order, name, [&](std::size_t i) { return tables.tensors[i].name; });
 }
-[[nodiscard]] inline const std::string_view* find_metadata(const safetensors_tables& tables, std::string_view key) noexcept {
+[[nodiscard]] inline const std::string_view* find_metadata(const safetensors_tables& tables,
+                                                           std::string_view key) noexcept {
     for (const safetensors_entry& e : tables.metadata.view())
         if (e.key == key) return &e.value;
     return nullptr;
@@ -56,7 +61,8 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
 
 namespace qlib::inline QLIB_ABI {
 
-/// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must outlive it.
+/// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must
+/// outlive it.
 class safetensors_file {
 public:
     QLIB_INLINE safetensors_file(safetensors_file&&) noexcept = default;
@@ -64,12 +70,16 @@ public:
     /// Reads and checks a header.
     ///
     /// file     the whole file, or its beginning with limits.file_size set; at any address
-    /// culprit  set to the tensor name or key that an error speaks of, as the file spells it, else emptied. It may hold any UTF-8
-    /// error    malformed or truncated for a broken rule, unsupported for an unknown type, memory; where the rule is one tensor's,
+    /// culprit  set to the tensor name or key that an error speaks of, as the file spells it, else emptied. It may hold
+    ///          any UTF-8
+    /// error    malformed or truncated for a broken rule, unsupported for an unknown type, memory; where the rule is
+    ///          one tensor's,
     ///          sizes[3] is its index in the header
-    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key twice, no zero
+    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key twice,
+    ///          no zero
     ///          byte in a name, no unknown field
-    [[nodiscard]] QLIB_INLINE static result<safetensors_file> parse(std::span<const std::byte> file, safetensors_limits limits = {},
+    [[nodiscard]] QLIB_INLINE static result<safetensors_file> parse(std::span<const std::byte> file,
+                                                                    safetensors_limits limits = {},
                                                                     std::string_view* culprit = nullptr) noexcept {
         safetensors_file parsed;
         if (const status s = detail::parse_safetensors(file, limits, parsed.tables_, culprit); !s) return s.error();
@@ -86,12 +96,15 @@ public:
         return i < tables_.tensors.size() ? &tables_.tensors[i] : nullptr;
     }
     /// All of `__metadata__`, in the file's order.
-    [[nodiscard]] QLIB_INLINE std::span<const safetensors_entry> metadata() const noexcept { return tables_.metadata.view(); }
+    [[nodiscard]] QLIB_INLINE std::span<const safetensors_entry> metadata() const noexcept {
+        return tables_.metadata.view();
+    }
     /// The value of a key of `__metadata__`, or null.
     [[nodiscard]] QLIB_INLINE const std::string_view* metadata(std::string_view key) const noexcept {
         return detail::find_metadata(tables_, key);
     }
-    /// Bytes from the start of the file to its data, where safetensors_tensor::offset counts from. Any number: old writers do not align.
+    /// Bytes from the start of the file to its data, where safetensors_tensor::offset counts from. Any number: old
+    /// writers do not align.
     [[nodiscard]] QLIB_INLINE std::uint64_t data_start() const noexcept { return tables_.data_start; }
 
 private:
@@ -138,7 +151,8 @@ struct safetensors_parser {
         if (status s = place_tensors(); !s) return s;
         culprit = {};
         const auto name_of = [&](std::size_t i) { return tables.tensors[i].name; };
-        return sort_names(tables.tensor_order, tables.tensors.size(), name_of) ? status{} : status(out_of_memory(header.size()));
+        return sort_names(tables.tensor_order, tables.tensors.size(), name_of) ? status{}
+                                                                               : status(out_of_memory(header.size()));
     }
 
     [[nodiscard]] static std::string_view spelling_of(json_value string) noexcept {
@@ -147,16 +161,19 @@ struct safetensors_parser {
 
     status read_length() noexcept {
         const auto ends_early = [&](std::uint64_t needed) {
-            return error{errc::truncated, "at least {0} bytes are needed, {1} are there", "header", {needed, file.size()}};
+            return error{
+                errc::truncated, "at least {0} bytes are needed, {1} are there", "header", {needed, file.size()}};
         };
         if (file.size() < 8) return ends_early(8);
         const std::uint64_t length = load_little(file.data(), 8);
         if (length > limits.header_bytes)
-            return error{errc::malformed, "the header has {0} bytes, {1} are allowed", "header", {length, limits.header_bytes}};
+            return error{
+                errc::malformed, "the header has {0} bytes, {1} are allowed", "header", {length, limits.header_bytes}};
         if (length > file.size() - 8) return ends_early(saturating_add(8, length));
         header = text_of(file.subspan(8, static_cast<std::size_t>(length)));
         tables.data_start = 8 + length;
-        if (header.empty() || header[0] != '{') return error{errc::malformed, "a header begins with a brace", "header", {}};
+        if (header.empty() || header[0] != '{')
+            return error{errc::malformed, "a header begins with a brace", "header", {}};
         return {};
     }
 
@@ -165,10 +182,12 @@ struct safetensors_parser {
     }
 
     status read_metadata(json_value map) noexcept {
-        if (map.type() != json_type::object) return error{errc::malformed, "it must be a map of strings", "__metadata__", {}};
+        if (map.type() != json_type::object)
+            return error{errc::malformed, "it must be a map of strings", "__metadata__", {}};
         for (const json_member m : map.members()) {
             culprit = spelling_of(m.key);
-            if (m.value.type() != json_type::string) return error{errc::malformed, "a value that is no string", "__metadata__", {}};
+            if (m.value.type() != json_type::string)
+                return error{errc::malformed, "a value that is no string", "__metadata__", {}};
             safetensors_entry entry;
             if (!decode(m.key, entry.key) || !decode(m.value, entry.value) || !tables.metadata.append(entry))
                 return out_of_memory(header.size());
@@ -176,7 +195,8 @@ struct safetensors_parser {
         return {};
     }
 
-    [[nodiscard]] error bad(std::uint64_t index, const char* rule, std::uint64_t a = 0, std::uint64_t b = 0) const noexcept {
+    [[nodiscard]] error bad(std::uint64_t index, const char* rule, std::uint64_t a = 0,
+                            std::uint64_t b = 0) const noexcept {
         return safetensors_error(errc::malformed, rule, index, a, b);
     }
     status read_shape(json_value list, std::uint64_t index) noexcept {
@@ -228,9 +248,11 @@ struct safetensors_parser {
         const std::span<const std::uint64_t> dims = tables.dims.view().subspan(a.first_dim);
         std::uint64_t bytes = 0;
         bool whole = true;
-        if (!measure_shape(t.type, dims, bytes, whole)) return bad(index, "#{3} has dimensions whose product overflows");
+        if (!measure_shape(t.type, dims, bytes, whole))
+            return bad(index, "#{3} has dimensions whose product overflows");
         if (!whole) return bad(index, "#{3} has elements that do not fill bytes");
-        if (bytes != t.bytes) return bad(index, "#{3} has {0} bytes of data, its shape and dtype make {1}", t.bytes, bytes);
+        if (bytes != t.bytes)
+            return bad(index, "#{3} has {0} bytes of data, its shape and dtype make {1}", t.bytes, bytes);
         a.n_dims = dims.size();
         return found.append(a) ? status{} : status(out_of_memory(header.size()));
     }
@@ -238,7 +260,8 @@ struct safetensors_parser {
     /// The data must follow each other without a hole, from the header's end to the file's.
     status place_tensors() noexcept {
         buffer<std::size_t> order;
-        if (!order.allocate(found.size()) || !tables.tensors.allocate(found.size())) return out_of_memory(header.size());
+        if (!order.allocate(found.size()) || !tables.tensors.allocate(found.size()))
+            return out_of_memory(header.size());
         sort_indices(order, [&](std::size_t i, std::size_t j) {
             const safetensors_tensor &x = found[i].tensor, &y = found[j].tensor;
             return x.offset != y.offset ? x.offset < y.offset : x.bytes != y.bytes ? x.bytes < y.bytes : i < j;
@@ -249,14 +272,16 @@ struct safetensors_parser {
             const announced& a = found[order[p]];
             safetensors_tensor t = a.tensor;
             culprit = a.spelling;
-            if (t.offset != end) return bad(order[p], "#{3} has data from byte {0} on, those before it end at {1}", t.offset, end);
+            if (t.offset != end)
+                return bad(order[p], "#{3} has data from byte {0} on, those before it end at {1}", t.offset, end);
             end = saturating_add(end, t.bytes);
             if (end > room)
                 return safetensors_error(errc::truncated, "#{3} ends at byte {0}, the file has {1}", order[p],
                                          saturating_add(tables.data_start, end), limits.file_size);
             t.shape = tables.dims.view().subspan(a.first_dim, a.n_dims);
             if (tables.data_start + end <= file.size())
-                t.data = file.subspan(static_cast<std::size_t>(tables.data_start + t.offset), static_cast<std::size_t>(t.bytes));
+                t.data = file.subspan(static_cast<std::size_t>(tables.data_start + t.offset),
+                                      static_cast<std::size_t>(t.bytes));
             tables.tensors[p] = t;
         }
         culprit = {};
@@ -270,7 +295,10 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
     if (culprit != nullptr) *culprit = {};
     if (limits.file_size == 0) limits.file_size = file.size();
     if (limits.file_size < file.size())
-        return error{errc::argument, "{0}, but {1} bytes are given", "safetensors_limits.file_size", {limits.file_size, file.size()}};
+        return error{errc::argument,
+                     "{0}, but {1} bytes are given",
+                     "safetensors_limits.file_size",
+                     {limits.file_size, file.size()}};
     safetensors_parser parser{file, limits, tables};
     const status s = parser.parse();
     if (culprit != nullptr && !s) *culprit = parser.culprit;

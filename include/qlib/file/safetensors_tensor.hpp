@@ -6,21 +6,43 @@ namespace qlib::inline QLIB_ABI {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"  // g++ 12 takes enumerators for names that hide qlib::f16 and qlib::bf16
-/// What a tensor's elements are, in the order in which writers group tensors. Types below 8 bits count elements, not bytes.
+/// What a tensor's elements are, in the order in which writers group tensors. Types below 8 bits count elements, not
+/// bytes.
 enum class safetensors_type : std::uint8_t {
-    boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-    i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+    boolean,
+    f4,
+    f6_e2m3,
+    f6_e3m2,
+    u8,
+    i8,
+    f8_e5m2,
+    f8_e4m3,
+    f8_e8m0,
+    f8_e4m3fnuz,
+    f8_e5m2fnuz,
+    i16,
+    u16,
+    f16,
+    bf16,
+    i32,
+    u32,
+    f32,
+    c64,
+    f64,
+    i64,
+    u64,
 };
 #pragma GCC diagnostic pop
 
 /// One tensor. A weight matrix W[rows x k] has the shape {rows, k}.
 struct safetensors_tensor {
-    std::string_view name;                 ///< UTF-8 without zero bytes
+    std::string_view name;  ///< UTF-8 without zero bytes
     safetensors_type type{};
-    std::span<const std::uint64_t> shape;  ///< elements along each dimension, the row length last; none: one element; 0 is allowed
-    std::uint64_t offset = 0;              ///< bytes from the end of the header
-    std::uint64_t bytes = 0;               ///< of data
-    std::span<const std::byte> data;       ///< at any address; empty when the parsed span does not reach its end
+    std::span<const std::uint64_t>
+        shape;                 ///< elements along each dimension, the row length last; none: one element; 0 is allowed
+    std::uint64_t offset = 0;  ///< bytes from the end of the header
+    std::uint64_t bytes = 0;   ///< of data
+    std::span<const std::byte> data;  ///< at any address; empty when the parsed span does not reach its end
 
     [[nodiscard]] QLIB_INLINE std::size_t n_dims() const noexcept { return shape.size(); }
     /// The last dimension; 1 without dimensions.
@@ -37,7 +59,10 @@ struct safetensors_tensor {
 
 namespace qlib::inline QLIB_ABI::detail {
 
-struct safetensors_type_info { std::string_view name; std::uint32_t bits; };
+struct safetensors_type_info {
+    std::string_view name;
+    std::uint32_t bits;
+};
 
 /// Indexed by safetensors_type. source: safetensors, tensor.rs
 inline constexpr std::array<safetensors_type_info, 22> safetensors_types{{
@@ -84,15 +109,17 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return {code, rule, "tensor", {a, b, c, index}};
 }
 
-/// The bytes of a shape. Every product is checked, with empty dimensions counted as 1, so that rows() cannot wrap either.
+/// The bytes of a shape. Every product is checked, with empty dimensions counted as 1, so that rows() cannot wrap
+/// either.
 /// False when elements or bytes overflow; `whole` says whether the elements fill bytes.
-[[nodiscard]] inline bool measure_shape(safetensors_type type, std::span<const std::uint64_t> shape, std::uint64_t& bytes,
-                                        bool& whole) noexcept {
+[[nodiscard]] inline bool measure_shape(safetensors_type type, std::span<const std::uint64_t> shape,
+                                        std::uint64_t& bytes, bool& whole) noexcept {
     std::uint64_t elements = 1, bits = 0;
     bool empty = false;
     for (const std::uint64_t n : shape) {
         empty |= n == 0;
-        if (__builtin_mul_overflow(elements, n != 0 ? n : 1, &elements) || elements > safetensors_size_limit) return false;
+        if (__builtin_mul_overflow(elements, n != 0 ? n : 1, &elements) || elements > safetensors_size_limit)
+            return false;
     }
     if (empty) elements = 0;
     if (__builtin_mul_overflow(elements, std::uint64_t{safetensors_bits(type)}, &bits)) return false;

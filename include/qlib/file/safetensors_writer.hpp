@@ -1,11 +1,13 @@
 #pragma once
-// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are collected first; then the header
+// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are collected first;
+// then the header
 // goes out, and the tensors' data stream through in pieces of any size, in the order that the format's own writer has.
 //
 //   qlib::safetensors_writer out;
 //   check(out.set_metadata("format", "pt"));
 //   check(out.add_tensor("lm_head.weight", qlib::safetensors_type::bf16, std::array<std::uint64_t, 2>{rows, cols}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
+// bytes.size(); };
 //   check(out.begin(sink));
 //   for (const qlib::safetensors_tensor& t : out.tensors()) check(out.write(t.name, data_of(t.name)));
 //   check(out.finish());
@@ -20,8 +22,14 @@ namespace qlib::inline QLIB_ABI::detail {
 struct safetensors_draft {
     enum class stage : std::uint8_t { collecting, writing, finished, failed };
     /// A tensor or a metadata pair: its text lies in `text`, its shape in `dims`.
-    struct tensor { std::size_t name_at, name_bytes, dims_at, n_dims; std::uint64_t bytes; safetensors_type type; };
-    struct pair { std::size_t at, key_bytes, value_bytes; };
+    struct tensor {
+        std::size_t name_at, name_bytes, dims_at, n_dims;
+        std::uint64_t bytes;
+        safetensors_type type;
+    };
+    struct pair {
+        std::size_t at, key_bytes, value_bytes;
+    };
     growing<char> text;
     growing<std::uint64_t> dims;
     growing<tensor> tensors;
@@ -36,7 +44,9 @@ struct safetensors_draft {
     [[nodiscard]] QLIB_INLINE std::string_view name(const tensor& t) const noexcept {
         return {text.data() + t.name_at, t.name_bytes};
     }
-    [[nodiscard]] QLIB_INLINE std::string_view key(const pair& p) const noexcept { return {text.data() + p.at, p.key_bytes}; }
+    [[nodiscard]] QLIB_INLINE std::string_view key(const pair& p) const noexcept {
+        return {text.data() + p.at, p.key_bytes};
+    }
     [[nodiscard]] QLIB_INLINE std::string_view value(const pair& p) const noexcept {
         return {text.data() + p.at + p.key_bytes, p.value_bytes};
     }
@@ -50,7 +60,8 @@ inline status check_stage(const safetensors_draft& draft, safetensors_draft::sta
     using enum safetensors_draft::stage;
     if (draft.at == needed) return {};
     switch (draft.at) {
-    case collecting: return error{errc::argument, "the header is not written yet: call begin() first", "safetensors_writer", {}};
+    case collecting:
+        return error{errc::argument, "the header is not written yet: call begin() first", "safetensors_writer", {}};
     case writing: return error{errc::argument, "the header is already written", "safetensors_writer", {}};
     case finished: return error{errc::argument, "the file is already finished", "safetensors_writer", {}};
     default: return error{errc::io, "an earlier write failed", "safetensors_writer", {}};
@@ -64,7 +75,8 @@ inline status check_stage(const safetensors_draft& draft, safetensors_draft::sta
 /// A later pair with the same key replaces the earlier one.
 inline status set_pair(safetensors_draft& draft, std::string_view key, std::string_view value) noexcept {
     if (status s = check_stage(draft, safetensors_draft::stage::collecting); !s) return s;
-    if (!is_utf8(key) || !is_utf8(value)) return error{errc::argument, "a key or value that is not UTF-8", "metadata", {}};
+    if (!is_utf8(key) || !is_utf8(value))
+        return error{errc::argument, "a key or value that is not UTF-8", "metadata", {}};
     const std::size_t start = draft.text.size();
     const safetensors_draft::pair pair{start, key.size(), value.size()};
     for (std::size_t i = 0; i < draft.metadata.size(); ++i) {
@@ -118,7 +130,8 @@ inline status place_planned(safetensors_draft& draft, std::uint64_t& end) noexce
         draft.ordered[p] = {draft.name(t), t.type, draft.dims.view().subspan(t.dims_at, t.n_dims), end, t.bytes, {}};
         end = saturating_add(end, t.bytes);
         if (end > safetensors_size_limit)
-            return safetensors_error(errc::shape, "#{3} makes the file larger than {0} bytes", order[p], safetensors_size_limit);
+            return safetensors_error(errc::shape, "#{3} makes the file larger than {0} bytes", order[p],
+                                     safetensors_size_limit);
     }
     return {};
 }
@@ -173,8 +186,10 @@ inline status begin_file(safetensors_draft& draft, sink_ref sink) noexcept {
     write_header(draft, counted);
     const std::size_t length = round_up(counted.size(), 8);  // so that the data are aligned to 8 bytes
     if (length > safetensors_header_limit)
-        return error{
-            errc::shape, "a header of {0} bytes, readers accept {1}", "safetensors_writer", {length, safetensors_header_limit}};
+        return error{errc::shape,
+                     "a header of {0} bytes, readers accept {1}",
+                     "safetensors_writer",
+                     {length, safetensors_header_limit}};
     buffer<char> head;
     if (!head.allocate(8 + length)) return out_of_memory(8 + length);
     store_little(reinterpret_cast<std::byte*>(head.data()), length, 8);
@@ -200,7 +215,9 @@ inline status write_piece(safetensors_draft& draft, std::string_view name, std::
                      "tensor data",
                      {0, 0, 0, draft.next}};
     if (piece.size() > t.bytes - draft.done)
-        return error{errc::shape, "{0} bytes more, but #{3} of tensors() lacks only {1} of its {2}", "tensor data",
+        return error{errc::shape,
+                     "{0} bytes more, but #{3} of tensors() lacks only {1} of its {2}",
+                     "tensor data",
                      {piece.size(), t.bytes - draft.done, t.bytes, draft.next}};
     if (status s = send(draft, piece); !s) return s;
     draft.done += piece.size();
@@ -214,7 +231,9 @@ inline status write_piece(safetensors_draft& draft, std::string_view name, std::
 inline status finish_file(safetensors_draft& draft) noexcept {
     if (status s = check_stage(draft, safetensors_draft::stage::writing); !s) return s;
     if (draft.next != draft.ordered.size())
-        return error{errc::shape, "#{3} of tensors() has {0} of its {1} bytes", "tensor data",
+        return error{errc::shape,
+                     "#{3} of tensors() has {0} of its {1} bytes",
+                     "tensor data",
                      {draft.done, draft.ordered[draft.next].bytes, 0, draft.next}};
     draft.at = safetensors_draft::stage::finished;
     return {};
@@ -224,7 +243,8 @@ inline status finish_file(safetensors_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
+/// refused.
 class safetensors_writer {
 public:
     /// A pair of `__metadata__`; transformers wants {"format", "pt"}. Setting a key again replaces its value.
@@ -238,15 +258,18 @@ public:
     /// name    UTF-8 without zero bytes; begin() refuses a name that was given twice
     /// shape   the row length last: {rows, cols}
     /// error   argument or shape, sizes[3] being the tensor's index
-    QLIB_INLINE status add_tensor(std::string_view name, safetensors_type type, std::span<const std::uint64_t> shape) noexcept {
+    QLIB_INLINE status add_tensor(std::string_view name, safetensors_type type,
+                                  std::span<const std::uint64_t> shape) noexcept {
         return detail::plan_tensor(draft_, name, type, shape);
     }
 
     /// Writes the header, whose end is aligned to 8 bytes. No set_metadata() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// All tensors in the order in which write() wants their data: types descending, then names. Empty before begin(). `data` is empty.
+    /// All tensors in the order in which write() wants their data: types descending, then names. Empty before begin().
+    /// `data` is empty.
     [[nodiscard]] QLIB_INLINE std::span<const safetensors_tensor> tensors() const noexcept {
-        return {draft_.ordered.data(), draft_.at != detail::safetensors_draft::stage::collecting ? draft_.ordered.size() : 0};
+        return {draft_.ordered.data(),
+                draft_.at != detail::safetensors_draft::stage::collecting ? draft_.ordered.size() : 0};
     }
     /// Writes the next bytes of a tensor's data: the tensors in the order of tensors(), each complete before the next.
     ///

@@ -1,15 +1,17 @@
 #pragma once
-// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3; torchao (mx_tensor.py);
+// mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3;
+// torchao (mx_tensor.py);
 // Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
 #include "../format/scales.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
-/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is 4, of 6.
+/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is
+/// 4, of 6.
 enum class mx_rule : std::uint8_t {
-    floor,    ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
-    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
-    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    floor,  ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
+    ceil,   ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,   ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
     rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
     nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
     search,   ///< the power of two with the least squared error, weighted by importance; exact
@@ -20,7 +22,8 @@ template <class T> inline constexpr bool power_of_two_type = false;
 template <> inline constexpr bool power_of_two_type<e8m0> = true;
 
 /// Formats whose groups have a power of two as their whole map.
-template <class F> concept power_of_two_scaled = block_format<F> && F::map == form::scaled && F::vec == 1 && !has_outer<F> && requires {
+template <class F>
+concept power_of_two_scaled = block_format<F> && F::map == form::scaled&& F::vec == 1 && !has_outer<F> && requires {
     requires power_of_two_type<typename F::stored_scale>;
 };
 
@@ -35,8 +38,10 @@ QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast
 /// The largest e with 2^e on the grid's way to its highest level.
 template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
 
-/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there below 2.
-template <class Grid> inline constexpr float carries_from = [] {
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there
+/// below 2.
+template <class Grid>
+inline constexpr float carries_from = [] {
     const float low = two_to(top_exponent<Grid>);
     float distance = low;
     for (std::size_t i = 0; i < Grid::size; ++i) {
@@ -47,22 +52,30 @@ template <class Grid> inline constexpr float carries_from = [] {
     return 2 - distance / low / 2;
 }();
 
-/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude counts as zero.
+/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude
+/// counts as zero.
 template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
     if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
     if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
-        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero).value();
+        return e8m0::from(product(largest, 1.0f / highest_level<Grid>), overflow::saturate, rounding::away_from_zero)
+            .value();
     const std::uint32_t u = bits_of(largest), fraction = u & 0x007FFFFFu;
-    const bool up = (rule == mx_rule::ceil && fraction != 0) || (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
+    const bool up = (rule == mx_rule::ceil && fraction != 0) ||
+                    (rule == mx_rule::even && float_of(fraction | 0x3F800000u) >= carries_from<Grid>);
     const float down = product(float_of(u & 0x7F800000u), two_to(-top_exponent<Grid>));
     return up ? 2 * down : down;
 }
 
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to saturation: no smaller scale
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to
+/// saturation: no smaller scale
 /// has less.
-struct mx_error { float all = 0, saturated = 0; };
+struct mx_error {
+    float all = 0, saturated = 0;
+};
 
-template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit, float s) noexcept {
+template <class F>
+constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit,
+                               float s) noexcept {
     constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
     mx_error sum;
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -76,9 +89,11 @@ template <class F> constexpr mx_error mx_error_of(std::span<const float> x, std:
     return sum;
 }
 
-/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on until saturation alone
+/// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on
+/// until saturation alone
 /// costs more than the best found.
-template <class F> constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
+template <class F>
+constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
     const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
     if (inverse == 0) return unit;
     mx_error least = mx_error_of<F>(x, w, inverse, 1);
@@ -102,7 +117,8 @@ template <class F> constexpr float mx_search(std::span<const float> x, std::span
 
 namespace qlib::inline QLIB_ABI {
 
-/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W, mx_scale_fit{mx_rule::even}).
+/// A named scale rule as a fit, for any format whose scales are powers of two: quantize<mxfp8_e4m3>(W,
+/// mx_scale_fit{mx_rule::even}).
 struct mx_scale_fit {
     mx_rule rule = mx_rule::floor;
     static constexpr const char* name = "mx_scale";
@@ -113,7 +129,8 @@ struct mx_scale_fit {
             const auto x = s.x.subspan(first, n);
             const float largest = detail::abs_max(x.data(), n);
             const auto w = s.importance.empty() ? s.importance : s.importance.subspan(first, n);
-            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest) : detail::mx_scale<typename F::grid>(rule, largest);
+            wishes[g].s = rule == mx_rule::search ? detail::mx_search<F>(x, w, largest)
+                                                  : detail::mx_scale<typename F::grid>(rule, largest);
         }
         return F::project(wishes, s.outer);
     }

@@ -1,9 +1,12 @@
 #pragma once
 // plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
 //
-// A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit may
-// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and name itself for
-// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params), whole_blocks.
+// A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit
+// may
+// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and
+// name itself for
+// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params),
+// whole_blocks.
 #include "../format/lane_blocks.hpp"
 #include "weights.hpp"
 
@@ -18,7 +21,8 @@ struct plain_fit {
         detail::texts_of_one_block<F>::type::template plain_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
         return p;
     }
-    template <class L, class F> QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+    template <class L, class F>
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
         L::template plain_blocks<F>(s, params);
     }
 };

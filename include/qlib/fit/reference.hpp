@@ -10,13 +10,16 @@ template <class F> concept has_site_reference = requires(const site<F>& s) {
     { F::reference(s) } -> std::same_as<encoded<F>>;
 };
 /// Whether it does so for many blocks at once, reference(lane sites, lane blocks), as qlib's own formats do.
-template <class F> concept has_lane_reference = requires(const detail::lane_sites<typename detail::texts_of_one_block<F>::type, F>& s, detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F>& out) {
+template <class F>
+concept has_lane_reference = requires(const detail::lane_sites<typename detail::texts_of_one_block<F>::type, F>& s,
+                                      detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F>& out) {
     F::reference(s, out);
 };
 /// Whether F has an original encoder at all.
 template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
 
-/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only the scales count.
+/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only
+/// the scales count.
 struct reference_fit {
     static constexpr const char* name = "reference";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
@@ -24,7 +27,8 @@ struct reference_fit {
         else return plain_fit{}.block<F>(s);
     }
     /// A format's original may know no outer value where qlib's plain rule has one: then `reference_outer` says so.
-    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error&) const noexcept {
+    template <block_format F, class Error>
+    QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error&) const noexcept {
         if constexpr (requires { F::reference_outer(stats); }) return F::reference_outer(stats);
         else return F::fit_outer(stats);
     }
@@ -41,12 +45,13 @@ struct reference_fit {
         }
     }
     template <class L, class F>
-        requires(!has_reference<F>)
-    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+    requires(!has_reference<F>) QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s,
+                                                                  typename F::params* params) const noexcept {
         L::template plain_blocks<F>(s, params);
     }
     template <class L, has_lane_reference F>
-    QLIB_INLINE constexpr void whole_blocks(const detail::lane_sites<L, F>& s, detail::lane_blocks<L, F>& out) const noexcept {
+    QLIB_INLINE constexpr void whole_blocks(const detail::lane_sites<L, F>& s,
+                                            detail::lane_blocks<L, F>& out) const noexcept {
         F::reference(s, out);
     }
 };

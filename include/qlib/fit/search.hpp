@@ -1,26 +1,32 @@
 #pragma once
-// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes, search.inl; what stands here
-// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes found, and steps sub-scales.
+// search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes,
+// search.inl; what stands here
+// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes
+// found, and steps sub-scales.
 #include "../format/range.hpp"
 #include "plain.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-struct weight_range { float low = 0, high = 0; };
+struct weight_range {
+    float low = 0, high = 0;
+};
 constexpr weight_range range_of(std::span<const float> x) noexcept {
     if (x.empty()) return {};
     weight_range r{x[0], x[0]};
     for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
     return r;
 }
-/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is made of.
+/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is
+/// made of.
 struct trial {
     float error = 0;
     float w = 0, wl = 0, wll = 0, wx = 0, wxl = 0;  // l in level units, less the zero point of a shifted map
 };
 
-template <class F> constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, std::span<const float> w) noexcept {
+template <class F>
+constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, std::span<const float> w) noexcept {
     trial t;
     const to_levels<F> units(a, outer_scale);
     for (std::size_t i = 0; i < x.size(); i += F::vec) {
@@ -41,12 +47,14 @@ template <class F> constexpr trial try_map(affine a, float outer_scale, std::spa
     return t;
 }
 
-/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there is none.
+/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there
+/// is none.
 template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
     if constexpr (F::map == form::offset) {
         const float det = product(t.w, t.wll) - product(t.wl, t.wl);
         if (!(det > 0)) return otherwise;
-        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det, offset = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
+        const float s = (product(t.w, t.wxl) - product(t.wx, t.wl)) / det,
+                    offset = (product(t.wll, t.wx) - product(t.wl, t.wxl)) / det;
         if (offset_has_sign<F> || offset <= 0) return {s, offset};
         return {t.wll > 0 ? t.wxl / t.wll : otherwise.s, 0};
     } else {
@@ -63,7 +71,8 @@ template <class F> struct map_search {
     float least = 0;
     bool any = false;
 
-    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors overflow or vanish.
+    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors
+    /// overflow or vanish.
     constexpr void consider(affine wish, int solves) noexcept {
         for (;; --solves) {
             const affine stored = as_stored(wish);
@@ -95,8 +104,10 @@ private:
     }
 };
 
-template <class F> constexpr affine search_map(typename F::outer outer, std::span<const float> x, std::span<const float> w) noexcept {
-    constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> && -lowest_level<typename F::grid> != highest_level<typename F::grid>;
+template <class F>
+constexpr affine search_map(typename F::outer outer, std::span<const float> x, std::span<const float> w) noexcept {
+    constexpr bool lopsided = F::map == form::scaled && scale_has_sign<F> &&
+                              -lowest_level<typename F::grid> != highest_level<typename F::grid>;
     map_search<F> search{outer, x, w};
     const weight_range r = range_of(x);
     search.consider(texts_of_one_block<F>::plain_map(x), 1);
@@ -107,7 +118,9 @@ template <class F> constexpr affine search_map(typename F::outer outer, std::spa
         search.consider(a, F::map == form::offset ? 1 : 0);
         if constexpr (lopsided) search.consider({-a.s, 0}, 0);
     }
-    for (const float k : {1.25f, 1.5f}) search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)), 0);  // for coarse scale types
+    for (const float k : {1.25f, 1.5f})
+        search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)),
+                        0);  // for coarse scale types
     search.consider(search.best, 3);
     return search.best;
 }
@@ -116,7 +129,8 @@ template <class F> constexpr float group_error(const site<F>& s, const typename 
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
 }
 
-/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes' own rounding.
+/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes'
+/// own rounding.
 template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
     for (std::size_t g = 0; g < F::groups; ++g) {
         if (group_of<F>(s.x, g).empty()) break;
@@ -125,11 +139,16 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
         typename F::params trial_params = p;
         for (int ds = -1; ds <= 1; ++ds) {
             for (int dm = F::has_mins ? -1 : 0; dm <= (F::has_mins ? 1 : 0); ++dm) {
-                if ((ds == 0 && dm == 0) || sub + ds < F::sub_low || sub + ds > F::sub_high || min + dm < 0 || min + dm > F::min_high) continue;
+                if ((ds == 0 && dm == 0) || sub + ds < F::sub_low || sub + ds > F::sub_high || min + dm < 0 ||
+                    min + dm > F::min_high)
+                    continue;
                 trial_params.sub[g] = static_cast<std::int8_t>(sub + ds);
                 trial_params.min[g] = static_cast<std::uint8_t>(min + dm);
                 const float e = group_error<F>(s, trial_params, g);
-                if (e < least) { least = e; p = trial_params; }
+                if (e < least) {
+                    least = e;
+                    p = trial_params;
+                }
             }
         }
         trial_params = p;
@@ -139,9 +158,8 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
 /// The search where codes hold several weights. Without importance all weights count the same.
 template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
     const auto& outer = s.outer;
-    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
-        return search_map<F>(outer, weights, importance);
-    });
+    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance)
+                                      QLIB_INLINE_LAMBDA { return search_map<F>(outer, weights, importance); });
     if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
     return p;
 }
@@ -151,7 +169,8 @@ template <class F> constexpr typename F::params search_vectors(const site<F>& s)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// The search of one map for a whole tile: encode/search_outer.hpp.
-template <class F, class Measure> typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept;
+template <class F, class Measure>
+typename F::outer search_tile(const tile_stats& stats, const Measure& measure) noexcept;
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 
@@ -162,12 +181,17 @@ template <class F> concept has_own_search = requires(const site<F>& s) {
     { F::search(s) } -> std::same_as<encoded<F>>;
 };
 
-/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map, then neighbours of what the
-/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the error under it is never larger
-/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is given back: for a few
-/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
+/// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map,
+/// then neighbours of what the
+/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the
+/// error under it is never larger
+/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is
+/// given back: for a few
+/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as
+/// scales: the best of all.
 ///
-/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's range is shrunk and
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's
+/// range is shrunk and
 /// stretched.
 struct search_fit {
     static constexpr const char* name = "search";
@@ -183,17 +207,20 @@ struct search_fit {
         }
     }
     template <class L, class F>
-        requires(F::vec == 1 && !has_own_search<F>)
-    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
+    requires(F::vec == 1 && !has_own_search<F>)
+        QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s,
+                                          typename F::params* params) const noexcept {
         L::template search_blocks<F>(s, params);
     }
     template <has_own_search F> QLIB_INLINE constexpr encoded<F> whole(site<F> s) const noexcept {
         s.importance = detail::some_importance(s.importance);
         return F::search(s);
     }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map solved for; error(outer) judges
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map
+    /// solved for; error(outer) judges
     /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
-    template <block_format F, class Error> QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
+    template <block_format F, class Error>
+    QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
         if constexpr (requires { error.measure; }) {
             return detail::search_tile<F>(stats, error.measure);
         } else {
@@ -204,7 +231,10 @@ struct search_fit {
                     tile_stats shrunk = stats;
                     shrunk.shrink = 1.0f - static_cast<float>(step) * 0.025f;
                     const auto o = F::fit_outer(shrunk);
-                    if (const float e = error(o); e < least) { least = e; best = o; }
+                    if (const float e = error(o); e < least) {
+                        least = e;
+                        best = o;
+                    }
                 }
             }
             return best;

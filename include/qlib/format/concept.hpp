@@ -1,5 +1,6 @@
 #pragma once
-// block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template over it.
+// block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template
+// over it.
 //
 // row     an output channel of a weight matrix, `cols` weights long
 // code    what is stored for one weight (for `vec` neighbours in a lattice)
@@ -18,7 +19,8 @@ namespace qlib::inline QLIB_ABI {
 
 enum class isa : std::uint8_t;  // room/isa.hpp
 
-/// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of floats.
+/// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of
+/// floats.
 enum class form : std::uint8_t {
     scaled,   ///< s * l
     shifted,  ///< s * (l - z)
@@ -26,7 +28,9 @@ enum class form : std::uint8_t {
 };
 
 /// The map of one group.
-struct affine { float s = 0, z = 0; };
+struct affine {
+    float s = 0, z = 0;
+};
 
 /// What one outer value covers; 0 = all. `flat`: `cols`, not 0, counts weights along row-major storage, over row ends.
 struct extent {
@@ -44,9 +48,7 @@ struct tile_stats {
     float mean_abs_max = 0;                     ///< mean over all blocks of the tensor; 0 where the tile is not flat
     float shrink = 1;                           ///< factor <= 1 that a search tries on the range
 
-    [[nodiscard]] QLIB_INLINE constexpr float abs_max() const noexcept {
-        return (-low > high ? -low : high) * shrink;
-    }
+    [[nodiscard]] QLIB_INLINE constexpr float abs_max() const noexcept { return (-low > high ? -low : high) * shrink; }
 };
 
 /// One block as a fit sees it. Shorter than F's block at a ragged row end.
@@ -55,11 +57,11 @@ template <class F> struct site {
     std::span<const float> importance;  ///< as long as x, >= 0; empty: none was given
     float row_mean_square = 0;          ///< of the row, summed in order without FMA; only set for `reference`
     typename F::outer outer{};
-    isa room{};                         ///< of the call, for what runs over many lanes inside a block: lattices
+    isa room{};  ///< of the call, for what runs over many lanes inside a block: lattices
 };
 
 /// Weights in a block of F.
-template <class F> inline constexpr std::size_t block_size = F::group * F::groups;
+template <class F> inline constexpr std::size_t block_size = F::group* F::groups;
 /// Codes in a block of F.
 template <class F> inline constexpr std::size_t codes = block_size<F> / F::vec;
 
@@ -72,11 +74,13 @@ template <class F> struct encoded {
 /// Where the planes of a block begin.
 template <class F, class Byte> using plane_pointers = std::array<Byte*, F::planes.size()>;
 
-/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may also spell it out. All members are constexpr.
+/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may also spell it out. All members are
+/// constexpr.
 ///
 /// group, groups, vec    weights per map, maps per block, weights per code
 /// map                   the form
-/// grid                  size and level(i) of every level that a code can mean: kernels derive their operands from the table
+/// grid                  size and level(i) of every level that a code can mean: kernels derive their operands from the
+///                       table
 /// tile, outer           extent and type of an outer value; an empty type when there is none
 /// nearest(u, w)         the best code for vec values u in level units, with importances w
 /// level(code, l)        writes the vec levels of a code
@@ -85,37 +89,43 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 /// project(wishes, o)    wished maps of all groups -> what the wire can hold
 /// at(params, g)         the map that the decoder uses for group g
 /// planes                bytes of one block in each plane
-/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes   with an outer value: its wire form, one slot per tile
+/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes   with an outer value: its wire
+/// form, one slot per tile
 ///                       and one for the whole tensor
-/// store, load           params and codes to and from the planes; a shorter span of codes is a ragged block, an empty one (load) wants params only
-template <class F> concept block_format =
-    requires(const float* in, float* out, typename F::code c, std::span<const typename F::code> cs, std::span<typename F::code> room,
-             const std::array<affine, F::groups>& wishes, const typename F::params& p, const typename F::outer& o,
-             const tile_stats& stats, const plane_pointers<F, std::byte>& to, const plane_pointers<F, const std::byte>& from, std::size_t g) {
-        requires F::group > 0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0;
-        requires F::planes.size() > 0;
-        { F::map } -> std::convertible_to<form>;
-        { F::tile } -> std::convertible_to<extent>;
-        { F::grid::size } -> std::convertible_to<std::size_t>;
-        { F::grid::level(g) } -> std::same_as<float>;
-        { F::nearest(in, in) } -> std::same_as<typename F::code>;
-        F::level(c, out);
-        { F::fit_outer(stats) } -> std::same_as<typename F::outer>;
-        { F::outer_scale(o) } -> std::same_as<float>;
-        { F::project(wishes, o) } -> std::same_as<typename F::params>;
-        { F::at(p, g) } -> std::same_as<affine>;
-        F::store(p, cs, to);
-        { F::load(from, o, room) } -> std::same_as<typename F::params>;
-        requires std::is_empty_v<typename F::outer> || requires(std::byte* wire, const std::byte* stored) {
-            { F::outer_bytes } -> std::convertible_to<std::size_t>;
-            { F::tensor_bytes } -> std::convertible_to<std::size_t>;
-            F::store_outer(o, wire, wire);
-            { F::load_outer(stored, stored) } -> std::same_as<typename F::outer>;
-        };
+/// store, load           params and codes to and from the planes; a shorter span of codes is a ragged block, an empty
+/// one (load) wants params only
+template <class F>
+concept block_format = requires(const float* in, float* out, typename F::code c, std::span<const typename F::code> cs,
+                                std::span<typename F::code> room, const std::array<affine, F::groups>& wishes,
+                                const typename F::params& p, const typename F::outer& o, const tile_stats& stats,
+                                const plane_pointers<F, std::byte>& to, const plane_pointers<F, const std::byte>& from,
+                                std::size_t g) {
+    requires F::group >
+    0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0;
+    requires F::planes.size() > 0;
+    { F::map } -> std::convertible_to<form>;
+    { F::tile } -> std::convertible_to<extent>;
+    { F::grid::size } -> std::convertible_to<std::size_t>;
+    { F::grid::level(g) } -> std::same_as<float>;
+    { F::nearest(in, in) } -> std::same_as<typename F::code>;
+    F::level(c, out);
+    { F::fit_outer(stats) } -> std::same_as<typename F::outer>;
+    { F::outer_scale(o) } -> std::same_as<float>;
+    { F::project(wishes, o) } -> std::same_as<typename F::params>;
+    { F::at(p, g) } -> std::same_as<affine>;
+    F::store(p, cs, to);
+    { F::load(from, o, room) } -> std::same_as<typename F::params>;
+    requires std::is_empty_v<typename F::outer> || requires(std::byte * wire, const std::byte* stored) {
+        { F::outer_bytes } -> std::convertible_to<std::size_t>;
+        { F::tensor_bytes } -> std::convertible_to<std::size_t>;
+        F::store_outer(o, wire, wire);
+        { F::load_outer(stored, stored) } -> std::same_as<typename F::outer>;
     };
+};
 
 /// Whether the map of one group can be replaced while the rest of a block's params stays.
-template <class F> concept has_project_group = requires(typename F::params& p, std::size_t g, affine a, const typename F::outer& o) {
+template <class F>
+concept has_project_group = requires(typename F::params& p, std::size_t g, affine a, const typename F::outer& o) {
     F::project_group(p, g, a, o);
 };
 /// Whether a row may end inside a block.
@@ -126,12 +136,14 @@ template <class F> concept has_flat_blocks = requires { requires F::flat_blocks;
 /// Whether F stores outer values at all.
 template <class F> inline constexpr bool has_outer = !std::is_empty_v<typename F::outer>;
 /// Whether outer_scale does anything: formats may say no with `outer_multiplies = false`.
-template <class F> inline constexpr bool outer_multiplies = [] {
+template <class F>
+inline constexpr bool outer_multiplies = [] {
     if constexpr (requires { F::outer_multiplies; }) return bool{F::outer_multiplies};
     else return has_outer<F>;
 }();
 /// Bytes of one block, all planes together.
-template <class F> inline constexpr std::size_t block_bytes = [] {
+template <class F>
+inline constexpr std::size_t block_bytes = [] {
     std::size_t sum = 0;
     for (const std::size_t b : F::planes) sum += b;
     return sum;
@@ -154,7 +166,9 @@ template <class F> struct to_levels {
     float reciprocal, z, outer_reciprocal;
 
     QLIB_INLINE constexpr to_levels(affine a, float outer_scale) noexcept
-        : reciprocal(safe_reciprocal(a.s)), z(a.z), outer_reciprocal(safe_reciprocal(outer_scale)) {}
+        : reciprocal(safe_reciprocal(a.s)),
+          z(a.z),
+          outer_reciprocal(safe_reciprocal(outer_scale)) {}
     QLIB_INLINE constexpr float operator()(float x) const noexcept {
         if constexpr (outer_multiplies<F>) x = product(x, outer_reciprocal);
         if constexpr (F::map == form::scaled) return product(x, reciprocal);
@@ -164,13 +178,22 @@ template <class F> struct to_levels {
 };
 
 /// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
-template <class F> inline constexpr bool scale_has_sign = [] { if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale}; else return true; }();
-template <class F> inline constexpr bool offset_has_sign = [] { if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset}; else return true; }();
+template <class F>
+inline constexpr bool scale_has_sign = [] {
+    if constexpr (requires { F::signed_scale; }) return bool{F::signed_scale};
+    else return true;
+}();
+template <class F>
+inline constexpr bool offset_has_sign = [] {
+    if constexpr (requires { F::signed_offset; }) return bool{F::signed_offset};
+    else return true;
+}();
 
 /// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
 template <class F>
-QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units, const float* x, const float* w,
-                                                   std::size_t lanes, float* decoded) noexcept {
+QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units,
+                                                   const float* x, const float* w, std::size_t lanes,
+                                                   float* decoded) noexcept {
     float u[F::vec] = {}, weight[F::vec] = {}, most = 0;
     for (std::size_t i = 0; i < lanes; ++i) {
         u[i] = units(x[i]);

@@ -1,19 +1,24 @@
 #pragma once
 // describe<F>(): a format as a constexpr value, and as JSON that a reader in any language can decode its bytes by.
 //
-// A matrix of rows x cols: all blocks row by row in each plane, then the outer values of its tiles, row-major, then `tensor_bytes`. A row is
-// cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row of rows * cols. With ragged_rows the last block
+// A matrix of rows x cols: all blocks row by row in each plane, then the outer values of its tiles, row-major, then
+// `tensor_bytes`. A row is
+// cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row of rows * cols. With
+// ragged_rows the last block
 // of a row holds n < block_weights weights: as many bytes of codes as n codes fill, later fields of its plane close up.
 //
 // Weight i of a block, in group g = i / group:
 //     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
-//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales is "times" or "over";
+//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales
+// is "times" or "over";
 //                            without the field 1, or the outer scale where outer does not multiply
-//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of two levels
+//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of
+// two levels
 //                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
-// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
+// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...:
+// scale_type_name<T>.
 #include "format.hpp"
 #include "global_scales.hpp"
 #include "json_writer.hpp"
@@ -27,31 +32,35 @@ struct described_field {
     const char* type = "own";                      ///< of its numbers; "code", "bits": see described_bit, or "own"
 };
 
-/// What one bit of the sub-scales' section means: where it is set, it adds `weight` to integer `index`: subs, then mins, `groups` of each.
-struct described_bit { std::int16_t index = 0, weight = 0; };
+/// What one bit of the sub-scales' section means: where it is set, it adds `weight` to integer `index`: subs, then
+/// mins, `groups` of each.
+struct described_bit {
+    std::int16_t index = 0, weight = 0;
+};
 
 /// A format in data. "own" anywhere: the part is not described, only named.
 struct description {
-    std::size_t group = 0, groups = 0, vec = 0;     ///< weights per map, maps per block, weights per code
+    std::size_t group = 0, groups = 0, vec = 0;  ///< weights per map, maps per block, weights per code
     form map{};
-    std::span<const float> levels = {};             ///< all that a code can mean; infinities and NaN where a small float has them
-    bool codes_are_levels = false;                  ///< code i means levels[i]; else codes are the format's own, as a lattice's
-    const char* code_type = "";                     ///< where a code is a number itself: its type; else empty
-    std::size_t code_bits = 0;                      ///< 0: not known
+    std::span<const float> levels = {};  ///< all that a code can mean; infinities and NaN where a small float has them
+    bool codes_are_levels = false;       ///< code i means levels[i]; else codes are the format's own, as a lattice's
+    const char* code_type = "";          ///< where a code is a number itself: its type; else empty
+    std::size_t code_bits = 0;           ///< 0: not known
     code_layout layout = code_layout::own;
-    std::span<const plane> code_planes = {};        ///< of code_layout::planes
-    std::span<const std::size_t> planes = {};       ///< bytes of a block in each plane
-    std::span<const described_field> fields = {};   ///< in storage order; empty: the block is the format's own
-    int sub_bits = 0, min_bits = 0;                 ///< of two levels; 0: none
+    std::span<const plane> code_planes = {};       ///< of code_layout::planes
+    std::span<const std::size_t> planes = {};      ///< bytes of a block in each plane
+    std::span<const described_field> fields = {};  ///< in storage order; empty: the block is the format's own
+    int sub_bits = 0, min_bits = 0;                ///< of two levels; 0: none
     bool sub_signed = false;
-    std::span<const std::int16_t> sub_base = {};    ///< the integers of a section of zeros: subs, then mins
-    std::span<const described_bit> sub_bit = {};    ///< for each bit of the section
+    std::span<const std::int16_t> sub_base = {};  ///< the integers of a section of zeros: subs, then mins
+    std::span<const described_bit> sub_bit = {};  ///< for each bit of the section
     bool ragged_rows = false, flat_blocks = false;
     extent tile{};                                  ///< what an outer value covers
     std::size_t outer_bytes = 0, tensor_bytes = 0;  ///< 0: there is none
     bool outer_multiplies = false;
-    std::string_view outer_on_scales = {};          ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
-    std::span<const described_field> outer = {};    ///< of an outer value; empty: none, or the format's own
+    std::string_view outer_on_scales =
+        {};  ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
+    std::span<const described_field> outer = {};  ///< of an outer value; empty: none, or the format's own
 
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_weights() const noexcept { return group * groups; }
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_bytes() const noexcept {
@@ -61,7 +70,8 @@ struct description {
     }
     /// Whether nothing in it is the format's own: a reader can decode all of it.
     [[nodiscard]] QLIB_INLINE constexpr bool complete() const noexcept {
-        bool all = (codes_are_levels || *code_type != 0) && layout != code_layout::own && !fields.empty() && outer.empty() == (outer_bytes + tensor_bytes == 0);
+        bool all = (codes_are_levels || *code_type != 0) && layout != code_layout::own && !fields.empty() &&
+                   outer.empty() == (outer_bytes + tensor_bytes == 0);
         for (const described_field& f : fields) all = all && std::string_view(f.type) != "own";
         for (const described_field& f : outer) all = all && std::string_view(f.type) != "own";
         return all;
@@ -72,7 +82,8 @@ struct description {
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-template <class F> inline constexpr auto described_levels = [] {
+template <class F>
+inline constexpr auto described_levels = [] {
     std::array<float, F::grid::size> all{};
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = F::grid::level(i);
     return all;
@@ -88,8 +99,10 @@ template <class F> constexpr bool codes_mean_levels() noexcept {
     return same;
 }
 /// Only if the compiler can see it: what runs at run time alone counts as the format's own.
-template <class F> concept codes_are_levels =
-    F::vec == 1 && std::integral<typename F::code> && requires { requires std::bool_constant<codes_mean_levels<F>()>::value; };
+template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code>&& requires {
+    requires std::bool_constant < codes_mean_levels<F>()
+    > ::value;
+};
 
 /// The section of sub-scales, found by setting one bit after another.
 template <class F> struct described_subs {
@@ -142,7 +155,8 @@ template <class F> concept linear_subs = requires(typename F::params& p) {
     p.min;
     F::sub_bits;
     F::min_bits;
-    requires std::bool_constant<described_subs<F>{}.linear>::value;
+    requires std::bool_constant < described_subs<F> {}
+    .linear > ::value;
 };
 
 template <class F> constexpr const char* scale_name() noexcept {
@@ -156,8 +170,11 @@ template <class F> constexpr const char* type_of(field f) noexcept {
 }
 
 /// The sections of a block of a format that was put together from parts.
-template <class F> inline constexpr auto described_block = [] {
-    constexpr auto bytes_of = [](field f) { return f == field::codes ? F::bits::template bytes<F::grid::bits>(codes<F>) : F::field_bytes(f); };
+template <class F>
+inline constexpr auto described_block = [] {
+    constexpr auto bytes_of = [](field f) {
+        return f == field::codes ? F::bits::template bytes<F::grid::bits>(codes<F>) : F::field_bytes(f);
+    };
     constexpr std::size_t count = [bytes_of] {
         std::size_t n = 0;
         for (const field f : F::layout::order) n += bytes_of(f) != 0;
@@ -174,13 +191,16 @@ template <class F> inline constexpr auto described_block = [] {
 }();
 
 /// An outer value: a scale, and behind it the zero point or offset where it is the whole map.
-template <class F> inline constexpr auto described_outer = [] {
+template <class F>
+inline constexpr auto described_outer = [] {
     using T = typename F::stored_outer;
     constexpr std::size_t size = sizeof(T::bits);
     constexpr const char* type = scale_type_name<T>;
     const described_field scale{field::scales, 0, 0, size, type};
     if constexpr (F::outer_bytes == size) return std::array{scale};
-    else return std::array{scale, described_field{field::zeros, 0, size, F::outer_bytes - size, F::map == form::shifted ? "code" : type}};
+    else
+        return std::array{scale, described_field{field::zeros, 0, size, F::outer_bytes - size,
+                                                 F::map == form::shifted ? "code" : type}};
 }();
 
 template <class F> constexpr void describe_codes(description& d) noexcept {
@@ -198,14 +218,27 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// What a format is, as data: any format, also a user's own. Parts that are not made of qlib's say "own".
 template <block_format F> [[nodiscard]] constexpr description describe() noexcept {
-    description d{.group = F::group, .groups = F::groups, .vec = F::vec, .map = F::map, .levels = detail::described_levels<F>,
+    description d{.group = F::group,
+                  .groups = F::groups,
+                  .vec = F::vec,
+                  .map = F::map,
+                  .levels = detail::described_levels<F>,
                   .codes_are_levels = detail::codes_are_levels<F>};
     d.planes = F::planes;
     d.ragged_rows = has_ragged_rows<F>;
     d.flat_blocks = has_flat_blocks<F>;
     detail::describe_codes<F>(d);
-    if constexpr (requires { F::layout::order; F::offset_of(field::codes); F::field_bytes(field::codes); }) d.fields = detail::described_block<F>;
-    if constexpr (requires { F::sub_bits; F::sub_signed; F::min_bits; }) {
+    if constexpr (requires {
+                      F::layout::order;
+                      F::offset_of(field::codes);
+                      F::field_bytes(field::codes);
+                  })
+        d.fields = detail::described_block<F>;
+    if constexpr (requires {
+                      F::sub_bits;
+                      F::sub_signed;
+                      F::min_bits;
+                  }) {
         d.sub_bits = F::sub_bits;
         d.sub_signed = F::sub_signed;
         d.min_bits = F::min_bits;
@@ -219,7 +252,9 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
         d.outer_bytes = F::outer_bytes;
         d.tensor_bytes = F::tensor_bytes;
         d.outer_multiplies = outer_multiplies<F>;
-        if constexpr (requires { { F::global } -> std::convertible_to<global_use>; })
+        if constexpr (requires {
+                          { F::global } -> std::convertible_to<global_use>;
+                      })
             d.outer_on_scales = F::global == global_use::times ? "times" : "over";
         if constexpr (requires { typename F::stored_outer; }) d.outer = detail::described_outer<F>;
     }
@@ -230,12 +265,17 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-constexpr std::string_view name_of(form f) noexcept { return f == form::scaled ? "scaled" : f == form::shifted ? "shifted" : "offset"; }
+constexpr std::string_view name_of(form f) noexcept {
+    return f == form::scaled ? "scaled" : f == form::shifted ? "shifted" : "offset";
+}
 constexpr std::string_view name_of(field f) noexcept {
     return f == field::scales ? "scales" : f == field::zeros ? "zeros" : f == field::subs ? "subs" : "codes";
 }
 constexpr std::string_view name_of(code_layout l) noexcept {
-    return l == code_layout::sequential ? "sequential" : l == code_layout::planes ? "planes" : l == code_layout::base3 ? "base3" : "own";
+    return l == code_layout::sequential ? "sequential"
+           : l == code_layout::planes   ? "planes"
+           : l == code_layout::base3    ? "base3"
+                                        : "own";
 }
 
 /// The pieces of to_json; each writes one member or value.
@@ -251,7 +291,8 @@ struct description_writer {
         out.key(name);
         out.string(text);
     }
-    template <class T, class Write> constexpr void list(std::string_view name, std::span<const T> all, const Write& write) noexcept {
+    template <class T, class Write>
+    constexpr void list(std::string_view name, std::span<const T> all, const Write& write) noexcept {
         out.key(name);
         out.open('[');
         for (const T& v : all) write(v);
@@ -318,7 +359,8 @@ struct description_writer {
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// A description as one JSON object, with `name` in front if there is one. Returns how many characters that is; what of them does not fit
+/// A description as one JSON object, with `name` in front if there is one. Returns how many characters that is; what of
+/// them does not fit
 /// into `out` is not written. No zero stands at the end.
 constexpr std::size_t to_json(const description& d, std::span<char> out, std::string_view name = {}) noexcept {
     detail::description_writer w{detail::json_writer(out)};

@@ -11,9 +11,11 @@ namespace qlib::inline QLIB_ABI {
 
 /// A block format from a grid (what codes mean), scales (how maps are stored) and a layout (where the bits lie):
 ///
-///     struct mine : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>> {};
+///     struct mine : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>>
+/// {};
 ///
-/// A struct of its own gives it a name; it may add `reference(site)`, the original's own encoder. See concept.hpp for the members.
+/// A struct of its own gives it a name; it may add `reference(site)`, the original's own encoder. See concept.hpp for
+/// the members.
 template <class Grid, class Scales, class Layout = inline_blocks<>> struct format : Scales::template bind<Grid> {
     using grid = Grid;
     using layout = Layout;
@@ -49,25 +51,29 @@ template <class Grid, class Scales, class Layout = inline_blocks<>> struct forma
         return at;
     }
 
-    template <class Pointers> QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
+    template <class Pointers>
+    QLIB_INLINE static constexpr void store(const params& p, std::span<const code> codes, const Pointers& to) noexcept {
         walk(codes.size() * vec, [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
             if (f == field::codes) bits::template pack<Grid::bits, code>(codes, to[plane] + offset);
             else part::store_field(f, p, to[plane] + offset);
         });
     }
     /// Only the params, of a whole block.
-    template <class Pointers> QLIB_INLINE static constexpr void store_params(const params& p, const Pointers& to) noexcept {
+    template <class Pointers>
+    QLIB_INLINE static constexpr void store_params(const params& p, const Pointers& to) noexcept {
         walk(block, [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
             if (f != field::codes) part::store_field(f, p, to[plane] + offset);
         });
     }
     /// `codes` as long as the block stored there, or empty: then only the params are read, of a whole block.
-    template <class Pointers> QLIB_INLINE static constexpr params load(const Pointers& from, const outer& o, std::span<code> codes) noexcept {
+    template <class Pointers>
+    QLIB_INLINE static constexpr params load(const Pointers& from, const outer& o, std::span<code> codes) noexcept {
         params p{};
-        walk(codes.empty() ? block : codes.size() * vec, [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
-            if (f != field::codes) part::load_field(f, p, from[plane] + offset);
-            else if (!codes.empty()) bits::template unpack<Grid::bits, code>(from[plane] + offset, codes);
-        });
+        walk(codes.empty() ? block : codes.size() * vec,
+             [&](field f, std::size_t plane, std::size_t offset) QLIB_INLINE_LAMBDA {
+                 if (f != field::codes) part::load_field(f, p, from[plane] + offset);
+                 else if (!codes.empty()) bits::template unpack<Grid::bits, code>(from[plane] + offset, codes);
+             });
         part::take_outer(p, o);
         return p;
     }

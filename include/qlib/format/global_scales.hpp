@@ -1,5 +1,6 @@
 #pragma once
-// Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or (scale / global) * level,
+// Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or
+// (scale / global) * level,
 // the quotient or product rounded first. NVFP4 outside of GGUF.
 #include "scales.hpp"
 
@@ -21,7 +22,9 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     using stored_scale = T;
     using stored_outer = f32;
 
-    struct outer { float global = 1; };
+    struct outer {
+        float global = 1;
+    };
     struct params {
         T stored{};
         float scale = 0;
@@ -39,7 +42,9 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
     QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
         const bool usable = safe_reciprocal(o.global) != 0;
-        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global) : usable ? wish.s / o.global : 0.0f);
+        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global)
+                                     : usable                ? wish.s / o.global
+                                                             : 0.0f);
         take_outer(p, o);
     }
     QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
@@ -51,7 +56,9 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
         p.scale = Use == global_use::times ? product(p.stored.value(), o.global) : p.stored.value() / o.global;
     }
 
-    QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept { return f == field::scales ? sizeof(T::bits) : 0; }
+    QLIB_INLINE static constexpr std::size_t field_bytes(field f) noexcept {
+        return f == field::scales ? sizeof(T::bits) : 0;
+    }
     QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
         if (f == field::scales) store_little_endian(p.stored, out);
     }
@@ -69,7 +76,8 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
 
 }  // namespace detail
 
-/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's `weight_scale_2`.
+/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's
+/// `weight_scale_2`.
 template <std::size_t N, class T> struct scale_per_times_global {
     template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
 };

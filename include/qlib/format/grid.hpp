@@ -1,8 +1,10 @@
 #pragma once
 // Grids: which levels a code can mean, and which code is nearest. A part of a format.
 //
-// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit pattern that
-// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and levels(code, l).
+// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit
+// pattern that
+// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and
+// levels(code, l).
 #include "../numeric/minifloat.hpp"
 #include "concept.hpp"
 
@@ -13,7 +15,8 @@ namespace qlib::inline QLIB_ABI {
 
 /// Equally spaced integers: code i means i + Lowest. Codes are chosen between First and Last only; others still decode.
 /// With TwosComplement the stored bits are those of a signed integer.
-template <int Bits, int Lowest, int First = Lowest, int Last = Lowest + (1 << Bits) - 1, bool TwosComplement = false> struct integer_grid {
+template <int Bits, int Lowest, int First = Lowest, int Last = Lowest + (1 << Bits) - 1, bool TwosComplement = false>
+struct integer_grid {
     static_assert(Bits >= 1 && Bits <= 8 && Lowest <= First && First < Last && Last < Lowest + (1 << Bits));
     using code = std::uint8_t;
     static constexpr std::size_t bits = Bits, vec = 1, size = std::size_t{1} << Bits;
@@ -50,14 +53,17 @@ struct sign_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint the lower; of equal ones the first.
+/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint the lower; of
+/// equal ones the first.
 /// `Midpoints`, ascending, replace the computed ones where a format's own thresholds are rounded otherwise.
 template <auto Table, auto Midpoints = std::array<float, 0>{}> struct codebook_grid {
     static_assert(Table.size() >= 2 && Table.size() <= 256, "a codebook has 2 to 256 levels");
     using code = std::uint8_t;
     static constexpr std::size_t bits = std::bit_width(Table.size() - 1), vec = 1, size = std::size_t{1} << bits;
 
-    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept { return padded[i < size ? i : size - 1]; }
+    [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
+        return padded[i < size ? i : size - 1];
+    }
     QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
         std::size_t low = 0, n = sorted.count - 1;  // first of the sorted midpoints that is not below u
         while (n != 0) {
@@ -80,7 +86,8 @@ private:
     struct order {
         std::array<std::uint8_t, Table.size()> code_of{};
         std::array<float, Table.size()> midpoint{};
-        std::array<float, 16> code_table{}, steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
+        std::array<float, 16> code_table{},
+            steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
         std::size_t count = 0;
         bool ascending = true;
     };
@@ -102,9 +109,11 @@ private:
             for (std::size_t i = 0; i < Midpoints.size(); ++i) o.midpoint[i] = Midpoints[i];
         } else {
             for (std::size_t i = 0; i + 1 < o.count; ++i)
-                o.midpoint[i] = static_cast<float>((static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
+                o.midpoint[i] = static_cast<float>(
+                    (static_cast<double>(Table[o.code_of[i]]) + static_cast<double>(Table[o.code_of[i + 1]])) / 2);
         }
-        for (std::size_t i = 0; i < 16; ++i) o.steps[i] = i + 1 < o.count ? o.midpoint[i] : std::numeric_limits<float>::infinity();
+        for (std::size_t i = 0; i < 16; ++i)
+            o.steps[i] = i + 1 < o.count ? o.midpoint[i] : std::numeric_limits<float>::infinity();
         return o;
     }
 
@@ -125,7 +134,9 @@ template <class Float> struct minifloat_grid {
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return Float{static_cast<typename Float::storage>(i)}.value();
     }
-    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept { return Float::from(*u, overflow::saturate).bits; }
+    QLIB_INLINE static constexpr code nearest(const float* u, const float*) noexcept {
+        return Float::from(*u, overflow::saturate).bits;
+    }
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 

@@ -9,7 +9,8 @@
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ... * 10^point.
+/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ...
+/// * 10^point.
 struct decimal {
     std::array<std::uint8_t, 160> digit{};  // exact on the way there: 8 digits, and one more for each of 149 halvings
     int count = 0, point = 0;
@@ -141,7 +142,10 @@ private:
     constexpr void digits(std::uint64_t v) noexcept {
         char text[20]{};
         std::size_t n = 0;
-        do { text[n++] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
+        do {
+            text[n++] = static_cast<char>('0' + v % 10);
+            v /= 10;
+        } while (v != 0);
         while (n != 0) put(text[--n]);
     }
     constexpr void digit_or_zero(const decimal& d, int i) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes, room/vectors.inl, or one_block,
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes,
+// room/vectors.inl, or one_block,
 // also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
 #include "concept.hpp"
 
@@ -10,8 +11,9 @@ template <class L, class F> struct lane_sites {
     const typename L::floats* x;           ///< [n] weights
     const typename L::floats* importance;  ///< [n], >= 0; null: none was given
     std::size_t n;
-    typename L::floats row_mean_square;    ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
-    const typename F::outer* outer;        ///< [lane]
+    typename L::floats
+        row_mean_square;  ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    const typename F::outer* outer;  ///< [lane]
 };
 
 /// Encoded blocks, one in each lane.

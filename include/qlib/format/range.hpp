@@ -1,5 +1,6 @@
 #pragma once
-// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of tiles.
+// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of
+// tiles.
 #include "../numeric/one_lane.hpp"
 #include "concept.hpp"
 
@@ -9,7 +10,8 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
 /// The largest magnitude of a grid's levels, infinities aside.
-template <class Grid> inline constexpr float largest_level = [] {
+template <class Grid>
+inline constexpr float largest_level = [] {
     float most = 0;
     for (std::size_t i = 0; i < Grid::size; ++i)
         if (const float l = Grid::level(i); detail::is_finite(l)) most = detail::larger(most, detail::magnitude(l));
@@ -17,7 +19,8 @@ template <class Grid> inline constexpr float largest_level = [] {
 }();
 
 /// Lowest and highest level that a fit of F should aim at: the grid's own word, else those of its table.
-template <class Grid> inline constexpr float lowest_level = [] {
+template <class Grid>
+inline constexpr float lowest_level = [] {
     if constexpr (requires { Grid::lowest; }) {
         return float{Grid::lowest};
     } else {
@@ -26,7 +29,8 @@ template <class Grid> inline constexpr float lowest_level = [] {
         return low;
     }
 }();
-template <class Grid> inline constexpr float highest_level = [] {
+template <class Grid>
+inline constexpr float highest_level = [] {
     if constexpr (requires { Grid::highest; }) {
         return float{Grid::highest};
     } else {

@@ -1,8 +1,10 @@
 #pragma once
 // Scales: how the maps of a block are stored. A part of a format, bound to its grid by format<>.
 //
-// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer, outer_scale; field_bytes and
-// store_field / load_field for each section of the block; and, with an outer value, outer_bytes, tensor_bytes, store_outer, load_outer.
+// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer, outer_scale;
+// field_bytes and
+// store_field / load_field for each section of the block; and, with an outer value, outer_bytes, tensor_bytes,
+// store_outer, load_outer.
 #include "../numeric/e8m0.hpp"
 #include "layout.hpp"
 #include "range.hpp"
@@ -15,10 +17,11 @@ struct f32 {
     using storage = std::uint32_t;
     storage bits{};
     [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept { return detail::float_of(bits); }
-    [[nodiscard]] QLIB_INLINE static constexpr f32 from(float x, overflow = overflow::special, rounding = rounding::nearest_even) noexcept {
+    [[nodiscard]] QLIB_INLINE static constexpr f32 from(float x, overflow = overflow::special,
+                                                        rounding = rounding::nearest_even) noexcept {
         return {detail::bits_of(x)};
     }
-    [[nodiscard]] static constexpr float (max)() noexcept { return (std::numeric_limits<float>::max)(); }
+    [[nodiscard]] static constexpr float(max)() noexcept { return (std::numeric_limits<float>::max)(); }
 };
 
 /// Whether a stored scale may be negative. E4M3 scales are used without their sign, as NVFP4 does.
@@ -39,7 +42,8 @@ template <> inline constexpr const char* scale_type_name<e4m3> = "e4m3";
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// A scale as its wire type holds it. Too large for f16: infinity, which the encoder reports; for E4M3 and E8M0, which sit under
+/// A scale as its wire type holds it. Too large for f16: infinity, which the encoder reports; for E4M3 and E8M0, which
+/// sit under
 /// an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
 template <class T> QLIB_INLINE constexpr T storable_scale(float s) noexcept {
     constexpr bool sign = signed_scale_type<T>;
@@ -77,7 +81,8 @@ template <> struct tensor_scale_part<true> {
 
 /// What scale_per, scale_zero_per and scale_offset_per share: one stored map per group, no second level.
 template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool TensorScale> struct one_level {
-    static_assert(Map != form::offset || signed_scale_type<T> || std::same_as<T, e4m3>, "an offset needs a scale type with a sign");
+    static_assert(Map != form::offset || signed_scale_type<T> || std::same_as<T, e4m3>,
+                  "an offset needs a scale type with a sign");
     static constexpr std::size_t group = N, groups = Groups;
     static constexpr form map = Map;
     static constexpr extent tile{};
@@ -87,14 +92,19 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
     using stored_outer = f32;
 
     struct no_zeros {};
-    using zero = std::conditional_t<Map == form::scaled, no_zeros, std::conditional_t<Map == form::shifted, typename Grid::code, T>>;
+    using zero = std::conditional_t<Map == form::scaled, no_zeros,
+                                    std::conditional_t<Map == form::shifted, typename Grid::code, T>>;
     struct params {
         std::array<T, Groups> scale{};
         [[no_unique_address]] std::conditional_t<Map == form::scaled, no_zeros, std::array<zero, Groups>> zeros{};
     };
 
-    QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept { return tensor_scale_part<TensorScale>::template fit<Grid, T>(stats); }
-    QLIB_INLINE static constexpr float outer_scale(const outer& o) noexcept { return tensor_scale_part<TensorScale>::scale(o); }
+    QLIB_INLINE static constexpr outer fit_outer(const tile_stats& stats) noexcept {
+        return tensor_scale_part<TensorScale>::template fit<Grid, T>(stats);
+    }
+    QLIB_INLINE static constexpr float outer_scale(const outer& o) noexcept {
+        return tensor_scale_part<TensorScale>::scale(o);
+    }
 
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t g) noexcept {
         if constexpr (Map == form::scaled) return {p.scale[g].value(), 0};
@@ -105,7 +115,9 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
         const float inverse = TensorScale ? safe_reciprocal(outer_scale(o)) : 1.0f;
         p.scale[g] = storable_scale<T>(TensorScale ? product(wish.s, inverse) : wish.s);
         if constexpr (Map == form::shifted) p.zeros[g] = Grid::nearest(&wish.z, nullptr);
-        if constexpr (Map == form::offset) p.zeros[g] = T::from(TensorScale ? product(wish.z, inverse) : wish.z, signed_scale ? overflow::special : overflow::saturate);
+        if constexpr (Map == form::offset)
+            p.zeros[g] = T::from(TensorScale ? product(wish.z, inverse) : wish.z,
+                                 signed_scale ? overflow::special : overflow::saturate);
     }
     QLIB_INLINE static constexpr params project(const std::array<affine, Groups>& wishes, const outer& o) noexcept {
         params p{};
@@ -122,16 +134,20 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
     QLIB_INLINE static constexpr void store_field(field f, const params& p, std::byte* out) noexcept {
         if (f == field::scales)
             for (std::size_t g = 0; g < Groups; ++g) store_little_endian(p.scale[g], out + g * sizeof(T::bits));
-        if constexpr (Map == form::shifted) if (f == field::zeros) pack_bits(p.zeros.data(), Groups, Grid::bits, out);
-        if constexpr (Map == form::offset) if (f == field::zeros)
-            for (std::size_t g = 0; g < Groups; ++g) store_little_endian(p.zeros[g], out + g * sizeof(T::bits));
+        if constexpr (Map == form::shifted)
+            if (f == field::zeros) pack_bits(p.zeros.data(), Groups, Grid::bits, out);
+        if constexpr (Map == form::offset)
+            if (f == field::zeros)
+                for (std::size_t g = 0; g < Groups; ++g) store_little_endian(p.zeros[g], out + g * sizeof(T::bits));
     }
     QLIB_INLINE static constexpr void load_field(field f, params& p, const std::byte* in) noexcept {
         if (f == field::scales)
             for (std::size_t g = 0; g < Groups; ++g) p.scale[g] = load_little_endian<T>(in + g * sizeof(T::bits));
-        if constexpr (Map == form::shifted) if (f == field::zeros) unpack_bits(in, Groups, Grid::bits, p.zeros.data());
-        if constexpr (Map == form::offset) if (f == field::zeros)
-            for (std::size_t g = 0; g < Groups; ++g) p.zeros[g] = load_little_endian<T>(in + g * sizeof(T::bits));
+        if constexpr (Map == form::shifted)
+            if (f == field::zeros) unpack_bits(in, Groups, Grid::bits, p.zeros.data());
+        if constexpr (Map == form::offset)
+            if (f == field::zeros)
+                for (std::size_t g = 0; g < Groups; ++g) p.zeros[g] = load_little_endian<T>(in + g * sizeof(T::bits));
     }
     QLIB_INLINE static constexpr void take_outer(params&, const outer&) noexcept {}
 
@@ -149,17 +165,20 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
 
 namespace qlib::inline QLIB_ABI {
 
-/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale (largest 448, smallest 2^-9) underflows on
+/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale (largest 448, smallest
+/// 2^-9) underflows on
 /// real weights, so it brings an f32 scale of the whole tensor unless `TensorScale` is switched off.
 template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>> struct scale_per {
     template <class Grid> using bind = detail::one_level<Grid, form::scaled, N, T, Groups, TensorScale>;
 };
 /// s * (l - z): also an integer zero point, as wide as a code.
-template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>> struct scale_zero_per {
+template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>>
+struct scale_zero_per {
     template <class Grid> using bind = detail::one_level<Grid, form::shifted, N, T, Groups, TensorScale>;
 };
 /// s * l + z: also an offset of type T.
-template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>> struct scale_offset_per {
+template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>>
+struct scale_offset_per {
     template <class Grid> using bind = detail::one_level<Grid, form::offset, N, T, Groups, TensorScale>;
 };
 

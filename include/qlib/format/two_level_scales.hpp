@@ -7,19 +7,22 @@ namespace qlib::inline QLIB_ABI {
 
 /// Value: (super * sub[g]) * l, or (super * sub[g]) * l - super_min * min[g] where `Packing` holds mins.
 ///
-/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0 without mins), bytes; and
+/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0 without mins), bytes;
+/// and
 /// store(sub, min, out), load(in, sub, min) over std::array<std::int8_t, groups> and std::array<std::uint8_t, groups>.
 template <std::size_t N, class Packing, class Super = f16> struct two_level {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = Packing::groups;
         static constexpr bool two_levels = true;  ///< fit/plain.inl makes these params in lanes
-        static constexpr bool has_mins = Packing::min_bits > 0, signed_scale = Packing::sub_signed, signed_offset = false;
+        static constexpr bool has_mins = Packing::min_bits > 0, signed_scale = Packing::sub_signed,
+                              signed_offset = false;
         static constexpr form map = has_mins ? form::offset : form::scaled;
         static constexpr extent tile{};
         static constexpr int sub_bits = Packing::sub_bits, min_bits = Packing::min_bits;
         static constexpr bool sub_signed = Packing::sub_signed;
         static constexpr int sub_low = Packing::sub_signed ? -(1 << (Packing::sub_bits - 1)) : 0;
-        static constexpr int sub_high = Packing::sub_signed ? (1 << (Packing::sub_bits - 1)) - 1 : (1 << Packing::sub_bits) - 1;
+        static constexpr int sub_high =
+            Packing::sub_signed ? (1 << (Packing::sub_bits - 1)) - 1 : (1 << Packing::sub_bits) - 1;
         static constexpr int min_high = (1 << Packing::min_bits) - 1;
         using outer = no_outer;
         using stored_scale = Super;
@@ -45,11 +48,14 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
             }
         }
         QLIB_INLINE static constexpr void project_group(params& p, std::size_t g, affine wish, no_outer) noexcept {
-            p.sub[g] = static_cast<std::int8_t>(detail::round_clamped(wish.s * detail::safe_reciprocal(p.super.value()), sub_low, sub_high));
+            p.sub[g] = static_cast<std::int8_t>(
+                detail::round_clamped(wish.s * detail::safe_reciprocal(p.super.value()), sub_low, sub_high));
             if constexpr (has_mins)
-                p.min[g] = static_cast<std::uint8_t>(detail::round_clamped(-wish.z * detail::safe_reciprocal(p.super_min.value()), 0, min_high));
+                p.min[g] = static_cast<std::uint8_t>(
+                    detail::round_clamped(-wish.z * detail::safe_reciprocal(p.super_min.value()), 0, min_high));
         }
-        /// The largest wish decides the super-scale, with its sign at the far end of a signed sub-scale; the rest are rounded under it.
+        /// The largest wish decides the super-scale, with its sign at the far end of a signed sub-scale; the rest are
+        /// rounded under it.
         QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, no_outer o) noexcept {
             float extreme = 0, deepest = 0;
             for (const affine& a : wishes) {
@@ -57,7 +63,8 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
                 deepest = detail::larger(deepest, -a.z);
             }
             params p{};
-            p.super = detail::storable_scale<Super>(extreme / static_cast<float>(Packing::sub_signed ? sub_low : sub_high));
+            p.super =
+                detail::storable_scale<Super>(extreme / static_cast<float>(Packing::sub_signed ? sub_low : sub_high));
             if constexpr (has_mins) p.super_min = detail::storable_scale<Super>(deepest / static_cast<float>(min_high));
             for (std::size_t g = 0; g < groups; ++g) project_group(p, g, wishes[g], o);
             return p;

@@ -1,10 +1,12 @@
 #pragma once
-// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own description.
+// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own
+// description.
 #include "../format/layout.hpp"
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern repeats every
+/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern
+/// repeats every
 /// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
 struct code_slice {
     std::size_t width = 0, shift = 0, period = 0;
@@ -12,7 +14,8 @@ struct code_slice {
 };
 
 /// How many slices a bit layout has; 0 for layouts that this file does not know.
-template <class Bits> inline constexpr std::size_t slice_count = [] {
+template <class Bits>
+inline constexpr std::size_t slice_count = [] {
     if constexpr (layout_kind<Bits> == code_layout::planes) return Bits::list.size();
     else return std::size_t{layout_kind<Bits> != code_layout::own};
 }();
@@ -39,7 +42,8 @@ template <class Bits, std::size_t B> constexpr std::size_t slice_bytes(std::size
 }
 
 /// Codes after which all shuffles of a layout repeat.
-template <class Bits, std::size_t B> inline constexpr std::size_t shuffle_period = [] {
+template <class Bits, std::size_t B>
+inline constexpr std::size_t shuffle_period = [] {
     std::size_t n = 64;
     for (std::size_t p = 0; p < slice_count<Bits>; ++p) {
         const std::size_t step = slice_of<Bits, B>(p).period;
@@ -50,8 +54,10 @@ template <class Bits, std::size_t B> inline constexpr std::size_t shuffle_period
     return n;
 }();
 
-/// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes inside each lane,
-/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies in the next byte at the same
+/// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes
+/// inside each lane,
+/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies
+/// in the next byte at the same
 /// bit (`direct`), one shuffle serves both: byte i holds code i.
 struct code_shuffle {
     static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
@@ -59,11 +65,13 @@ struct code_shuffle {
     std::size_t first = 0, bytes = 0;
     alignas(64) std::array<std::uint32_t, 16> words{};
     alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
-    alignas(64) std::array<std::uint16_t, 32> right{}, left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
+    alignas(64) std::array<std::uint16_t, 32> right{},
+        left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
 };
 
 /// Codes [begin, begin + n), n <= 64, of slice p.
-template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
+template <class Bits, std::size_t B>
+constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
     const std::size_t width = slice_of<Bits, B>(p).width;
     const auto bit_at = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
     const auto last_byte = [&](std::size_t i) { return (bit_at(i) + width - 1) / 8; };
@@ -112,7 +120,8 @@ template <class Bits, std::size_t B> constexpr code_shuffle shuffle_of(std::size
 }
 
 /// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
-template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_shuffle = [] {
+template <class Bits, std::size_t B, std::size_t N>
+inline constexpr bool can_shuffle = [] {
     bool all = slice_count<Bits> != 0;
     for (std::size_t p = 0; p < slice_count<Bits>; ++p)
         for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
@@ -123,7 +132,8 @@ template <class Bits, std::size_t B, std::size_t N> inline constexpr bool can_sh
 }();
 
 /// The shuffles as constants that a room can load.
-template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N> inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N>
+inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
 
 /// How the codes of a block are packed, as numbers.
 struct code_packing {
@@ -131,9 +141,11 @@ struct code_packing {
     std::size_t codes, bits, bytes;
     std::span<const plane> planes;
 };
-template <class F> inline constexpr code_packing packing_of = [] {
+template <class F>
+inline constexpr code_packing packing_of = [] {
     using bits = typename F::bits;
-    code_packing p{layout_kind<bits>, block_size<F>, F::grid::bits, bits::template bytes<F::grid::bits>(block_size<F>), {}};
+    code_packing p{
+        layout_kind<bits>, block_size<F>, F::grid::bits, bits::template bytes<F::grid::bits>(block_size<F>), {}};
     if constexpr (layout_kind<bits> == code_layout::planes) p.planes = bits::list;
     return p;
 }();

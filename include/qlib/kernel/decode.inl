@@ -11,9 +11,13 @@ template <block_format F> struct block_maps {
 };
 
 /// Whether F's codes name points of a lattice.
-template <class F> static constexpr bool is_lattice = requires { typename F::grid::points; requires 16 % F::vec == 0 && block_size<F> % 16 == 0; };
+template <class F> static constexpr bool is_lattice = requires {
+    typename F::grid::points;
+    requires 16 % F::vec == 0 && block_size<F> % 16 == 0;
+};
 
-/// F::level of all codes of a block, 16 weights at a time: the points' numbers as bytes first, and which lanes are negative or moved down.
+/// F::level of all codes of a block, 16 weights at a time: the points' numbers as bytes first, and which lanes are
+/// negative or moved down.
 template <class F> QLIB_INLINE static void lattice_levels(const typename F::code* read, float* out) noexcept {
     using grid = typename F::grid;
     using points = typename grid::points;
@@ -26,7 +30,8 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
         for (std::size_t at = 0; at < 16; at += F::vec) {
             const auto c = read[(i + at) / F::vec];
             for (std::size_t p = 0; p < grid::points_per_code; ++p)
-                std::memcpy(number + i + at + p * dims, lattice_points<points>[c >> p * grid::index_bits & (points::count - 1)].data(), dims);
+                std::memcpy(number + i + at + p * dims,
+                            lattice_points<points>[c >> p * grid::index_bits & (points::count - 1)].data(), dims);
             if constexpr (requires { grid::even_signs; }) lanes |= grid::signs(c) << at;
             else lanes |= ((0u - (c >> grid::index_bits & 1u)) & ((1u << F::vec) - 1)) << at;
         }
@@ -40,11 +45,13 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
     }
 }
 
-/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights, `apart` from block to
+/// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights,
+/// `apart` from block to
 /// block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
-[[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, raw<F>* out, std::size_t apart,
-                        block_maps<F>* maps) noexcept {
+[[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count,
+                                              std::size_t cols, raw<F>* out, std::size_t apart,
+                                              block_maps<F>* maps) noexcept {
     [[maybe_unused]] const std::size_t whole = smaller_size(count, cols / block_size<F> - b);
     [[maybe_unused]] std::size_t unpacked = 0;
     for (std::size_t i = 0; i < count; ++i, out += apart) {
@@ -56,7 +63,7 @@ template <block_format F>
             maps[i].params = F::load(from, outer, {});
             if constexpr (unpacks<F>) {
                 if (i < unpacked) continue;
-                if (joined_blocks<F> > 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
+                if (joined_blocks < F >> 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
                     unpack<typename F::bits, F::grid::bits, joined_blocks<F> * block_size<F>>(from[0], out);
                     unpacked = i + joined_blocks<F>;
                 } else {
@@ -76,8 +83,10 @@ template <block_format F>
     }
 }
 
-/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits 7FC00000.
-template <block_format F> QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits
+/// 7FC00000.
+template <block_format F>
+QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
     if constexpr (F::map == form::scaled) level = times(s, level);
     else if constexpr (F::map == form::shifted) level = times(s, level - z);
     else level = times(s, level) + z;
@@ -85,7 +94,8 @@ template <block_format F> QLIB_INLINE static sixteen weights_of(sixteen level, s
     return quiet(level);
 }
 
-/// The maps of all groups of a block, before any is used: compilers make vectors of them, and keep what groups share out of the loop over them.
+/// The maps of all groups of a block, before any is used: compilers make vectors of them, and keep what groups share
+/// out of the loop over them.
 template <block_format F> struct group_maps {
     float s[F::groups], z[F::groups];
     QLIB_INLINE explicit group_maps(const typename F::params& p) noexcept {
@@ -102,7 +112,8 @@ template <block_format F> struct group_maps {
 };
 
 /// The weights of a whole block.
-template <block_format F> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
+template <block_format F>
+QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* weights, float* out) noexcept {
     const sixteen outer = splat_16(maps.outer_scale);
     const group_maps<F> of_group(maps.params);
     for (std::size_t g = 0; g < F::groups; ++g) {
@@ -123,13 +134,17 @@ template <block_format F> QLIB_INLINE static void decode_block(const block_maps<
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and codes look them up.
-template <block_format F, class T> QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
-    constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>, of_half = groups * size > 16 ? 16 / size : groups;
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and
+/// codes look them up.
+template <block_format F, class T>
+QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
+    constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>,
+                          of_half = groups * size > 16 ? 16 / size : groups;
     const sixteen outer = splat_16(maps.outer_scale), levels = load(repeated_levels<F>.data());
     const group_maps<F> of_group(maps.params);
     const auto weights = [&](std::size_t g) QLIB_INLINE_LAMBDA {
-        return weights_of<F>(levels, spread<size, of_half>(&of_group.s[g]), spread<size, of_half>(&of_group.z[g]), outer);
+        return weights_of<F>(levels, spread<size, of_half>(&of_group.s[g]), spread<size, of_half>(&of_group.z[g]),
+                             outer);
     };
     for (std::size_t g = 0; g < F::groups; g += groups) {
         const sixteen low = weights(g), high = groups * size > 16 ? weights(g + of_half) : low;
@@ -148,11 +163,14 @@ template <block_format F> static void widen_numbers(const std::byte* from, std::
     store(out + i, quiet(widen<T>(rest)), n - i);
 }
 
-/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive sixteen, or to numbers of a T for which looks_up<F, T> is true.
+/// Blocks [first, end) of wire row r, which is `cols` weights long, to consecutive sixteen, or to numbers of a T for
+/// which looks_up<F, T> is true.
 template <block_format F, class T>
-static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out) noexcept {
+static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
+                          T* out) noexcept {
     if constexpr (holds_numbers<F>)
-        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>, out);
+        return widen_numbers<F>(W.block(r, first)[0], smaller_size(end * block_size<F>, cols) - first * block_size<F>,
+                                out);
     alignas(64) raw<F> weights[chunk_blocks<F> * block_size<F> + raw_margin];
     block_maps<F> maps[chunk_blocks<F>] = {};
     for (std::size_t b = first; b < end; b += chunk_blocks<F>) {
@@ -173,7 +191,8 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
 
 /// decoder_kernels: F in this room.
 template <block_format F, class T>
-static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols, T* out) noexcept {
+static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
+                        T* out) noexcept {
     decode_blocks<F>(*static_cast<const qview<F>*>(q), r, first, end, cols, out);
 }
 template <class T> static void put_typed(const void* x, bool made, std::size_t n, void* out, bool streamed) noexcept {
@@ -186,7 +205,13 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
     else put_typed<float>(x, made, n, out, streamed);
 }
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
-    decoder_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &decode_view<F, float>, nullptr, nullptr, &put_elements, &end_stream};
+    decoder_kernels k{id,
+                      unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      &decode_view<F, float>,
+                      nullptr,
+                      nullptr,
+                      &put_elements,
+                      &end_stream};
     if constexpr (looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
     if constexpr (looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
     return k;

@@ -1,5 +1,6 @@
 #pragma once
-// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are faster, same bits.
+// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are
+// faster, same bits.
 #include "../store/view.hpp"
 
 QLIB_EXACT_BEGIN
@@ -7,7 +8,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights of params and codes: n of them, the first of a block.
 template <class F>
-constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o, std::size_t n, float* out) noexcept {
+constexpr void decode_codes(const typename F::params& p, const typename F::code* code, const typename F::outer& o,
+                            std::size_t n, float* out) noexcept {
     const float outer_scale = F::outer_scale(o);
     for (std::size_t i = 0; i < n; i += F::vec) {
         const affine a = F::at(p, i / F::group);
@@ -21,7 +23,8 @@ constexpr void decode_codes(const typename F::params& p, const typename F::code*
 }
 
 /// The n weights of block b of wire row r.
-template <block_format F> void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
+template <block_format F>
+void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n, float* out) noexcept {
     std::array<typename F::code, codes<F>> code{};
     const auto o = q.outer(r, b * block_size<F>);
     const auto p = F::load(q.block(r, b), o, std::span(code).first(divide_up(n, F::vec)));

@@ -1,7 +1,9 @@
 // No #pragma once: each room includes this text behind decode.inl. Y = X * W^T over the room's vectors:
-// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths` columns are multiplied.
+// activations are packed once, 16 rows of weights at a time are unpacked and transposed, tiles of 16 rows x `widths`
+// columns are multiplied.
 
-/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next. width() is a constant.
+/// use(first, width) for the tiles that n rows of X are cut into: the widest as often as it fits, then the next.
+/// width() is a constant.
 template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const Use& use) noexcept {
     std::size_t first = 0;
     const auto all_of = [&](auto width) QLIB_INLINE_LAMBDA {
@@ -9,18 +11,20 @@ template <class Use> QLIB_INLINE static void for_each_tile(std::size_t n, const 
     };
     [&]<std::size_t... J>(std::index_sequence<J...>) QLIB_INLINE_LAMBDA {
         (all_of(std::integral_constant<std::size_t, widths[J]>{}), ...);
-    }(std::make_index_sequence<widths.size()>{});
+    }
+    (std::make_index_sequence<widths.size()>{});
 }
 
-static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
-                             const integer_activations& all) noexcept {
+static void pack_activations(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
+                             std::size_t column, const integer_activations& all) noexcept {
     for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
         pack_tile(p, group, bias, X.row_range(first, width), all.tile(p, column + first));
     });
 }
 
 /// One tile of packed activations, from X.rows of them.
-[[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X, const integer_activations& t) noexcept {
+[[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
+                                            const integer_activations& t) noexcept {
     const std::size_t w = X.rows;
     for (std::size_t j = 0; j < w; ++j) {
         const float* x = X.row(j);
@@ -44,23 +48,26 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     }
 }
 
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them. Returns their sum.
-static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out, std::size_t stride) noexcept {
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them.
+/// Returns their sum.
+static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out,
+                               std::size_t stride) noexcept {
     constexpr std::size_t step = 256;
     std::int32_t sum = 0;
     for (std::size_t i = 0; i < padded; i += step) {
         alignas(64) std::int8_t stage[step] = {};
         const std::size_t here = n > i ? smaller_size(n - i, step) : 0;
         sum += round_activations(x + i, here, inverse, stage);
-        for (std::size_t b = 0; b < step && i + b < padded; b += 4) std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
+        for (std::size_t b = 0; b < step && i + b < padded; b += 4)
+            std::memcpy(out + (i + b) / 4 * stride, stage + b, 4);
     }
     return sum;
 }
 
 /// product_kernels::fill. Lanes without a row get zero maps.
 template <block_format F>
-static void fill_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                       const panel_memory& m, std::size_t t) noexcept {
+static void fill_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first,
+                       std::size_t end, const panel_memory& m, std::size_t t) noexcept {
     const auto& W = *static_cast<const qview<F>*>(view);
     const integer_panel out = panel_of(m, t);
     constexpr std::size_t padded = F::groups * padded_group<F>;
@@ -70,7 +77,8 @@ static void fill_panel(const gemm_plan& p, const void* view, std::size_t row, st
         const std::size_t blocks = smaller_size(chunk_blocks<F>, divide_up(end, F::groups) - b);
         for (std::size_t r = 0; r < rows; ++r) {
             block_maps<F> maps[chunk_blocks<F>] = {};
-            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride), maps);
+            put_operands<F>(W, row + r, b, blocks, p.k, reinterpret_cast<std::uint8_t*>(m.stage + r * m.stage_stride),
+                            maps);
             for (std::size_t i = 0; i < blocks; ++i) {
                 const std::size_t n = smaller_size(block_size<F>, p.k - (b + i) * block_size<F>);
                 put_maps<F>(p, maps[i], (b + i) * F::groups - first, divide_up(n, F::group), r, out);
@@ -83,8 +91,8 @@ static void fill_panel(const gemm_plan& p, const void* view, std::size_t row, st
 
 /// The operands of blocks [b, b + count) of row r, each group padded, and their maps. Writes whole vectors of 64.
 template <block_format F>
-static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols, std::uint8_t* out,
-                                     block_maps<F>* maps) noexcept {
+static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count, std::size_t cols,
+                         std::uint8_t* out, block_maps<F>* maps) noexcept {
     constexpr std::size_t n = block_size<F>;
     if constexpr (byte_codes<F> && F::group % 4 == 0) {  // in place
         open_blocks<F>(W, r, b, count, cols, out, n, maps);
@@ -99,16 +107,20 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
         } else {
             constexpr integer_levels l = integer_levels_of<F>;
             for (std::size_t i = 0; i < count * n; ++i)
-                made[i] = static_cast<std::uint8_t>(detail::round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) - form_of<F, dot_form>.bias);
+                made[i] = static_cast<std::uint8_t>(
+                    detail::round_clamped(weights[i] * static_cast<float>(l.mul), l.lo, l.hi) -
+                    form_of<F, dot_form>.bias);
         }
-        for (std::size_t g = 0; g < count * F::groups; ++g) std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
+        for (std::size_t g = 0; g < count * F::groups; ++g)
+            std::memcpy(out + g * padded_group<F>, made + g * F::group, F::group);
     }
 }
 
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer scale in it.
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer
+/// scale in it.
 template <block_format F>
 static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
-                                 const integer_panel& out) noexcept {
+                     const integer_panel& out) noexcept {
     constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
     const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
     const std::size_t flush = row_maps<F> ? p.flush : 1;
@@ -122,18 +134,22 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
     }
 }
 
-/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written; added to unless first == 0.
+/// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
+/// added to unless first == 0.
 template <std::size_t N, bool Offset>
-static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x, float* y, std::size_t stride, std::size_t lanes) noexcept {
+static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
+                         float* y, std::size_t stride, std::size_t lanes) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
-    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N, x.sum + first / p.flush * N};
+    x = {x.codes + first * p.padded * N, x.scale + first / p.span * N, x.start + first / p.flush * N,
+         x.sum + first / p.flush * N};
     for (std::size_t g = first, span_end = (first / p.span + 1) * p.span; g < end; span_end += p.span, x.scale += N) {
         sixteen sum[N];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < N; ++j) sum[j] = splat_16(0.0f);
-        for (const std::size_t stop = smaller_size(span_end, end); g < stop; g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
+        for (const std::size_t stop = smaller_size(span_end, end); g < stop;
+             g += p.flush, x.start += N, x.sum += N, w.scale += 16, w.offset += 16) {
             integers dots[N];
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < N; ++j) dots[j] = splat_16(x.start[j]);
@@ -163,7 +179,8 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
 
 /// The same over decoded weights w[k][16] and activations x[k][N], `depth` of them.
 template <std::size_t N>
-static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride, std::size_t lanes) noexcept {
+static void exact_tile(std::size_t depth, const float* w, const float* x, bool add, float* y, std::size_t stride,
+                       std::size_t lanes) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = add ? load(y + j * stride, lanes) : splat_16(0.0f);
@@ -178,11 +195,12 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                           const integer_activations& x, matrix_view<float> Y) noexcept {
+static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+                           std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
+                                          smaller_size(16, rows - t * 16));
     });
 }
 
@@ -203,8 +221,8 @@ static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t c
 
 /// product_kernels::fill_exactly: [end - first][16].
 template <block_format F>
-static void fill_exact_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
-                             const panel_memory& m, std::size_t t) noexcept {
+static void fill_exact_panel(const gemm_plan& p, const void* view, std::size_t row, std::size_t rows, std::size_t first,
+                             std::size_t end, const panel_memory& m, std::size_t t) noexcept {
     const auto& W = *static_cast<const qview<F>*>(view);
     std::byte* const out = m.panel + t * m.tile_bytes;
     std::memset(m.stage, 0, m.stage_bytes());
@@ -212,17 +230,20 @@ static void fill_exact_panel(const gemm_plan& p, const void* view, std::size_t r
     for (std::size_t c = first; c < end; c += chunk) {
         const std::size_t n = smaller_size(chunk, end - c), b = c / block_size<F>;
         for (std::size_t r = 0; r < rows; ++r)
-            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k, reinterpret_cast<float*>(m.stage + r * m.stage_stride));
-        for (std::size_t i = 0; i < n; i += 16) transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
+            decode_blocks<F>(W, row + r, b, b + divide_up(n, block_size<F>), p.k,
+                             reinterpret_cast<float*>(m.stage + r * m.stage_stride));
+        for (std::size_t i = 0; i < n; i += 16)
+            transpose(m.stage + i * sizeof(float), m.stage_stride, out + (c - first + i) * 64);
     }
 }
 
-static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first, std::size_t end,
-                                 const float* x, matrix_view<float> Y) noexcept {
+static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+                                 std::size_t end, const float* x, matrix_view<float> Y) noexcept {
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes), x + c * p.k + first * width(), first != 0,
-                                Y.row(c) + t * 16, Y.stride, smaller_size(16, rows - t * 16));
+            exact_tile<width()>(end - first, reinterpret_cast<const float*>(m.panel + t * m.tile_bytes),
+                                x + c * p.k + first * width(), first != 0, Y.row(c) + t * 16, Y.stride,
+                                smaller_size(16, rows - t * 16));
     });
 }
 
@@ -231,7 +252,8 @@ static constexpr tile_kernels tiles_of_room() noexcept {
     return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
+    product_kernels k{
+        id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
         k.multiply = &multiply_panel<F::map != form::scaled>;

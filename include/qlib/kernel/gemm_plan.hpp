@@ -9,23 +9,26 @@
 
 namespace qlib::inline QLIB_ABI::detail {
 
-inline constexpr std::size_t tile_rows = 16;        // rows of W in one vector
-inline constexpr std::size_t panel_rows = 64;       // rows of W that are unpacked before the activations pass by
-inline constexpr std::size_t panel_columns = 4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
-inline constexpr std::size_t chunk_columns = 256;   // of W that are unpacked before they are transposed, about
+inline constexpr std::size_t tile_rows = 16;   // rows of W in one vector
+inline constexpr std::size_t panel_rows = 64;  // rows of W that are unpacked before the activations pass by
+inline constexpr std::size_t panel_columns =
+    4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
+inline constexpr std::size_t chunk_columns = 256;  // of W that are unpacked before they are transposed, about
 
 /// What a product asks of a format, the same in every room.
 struct product_kernels;
 struct gemm_format {
     std::size_t group, groups, block;
-    bool integer;     ///< its levels are 8-bit integers, up to a power of two
-    bool row_maps;    ///< one map covers a row
+    bool integer;   ///< its levels are 8-bit integers, up to a power of two
+    bool row_maps;  ///< one map covers a row
     const product_kernels& (*in_room)(isa room) noexcept;
 
     /// Weights of a group, padded to whole dot products.
     [[nodiscard]] QLIB_INLINE constexpr std::size_t padded() const noexcept { return (group + 3) / 4 * 4; }
     /// Blocks that are unpacked before they are transposed.
-    [[nodiscard]] QLIB_INLINE constexpr std::size_t chunk() const noexcept { return block < chunk_columns ? chunk_columns / block : 1; }
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t chunk() const noexcept {
+        return block < chunk_columns ? chunk_columns / block : 1;
+    }
 };
 
 /// Sizes in groups of the format, but for the first four.
@@ -33,9 +36,10 @@ struct gemm_plan {
     std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
     std::size_t padded = 0;              // weights in a group, made a multiple of 4
     std::size_t groups = 0;              // of a row
-    std::size_t flush = 1;               // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
-    std::size_t span = 0;                // that share an activation scale
-    std::size_t stretch = 0;             // unpacked at a time: whole blocks
+    std::size_t flush =
+        1;  // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
+    std::size_t span = 0;     // that share an activation scale
+    std::size_t stretch = 0;  // unpacked at a time: whole blocks
     [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
     [[nodiscard]] QLIB_INLINE std::size_t flushes() const noexcept { return divide_up(groups, flush); }
 };
@@ -51,7 +55,8 @@ struct integer_activations {
     std::int32_t* start;
     float* sum;
     [[nodiscard]] QLIB_INLINE integer_activations tile(const gemm_plan& p, std::size_t column) const noexcept {
-        return {codes + column * p.groups * p.padded, scale + column * p.spans(), start + column * p.flushes(), sum + column * p.flushes()};
+        return {codes + column * p.groups * p.padded, scale + column * p.spans(), start + column * p.flushes(),
+                sum + column * p.flushes()};
     }
 };
 
@@ -75,14 +80,15 @@ struct panel_memory {
 
 /// What a room does for products of any format.
 struct tile_kernels {
-    std::size_t tile_columns; ///< of Y in the widest tile
-    std::size_t most_summed;  ///< products of bytes whose sum is exact
-    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `tile_columns`, X.rows <= tile_columns.
-    void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X, std::size_t column,
-                             const integer_activations& all) noexcept;
+    std::size_t tile_columns;  ///< of Y in the widest tile
+    std::size_t most_summed;   ///< products of bytes whose sum is exact
+    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `tile_columns`, X.rows <=
+    /// tile_columns.
+    void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X,
+                             std::size_t column, const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
-    void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const float* x,
-                             matrix_view<float> Y) noexcept;
+    void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first,
+                             std::size_t end, const float* x, matrix_view<float> Y) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.
@@ -90,16 +96,17 @@ struct product_kernels {
     isa room;
     const char* path;  ///< how codes are taken in
     const tile_kernels* tiles;
-    int bias;          ///< of the operands
+    int bias;  ///< of the operands
     /// All rows of X against the tiles of a panel, groups [first, end).
-    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end, const integer_activations&,
-                     matrix_view<float> Y) noexcept;
-    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a block.
-    void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
-                 std::size_t t) noexcept;
+    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
+                     const integer_activations&, matrix_view<float> Y) noexcept;
+    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a
+    /// block.
+    void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
+                 const panel_memory&, std::size_t t) noexcept;
     /// The same with decoded weights [first, end).
-    void (*fill_exactly)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end, const panel_memory&,
-                         std::size_t t) noexcept;
+    void (*fill_exactly)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first,
+                         std::size_t end, const panel_memory&, std::size_t t) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -107,7 +114,8 @@ struct product_kernels {
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Weights to a chunk: whole blocks.
-template <class F> inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
+template <class F>
+inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
 /// Weights of a group, padded to whole dot products.
 template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
 /// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
@@ -118,13 +126,16 @@ constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
     return a;
 }
 
-/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in the room.
-inline gemm_plan plan_integer(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k, std::size_t span, std::size_t most) noexcept {
+/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in
+/// the room.
+inline gemm_plan plan_integer(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k, std::size_t span,
+                              std::size_t most) noexcept {
     gemm_plan p{n, rows, k, f.padded(), divide_up(k, f.group)};
     const std::size_t wanted = f.group < panel_columns ? panel_columns / f.group : 1;
     p.stretch = wanted < f.groups ? f.groups : wanted / f.groups * f.groups;
     p.span = span >= k ? round_up(p.groups, p.stretch) : span / f.group;
-    if (f.row_maps && f.group < most) p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / f.group));
+    if (f.row_maps && f.group < most)
+        p.flush = common_divisor(common_divisor(p.span, p.stretch), smaller_size(p.stretch, most / f.group));
     return p;
 }
 /// The plan of a product of decoded weights: groups are single weights.

@@ -41,7 +41,10 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 inline result<std::size_t> activation_span(const gemm_format& f, std::size_t asked, std::size_t k) noexcept {
     if (asked == 0) return f.row_maps ? k : f.group >= 256 ? f.group : 256 / f.group * f.group;
     if (asked != k && asked % f.group != 0)
-        return error{errc::argument, "activation groups of {0} are neither whole groups of {1} nor a row of {2}", "activation_group", {asked, f.group, k}};
+        return error{errc::argument,
+                     "activation groups of {0} are neither whole groups of {1} nor a row of {2}",
+                     "activation_group",
+                     {asked, f.group, k}};
     return asked;
 }
 
@@ -51,8 +54,9 @@ inline std::size_t rows_per_panel(std::size_t rows, std::size_t workers) noexcep
 }
 
 /// A product of n x k activations of type X, rows x k weights and results of type Y, for some workers.
-inline planned_product plan_product(const gemm_format& f, const product_kernels& k, bool integer, std::size_t n, std::size_t rows, std::size_t cols,
-                            std::size_t span, std::size_t workers) noexcept {
+inline planned_product plan_product(const gemm_format& f, const product_kernels& k, bool integer, std::size_t n,
+                                    std::size_t rows, std::size_t cols, std::size_t span,
+                                    std::size_t workers) noexcept {
     planned_product s{};
     s.format = &f;
     s.kernels = &k;
@@ -67,8 +71,10 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
 inline std::size_t activation_bytes(const planned_product& s) noexcept {
     const gemm_plan& p = s.p;
     if (!s.integer) return workspace::piece<float>(saturating_multiply(p.n, p.k));
-    const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)), sums = saturating_multiply(p.n, p.flushes());
-    const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
+    const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)),
+                      sums = saturating_multiply(p.n, p.flushes());
+    const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes),
+                                  workspace::piece<float>(saturating_multiply(p.n, p.spans())),
                                   workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
     std::size_t all = 0;
     for (const std::size_t piece : pieces) all = saturating_add(all, piece);
@@ -82,21 +88,29 @@ inline void take_activations(planned_product& s, workspace& memory) noexcept {
         return;
     }
     const std::size_t sums = p.n * p.flushes();
-    s.codes = {memory.take<std::int8_t>(p.n * p.groups * p.padded), memory.take<float>(p.n * p.spans()), memory.take<std::int32_t>(sums), memory.take<float>(sums)};
+    s.codes = {memory.take<std::int8_t>(p.n * p.groups * p.padded), memory.take<float>(p.n * p.spans()),
+               memory.take<std::int32_t>(sums), memory.take<float>(sums)};
 }
 inline packed_like packed_as(const planned_product& s) noexcept {
     if (!s.integer) return {.room = s.kernels->room};
     return {s.kernels->room, true, s.p.padded, s.p.groups, s.format->group, s.p.flush, s.p.span, s.kernels->bias};
 }
 
-/// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass through: some of X's rows, or a
+/// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass
+/// through: some of X's rows, or a
 /// panel's columns of Y.
-inline std::size_t tile_bytes(const planned_product& s) noexcept { return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows)); }
-inline std::size_t panel_bytes(const planned_product& s) noexcept { return saturating_add(tile_bytes(s), s.shape.stage_bytes()); }
+inline std::size_t tile_bytes(const planned_product& s) noexcept {
+    return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows));
+}
+inline std::size_t panel_bytes(const planned_product& s) noexcept {
+    return saturating_add(tile_bytes(s), s.shape.stage_bytes());
+}
 inline std::size_t worker_bytes(const planned_product& s) noexcept {
-    const std::size_t of_x = s.X.type == element::float32 ? 0 : saturating_multiply(s.kernels->tiles->tile_columns, s.p.k);
+    const std::size_t of_x =
+        s.X.type == element::float32 ? 0 : saturating_multiply(s.kernels->tiles->tile_columns, s.p.k);
     const std::size_t of_y = s.Y.type == element::float32 ? 0 : saturating_multiply(s.p.n, s.panel);
-    return saturating_add(workspace::piece<std::byte>(panel_bytes(s)), workspace::piece<float>(larger_size(of_x, of_y)));
+    return saturating_add(workspace::piece<std::byte>(panel_bytes(s)),
+                          workspace::piece<float>(larger_size(of_x, of_y)));
 }
 
 /// Stage 0 packs the activations, stage 1 multiplies. Tasks of a stage may run in any order and at once.
@@ -109,7 +123,8 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
     const std::size_t first = task * tiles.tile_columns, count = smaller_size(tiles.tile_columns, s.p.n - first);
     matrix_view<const float> rows = s.X.as<float>().row_range(first, s.X.type == element::float32 ? count : 0);
     if (s.X.type != element::float32) {
-        for (std::size_t j = 0; j < count; ++j) widen_elements(s.X.at(first + j, 0), s.X.type, s.p.k, floats + j * s.p.k);
+        for (std::size_t j = 0; j < count; ++j)
+            widen_elements(s.X.at(first + j, 0), s.X.type, s.p.k, floats + j * s.p.k);
         rows = {floats, count, s.p.k};
     }
     if (s.integer) tiles.pack_activations(s.p, s.format->group, s.kernels->bias, rows, first, s.codes);
@@ -117,7 +132,8 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
 }
 
 /// Rows [row, row + Y.cols) of W against all of X; Y: the columns of the product that these rows make.
-inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y, const panel_memory& m) noexcept {
+inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y,
+                          const panel_memory& m) noexcept {
     const product_kernels& k = *s.kernels;
     const std::size_t depth = s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
@@ -130,7 +146,8 @@ inline void multiply_rows(const planned_product& s, const void* W, std::size_t r
     }
 }
 
-inline void run_task(const planned_product& s, std::size_t stage, std::size_t task, std::size_t worker, const void* W) noexcept {
+inline void run_task(const planned_product& s, std::size_t stage, std::size_t task, std::size_t worker,
+                     const void* W) noexcept {
     std::byte* const own = s.workers + worker * s.apart;
     auto* const floats = reinterpret_cast<float*>(own + workspace::piece<std::byte>(panel_bytes(s)));
     if (stage == 0) return pack_task(s, task, floats);
@@ -138,7 +155,8 @@ inline void run_task(const planned_product& s, std::size_t stage, std::size_t ta
     panel_memory m = s.shape;
     m.panel = own;
     m.stage = own + tile_bytes(s);
-    if (s.Y.type == element::float32) return multiply_rows(s, W, row, {static_cast<float*>(s.Y.at(0, row)), s.p.n, count, s.Y.stride}, m);
+    if (s.Y.type == element::float32)
+        return multiply_rows(s, W, row, {static_cast<float*>(s.Y.at(0, row)), s.p.n, count, s.Y.stride}, m);
     multiply_rows(s, W, row, {floats, s.p.n, count}, m);
     for (std::size_t j = 0; j < s.p.n; ++j) narrow_elements(floats + j * count, count, s.Y.at(j, row), s.Y.type);
 }
@@ -149,6 +167,7 @@ inline void set_zero(floats_span Y) noexcept {
 }
 
 template <class Room> inline constexpr tile_kernels tile_kernels_in = Room::tiles_of_room();
-template <class Room, block_format F> inline constexpr product_kernels product_kernels_in = Room::template product_of<F>(tile_kernels_in<Room>);
+template <class Room, block_format F>
+inline constexpr product_kernels product_kernels_in = Room::template product_of<F>(tile_kernels_in<Room>);
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

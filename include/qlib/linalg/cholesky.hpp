@@ -23,7 +23,8 @@ struct cholesky_step {
 inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
     const auto chain = [&](std::size_t i, std::size_t j) {
         float sum = s.A(i, j);
-        for (std::size_t t = s.end; --t > j;) sum = __builtin_fmaf(s.A(i, t), s.diagonal(j - s.first, t - s.first), sum);
+        for (std::size_t t = s.end; --t > j;)
+            sum = __builtin_fmaf(s.A(i, t), s.diagonal(j - s.first, t - s.first), sum);
         return sum;
     };
     for (std::size_t j = s.end; j-- > s.first;) {
@@ -38,14 +39,16 @@ inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
     return s.end;
 }
 
-/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and written back.
+/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and
+/// written back.
 inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count) noexcept {
     const std::size_t block = s.end - s.first;
     for (std::size_t r = i; r < i + count; ++r)
         for (std::size_t t = 0; t < block; ++t) s.panel(t, r) = -s.A(r, s.first + t);
     for (std::size_t t = block; t-- > 0;) {
         const matrix_view<float> y{s.panel.row(t) + i, 1, count, s.panel.stride};
-        s.rows.add_product(y, {s.diagonal.row(t) + block - 1, 0, -1}, {s.panel.row(block - 1) + i, -signed_size(s.panel.stride)}, block - 1 - t);
+        s.rows.add_product(y, {s.diagonal.row(t) + block - 1, 0, -1},
+                           {s.panel.row(block - 1) + i, -signed_size(s.panel.stride)}, block - 1 - t);
         const float pivot = s.A(s.first + t, s.first + t);
         for (std::size_t c = 0; c < count; ++c) y.data[c] /= pivot;
     }
@@ -57,7 +60,8 @@ inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count
 inline void update_rows(const cholesky_step& s, std::size_t i) noexcept {
     const std::size_t block = s.end - s.first, corner = smaller_size(i + cholesky_rows, s.first);
     const auto update = [&](std::size_t row, std::size_t count, std::size_t col, std::size_t end) {
-        s.rows.add_product({s.A.row(row) + col, count, end - col, s.A.stride}, {s.A.row(row) + s.end - 1, signed_size(s.A.stride), -1},
+        s.rows.add_product({s.A.row(row) + col, count, end - col, s.A.stride},
+                           {s.A.row(row) + s.end - 1, signed_size(s.A.stride), -1},
                            {s.panel.row(block - 1) + col, -signed_size(s.panel.stride)}, block);
     };
     for (std::size_t r = i; r < corner; ++r) update(r, 1, r, corner);
@@ -70,13 +74,18 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Factors A = M M^T in place, M upper triangular with a positive diagonal.
 ///
-/// A      (k, k) row-major: its upper triangle with the diagonal is read and becomes M; the rest is neither read nor written
-/// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape, memory, unsupported
-/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj, one FMA per
-///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is finite.
+/// A      (k, k) row-major: its upper triangle with the diagonal is read and becomes M; the rest is neither read nor
+///        written
+/// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape,
+///        memory, unsupported
+/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj,
+///        one FMA per
+///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is
+/// finite.
 [[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
     constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
-    if (A.rows != A.cols) return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
+    if (A.rows != A.cols)
+        return error{errc::shape, "a matrix to factor must be square, but it is {0} x {1}", "A", {A.rows, A.cols}};
     if (const status s = detail::check_view(A, "A"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
@@ -85,14 +94,19 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     if (!scratch.allocate(size)) return detail::out_of_memory(detail::saturating_multiply(size, sizeof(float)));
     for (std::size_t end = A.cols; end > 0;) {
         const std::size_t first = end > block ? end - block : 0;
-        const detail::cholesky_step step{*rows, A, {scratch.data(), block, first, stride},
-                                         {scratch.data() + block * stride, block, block}, first, end};
+        const detail::cholesky_step step{
+            *rows, A,  {scratch.data(), block, first, stride}, {scratch.data() + block * stride, block, block},
+            first, end};
         if (const std::size_t bad = detail::factor_diagonal(step); bad != end)
-            return error{errc::not_positive, "not positive definite: the pivot of column {0} is not a positive number", "A", {bad}};
+            return error{errc::not_positive,
+                         "not positive definite: the pivot of column {0} is not a positive number",
+                         "A",
+                         {bad}};
         how.run.run(detail::divide_up(first, block), [&](std::size_t i, std::size_t) {
             detail::solve_panel(step, i * block, detail::smaller_size(block, first - i * block));
         });
-        how.run.run(detail::divide_up(first, chunk), [&](std::size_t i, std::size_t) { detail::update_rows(step, i * chunk); });
+        how.run.run(detail::divide_up(first, chunk),
+                    [&](std::size_t i, std::size_t) { detail::update_rows(step, i * chunk); });
         end = first;
     }
     return {};

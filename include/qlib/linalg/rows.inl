@@ -1,4 +1,5 @@
-// No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No intrinsics: both compilers turn
+// No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
+// intrinsics: both compilers turn
 // the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
@@ -23,7 +24,8 @@ template <int Terms> static void add_terms(matrix_view<float> y, strided c, stri
 
 /// One or two rows of y; the coefficients stay in registers.
 template <int Rows, int Terms>
-static void row_tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0, float* __restrict y1) noexcept {
+static void row_tile(std::size_t n, strided c, const float* __restrict x, std::ptrdiff_t x_row, float* __restrict y0,
+                     float* __restrict y1) noexcept {
     float a[Terms], b[Terms];
 #pragma GCC unroll 8
     for (int t = 0; t < Terms; ++t) {

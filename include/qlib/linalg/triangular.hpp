@@ -17,8 +17,10 @@ struct inverse_step {
     std::size_t first, end;
 
     /// rows [row, row + count) of columns [col, last) of A += M(rows, t) * U(t, columns) for t = from - 1, ... to
-    void add(std::size_t row, std::size_t count, std::size_t col, std::size_t last, std::size_t from, std::size_t to) const noexcept {
-        rows.add_product({A.row(row) + col, count, last - col, A.stride}, {M.row(row - first) + from - 1, signed_size(M.stride), -1},
+    void add(std::size_t row, std::size_t count, std::size_t col, std::size_t last, std::size_t from,
+             std::size_t to) const noexcept {
+        rows.add_product({A.row(row) + col, count, last - col, A.stride},
+                         {M.row(row - first) + from - 1, signed_size(M.stride), -1},
                          {A.row(from - 1) + col, -signed_size(A.stride)}, from - to);
     }
 };
@@ -61,13 +63,16 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// U = M^-1 in place, both upper triangular.
 ///
-/// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor written
-/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory, unsupported
+/// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor
+///        written
+/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory,
+///        unsupported
 /// exact  the same bits on every instruction set and for any number of threads: U_jj = 1 / M_jj, and for i < j
 ///        U_ij = -(M_ij U_jj + ... + M_i,i+1 U_i+1,j) / M_ii, a chain from 0 with one FMA per t = j, j-1, ... i+1
 [[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
     constexpr std::size_t block = detail::inverse_block, width = detail::inverse_cols;
-    if (M.rows != M.cols) return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
+    if (M.rows != M.cols)
+        return error{errc::shape, "a matrix to invert must be square, but it is {0} x {1}", "M", {M.rows, M.cols}};
     if (const status s = detail::check_view(M, "M"); !s) return s;
     const auto rows = detail::open_rows(how);
     if (!rows) return rows.error();
@@ -77,7 +82,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     for (std::size_t end = k; end > 0;) {
         const std::size_t first = end > block ? end - block : 0;
         const detail::inverse_step step{*rows, M, {copy.data(), block, k, stride}, first, end};
-        for (std::size_t r = first; r < end; ++r) std::memcpy(step.M.row(r - first) + r, M.row(r) + r, (k - r) * sizeof(float));
+        for (std::size_t r = first; r < end; ++r)
+            std::memcpy(step.M.row(r - first) + r, M.row(r) + r, (k - r) * sizeof(float));
         detail::invert_diagonal(step);
         how.run.run(detail::divide_up(k - end, width), [&](std::size_t i, std::size_t) {
             detail::invert_columns(step, end + i * width, detail::smaller_size(k, end + (i + 1) * width));

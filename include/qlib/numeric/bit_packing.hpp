@@ -1,5 +1,6 @@
 #pragma once
-// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the bytes
+// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the
+// bytes
 // read as one little-endian number.
 #include "../core/abi.hpp"
 
@@ -12,10 +13,13 @@
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Bytes that `count` codes of `bits` bits fill.
-QLIB_INLINE constexpr std::size_t packed_bytes(std::size_t count, std::size_t bits) noexcept { return (count * bits + 7) / 8; }
+QLIB_INLINE constexpr std::size_t packed_bytes(std::size_t count, std::size_t bits) noexcept {
+    return (count * bits + 7) / 8;
+}
 
 /// Packs `count` codes, each < 2^bits, into packed_bytes(count, bits) bytes; the last byte's unused bits are 0.
-template <class Code> constexpr void pack_bits(const Code* codes, std::size_t count, std::size_t bits, std::byte* out) noexcept {
+template <class Code>
+constexpr void pack_bits(const Code* codes, std::size_t count, std::size_t bits, std::byte* out) noexcept {
     std::uint32_t pending = 0;
     std::size_t held = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -26,7 +30,8 @@ template <class Code> constexpr void pack_bits(const Code* codes, std::size_t co
 }
 
 /// The inverse of pack_bits. Reads packed_bytes(count, bits) bytes, never more.
-template <class Code> constexpr void unpack_bits(const std::byte* in, std::size_t count, std::size_t bits, Code* codes) noexcept {
+template <class Code>
+constexpr void unpack_bits(const std::byte* in, std::size_t count, std::size_t bits, Code* codes) noexcept {
     std::uint32_t pending = 0;
     std::size_t held = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -42,17 +47,22 @@ template <class Code> constexpr void unpack_bits(const std::byte* in, std::size_
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// Whether numbers can be copied: g++ puts the bytes of several together with its vectors, slowly.
-QLIB_INLINE constexpr bool whole_numbers() noexcept { return !std::is_constant_evaluated() && std::endian::native == std::endian::little; }
+QLIB_INLINE constexpr bool whole_numbers() noexcept {
+    return !std::is_constant_evaluated() && std::endian::native == std::endian::little;
+}
 /// Little-endian numbers at any address.
 template <class T> QLIB_INLINE constexpr T read_number(const std::byte* in) noexcept {
     T v = 0;
     if (whole_numbers()) std::memcpy(&v, in, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
+    else
+        for (std::size_t i = 0; i < sizeof(T); ++i)
+            v = static_cast<T>(v | static_cast<T>(static_cast<T>(in[i]) << 8 * i));
     return v;
 }
 template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) noexcept {
     if (whole_numbers()) std::memcpy(out, &v, sizeof v);
-    else for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+    else
+        for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
 }
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

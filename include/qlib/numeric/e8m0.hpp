@@ -15,11 +15,14 @@ struct e8m0 {
         return detail::float_of(bits == 0 ? 0x00400000u : static_cast<std::uint32_t>(bits) << 23);
     }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return value(); }
-    [[nodiscard]] static constexpr float (max)() noexcept { return 0x1p127f; }
+    [[nodiscard]] static constexpr float(max)() noexcept { return 0x1p127f; }
 
-    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent, or up
-    /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN: NaN.
-    [[nodiscard]] QLIB_INLINE static constexpr e8m0 from(float x, overflow o = overflow::saturate, rounding r = rounding::nearest_even) noexcept {
+    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent,
+    /// or up
+    /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN:
+    /// NaN.
+    [[nodiscard]] QLIB_INLINE static constexpr e8m0 from(float x, overflow o = overflow::saturate,
+                                                         rounding r = rounding::nearest_even) noexcept {
         const std::uint32_t a = detail::bits_of(x) & 0x7FFFFFFFu;
         if (a > 0x7F800000u) return {255};
         if (a < 0x00400000u) return {0};
@@ -36,7 +39,9 @@ struct e8m0 {
         case rounding::toward_zero: break;
         }
         const std::uint32_t code = exponent + (up ? 1 : 0);
-        if (code > 254) return {static_cast<storage>(o == overflow::saturate || (r == rounding::toward_zero && a < 0x7F800000u) ? 254 : 255)};
+        if (code > 254)
+            return {static_cast<storage>(
+                o == overflow::saturate || (r == rounding::toward_zero && a < 0x7F800000u) ? 254 : 255)};
         return {static_cast<storage>(code)};
     }
     friend constexpr bool operator==(e8m0, e8m0) = default;

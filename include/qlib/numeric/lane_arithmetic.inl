@@ -1,11 +1,14 @@
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
+// alone.
 
 /// The map of a group in each lane.
 struct lane_map {
     floats s, z;
 };
 QLIB_INLINE static constexpr floats magnitude(floats x) noexcept { return from_bits(bits(x) & 0x7FFFFFFF); }
-QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept { return smaller(larger(x, splat(low)), splat(high)); }
+QLIB_INLINE static constexpr ints clamp(ints x, std::int32_t low, std::int32_t high) noexcept {
+    return smaller(larger(x, splat(low)), splat(high));
+}
 QLIB_INLINE static constexpr floats clamp(floats x, float low, float high) noexcept {  // a NaN gives low
     return smaller(splat(high), larger(splat(low), x));
 }

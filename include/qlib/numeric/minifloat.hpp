@@ -28,16 +28,19 @@ enum class specials : std::uint8_t {
     none,      ///< every code is a number
 };
 
-/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias) (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M for e = 0.
+/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias) (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M
+/// for e = 0.
 template <int E, int M, int Bias, specials S> struct minifloat {
-    static_assert(E >= 2 && E <= 8 && M >= 1 && E + M <= 15, "a minifloat has 2 to 8 exponent bits and at most 16 bits in all");
+    static_assert(E >= 2 && E <= 8 && M >= 1 && E + M <= 15,
+                  "a minifloat has 2 to 8 exponent bits and at most 16 bits in all");
     static_assert((E == 8 && Bias == 127 && S == specials::ieee) || ((1 << E) - 1 - Bias <= 127 && Bias + M <= 127),
                   "f32 must hold every value of a minifloat, the subnormal ones as normal numbers");
     using storage = std::conditional_t<(1 + E + M > 8), std::uint16_t, std::uint8_t>;
     static constexpr int bits_per_value = 1 + E + M;
     static constexpr std::uint32_t sign_bit = 1u << (E + M);
-    static constexpr std::uint32_t max_code =
-        S == specials::ieee ? (((1u << E) - 1) << M) - 1 : S == specials::nan_only ? sign_bit - 2 : sign_bit - 1;
+    static constexpr std::uint32_t max_code = S == specials::ieee       ? (((1u << E) - 1) << M) - 1
+                                              : S == specials::nan_only ? sign_bit - 2
+                                                                        : sign_bit - 1;
 
     storage bits{};
 
@@ -45,9 +48,10 @@ template <int E, int M, int Bias, specials S> struct minifloat {
     [[nodiscard]] QLIB_INLINE constexpr float value() const noexcept { return decode(bits); }
     QLIB_INLINE constexpr explicit operator float() const noexcept { return decode(bits); }
     /// The largest finite value.
-    [[nodiscard]] static constexpr float (max)() noexcept { return decode(max_code); }
+    [[nodiscard]] static constexpr float(max)() noexcept { return decode(max_code); }
     /// x rounded once, straight from f32. NaN gives NaN where the type has one, else +0.
-    [[nodiscard]] QLIB_INLINE static constexpr minifloat from(float x, overflow o = overflow::special, rounding r = rounding::nearest_even) noexcept {
+    [[nodiscard]] QLIB_INLINE static constexpr minifloat from(float x, overflow o = overflow::special,
+                                                              rounding r = rounding::nearest_even) noexcept {
         return {static_cast<storage>(encode(x, o, r))};
     }
     friend constexpr bool operator==(minifloat, minifloat) = default;
@@ -56,14 +60,17 @@ private:
     QLIB_INLINE static constexpr float decode(std::uint32_t code) noexcept {
         const std::uint32_t sign = (code & sign_bit) << (31 - E - M);
         const std::uint32_t a = code & (sign_bit - 1), e = a >> M;
-        if constexpr (S == specials::fnuz) if (code == sign_bit) return detail::float_of(0x7FC00000u);
-        if constexpr (E == 8 && Bias == 127) return detail::float_of(sign | a << (23 - M));  // same exponents: subnormals stay bits
+        if constexpr (S == specials::fnuz)
+            if (code == sign_bit) return detail::float_of(0x7FC00000u);
+        if constexpr (E == 8 && Bias == 127)
+            return detail::float_of(sign | a << (23 - M));  // same exponents: subnormals stay bits
         if (a > max_code) {
             const bool infinite = S == specials::ieee && (a & ((1u << M) - 1)) == 0;
             return detail::float_of(sign | (infinite ? 0x7F800000u : 0x7FC00000u | a << (23 - M)));
         }
         if (e == 0) {
-            const float tiny = static_cast<float>(a) * detail::float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
+            const float tiny =
+                static_cast<float>(a) * detail::float_of(static_cast<std::uint32_t>(127 + 1 - Bias - M) << 23);
             return detail::float_of(sign | detail::bits_of(tiny));
         }
         return detail::float_of(sign | ((a << (23 - M)) + (static_cast<std::uint32_t>(127 - Bias) << 23)));
@@ -94,7 +101,8 @@ private:
         const std::uint32_t u = detail::bits_of(x), a = u & 0x7FFFFFFFu;
         const std::uint32_t sign = (u >> 31) << (E + M);
         if (a > 0x7F800000u) {
-            if constexpr (E == 8 && Bias == 127 && S == specials::ieee) return u >> (23 - M) | 1u << (M - 1);  // keeps the payload, as ggml does
+            if constexpr (E == 8 && Bias == 127 && S == specials::ieee)
+                return u >> (23 - M) | 1u << (M - 1);  // keeps the payload, as ggml does
             return not_a_number(sign);
         }
         if (a == 0x7F800000u) return too_large(sign, o);
@@ -107,7 +115,8 @@ private:
         } else if (a != 0) {
             const int lost = 23 - M + (lowest - exponent);
             const std::uint64_t v = a < 0x00800000u ? a : (a & 0x007FFFFFu) | 0x00800000u;
-            const int shift = lost < 40 ? lost : 40;  // beyond 40 only away_from_zero sees a difference, and it does not
+            const int shift =
+                lost < 40 ? lost : 40;  // beyond 40 only away_from_zero sees a difference, and it does not
             code = (v + nudge(v, shift, r)) >> shift;
         }
         if (code > max_code) return r == rounding::toward_zero ? sign | max_code : too_large(sign, o);
@@ -123,7 +132,8 @@ using e5m2 = minifloat<5, 2, 15, specials::ieee>;     ///< OFP8 E5M2: f16 withou
 using e3m2 = minifloat<3, 2, 3, specials::none>;      ///< a 6-bit float of MXFP6, largest 28
 using e2m3 = minifloat<2, 3, 1, specials::none>;      ///< the other one, largest 7.5: eighths
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
-// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3, but 0x80 is NaN.
+// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3,
+// but 0x80 is NaN.
 using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;      ///< largest 240
 using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;     ///< largest 57344
 using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
@@ -131,7 +141,8 @@ using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
 /// The element types of weights and activations: float, f16, bf16.
 template <class T> concept weight_source = std::same_as<T, float> || std::same_as<T, f16> || std::same_as<T, bf16>;
 /// Those of 16 bits, const or not.
-template <class T> concept half_source = weight_source<std::remove_const_t<T>> && !std::same_as<std::remove_const_t<T>, float>;
+template <class T>
+concept half_source = weight_source<std::remove_const_t<T>> && !std::same_as<std::remove_const_t<T>, float>;
 
 }  // namespace qlib::inline QLIB_ABI
 

@@ -1,5 +1,6 @@
 #pragma once
-// one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs at compile time over this.
+// one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs
+// at compile time over this.
 #include "exact.hpp"
 
 #include <array>
@@ -27,7 +28,9 @@ struct one_lane {
     QLIB_INLINE static constexpr floats to_float(ints x) noexcept { return static_cast<float>(x); }
     QLIB_INLINE static constexpr ints truncate(floats x) noexcept { return static_cast<std::int32_t>(x); }
     QLIB_INLINE static constexpr floats square_root(floats x) noexcept { return detail::square_root(x); }
-    QLIB_INLINE static constexpr floats look_up(const std::array<float, 16>& table, ints i) noexcept { return table[static_cast<std::size_t>(i & 15)]; }
+    QLIB_INLINE static constexpr floats look_up(const std::array<float, 16>& table, ints i) noexcept {
+        return table[static_cast<std::size_t>(i & 15)];
+    }
     QLIB_INLINE static constexpr float lane(floats x, std::size_t) noexcept { return x; }
     QLIB_INLINE static constexpr std::int32_t lane(ints x, std::size_t) noexcept { return x; }
     QLIB_INLINE static constexpr void set_lane(floats& x, std::size_t, float v) noexcept { x = v; }

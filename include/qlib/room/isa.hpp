@@ -1,5 +1,6 @@
 #pragma once
-// The table of instruction sets. Whatever differs between them by name, feature or machine is asked of it: detection, dispatch, tests, benches.
+// The table of instruction sets. Whatever differs between them by name, feature or machine is asked of it: detection,
+// dispatch, tests, benches.
 #include "../core/call.hpp"
 #include "../core/result.hpp"
 
@@ -11,12 +12,13 @@
 #define QLIB_AVX2_FEATURES "avx2,fma,f16c"
 #define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 
-// X(id, number, {CPUID 1 ecx, CPUID 7 ebx, CPUID 7 ecx, XCR0}: bits that must be set), the best first. `id` is also the name of the room's type
+// X(id, number, {CPUID 1 ecx, CPUID 7 ebx, CPUID 7 ecx, XCR0}: bits that must be set), the best first. `id` is also the
+// name of the room's type
 // in qlib::detail. The numbers are the ABI's.
-#define QLIB_X86_64_ROOMS(X)                                                                                        \
-    X(avx512, 2, detail::cpu_bits::fma | detail::cpu_bits::osxsave | detail::cpu_bits::f16c,                        \
-      detail::cpu_bits::avx2 | detail::cpu_bits::avx512f_dq_bw_vl, detail::cpu_bits::avx512vnni,                    \
-      detail::cpu_bits::saves_zmm)                                                                                  \
+#define QLIB_X86_64_ROOMS(X)                                                                                           \
+    X(avx512, 2, detail::cpu_bits::fma | detail::cpu_bits::osxsave | detail::cpu_bits::f16c,                           \
+      detail::cpu_bits::avx2 | detail::cpu_bits::avx512f_dq_bw_vl, detail::cpu_bits::avx512vnni,                       \
+      detail::cpu_bits::saves_zmm)                                                                                     \
     X(avx2, 3, detail::cpu_bits::fma | detail::cpu_bits::osxsave | detail::cpu_bits::f16c, detail::cpu_bits::avx2, 0u, \
       detail::cpu_bits::saves_ymm)
 #define QLIB_PORTABLE_ROOM(X) X(portable, 1, 0u, 0u, 0u, 0u)
@@ -52,7 +54,8 @@ namespace qlib::inline QLIB_ABI::detail {
 /// Bits of CPUID and of XCR0.
 struct cpu_bits {
     static constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
-    static constexpr unsigned avx2 = 1u << 5, avx512f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, avx512vnni = 1u << 11;
+    static constexpr unsigned avx2 = 1u << 5, avx512f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31,
+                              avx512vnni = 1u << 11;
     static constexpr unsigned saves_ymm = 0x06, saves_zmm = 0xE6;  ///< the system saves xmm, ymm; also opmask and zmm
     unsigned ecx1 = 0, ebx7 = 0, ecx7 = 0, xcr0 = 0;
     [[nodiscard]] QLIB_INLINE constexpr bool has(const cpu_bits& needed) const noexcept {
@@ -61,7 +64,8 @@ struct cpu_bits {
     }
 };
 
-/// The one mutable global of the library: 0 until it is known, then the set of rooms, bit by number. Every writer writes the same value.
+/// The one mutable global of the library: 0 until it is known, then the set of rooms, bit by number. Every writer
+/// writes the same value.
 inline unsigned char cached_rooms = 0;
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -130,7 +134,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// A room's name, "avx512"; "best" for isa::best.
 [[nodiscard]] constexpr const char* room_name(isa room) noexcept {
     switch (room) {
-#define QLIB_ROOM_NAME(id, ...) case isa::id: return #id;
+#define QLIB_ROOM_NAME(id, ...) \
+    case isa::id: return #id;
         QLIB_ALL_ROOMS(QLIB_ROOM_NAME)
 #undef QLIB_ROOM_NAME
     case isa::best: break;

@@ -34,7 +34,8 @@ struct portable {
     }
     QLIB_INLINE static bool any(mask m) noexcept { return (m[0] | m[1] | m[2] | m[3]) != 0; }
     QLIB_INLINE static floats square_root(floats x) noexcept {
-        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]), detail::square_root(x[3])};
+        return floats{detail::square_root(x[0]), detail::square_root(x[1]), detail::square_root(x[2]),
+                      detail::square_root(x[3])};
     }
     QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
         const auto at = [&](std::size_t l) QLIB_INLINE_LAMBDA { return table[static_cast<std::size_t>(i[l] & 15)]; };
@@ -61,14 +62,17 @@ struct portable {
 
     /// Baseline vectors multiply floats well and integers badly, so the integers of a dot product are floats here.
     using integers = sixteen;
-    struct bytes { sixteen of_lane[4]; };  // the four bytes of each lane, converted once for all columns
+    struct bytes {
+        sixteen of_lane[4];
+    };  // the four bytes of each lane, converted once for all columns
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept { return splat_16(static_cast<float>(x)); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
         using words = std::uint32_t __attribute__((vector_size(16)));
         bytes r;
 #pragma GCC unroll 4
         for (std::size_t b = 0; b < 4; ++b) {
-            const auto shift = static_cast<std::uint32_t>(std::endian::native == std::endian::little ? 8 * b : 24 - 8 * b);
+            const auto shift =
+                static_cast<std::uint32_t>(std::endian::native == std::endian::little ? 8 * b : 24 - 8 * b);
             r.of_lane[b] = each([&](std::size_t i) QLIB_INLINE_LAMBDA {
                 words all;
                 std::memcpy(&all, p + 16 * i, sizeof all);

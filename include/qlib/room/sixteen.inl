@@ -1,5 +1,7 @@
-// No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The vocabulary on 16 numbers at once, for
-// decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing better.
+// No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The
+// vocabulary on 16 numbers at once, for
+// decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing
+// better.
 
 struct sixteen {
     floats part[parts];
@@ -10,7 +12,9 @@ struct sixteen {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return part[i] - b.part[i]; });
     }
 };
-struct truths { mask part[parts]; };
+struct truths {
+    mask part[parts];
+};
 
 /// Of part(i) for each i.
 template <class Part> QLIB_INLINE static sixteen each(const Part& part) noexcept {
@@ -20,7 +24,9 @@ template <class Part> QLIB_INLINE static sixteen each(const Part& part) noexcept
     return r;
 }
 
-QLIB_INLINE static sixteen splat_16(float x) noexcept { return each([&](std::size_t) QLIB_INLINE_LAMBDA { return splat(x); }); }
+QLIB_INLINE static sixteen splat_16(float x) noexcept {
+    return each([&](std::size_t) QLIB_INLINE_LAMBDA { return splat(x); });
+}
 QLIB_INLINE static sixteen load(const float* p) noexcept { return load(p, 16); }
 QLIB_INLINE static sixteen load(const float* p, std::size_t n) noexcept {
     sixteen v{};
@@ -28,7 +34,9 @@ QLIB_INLINE static sixteen load(const float* p, std::size_t n) noexcept {
     return v;
 }
 QLIB_INLINE static void store(float* p, const sixteen& v) noexcept { std::memcpy(p, &v, sizeof v); }
-QLIB_INLINE static void store(float* p, const sixteen& v, std::size_t n) noexcept { std::memcpy(p, &v, n * sizeof(float)); }
+QLIB_INLINE static void store(float* p, const sixteen& v, std::size_t n) noexcept {
+    std::memcpy(p, &v, n * sizeof(float));
+}
 template <class T> QLIB_INLINE static sixteen widen(const std::byte* p) noexcept {
     float v[16];
     widen_16<T>(p, v);
@@ -73,7 +81,8 @@ QLIB_INLINE static sixteen smaller(const sixteen& a, const sixteen& b) noexcept 
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return smaller(a.part[i], b.part[i]); });
 }
 QLIB_INLINE static sixteen stamp(const sixteen& v, std::size_t k) noexcept {
-    return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return from_bits((bits(v.part[i]) & ~127) | static_cast<std::int32_t>(k)); });
+    return each([&](std::size_t i)
+                    QLIB_INLINE_LAMBDA { return from_bits((bits(v.part[i]) & ~127) | static_cast<std::int32_t>(k)); });
 }
 QLIB_INLINE static sixteen stamped(const sixteen& v) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return to_float(bits(v.part[i]) & 127); });
@@ -81,14 +90,16 @@ QLIB_INLINE static sixteen stamped(const sixteen& v) noexcept {
 
 template <class S, class T> static void put_numbers(const S* x, std::size_t n, T* out, bool) noexcept {
     if constexpr (std::same_as<S, T>) std::memcpy(static_cast<void*>(out), x, n * sizeof(T));
-    else for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
+    else
+        for (std::size_t i = 0; i < n; ++i) out[i] = T::from(x[i]);
 }
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
 template <class F> static constexpr bool unpacks = has_bit_layout<F>;
 template <class F> static constexpr std::size_t joined_blocks = 1;
-template <class Bits, std::size_t B, std::size_t N> static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+template <class Bits, std::size_t B, std::size_t N>
+static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
     std::uint8_t c[N];
     Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
     std::memcpy(out, c, N);
@@ -100,7 +111,8 @@ template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) 
 }
 static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
     if (map.flips && map.flip == 0) return;
-    for (std::size_t i = 0; i < n; ++i) codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
+    for (std::size_t i = 0; i < n; ++i)
+        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)

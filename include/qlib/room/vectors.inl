@@ -1,14 +1,17 @@
-// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width` numbers that compilers
-// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of operations, and with it
+// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width`
+// numbers that compilers
+// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of
+// operations, and with it
 // every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set.
 
-#if defined(__clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
+#if defined( \
+    __clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winvalid-constexpr"
 #endif
 using floats = float __attribute__((vector_size(4 * width)));
 using ints = std::int32_t __attribute__((vector_size(4 * width)));
-using mask = ints;  // 0 or -1
+using mask = ints;                                // 0 or -1
 static constexpr std::size_t parts = 16 / width;  // vectors that hold 16 numbers
 
 QLIB_INLINE static constexpr floats splat(float x) noexcept { return x - floats{}; }

@@ -50,7 +50,8 @@ struct avx2 {
         return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
     }
     QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
-        const __m256i ab = _mm256_packus_epi32(__m256i(a), __m256i(b)), cd = _mm256_packus_epi32(__m256i(c), __m256i(d));
+        const __m256i ab = _mm256_packus_epi32(__m256i(a), __m256i(b)),
+                      cd = _mm256_packus_epi32(__m256i(c), __m256i(d));
         const __m256i halves = _mm256_packus_epi16(ab, cd);  // lanes 0 .. 3 of a, b, c, d, then lanes 4 .. 7
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(halves, order));
@@ -95,7 +96,8 @@ struct avx2 {
             }
 #pragma GCC unroll 4
             for (std::size_t q = 0; q < 4; ++q) {  // lanes 2q and 2q + 1
-                const __m128i pair = q % 2 == 0 ? _mm_unpacklo_epi32(b[q / 2], b[q / 2 + 2]) : _mm_unpackhi_epi32(b[q / 2], b[q / 2 + 2]);
+                const __m128i pair = q % 2 == 0 ? _mm_unpacklo_epi32(b[q / 2], b[q / 2 + 2])
+                                                : _mm_unpackhi_epi32(b[q / 2], b[q / 2 + 2]);
                 _mm_storel_epi64(reinterpret_cast<__m128i*>(to[2 * q] + i), pair);
                 _mm_storel_epi64(reinterpret_cast<__m128i*>(to[2 * q + 1] + i), _mm_bsrli_si128(pair, 8));
             }
@@ -106,10 +108,17 @@ struct avx2 {
 
 #include "sixteen.inl"
 
-    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second and fourth: sums of two products never saturate.
-    struct integers { __m256i part[2]; };
-    struct bytes { __m256i even[2], odd[2]; };
-    QLIB_INLINE static integers splat_16(std::int32_t x) noexcept { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
+    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second and fourth: sums of two products
+    /// never saturate.
+    struct integers {
+        __m256i part[2];
+    };
+    struct bytes {
+        __m256i even[2], odd[2];
+    };
+    QLIB_INLINE static integers splat_16(std::int32_t x) noexcept {
+        return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}};
+    }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
         bytes r;
 #pragma GCC unroll 2
@@ -123,11 +132,13 @@ struct avx2 {
     QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         std::int32_t four;
         std::memcpy(&four, x, sizeof four);
-        const __m256i v = _mm256_set1_epi32(four), odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+        const __m256i v = _mm256_set1_epi32(four), odd = _mm256_srai_epi16(v, 8),
+                      even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
         integers r;
 #pragma GCC unroll 2
         for (std::size_t i = 0; i < 2; ++i) {
-            const __m256i pairs = _mm256_add_epi32(_mm256_madd_epi16(w.even[i], even), _mm256_madd_epi16(w.odd[i], odd));
+            const __m256i pairs =
+                _mm256_add_epi32(_mm256_madd_epi16(w.even[i], even), _mm256_madd_epi16(w.odd[i], odd));
             r.part[i] = _mm256_add_epi32(sum.part[i], pairs);
         }
         return r;

@@ -12,8 +12,11 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 /// 16 numbers of a small type, at any address.
 template <class T> QLIB_INLINE inline __m512 avx512_widen(const std::byte* p) noexcept {
     if constexpr (sizeof(T) == 4) return _mm512_loadu_ps(p);
-    else if constexpr (std::same_as<T, f16>) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    else return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+    else if constexpr (std::same_as<T, f16>)
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    else
+        return _mm512_castsi512_ps(
+            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
 }
 
 /// 16 rows of 16 four-byte words to 16 columns.
@@ -33,8 +36,10 @@ QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
     }
 #pragma GCC unroll 4
     for (std::size_t j = 0; j < 4; ++j) {
-        const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44), q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
-        const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE), v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
+        const __m512i p = _mm512_shuffle_i32x4(a[j], a[j + 4], 0x44),
+                      q = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0x44);
+        const __m512i u = _mm512_shuffle_i32x4(a[j], a[j + 4], 0xEE),
+                      v = _mm512_shuffle_i32x4(a[j + 8], a[j + 12], 0xEE);
         _mm512_storeu_si512(out + 64 * j, _mm512_shuffle_i32x4(p, q, 0x88));
         _mm512_storeu_si512(out + 64 * (j + 4), _mm512_shuffle_i32x4(p, q, 0xDD));
         _mm512_storeu_si512(out + 64 * (j + 8), _mm512_shuffle_i32x4(u, v, 0x88));
@@ -55,25 +60,39 @@ struct avx512 : avx512_codes {
 #include "vectors.inl"
 
     // g++ 12 makes a comparison and a blend of the plain text.
-    QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_min_ps(b, a)); }
-    QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a)); }
-    QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b))); }
-    QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b))); }
+    QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept {
+        return std::is_constant_evaluated() ? a : floats(_mm512_min_ps(b, a));
+    }
+    QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept {
+        return std::is_constant_evaluated() ? a : floats(_mm512_max_ps(b, a));
+    }
+    QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept {
+        return std::is_constant_evaluated() ? a : ints(_mm512_min_epi32(__m512i(a), __m512i(b)));
+    }
+    QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept {
+        return std::is_constant_evaluated() ? a : ints(_mm512_max_epi32(__m512i(a), __m512i(b)));
+    }
 
     QLIB_INLINE static void put_4(std::uint8_t* p, ints a, ints b, ints c, ints d) noexcept {
-        const __m512i ab = _mm512_packus_epi32(__m512i(a), __m512i(b)), cd = _mm512_packus_epi32(__m512i(c), __m512i(d));
+        const __m512i ab = _mm512_packus_epi32(__m512i(a), __m512i(b)),
+                      cd = _mm512_packus_epi32(__m512i(c), __m512i(d));
         const __m512i in_parts = _mm512_packus_epi16(ab, cd);  // part l: lanes 4l .. 4l+3 of a, b, c, d
-        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), in_parts));
+        _mm512_storeu_si512(p, _mm512_permutexvar_epi32(
+                                   _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), in_parts));
     }
 
     QLIB_INLINE static void barrier(floats& x) noexcept { asm("" : "+v"(x)); }
     QLIB_INLINE static float least_of(floats x) noexcept { return _mm512_reduce_min_ps(x); }
     QLIB_INLINE static bool any(mask m) noexcept { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
-    QLIB_INLINE static floats square_root(floats x) noexcept { return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x); }
+    QLIB_INLINE static floats square_root(floats x) noexcept {
+        return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), x);
+    }
     QLIB_INLINE static floats look_up(const std::array<float, 16>& table, ints i) noexcept {
         return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(i), _mm512_loadu_ps(table.data()));
     }
-    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept { _mm512_storeu_ps(out, avx512_widen<T>(from)); }
+    template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
+        _mm512_storeu_ps(out, avx512_widen<T>(from));
+    }
 
     static void gather_blocks(const float* const* from, std::size_t n, floats* out) noexcept {
         const std::size_t whole = n / 16 * 16;
@@ -108,14 +127,19 @@ struct avx512 : avx512_codes {
     using bytes = __m512i;  // 4 to a lane
     QLIB_INLINE static floats splat_16(float x) noexcept { return splat(x); }
     QLIB_INLINE static floats load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept { return _mm512_maskz_loadu_ps(first(n), p); }
+    QLIB_INLINE static floats load(const float* p, std::size_t n) noexcept {
+        return _mm512_maskz_loadu_ps(first(n), p);
+    }
     template <class T> QLIB_INLINE static floats widen(const std::byte* p) noexcept { return avx512_widen<T>(p); }
     QLIB_INLINE static floats from_bytes(const std::int8_t* p) noexcept {
         return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
     }
     /// The lanes whose bit is set, negated.
-    QLIB_INLINE static floats negate(floats a, unsigned lanes) noexcept { return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f)); }
-    /// n floats or numbers of T to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`: whole lines go past the caches, and no other
+    QLIB_INLINE static floats negate(floats a, unsigned lanes) noexcept {
+        return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f));
+    }
+    /// n floats or numbers of T to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`:
+    /// whole lines go past the caches, and no other
     /// thread may count on seeing them before end_stream().
     template <class S, class T> static void put_numbers(const S* x, std::size_t n, T* out, bool streamed) noexcept {
         constexpr std::size_t line = 64 / sizeof(T);
@@ -123,25 +147,34 @@ struct avx512 : avx512_codes {
         streamed = streamed && beyond % sizeof(T) == 0;
         std::size_t i = 0;
         if (streamed && beyond != 0) put_some(x, i = smaller_size(n, (64 - beyond) / sizeof(T)), out);
-        if (streamed) for (; i + line <= n; i += line) _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), narrow<T>(x + i));
-        else for (; i + line <= n; i += line) _mm512_storeu_si512(out + i, narrow<T>(x + i));
+        if (streamed)
+            for (; i + line <= n; i += line) _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), narrow<T>(x + i));
+        else
+            for (; i + line <= n; i += line) _mm512_storeu_si512(out + i, narrow<T>(x + i));
         put_some(x + i, n - i, out + i);
     }
     static void end_stream() noexcept { _mm_sfence(); }
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling ones.
-    QLIB_INLINE static floats quiet(floats v) noexcept { return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0); }
+    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling
+    /// ones.
+    QLIB_INLINE static floats quiet(floats v) noexcept {
+        return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0);
+    }
 
     using truths = __mmask16;
     QLIB_INLINE static truths less(floats a, floats b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
-    QLIB_INLINE static floats select(truths t, floats yes, floats no) noexcept { return _mm512_mask_mov_ps(no, t, yes); }
+    QLIB_INLINE static floats select(truths t, floats yes, floats no) noexcept {
+        return _mm512_mask_mov_ps(no, t, yes);
+    }
     QLIB_INLINE static floats stamp(floats v, std::size_t k) noexcept {
         const __m512i last = _mm512_set1_epi32(127), bits = _mm512_castps_si512(v);
         return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(last, _mm512_set1_epi32(static_cast<int>(k)), bits, 0xCA));
     }
-    QLIB_INLINE static floats stamped(floats v) noexcept { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127))); }
+    QLIB_INLINE static floats stamped(floats v) noexcept {
+        return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(127)));
+    }
 
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
@@ -155,17 +188,19 @@ struct avx512 : avx512_codes {
     QLIB_INLINE static floats to_float(integers v) noexcept { return _mm512_cvtepi32_ps(v); }
 
     /// Whether codes of F are brought into bytes here.
-    template <class F> static constexpr bool unpacks = [] {
+    template <class F>
+    static constexpr bool unpacks = [] {
         if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>>;
         else return false;
     }();
     /// Blocks whose codes lie in one piece, as those of one longer block, and are brought into bytes together.
-    template <class F> static constexpr std::size_t joined_blocks = [] {
+    template <class F>
+    static constexpr std::size_t joined_blocks = [] {
         if constexpr (unpacks<F>) {
             constexpr std::size_t n = block_size<F>;
             using bits = typename F::bits;
-            if (F::layout::planes_apart && slice_count<bits> == 1 && n < 64 && 64 % n == 0 && n % slice_of<bits, F::grid::bits>(0).period == 0 &&
-                can_shuffle<bits, F::grid::bits, 64>)
+            if (F::layout::planes_apart && slice_count<bits> == 1 && n < 64 && 64 % n == 0 &&
+                n % slice_of<bits, F::grid::bits>(0).period == 0 && can_shuffle<bits, F::grid::bits, 64>)
                 return 64 / n;
         }
         return std::size_t{1};
@@ -178,7 +213,8 @@ struct avx512 : avx512_codes {
         if constexpr (line.linear) {
             constexpr bool is_signed = line.flip == 128 && line.base == -128;
             __m512i c = is_signed ? _mm512_cvtepi8_epi32(packed) : _mm512_cvtepu8_epi32(packed);
-            if constexpr (!is_signed && line.flip != 0) c = _mm512_xor_si512(c, _mm512_set1_epi32(static_cast<int>(line.flip)));
+            if constexpr (!is_signed && line.flip != 0)
+                c = _mm512_xor_si512(c, _mm512_set1_epi32(static_cast<int>(line.flip)));
             if constexpr (!is_signed && line.base != 0) c = _mm512_add_epi32(c, _mm512_set1_epi32(line.base));
             const floats v = _mm512_cvtepi32_ps(c);
             return line.step != 1 ? times(v, splat(line.step)) : v;
@@ -188,16 +224,21 @@ struct avx512 : avx512_codes {
             return small_floats<F>(packed);
         } else {
             const __m512i c = _mm512_cvtepu8_epi32(packed);
-            return _mm512_i32gather_ps(_mm512_and_si512(c, _mm512_set1_epi32(static_cast<int>(table.size() - 1))), table.data(), 4);
+            return _mm512_i32gather_ps(_mm512_and_si512(c, _mm512_set1_epi32(static_cast<int>(table.size() - 1))),
+                                       table.data(), 4);
         }
     }
 
-    /// Whether blocks of F become numbers of T by look_up: all levels of a map, or of those of several groups, fit a vector, and serve many weights.
-    template <class F, class T> static constexpr bool looks_up = [] {
-        if constexpr (byte_codes<F> && sizeof(T) == 2) return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
+    /// Whether blocks of F become numbers of T by look_up: all levels of a map, or of those of several groups, fit a
+    /// vector, and serve many weights.
+    template <class F, class T>
+    static constexpr bool looks_up = [] {
+        if constexpr (byte_codes<F> && sizeof(T) == 2)
+            return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
         else return false;
     }();
-    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded to T.
+    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded
+    /// to T.
     template <std::size_t Groups, std::size_t Group, std::size_t Size, class T>
     QLIB_INLINE static void look_up(floats a, floats b, const std::uint8_t* codes, T* out) noexcept {
         const __m512i table = narrow<T>(a, b);
@@ -205,7 +246,8 @@ struct avx512 : avx512_codes {
         for (std::size_t i = 0; i < Groups * Group; i += 32) {
             __m512i c = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i)));
             if constexpr (Groups > 1) {
-                const auto first = static_cast<short>(i / Group * Size), second = static_cast<short>((i + 16) / Group * Size);
+                const auto first = static_cast<short>(i / Group * Size),
+                           second = static_cast<short>((i + 16) / Group * Size);
                 c = _mm512_add_epi16(c, _mm512_inserti64x4(_mm512_set1_epi16(first), _mm256_set1_epi16(second), 1));
             }
             _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(c, table));
@@ -247,7 +289,8 @@ struct avx512 : avx512_codes {
         __m512i most = _mm512_setzero_si512();
         const __m512i no_sign = _mm512_set1_epi32(0x7FFFFFFF);
         for (std::size_t i = 0; i < n; i += 16)
-            most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(load(x + i, smaller_size(n - i, 16))), no_sign));
+            most = _mm512_max_epu32(
+                most, _mm512_and_si512(_mm512_castps_si512(load(x + i, smaller_size(n - i, 16))), no_sign));
         return _mm512_reduce_max_epu32(most);
     }
     /// round_even(x * inverse), clamped to +-127; returns their sum. Writes whole vectors of 16.
@@ -255,7 +298,8 @@ struct avx512 : avx512_codes {
         __m512i sum = _mm512_setzero_si512();
         for (std::size_t i = 0; i < n; i += 16) {
             __m512i q = _mm512_cvtps_epi32(times(load(x + i, smaller_size(n - i, 16)), splat(inverse)));
-            q = _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(largest_activation)), _mm512_set1_epi32(-largest_activation));
+            q = _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(largest_activation)),
+                                 _mm512_set1_epi32(-largest_activation));
             sum = _mm512_add_epi32(sum, q);
             _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(q));
         }
@@ -272,12 +316,14 @@ private:
         __m256i c = _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 16 - F::grid::bits);
         if constexpr (h.exponent_bits != 5) {
             c = _mm256_srai_epi16(c, 5 - h.exponent_bits);
-            c = _mm256_and_si256(c, _mm256_set1_epi16(static_cast<short>(0x8000u | (sign - 1) << (10 - h.mantissa_bits))));
+            c = _mm256_and_si256(c,
+                                 _mm256_set1_epi16(static_cast<short>(0x8000u | (sign - 1) << (10 - h.mantissa_bits))));
         }
         floats v = _mm512_cvtph_ps(c);
         if constexpr (h.factor != 1) v = times(v, splat(h.factor));
         if constexpr (h.first_nan != sign && nan <= 0x7C00) {  // f16 has no NaN there
-            const __mmask16 is_nan = _mm256_cmpgt_epi16_mask(_mm256_and_si256(c, _mm256_set1_epi16(0x7FFF)), _mm256_set1_epi16(static_cast<short>(nan - 1)));
+            const __mmask16 is_nan = _mm256_cmpgt_epi16_mask(_mm256_and_si256(c, _mm256_set1_epi16(0x7FFF)),
+                                                             _mm256_set1_epi16(static_cast<short>(nan - 1)));
             v = _mm512_mask_mov_ps(v, is_nan, splat(float_of(0x7FC00000u)));
         }
         return v;
@@ -291,15 +337,18 @@ private:
     /// 32 floats rounded to nearest even; to bf16 by integers, which flush no denormals.
     template <class T> QLIB_INLINE static __m512i narrow(floats a, floats b) noexcept {
         if constexpr (std::same_as<T, f16>) {
-            return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)), _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
+            return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
+                                      _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
         } else {
             alignas(64) static constexpr auto halves = [] {
                 std::array<std::array<std::uint16_t, 32>, 2> w{};
                 for (std::size_t i = 0; i < 64; ++i) w[i % 2][i / 2] = static_cast<std::uint16_t>(i);
                 return w;
             }();
-            const __m512i low = _mm512_permutex2var_epi16(_mm512_castps_si512(a), _mm512_load_si512(halves[0].data()), _mm512_castps_si512(b));
-            const __m512i high = _mm512_permutex2var_epi16(_mm512_castps_si512(a), _mm512_load_si512(halves[1].data()), _mm512_castps_si512(b));
+            const __m512i low = _mm512_permutex2var_epi16(_mm512_castps_si512(a), _mm512_load_si512(halves[0].data()),
+                                                          _mm512_castps_si512(b));
+            const __m512i high = _mm512_permutex2var_epi16(_mm512_castps_si512(a), _mm512_load_si512(halves[1].data()),
+                                                           _mm512_castps_si512(b));
             const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi16(1));
             const __mmask32 up = _mm512_cmpgt_epu16_mask(_mm512_adds_epu16(low, odd), _mm512_set1_epi16(-0x8000));
             return _mm512_mask_sub_epi16(high, up, high, _mm512_set1_epi16(-1));
@@ -317,31 +366,41 @@ private:
 
     QLIB_INLINE static __m512i look_up_bytes(const operand_map& map, __m512i c) noexcept {  // 16 entries at a time
         __m512i r = _mm512_setzero_si512();
-        const __m512i low = _mm512_and_si512(c, _mm512_set1_epi8(15)), high = _mm512_and_si512(c, _mm512_set1_epi8(-16));
+        const __m512i low = _mm512_and_si512(c, _mm512_set1_epi8(15)),
+                      high = _mm512_and_si512(c, _mm512_set1_epi8(-16));
         for (std::size_t i = 0; i < map.size; i += 16) {
-            const __m512i part = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data() + i)));
-            r = _mm512_mask_shuffle_epi8(r, _mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8(static_cast<char>(i))), part, low);
+            const __m512i part =
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data() + i)));
+            r = _mm512_mask_shuffle_epi8(r, _mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8(static_cast<char>(i))), part,
+                                         low);
         }
         return r;
     }
     /// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
     QLIB_INLINE static void transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
         // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
-        const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        const __m512i bytes =
+            _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
         const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         __m512i quad[4];
 #pragma GCC unroll 4
-        for (std::size_t r = 0; r < 4; ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
+        for (std::size_t r = 0; r < 4;
+             ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
             quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
             quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
         }
-        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]), ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
-        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]), cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
+        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]),
+                      ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
+        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]),
+                      cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
         const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
-        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high), column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
+        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high),
+                      column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
         // part c of column_j is column 4c + j
-        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44), q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
-        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44), s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
+        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44),
+                      q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
+        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44),
+                      s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
         out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
         out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
         out[2] = _mm512_shuffle_i32x4(q, s, 0x88);

@@ -11,8 +11,10 @@ QLIB_ROOM(QLIB_AVX512_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512_codes {
-    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes only.
-    template <class Bits, std::size_t B, std::size_t N> QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes
+    /// only.
+    template <class Bits, std::size_t B, std::size_t N>
+    QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
         for (std::size_t e = 0; e < whole; e += period) chunks<Bits, B, N, period>(in, e, out + e);
         if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
@@ -23,18 +25,21 @@ private:
     template <class Bits, std::size_t B, std::size_t All, std::size_t N>
     QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
         [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm512_storeu_si512(out + 64 * C, bring_codes<Bits, B, All, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)), ...);
-        }(std::make_index_sequence<(N + 63) / 64>{});
+            (_mm512_storeu_si512(out + 64 * C,
+                                 bring_codes<Bits, B, All, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)),
+             ...);
+        }
+        (std::make_index_sequence<(N + 63) / 64>{});
     }
     /// M codes from begin + E on, all slices put together.
     template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
     QLIB_INLINE static __m512i bring_codes(const std::byte* in, std::size_t begin) noexcept {
         return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
             __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, slice<Bits, B, P, E, M>(in, begin)),
-              in += slice_bytes<Bits, B>(P, All)), ...);
+            ((c = _mm512_or_si512(c, slice<Bits, B, P, E, M>(in, begin)), in += slice_bytes<Bits, B>(P, All)), ...);
             return c;
-        }(std::make_index_sequence<slice_count<Bits>>{});
+        }
+        (std::make_index_sequence<slice_count<Bits>>{});
     }
     /// The part of M codes that lies in slice P, which starts at `in`.
     template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
@@ -42,7 +47,8 @@ private:
         constexpr code_slice what = slice_of<Bits, B>(P);
         constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
         constexpr __mmask64 window = s.bytes < 64 ? (std::uint64_t{1} << s.bytes % 64) - 1 : ~std::uint64_t{0};
-        const std::byte* from = in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>) + s.first;
+        const std::byte* from =
+            in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>)+s.first;
         __m512i v = _mm512_maskz_loadu_epi8(window, from);
         if constexpr (s.moves_words) v = _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v);
         __m512i c;
@@ -56,13 +62,17 @@ private:
             c = what.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
         } else {
             constexpr int mask = (1 << what.width) - 1;
-            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())), _mm512_load_si512(s.right.data()));
-            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())), _mm512_load_si512(s.left.data()));
-            c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)), _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
+            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())),
+                                                   _mm512_load_si512(s.right.data()));
+            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())),
+                                                  _mm512_load_si512(s.left.data()));
+            c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)),
+                                _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
         }
         return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
     }
-    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v / 3^(j+1)), by multiplication with
+    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v /
+    /// 3^(j+1)), by multiplication with
     /// 2^15 / 3^j rounded up, which is exact for v < 256.
     template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
         alignas(64) static constexpr auto factors = [] {

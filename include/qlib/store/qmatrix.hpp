@@ -4,7 +4,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor plane.
+/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor
+/// plane.
 template <block_format F> class qmatrix {
 public:
     QLIB_INLINE qmatrix() noexcept = default;
@@ -23,14 +24,18 @@ public:
         return m;
     }
 
-    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {bytes_.data(), bytes_.size()}; }
+    [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept {
+        return {bytes_.data(), bytes_.size()};
+    }
     [[nodiscard]] QLIB_INLINE std::size_t rows() const noexcept { return span_.rows(); }
     [[nodiscard]] QLIB_INLINE std::size_t cols() const noexcept { return span_.cols(); }
     [[nodiscard]] QLIB_INLINE qview<F> view() const noexcept { return span_; }
     [[nodiscard]] QLIB_INLINE qspan<F> span() noexcept { return span_; }
     [[nodiscard]] QLIB_INLINE operator qview<F>() const noexcept { return span_; }
     /// `count` rows from row `first` on. error: shape, unsliceable.
-    [[nodiscard]] QLIB_INLINE result<qview<F>> row_range(std::size_t first, std::size_t count) const noexcept { return view().row_range(first, count); }
+    [[nodiscard]] QLIB_INLINE result<qview<F>> row_range(std::size_t first, std::size_t count) const noexcept {
+        return view().row_range(first, count);
+    }
 
 private:
     detail::buffer<std::byte> bytes_;
