@@ -89,19 +89,43 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 /// project(wishes, o)    wished maps of all groups -> what the wire can hold
 /// at(params, g)         the map that the decoder uses for group g
 /// planes                bytes of one block in each plane
-/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes   with an outer value: its wire
-/// form, one slot per tile
-///                       and one for the whole tensor
+/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes
+///                       with an outer value: its wire form, one slot per tile and one for the whole tensor
 /// store, load           params and codes to and from the planes; a shorter span of codes is a ragged block, an empty
-/// one (load) wants params only
+///                       one (load) wants params only
+///
+/// What a format may say besides, and what is taken where it does not:
+///
+/// ragged_rows, flat_blocks      a row may end inside a block; blocks run over row ends: no
+/// planes_of(n)                  with ragged_rows: the bytes in each plane of a block of n weights
+/// bits, offset_of(field)        bit layout of the codes and where they begin: kernels unpack them. Without, codes go
+///                               through load, and call.report says "load"
+/// store_params(params, planes)  the params alone: encoders pack the codes. Without, blocks go through store
+/// part                          the scales that project and at come from (format<>): encoders work in lanes. Without,
+///                               block by block, and call.report says "blocks"
+/// project_group(params, g, wish, o)  one map again: searches judge stored maps group by group, not blocks of equals
+/// maps(params, s, z)            `at` for all groups at once
+/// outer_multiplies              whether outer_scale does anything: as if there is an outer value
+/// outer_is_map, outer_of(map)   the outer value is the whole map, and what the wire makes of one: no
+/// signed_scale, signed_offset   whether scales and offsets may be negative: yes
+/// stored_scale                  the type of scales: not known, and every wish is projected before it is judged
+/// two_levels, sub_*, min_*, has_mins  integer sub-scales under super-scales, two_level_scales.hpp: none
+/// reference(site), reference(lane sites, lane blocks)  the original's encoder: plain_fit
+/// reference_outer(stats)        the original's outer value: fit_outer
+/// weighs_by_row                 the original asks for row_mean_square: yes for reference(site), else no
+/// search(site)                  a search of its own, for codes of several weights: shrunk and stretched ranges
+/// plain_map(low, high)          the plain map of a group: abs-max or min-max
+/// and a grid: lowest, highest   what a fit aims at: the ends of its levels
+/// flip | sorted | magnitude_thresholds, magnitude_codes | element | number   equal steps in order of codes but for
+///                               flipped bits; a table with midpoints; a sign above a table; a small float; a float:
+///                               nearest() is asked for each weight
 template <class F>
 concept block_format = requires(const float* in, float* out, typename F::code c, std::span<const typename F::code> cs,
                                 std::span<typename F::code> room, const std::array<affine, F::groups>& wishes,
                                 const typename F::params& p, const typename F::outer& o, const tile_stats& stats,
                                 const plane_pointers<F, std::byte>& to, const plane_pointers<F, const std::byte>& from,
                                 std::size_t g) {
-    requires F::group >
-    0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0;
+    requires(F::group > 0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0);
     requires F::planes.size() > 0;
     { F::map } -> std::convertible_to<form>;
     { F::tile } -> std::convertible_to<extent>;
