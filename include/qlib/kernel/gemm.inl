@@ -212,11 +212,13 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
 
 /// Columns of the activations of an exact product: for each tile [k][width].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept {
-    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t count) QLIB_INLINE_LAMBDA {
+        pack_float_tile(k, X.row_range(first, count), all + (column + first) * k);
     });
+}
+[[gnu::__noinline__]] static void pack_float_tile(std::size_t k, matrix_view<const float> X, float* to) noexcept {
+    for (std::size_t j = 0; j < X.rows; ++j)
+        for (std::size_t i = 0; i < k; ++i) to[i * X.rows + j] = X(j, i);
 }
 
 /// product_kernels::fill_exactly: [end - first][16].

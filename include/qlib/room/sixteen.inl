@@ -106,6 +106,7 @@ static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
 }
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
+#pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
 }
