@@ -1173,19 +1173,43 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 /// project(wishes, o)    wished maps of all groups -> what the wire can hold
 /// at(params, g)         the map that the decoder uses for group g
 /// planes                bytes of one block in each plane
-/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes   with an outer value: its wire
-/// form, one slot per tile
-///                       and one for the whole tensor
+/// store_outer(o, to, tensor), load_outer(from, tensor), outer_bytes, tensor_bytes
+///                       with an outer value: its wire form, one slot per tile and one for the whole tensor
 /// store, load           params and codes to and from the planes; a shorter span of codes is a ragged block, an empty
-/// one (load) wants params only
+///                       one (load) wants params only
+///
+/// What a format may say besides, and what is taken where it does not:
+///
+/// ragged_rows, flat_blocks      a row may end inside a block; blocks run over row ends: no
+/// planes_of(n)                  with ragged_rows: the bytes in each plane of a block of n weights
+/// bits, offset_of(field)        bit layout of the codes and where they begin: kernels unpack them. Without, codes go
+///                               through load, and call.report says "load"
+/// store_params(params, planes)  the params alone: encoders pack the codes. Without, blocks go through store
+/// part                          the scales that project and at come from (format<>): encoders work in lanes. Without,
+///                               block by block, and call.report says "blocks"
+/// project_group(params, g, wish, o)  one map again: searches judge stored maps group by group, not blocks of equals
+/// maps(params, s, z)            `at` for all groups at once
+/// outer_multiplies              whether outer_scale does anything: as if there is an outer value
+/// outer_is_map, outer_of(map)   the outer value is the whole map, and what the wire makes of one: no
+/// signed_scale, signed_offset   whether scales and offsets may be negative: yes
+/// stored_scale                  the type of scales: not known, and every wish is projected before it is judged
+/// two_levels, sub_*, min_*, has_mins  integer sub-scales under super-scales, two_level_scales.hpp: none
+/// reference(site), reference(lane sites, lane blocks)  the original's encoder: plain_fit
+/// reference_outer(stats)        the original's outer value: fit_outer
+/// weighs_by_row                 the original asks for row_mean_square: yes for reference(site), else no
+/// search(site)                  a search of its own, for codes of several weights: shrunk and stretched ranges
+/// plain_map(low, high)          the plain map of a group: abs-max or min-max
+/// and a grid: lowest, highest   what a fit aims at: the ends of its levels
+/// flip | sorted | magnitude_thresholds, magnitude_codes | element | number   equal steps in order of codes but for
+///                               flipped bits; a table with midpoints; a sign above a table; a small float; a float:
+///                               nearest() is asked for each weight
 template <class F>
 concept block_format = requires(const float* in, float* out, typename F::code c, std::span<const typename F::code> cs,
                                 std::span<typename F::code> room, const std::array<affine, F::groups>& wishes,
                                 const typename F::params& p, const typename F::outer& o, const tile_stats& stats,
                                 const plane_pointers<F, std::byte>& to, const plane_pointers<F, const std::byte>& from,
                                 std::size_t g) {
-    requires F::group >
-    0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0;
+    requires(F::group > 0 && F::groups > 0 && F::vec > 0 && F::group % F::vec == 0);
     requires F::planes.size() > 0;
     { F::map } -> std::convertible_to<form>;
     { F::tile } -> std::convertible_to<extent>;
@@ -4126,7 +4150,7 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -6881,6 +6905,12 @@ struct strided {
 #else
 #define QLIB_ROOM_LEVEL "O2", "vect-cost-model=dynamic"
 #endif
+/// The same for the portable room. On x86-64 only machines without AVX2 are left to it, and every program compiles it.
+#if defined(__x86_64__)
+#define QLIB_PORTABLE_LEVEL "O1"
+#else
+#define QLIB_PORTABLE_LEVEL QLIB_ROOM_LEVEL
+#endif
 #if defined(__clang__)
 #define QLIB_ROOM(features)                                                                   \
     QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \
@@ -7008,7 +7038,7 @@ template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
 
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
-QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
+QLIB_PRAGMA(GCC optimize(QLIB_PORTABLE_LEVEL))
 #endif
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
@@ -7256,6 +7286,7 @@ static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
 }
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
+#pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
 }
@@ -7569,7 +7600,7 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -10164,11 +10195,13 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
 
 /// Columns of the activations of an exact product: for each tile [k][width].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept {
-    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t count) QLIB_INLINE_LAMBDA {
+        pack_float_tile(k, X.row_range(first, count), all + (column + first) * k);
     });
+}
+[[gnu::__noinline__]] static void pack_float_tile(std::size_t k, matrix_view<const float> X, float* to) noexcept {
+    for (std::size_t j = 0; j < X.rows; ++j)
+        for (std::size_t i = 0; i < k; ++i) to[i * X.rows + j] = X(j, i);
 }
 
 /// product_kernels::fill_exactly: [end - first][16].
@@ -11017,6 +11050,7 @@ static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
 }
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
+#pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
 }
@@ -11338,7 +11372,7 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -13933,11 +13967,13 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
 
 /// Columns of the activations of an exact product: for each tile [k][width].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept {
-    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t count) QLIB_INLINE_LAMBDA {
+        pack_float_tile(k, X.row_range(first, count), all + (column + first) * k);
     });
+}
+[[gnu::__noinline__]] static void pack_float_tile(std::size_t k, matrix_view<const float> X, float* to) noexcept {
+    for (std::size_t j = 0; j < X.rows; ++j)
+        for (std::size_t i = 0; i < k; ++i) to[i * X.rows + j] = X(j, i);
 }
 
 /// product_kernels::fill_exactly: [end - first][16].
@@ -15244,7 +15280,7 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -17839,11 +17875,13 @@ QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) 
 
 /// Columns of the activations of an exact product: for each tile [k][width].
 static void pack_floats(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept {
-    for_each_tile(X.rows, [&](std::size_t first, std::size_t width) QLIB_INLINE_LAMBDA {
-        float* const to = all + (column + first) * k;
-        for (std::size_t j = 0; j < width; ++j)
-            for (std::size_t i = 0; i < k; ++i) to[i * width + j] = X(first + j, i);
+    for_each_tile(X.rows, [&](std::size_t first, std::size_t count) QLIB_INLINE_LAMBDA {
+        pack_float_tile(k, X.row_range(first, count), all + (column + first) * k);
     });
+}
+[[gnu::__noinline__]] static void pack_float_tile(std::size_t k, matrix_view<const float> X, float* to) noexcept {
+    for (std::size_t j = 0; j < X.rows; ++j)
+        for (std::size_t i = 0; i < k; ++i) to[i * X.rows + j] = X(j, i);
 }
 
 /// product_kernels::fill_exactly: [end - first][16].

@@ -4,7 +4,7 @@
 
 QLIB_EXACT_BEGIN
 #if !defined(__clang__)
-QLIB_PRAGMA(GCC optimize(QLIB_ROOM_LEVEL))
+QLIB_PRAGMA(GCC optimize(QLIB_PORTABLE_LEVEL))
 #endif
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 

@@ -20,6 +20,12 @@
 #else
 #define QLIB_ROOM_LEVEL "O2", "vect-cost-model=dynamic"
 #endif
+/// The same for the portable room. On x86-64 only machines without AVX2 are left to it, and every program compiles it.
+#if defined(__x86_64__)
+#define QLIB_PORTABLE_LEVEL "O1"
+#else
+#define QLIB_PORTABLE_LEVEL QLIB_ROOM_LEVEL
+#endif
 #if defined(__clang__)
 #define QLIB_ROOM(features)                                                                   \
     QLIB_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \
