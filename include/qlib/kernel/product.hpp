@@ -163,6 +163,7 @@ inline void run_task(const planned_product& s, std::size_t stage, std::size_t ta
 
 /// The product over no inputs.
 inline void set_zero(floats_span Y) noexcept {
+    if (Y.cols == 0) return;  // perhaps nowhere
     for (std::size_t j = 0; j < Y.rows; ++j) std::memset(Y.at(j, 0), 0, Y.cols * element_bytes(Y.type));
 }
 
