@@ -23,9 +23,9 @@ LAYERS = [
     ["linalg/"],
     ["calibrate/", "evaluate/"],
     ["dense.hpp", "fp8.hpp", "integer.hpp", "iq_lattices.hpp", "iq_quants.hpp", "k_quants.hpp", "legacy_quants.hpp",
-     "mx.hpp", "nf4.hpp", "ternary.hpp", "formats.hpp"],
+     "mx.hpp", "nf4.hpp", "ternary.hpp", "format_id.hpp", "formats.hpp"],
     ["dequantize.hpp", "quantize.hpp", "gptq.hpp", "qgemm.hpp", "plan_qgemm.hpp", "qgemm_grouped.hpp"],
-    ["any.hpp", "instantiate.hpp", "file/"],
+    ["any.hpp", "any/", "instantiate.hpp", "file/"],
     ["qlib.hpp"],
 ]
 # Who may include a text, besides other texts.
