@@ -3707,7 +3707,7 @@ public:
 };
 
 /// Formats whose scales have 8 bits, so that a search may try code after code.
-template <class F> concept has_byte_scale = F::map == form::scaled&& requires(typename F::params& p) {
+template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
     requires std::same_as < std::remove_cvref_t<decltype(p.scale[0])>,
     typename F::stored_scale > ;
     requires sizeof(p.scale[0].bits) == 1;
@@ -3869,7 +3869,6 @@ inline constexpr scale_kind scale_kind_of = has_power_of_two_scale<F> ? scale_ki
 /// A search in numbers.
 struct search_shape {
     std::size_t group, groups;
-    form map;
     level_rule levels;
     plain_rule plain;
     scale_steps steps[2];  ///< without importance, with it; the next two likewise
@@ -3891,7 +3890,6 @@ template <class F>
 inline constexpr search_shape search_shape_of = [] {
     search_shape s{.group = F::group,
                    .groups = F::groups,
-                   .map = F::map,
                    .levels = level_rule_of<F>,
                    .plain = plain_rule_of<F>,
                    .steps = {scale_steps_of<F>(false), scale_steps_of<F>(true)},
@@ -9480,44 +9478,45 @@ QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, c
     }
 }
 
+/// n numbers of each block, in lanes, through a piece of memory: load(lane, first, count, to) brings them there.
+template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const Load& load, floats* out) noexcept {
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) load(l, i, m, wide[l]);
+        gather_blocks(from, m, out + i);
+    }
+}
+
 /// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
 /// memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    const float* from[width];
     if (direct && job.W.type == element::float32) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = reinterpret_cast<const float*>(at[l]);
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) {
-            if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, wide[l]);
-            else load_weights(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        }
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, to);
+        else load_weights(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
-/// Their importances.
+/// Their importances, in the job's unit.
 static void gather_importances(const encode_job& job, const block_batch& b, floats* out) noexcept {
     const std::size_t n = job.block;
-    const float* from[width];
-    if (job.wire_cols == job.W.cols) {
+    if (job.wire_cols == job.W.cols && job.importance_unit == 1) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = job.importance.data + b.block[l] * n;
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) load_importances(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        load_importances(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
 
 /// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams.
@@ -9542,10 +9541,7 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data == nullptr) return true;
-    gather_importances(job, b, w);
-    if (job.importance_unit != 1 && job.wire_cols == job.W.cols)
-        for (std::size_t i = 0; i < job.block; ++i) w[i] = times(w[i], job.importance_unit);
+    if (job.importance.data != nullptr) gather_importances(job, b, w);
     return true;
 }
 
@@ -13252,44 +13248,45 @@ QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, c
     }
 }
 
+/// n numbers of each block, in lanes, through a piece of memory: load(lane, first, count, to) brings them there.
+template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const Load& load, floats* out) noexcept {
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) load(l, i, m, wide[l]);
+        gather_blocks(from, m, out + i);
+    }
+}
+
 /// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
 /// memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    const float* from[width];
     if (direct && job.W.type == element::float32) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = reinterpret_cast<const float*>(at[l]);
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) {
-            if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, wide[l]);
-            else load_weights(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        }
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, to);
+        else load_weights(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
-/// Their importances.
+/// Their importances, in the job's unit.
 static void gather_importances(const encode_job& job, const block_batch& b, floats* out) noexcept {
     const std::size_t n = job.block;
-    const float* from[width];
-    if (job.wire_cols == job.W.cols) {
+    if (job.wire_cols == job.W.cols && job.importance_unit == 1) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = job.importance.data + b.block[l] * n;
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) load_importances(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        load_importances(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
 
 /// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams.
@@ -13314,10 +13311,7 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data == nullptr) return true;
-    gather_importances(job, b, w);
-    if (job.importance_unit != 1 && job.wire_cols == job.W.cols)
-        for (std::size_t i = 0; i < job.block; ++i) w[i] = times(w[i], job.importance_unit);
+    if (job.importance.data != nullptr) gather_importances(job, b, w);
     return true;
 }
 
@@ -17160,44 +17154,45 @@ QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, c
     }
 }
 
+/// n numbers of each block, in lanes, through a piece of memory: load(lane, first, count, to) brings them there.
+template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const Load& load, floats* out) noexcept {
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) load(l, i, m, wide[l]);
+        gather_blocks(from, m, out + i);
+    }
+}
+
 /// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
 /// memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    const float* from[width];
     if (direct && job.W.type == element::float32) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = reinterpret_cast<const float*>(at[l]);
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) {
-            if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, wide[l]);
-            else load_weights(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        }
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, to);
+        else load_weights(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
-/// Their importances.
+/// Their importances, in the job's unit.
 static void gather_importances(const encode_job& job, const block_batch& b, floats* out) noexcept {
     const std::size_t n = job.block;
-    const float* from[width];
-    if (job.wire_cols == job.W.cols) {
+    if (job.wire_cols == job.W.cols && job.importance_unit == 1) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = job.importance.data + b.block[l] * n;
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) load_importances(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        load_importances(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
 
 /// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams.
@@ -17222,10 +17217,7 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data == nullptr) return true;
-    gather_importances(job, b, w);
-    if (job.importance_unit != 1 && job.wire_cols == job.W.cols)
-        for (std::size_t i = 0; i < job.block; ++i) w[i] = times(w[i], job.importance_unit);
+    if (job.importance.data != nullptr) gather_importances(job, b, w);
     return true;
 }
 
@@ -24603,7 +24595,7 @@ template <class F> constexpr bool codes_mean_levels() noexcept {
     return same;
 }
 /// Only if the compiler can see it: what runs at run time alone counts as the format's own.
-template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code>&& requires {
+template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
     requires std::bool_constant < codes_mean_levels<F>()
     > ::value;
 };

@@ -36,44 +36,45 @@ QLIB_INLINE static void addresses(const encode_job& job, const block_batch& b, c
     }
 }
 
+/// n numbers of each block, in lanes, through a piece of memory: load(lane, first, count, to) brings them there.
+template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const Load& load, floats* out) noexcept {
+    constexpr std::size_t piece = 64;
+    alignas(64) float wide[width][piece];
+    const float* from[width];
+    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
+    for (std::size_t i = 0; i < n; i += piece) {
+        const std::size_t m = smaller_size(piece, n - i);
+        for (std::size_t l = 0; l < width; ++l) load(l, i, m, wide[l]);
+        gather_blocks(from, m, out + i);
+    }
+}
+
 /// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
 /// memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
-    const float* from[width];
     if (direct && job.W.type == element::float32) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = reinterpret_cast<const float*>(at[l]);
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) {
-            if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, wide[l]);
-            else load_weights(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        }
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        if (direct) widen_elements(at[l] + i * element_bytes(job.W.type), job.W.type, m, to);
+        else load_weights(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
-/// Their importances.
+/// Their importances, in the job's unit.
 static void gather_importances(const encode_job& job, const block_batch& b, floats* out) noexcept {
     const std::size_t n = job.block;
-    const float* from[width];
-    if (job.wire_cols == job.W.cols) {
+    if (job.wire_cols == job.W.cols && job.importance_unit == 1) {
+        const float* from[width];
         for (std::size_t l = 0; l < width; ++l) from[l] = job.importance.data + b.block[l] * n;
         return gather_blocks(from, n, out);
     }
-    constexpr std::size_t piece = 64;
-    alignas(64) float wide[width][piece];
-    for (std::size_t l = 0; l < width; ++l) from[l] = wide[l];
-    for (std::size_t i = 0; i < n; i += piece) {
-        const std::size_t m = smaller_size(piece, n - i);
-        for (std::size_t l = 0; l < width; ++l) load_importances(job, b.row[l], b.block[l] * n + i, m, wide[l]);
-        gather_blocks(from, m, out + i);
-    }
+    gather_pieces(n, [&](std::size_t l, std::size_t i, std::size_t m, float* to) QLIB_INLINE_LAMBDA {
+        load_importances(job, b.row[l], b.block[l] * n + i, m, to);
+    }, out);
 }
 
 /// Asks for quarter `part` of the weights that come some batches later: no hardware prefetches so many streams.
@@ -98,10 +99,7 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
     ints most = splat(0);
     for (std::size_t i = 0; i < job.block; ++i) most = larger(most, bits(magnitude(x[i])));
     if (any(most >= 0x7F800000)) return false;
-    if (job.importance.data == nullptr) return true;
-    gather_importances(job, b, w);
-    if (job.importance_unit != 1 && job.wire_cols == job.W.cols)
-        for (std::size_t i = 0; i < job.block; ++i) w[i] = times(w[i], job.importance_unit);
+    if (job.importance.data != nullptr) gather_importances(job, b, w);
     return true;
 }
 

@@ -60,7 +60,7 @@ public:
 };
 
 /// Formats whose scales have 8 bits, so that a search may try code after code.
-template <class F> concept has_byte_scale = F::map == form::scaled&& requires(typename F::params& p) {
+template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
     requires std::same_as < std::remove_cvref_t<decltype(p.scale[0])>,
     typename F::stored_scale > ;
     requires sizeof(p.scale[0].bits) == 1;
@@ -222,7 +222,6 @@ inline constexpr scale_kind scale_kind_of = has_power_of_two_scale<F> ? scale_ki
 /// A search in numbers.
 struct search_shape {
     std::size_t group, groups;
-    form map;
     level_rule levels;
     plain_rule plain;
     scale_steps steps[2];  ///< without importance, with it; the next two likewise
@@ -244,7 +243,6 @@ template <class F>
 inline constexpr search_shape search_shape_of = [] {
     search_shape s{.group = F::group,
                    .groups = F::groups,
-                   .map = F::map,
                    .levels = level_rule_of<F>,
                    .plain = plain_rule_of<F>,
                    .steps = {scale_steps_of<F>(false), scale_steps_of<F>(true)},

@@ -99,7 +99,7 @@ template <class F> constexpr bool codes_mean_levels() noexcept {
     return same;
 }
 /// Only if the compiler can see it: what runs at run time alone counts as the format's own.
-template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code>&& requires {
+template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
     requires std::bool_constant < codes_mean_levels<F>()
     > ::value;
 };
