@@ -72,7 +72,7 @@ for compiler in sys.argv[1:]:
             print(f"  one name for the flags {pair[0]} and {pair[1]}")
     abi = f'#include "{include}/qlib/core/abi.hpp"\n'
     for flags, good in (["-ffast-math"], True), (["-m32"], False), (["-m32", "-msse2", "-mfpmath=sse"], True):
-        done = output(compiler, *flags, "-fsyntax-only", "-x", "c++", "-", text=abi)
+        done = output(compiler, *flags, "-std=c++20", "-fsyntax-only", "-x", "c++", "-", text=abi)
         if (done.returncode == 0) != good or (not good and "-mfpmath=sse" not in done.stderr):
             wrong += 1
             print(f"  {' '.join(flags)} is {'refused' if good else 'not refused'}\n{done.stderr}")
