@@ -1,7 +1,6 @@
-// What crossing a boundary costs, at a size where it shows: n = 1 on 256 x 256 weights, one thread. The template, the
-// function behind a
-// format number, a plan that runs again and again, a group of three against three calls, each with the caller's scratch
-// and with an allocation.
+// What crossing a boundary costs, at a size where it shows: n = 1 on 256 x 256 weights, one thread. The template,
+// the function behind a format number, a plan that runs again and again, a group of three against three calls, each
+// with the caller's scratch and with an allocation.
 #include <qlib/instantiate.hpp>
 QLIB_INSTANTIATE(q4_k, q8_0, nf4)
 

@@ -1,18 +1,16 @@
-// What the search fit gains over ggml's own encoder at the same bytes: for each format and data set the signal-to-noise
-// ratio in dB under plain or
-// importance weights, ours less ggml's; under importance the same for a search that minimizes what ggml does, by that
-// measure (importance times the
-// root of x^2 + its mean; ggml's mean is that of a row or block, here it is that of all); the shrink factor <x, y> /
-// <x, x> of both; and ours over
-// ggml's time, one thread, run in turn.
+// What the search fit gains over ggml's own encoder at the same bytes: for each format and data set the
+// signal-to-noise ratio in dB under plain or importance weights, ours less ggml's; under importance the same
+// for a search that minimizes what ggml does, by that measure (importance times the root of x^2 + its mean;
+// ggml's mean is that of a row or block, here it is that of all); the shrink factor <x, y> / <x, x> of both;
+// and ours over ggml's time, one thread, run in turn.
 //
 // usage: fits LIBRARIES [--models FOLDER] [--strong WEIGHTS] [FORMAT...]
 //   LIBRARIES  the folder of llama.cpp's shared libraries
 //   FOLDER     adds two real matrices: FOLDER/stories15M/stories15M-f16.gguf, blk.2.ffn_down.weight, and
 //              FOLDER/minilm-outliers/model.safetensors, encoder.layer.0.output.dense.weight
-//   WEIGHTS    adds what an exhaustive search gains on so many weights of each set, and ours on the same: every
-// storable scale or super-scale, with
-//              every sub-scale. Minutes for thousands; only for formats without offsets
+//   WEIGHTS    adds what an exhaustive search gains on so many weights of each set, and ours
+//              on the same: every storable scale or super-scale, with every sub-scale. Minutes
+//              for thousands; only for formats without offsets
 #include <qlib/dequantize.hpp>
 #include <qlib/file/gguf.hpp>
 #include <qlib/file/mapped_file.hpp>
@@ -36,8 +34,8 @@
 
 namespace {
 
-/// The best of all maps that the wire can hold, by trial; where a block has two levels, of all super-scales around the
-/// plain one.
+/// The best of all maps that the wire can hold, by trial; where a block has two
+/// levels, of all super-scales around the plain one.
 struct strong_fit {
     static constexpr const char* name = "strong";
     template <class F> static constexpr bool serves = F::map == qlib::form::scaled&& F::vec == 1 && requires {

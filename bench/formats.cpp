@@ -1,7 +1,6 @@
 // Encoding and decoding of every named format: millions of weights a second, and the fraction of memcpy's speed (bytes
-// read and written, measured
-// between the runs) that it makes. With the folder of llama.cpp's shared libraries as argument ggml's encoders run in
-// turn with ours.
+// read and written, measured between the runs) that it makes. With the folder of llama.cpp's shared libraries as
+// argument ggml's encoders run in turn with ours.
 //
 // usage: formats [FOLDER] [FORMAT...]
 #include <qlib/dequantize.hpp>

@@ -72,8 +72,8 @@ QLIB_ROOM_END
 
 namespace bench {
 
-/// Both roofs, in about 4 ms: to be taken between the runs of what is measured, as the clock changes and machines are
-/// shared.
+/// Both roofs, in about 4 ms: to be taken between the runs of what is measured, as
+/// the clock changes and machines are shared.
 inline peaks measure_peaks() {
     peaks p;
 #if defined(__x86_64__)

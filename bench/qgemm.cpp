@@ -37,8 +37,8 @@ double median(std::vector<double> v) {
     return v[v.size() / 2];
 }
 
-/// Runs one product several times and prints the median speed, and the median of its fractions of the roof measured
-/// around each run.
+/// Runs one product several times and prints the median speed, and the median of its
+/// fractions of the roof measured around each run.
 template <class F>
 bool measure(const char* name, const qlib::qmatrix<F>& q, const std::vector<float>& x, std::size_t n,
              qlib::gemm_options options) {

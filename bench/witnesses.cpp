@@ -1,5 +1,5 @@
-// What each kind of format reaches on a published layer problem: size, and the loss ||X (W - Q)^T||^2 / ||X W^T||^2 in
-// dB.
+// What each kind of format reaches on a published layer problem: size, and the loss
+// ||X (W - Q)^T||^2 / ||X W^T||^2 in dB.
 #include "../tests/support/golden_problem.hpp"
 #include "../tests/support/witnesses.hpp"
 

@@ -170,8 +170,8 @@
 #define QLIB_INLINE [[gnu::__always_inline__]]
 /// The same for a lambda, after its parameters.
 #define QLIB_INLINE_LAMBDA __attribute__((__always_inline__))
-/// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of
-/// their lambdas.
+/// Marks the members that are too long for that: the baseline's name becomes part of
+/// their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
 // With the x87 unit a sum of floats is rounded once more, where the compiler likes: other bytes, other scales. (-1 is
@@ -215,10 +215,9 @@ private:
     void (*call_)(void*, std::size_t, std::size_t);
 };
 
-/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on
-/// any
-/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds
-/// the worker numbers.
+/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any
+/// order and on any threads, never two at a time with the same worker number, and returns when all calls are
+/// done; workers() >= 1 bounds the worker numbers.
 template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
     e.run(count, task);
     { e.workers() } -> std::convertible_to<std::size_t>;
@@ -272,13 +271,13 @@ enum class isa : std::uint8_t;
 struct call_report {
     isa room{};             ///< never `best` after a call
     const char* mode = "";  ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    const char* path =
-        "";  ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
+    /// "bits": codes unpacked by the room; "load": one by one through the format's own load, slower.
+    const char* path = "";
 };
 
-/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False
-/// cancels: the call ends
-/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
+/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of
+/// the work. False cancels: the call ends soon, with errc::cancelled and its output unspecified.
+/// Called from any worker, but by one at a time.
 class progress_ref {
 public:
     QLIB_INLINE constexpr progress_ref() noexcept = default;
@@ -302,8 +301,8 @@ private:
 
 struct call {
     executor_ref run = serial;
-    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says:
-    /// errc::scratch.
+    /// Memory to work in, at any address. Empty: allocated. Smaller than the
+    /// function's scratch_bytes() says: errc::scratch.
     std::span<std::byte> scratch = {};
     progress_ref progress = {};
     isa room{};  ///< another room than the machine's best, for tests; errc::unsupported when it lacks it
@@ -372,8 +371,8 @@ struct error {
     const char* operand = "";  ///< which argument, tensor part or field
     std::array<std::uint64_t, 4> sizes{};
 
-    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of `buffer` that was used; what does not
-    /// fit is cut.
+    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of
+    /// `buffer` that was used; what does not fit is cut.
     [[nodiscard]] QLIB_TAGGED std::string_view format(std::span<char> buffer,
                                                       std::string_view name = {}) const noexcept {
         std::size_t at = 0;
@@ -513,8 +512,8 @@ template <class T>
     return check_view(m, sizeof(T), operand);
 }
 
-/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was
-/// memory.
+/// Uninitialised elements of a trivial type, freed with their owner. No exceptions:
+/// allocate() says whether there was memory.
 template <class T> class buffer {
     static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
 
@@ -635,9 +634,9 @@ enum class compute : std::uint8_t {
 
 struct qgemm_options {
     compute mode = compute::automatic;
-    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the
-    /// largest multiple of F::group up to 256 (F::group when that is larger), or the row where one map of the weights
-    /// covers a row.
+    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the
+    /// whole row; 0: the largest multiple of F::group up to 256 (F::group when that is larger), or
+    /// the row where one map of the weights covers a row.
     std::size_t activation_group = 0;
 };
 using gemm_options = qgemm_options;
@@ -658,8 +657,8 @@ struct factor_report {
 struct gptq_options {
     float damping = 0.01f;  ///< see factor_options; not looked at when a factor is given
     bool strict = false;    ///< an error in place of the ladder; not looked at when a factor is given
-    qlib::fit fit =
-        qlib::fit::search;  ///< how scales are chosen, on the current weights, columns weighed by 1 / U_jj^2
+    /// How scales are chosen, on the current weights, columns weighed by 1 / U_jj^2.
+    qlib::fit fit = qlib::fit::search;
     non_finite on_non_finite = non_finite::error;
 };
 
@@ -742,10 +741,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// Where the rows of a quantized matrix lie when they are not one tight piece.
 template <class Byte> struct view_options {
-    std::size_t row_bytes =
-        0;  ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
-    std::span<Byte> outer =
-        {};  ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
+    /// Distance between rows in bytes, of formats with one plane; 0: rows follow each other.
+    std::size_t row_bytes = 0;
+    /// Outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes.
+    std::span<Byte> outer = {};
 };
 
 }  // namespace qlib::inline QLIB_ABI
@@ -762,8 +761,8 @@ struct any_view {
     std::span<const std::byte> bytes = {};
     std::size_t rows = 0, cols = 0;
     view_options<const std::byte> options = {};  ///< where rows or outer values lie elsewhere
-    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the
-    /// format has any.
+    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then
+    /// holds the outer values, if the format has any.
     std::span<const std::span<const std::byte>> planes = {};
 };
 
@@ -861,14 +860,12 @@ private:
 // format<Grid, Scales, Layout>: a block format put together from ready-made parts.
 // Grids: which levels a code can mean, and which code is nearest. A part of a format.
 //
-// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit
-// pattern that
-// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and
-// levels(code, l).
+// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels
+// (every bit pattern that the wire can hold decodes to one of them), `lowest` and `highest` that a fit
+// should aim at, nearest(u, w) and levels(code, l).
 // minifloat<...>: every small binary float, from fp16 down to E2M1, by one rule. Sources: IEEE 754, OCP OFP8 and MX.
 // Float arithmetic whose bits depend on no compiler flag: -ffast-math and contraction in the including program change
-// nothing here.
-// All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
+// nothing here. All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -919,8 +916,8 @@ QLIB_INLINE constexpr std::int32_t round_clamped(float x, std::int32_t low, std:
     return round_even(x > l ? (x < h ? x : h) : l);
 }
 
-/// 1 / s, or 0 where s is zero or so small that 1 / s would overflow or be inexact under flush-to-zero: such a scale
-/// counts as zero.
+/// 1 / s, or 0 where s is zero or so small that 1 / s would overflow or be inexact
+/// under flush-to-zero: such a scale counts as zero.
 QLIB_INLINE constexpr float safe_reciprocal(float s) noexcept { return magnitude(s) >= 0x1p-126f ? 1.0f / s : 0.0f; }
 
 /// The square root, correctly rounded; 0 for x <= 0 and for NaN.
@@ -961,8 +958,8 @@ enum class specials : std::uint8_t {
     none,      ///< every code is a number
 };
 
-/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias) (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M
-/// for e = 0.
+/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias)
+/// (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M for e = 0.
 template <int E, int M, int Bias, specials S> struct minifloat {
     static_assert(E >= 2 && E <= 8 && M >= 1 && E + M <= 15,
                   "a minifloat has 2 to 8 exponent bits and at most 16 bits in all");
@@ -1048,8 +1045,8 @@ private:
         } else if (a != 0) {
             const int lost = 23 - M + (lowest - exponent);
             const std::uint64_t v = a < 0x00800000u ? a : (a & 0x007FFFFFu) | 0x00800000u;
-            const int shift =
-                lost < 40 ? lost : 40;  // beyond 40 only away_from_zero sees a difference, and it does not
+            // Beyond 40 only away_from_zero sees a difference, and it does not.
+            const int shift = lost < 40 ? lost : 40;
             code = (v + nudge(v, shift, r)) >> shift;
         }
         if (code > max_code) return r == rounding::toward_zero ? sign | max_code : too_large(sign, o);
@@ -1065,8 +1062,8 @@ using e5m2 = minifloat<5, 2, 15, specials::ieee>;     ///< OFP8 E5M2: f16 withou
 using e3m2 = minifloat<3, 2, 3, specials::none>;      ///< a 6-bit float of MXFP6, largest 28
 using e2m3 = minifloat<2, 3, 1, specials::none>;      ///< the other one, largest 7.5: eighths
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
-// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3,
-// but 0x80 is NaN.
+// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means
+// half of what it means in e4m3, but 0x80 is NaN.
 using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;      ///< largest 240
 using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;     ///< largest 57344
 using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30
@@ -1089,8 +1086,8 @@ template <weight_source T> QLIB_INLINE constexpr float as_float(T x) noexcept {
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template
-// over it.
+// block_format: what an algorithm and a kernel may ask of a format. Everything in
+// qlib that quantizes is a template over it.
 //
 // row     an output channel of a weight matrix, `cols` weights long
 // code    what is stored for one weight (for `vec` neighbours in a lattice)
@@ -1103,8 +1100,8 @@ namespace qlib::inline QLIB_ABI {
 
 enum class isa : std::uint8_t;  // room/isa.hpp
 
-/// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of
-/// floats.
+/// How a level becomes a weight. Three roundings, never folded into one another:
+/// s*(l-z) and s*l-s*z differ in 42 % of floats.
 enum class form : std::uint8_t {
     scaled,   ///< s * l
     shifted,  ///< s * (l - z)
@@ -1158,8 +1155,8 @@ template <class F> struct encoded {
 /// Where the planes of a block begin.
 template <class F, class Byte> using plane_pointers = std::array<Byte*, F::planes.size()>;
 
-/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may also spell it out. All members are
-/// constexpr.
+/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may
+/// also spell it out. All members are constexpr.
 ///
 /// group, groups, vec    weights per map, maps per block, weights per code
 /// map                   the form
@@ -1368,9 +1365,9 @@ struct sign_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint the lower; of
-/// equal ones the first.
-/// `Midpoints`, ascending, replace the computed ones where a format's own thresholds are rounded otherwise.
+/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint
+/// the lower; of equal ones the first. `Midpoints`, ascending, replace the computed ones where a
+/// format's own thresholds are rounded otherwise.
 template <auto Table, auto Midpoints = std::array<float, 0>{}> struct codebook_grid {
     static_assert(Table.size() >= 2 && Table.size() <= 256, "a codebook has 2 to 256 levels");
     using code = std::uint8_t;
@@ -1401,8 +1398,8 @@ private:
     struct order {
         std::array<std::uint8_t, Table.size()> code_of{};
         std::array<float, Table.size()> midpoint{};
-        std::array<float, 16> code_table{},
-            steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
+        // Of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities.
+        std::array<float, 16> code_table{}, steps{};
         std::size_t count = 0;
         bool ascending = true;
     };
@@ -1459,12 +1456,11 @@ template <class Float> struct minifloat_grid {
 QLIB_EXACT_END
 // Layouts: where the bits of a block lie. A part of a format.
 //
-// A bit layout says how codes become bytes: bytes<B>(n), pack<B>(codes, out), unpack<B>(in, codes) for codes of B bits.
-// A block layout says in which order codes and the sections of the scales follow each other, in one plane or in
-// several.
-// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the
-// bytes
-// read as one little-endian number.
+// A bit layout says how codes become bytes: bytes<B>(n), pack<B>(codes, out), unpack<B>(in, codes)
+// for codes of B bits. A block layout says in which order codes and the sections of the scales
+// follow each other, in one plane or in several.
+// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits)
+// of the bytes read as one little-endian number.
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
@@ -1556,8 +1552,7 @@ struct sequential {
 };
 
 /// A slice of every code: `width` bits from bit `shift` on. Each run of `run` bytes holds 8/width * run codes: code e
-/// of it lies in
-/// byte e % run, at bit width * (e / run); with high_first the places in a byte are counted from the top.
+/// of it lies in byte e % run, at bit width * (e / run); with high_first the places in a byte are counted from the top.
 struct plane {
     std::size_t width = 8, run = 1, shift = 0;
     bool high_first = false;
@@ -1611,8 +1606,8 @@ private:
     QLIB_INLINE static constexpr unsigned mask(const plane& p) noexcept { return (1u << p.width) - 1; }
 };
 
-/// Two codes a byte, the first in the low nibble of the first `Run` bytes, the next `Run` codes above them. ggml's
-/// 4-bit blocks.
+/// Two codes a byte, the first in the low nibble of the first `Run` bytes, the next
+/// `Run` codes above them. ggml's 4-bit blocks.
 template <std::size_t Run> using nibbles_split = bit_planes<plane{4, Run}>;
 using nibbles_split_16 = nibbles_split<16>;
 /// Two codes a byte, the first in the high nibble. bitsandbytes.
@@ -1692,10 +1687,9 @@ template <class Bits = sequential> using flat_planar = planar<Bits, true>;
 }  // namespace qlib::inline QLIB_ABI
 // Scales: how the maps of a block are stored. A part of a format, bound to its grid by format<>.
 //
-// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer, outer_scale;
-// field_bytes and
-// store_field / load_field for each section of the block; and, with an outer value, outer_bytes, tensor_bytes,
-// store_outer, load_outer.
+// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer,
+// outer_scale; field_bytes and store_field / load_field for each section of the block; and, with an outer
+// value, outer_bytes, tensor_bytes, store_outer, load_outer.
 // e8m0: the power-of-two scale of the OCP MX formats. Eight exponent bits, no sign, no zero; 255 is NaN.
 
 QLIB_EXACT_BEGIN
@@ -1713,10 +1707,9 @@ struct e8m0 {
     QLIB_INLINE constexpr explicit operator float() const noexcept { return value(); }
     [[nodiscard]] static constexpr float(max)() noexcept { return 0x1p127f; }
 
-    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent,
-    /// or up
-    /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN:
-    /// NaN.
+    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to
+    /// the even exponent, or up (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity:
+    /// 2^127, or NaN with overflow::special. NaN: NaN.
     [[nodiscard]] QLIB_INLINE static constexpr e8m0 from(float x, overflow o = overflow::saturate,
                                                          rounding r = rounding::nearest_even) noexcept {
         const std::uint32_t a = detail::bits_of(x) & 0x7FFFFFFFu;
@@ -1745,8 +1738,8 @@ struct e8m0 {
 
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
-// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of
-// tiles.
+// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain
+// fit and by the outer values of tiles.
 // one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs
 // at compile time over this.
 
@@ -1783,15 +1776,15 @@ struct one_lane {
     QLIB_INLINE static constexpr void put(std::uint8_t* p, ints v) noexcept { *p = static_cast<std::uint8_t>(v); }
     QLIB_INLINE static constexpr ints get(const std::uint8_t* p) noexcept { return *p; }
 
-// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a
-// NaN, the first.
+// No #pragma once: included in one_lane and in rooms without instructions of their own
+// for it. Of equals, and beside a NaN, the first.
 
 QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
 QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
 QLIB_INLINE static constexpr ints smaller(ints a, ints b) noexcept { return select(b < a, b, a); }
 QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return select(a < b, b, a); }
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
-// alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room.
+// What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -1869,9 +1862,9 @@ inline constexpr range_rule range_rule_of{Map, lowest_level<Grid>, highest_level
 struct one_range : one_lane {
 // No #pragma once: included in one_range and in each room. The map of a range, in each lane.
 
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches
-/// furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
+/// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
+/// ends (for -8..7: 7.5, GPTQ's symmetric rule).
 QLIB_INLINE static constexpr floats scale_of_range(const range_rule& rule, floats low, floats high) noexcept {
     const float down = -rule.bottom, top = rule.top;
     if (down == top) return larger(-low, high) / top;
@@ -1936,8 +1929,7 @@ template <> inline constexpr const char* scale_type_name<e4m3> = "e4m3";
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A scale as its wire type holds it. Too large for f16: infinity, which the encoder reports; for E4M3 and E8M0, which
-/// sit under
-/// an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
+/// sit under an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
 template <class T> QLIB_INLINE constexpr T storable_scale(float s) noexcept {
     constexpr bool sign = signed_scale_type<T>;
     if (magnitude(s) < 0x1p-126f || (!sign && s < 0)) s = 0;
@@ -2058,9 +2050,9 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
 
 namespace qlib::inline QLIB_ABI {
 
-/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale (largest 448, smallest
-/// 2^-9) underflows on
-/// real weights, so it brings an f32 scale of the whole tensor unless `TensorScale` is switched off.
+/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale
+/// (largest 448, smallest 2^-9) underflows on real weights, so it brings an f32 scale of the
+/// whole tensor unless `TensorScale` is switched off.
 template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>> struct scale_per {
     template <class Grid> using bind = detail::one_level<Grid, form::scaled, N, T, Groups, TensorScale>;
 };
@@ -2077,8 +2069,8 @@ struct scale_offset_per {
 
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
-// tile_scale: one scale for a whole row, tensor or rectangle. Its blocks of 64 hold codes only; the scales lie in an
-// outer plane.
+// tile_scale: one scale for a whole row, tensor or rectangle. Its blocks of 64 hold
+// codes only; the scales lie in an outer plane.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
@@ -2166,9 +2158,9 @@ namespace qlib::inline QLIB_ABI {
 
 /// Value: (super * sub[g]) * l, or (super * sub[g]) * l - super_min * min[g] where `Packing` holds mins.
 ///
-/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0 without mins), bytes;
-/// and
-/// store(sub, min, out), load(in, sub, min) over std::array<std::int8_t, groups> and std::array<std::uint8_t, groups>.
+/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0
+/// without mins), bytes; and store(sub, min, out), load(in, sub, min) over std::array<std::int8_t,
+/// groups> and std::array<std::uint8_t, groups>.
 template <std::size_t N, class Packing, class Super = f16> struct two_level {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = Packing::groups;
@@ -2213,8 +2205,8 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
                 p.min[g] = static_cast<std::uint8_t>(
                     detail::round_clamped(-wish.z * detail::safe_reciprocal(p.super_min.value()), 0, min_high));
         }
-        /// The largest wish decides the super-scale, with its sign at the far end of a signed sub-scale; the rest are
-        /// rounded under it.
+        /// The largest wish decides the super-scale, with its sign at the far end of a
+        /// signed sub-scale; the rest are rounded under it.
         QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, no_outer o) noexcept {
             float extreme = 0, deepest = 0;
             for (const affine& a : wishes) {
@@ -2255,11 +2247,11 @@ namespace qlib::inline QLIB_ABI {
 
 /// A block format from a grid (what codes mean), scales (how maps are stored) and a layout (where the bits lie):
 ///
-///     struct mine : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>>
-/// {};
+///     struct mine
+///         : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>> {};
 ///
-/// A struct of its own gives it a name; it may add `reference(site)`, the original's own encoder. See concept.hpp for
-/// the members.
+/// A struct of its own gives it a name; it may add `reference(site)`, the original's
+/// own encoder. See concept.hpp for the members.
 template <class Grid, class Scales, class Layout = inline_blocks<>> struct format : Scales::template bind<Grid> {
     using grid = Grid;
     using layout = Layout;
@@ -2355,10 +2347,9 @@ QLIB_EXACT_END
 // The portable room: plain C++ on the 16-byte vectors that every machine has.
 // What the texts of a room need before the room begins: no header may be included inside one.
 // The encoder's driver: from rows of numbers to blocks on the wire, for any format and any fit. What it does not know
-// of them it asks of
-// encoder_kernels, so that it is compiled once.
-// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run time: one parameter in place of three
-// overloads.
+// of them it asks of encoder_kernels, so that it is compiled once.
+// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run
+// time: one parameter in place of three overloads.
 
 namespace qlib::inline QLIB_ABI {
 
@@ -2477,8 +2468,8 @@ inline void narrow_elements(const float* x, std::size_t n, void* to, element typ
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// Decoding by the definition: any format, one block at a time, through its own load. Rooms that know a bit layout are
-// faster, same bits.
+// Decoding by the definition: any format, one block at a time, through its own load. Rooms
+// that know a bit layout are faster, same bits.
 // qview<F> and qspan<F>: a quantized matrix in foreign memory, read-only and writable.
 
 namespace qlib::inline QLIB_ABI {
@@ -2486,8 +2477,8 @@ namespace qlib::inline QLIB_ABI {
 /// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
 template <block_format F, class Byte = const std::byte> struct planes {
     std::array<std::span<Byte>, F::planes.size()> at = {};
-    std::array<std::size_t, F::planes.size()> row_bytes =
-        {};                      ///< distance between rows in each; 0: rows follow each other
+    /// Distance between rows in each; 0: rows follow each other.
+    std::array<std::size_t, F::planes.size()> row_bytes = {};
     std::span<Byte> outer = {};  ///< outer values, then the tensor's bytes; empty where F has none
 };
 
@@ -2602,8 +2593,8 @@ template <block_format F>
     return 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / weights;
 }
 
-/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address
-/// will do.
+/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads,
+/// qspan<F> also writes. Any address will do.
 template <block_format F, class Byte> class basic_view {
 public:
     using format_type = F;
@@ -2623,9 +2614,9 @@ public:
         v.tiles_across_ = tiles_across_;
         return v;
     }
-    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane;
-    /// wire_size<F>(rows, cols) in all.
-    /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
+    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor
+    /// plane; wire_size<F>(rows, cols) in all. error: shape when the bytes are too few; ragged when
+    /// rows are no whole blocks and F has no ragged rows.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols,
                                                              view_options<Byte> options = {}) noexcept {
         if (options.row_bytes != 0 && F::planes.size() != 1)
@@ -2647,8 +2638,8 @@ public:
         where.outer = options.outer.empty() ? bytes : options.outer;
         return over(where, rows, cols);
     }
-    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than
-    /// that; ragged.
+    /// A matrix over planes that lie apart. error: shape when one of them is too
+    /// short, or rows are farther apart than that; ragged.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows,
                                                              std::size_t cols) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();
@@ -2778,8 +2769,8 @@ void decode_block(const qview<F>& q, std::size_t r, std::size_t b, std::size_t n
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// The decoder's driver: rows of any format to rows of numbers. What it does not know of format and room it asks of
-// decoder_kernels.
+// The decoder's driver: rows of any format to rows of numbers. What it does not know
+// of format and room it asks of decoder_kernels.
 // The one parallel loop: tasks over the caller's executor, with errors, progress and cancellation.
 // The environment that floats are computed in: to nearest even, subnormals kept. Another library, or a program that is
 // linked with -ffast-math, may have left another one; every task of a long function runs in this one.
@@ -2878,9 +2869,8 @@ private:
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// An executor for functions that run many loops: it tells of each loop as a part of the work, and after a
-/// cancellation runs no more, so that their results are void. When there are more than `parts` of them, the last waits
-/// for finish().
+/// An executor for functions that run many loops: it tells of each loop as a part of the work, and after a cancellation
+/// runs no more, so that their results are void. When there are more than `parts` of them, the last waits for finish().
 class told_loops {
 public:
     QLIB_INLINE told_loops(const call& how, std::size_t parts) noexcept : how_(how), parts_(parts) {}
@@ -2940,8 +2930,7 @@ template <class Body> status for_each_task(const call& how, std::size_t count, c
 #define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 
 // X(id, number, {CPUID 1 ecx, CPUID 7 ebx, CPUID 7 ecx, XCR0}: bits that must be set), the best first. `id` is also the
-// name of the room's type
-// in qlib::detail. The numbers are the ABI's.
+// name of the room's type in qlib::detail. The numbers are the ABI's.
 #define QLIB_X86_64_ROOMS(X)                                                                                           \
     X(avx512, 2, detail::cpu_bits::fma | detail::cpu_bits::osxsave | detail::cpu_bits::f16c,                           \
       detail::cpu_bits::avx2 | detail::cpu_bits::avx512f_dq_bw_vl, detail::cpu_bits::avx512vnni,                       \
@@ -3103,8 +3092,8 @@ struct decode_job {
     std::size_t rows, cols, block;
     bool by_rows;  ///< blocks stay inside rows
     const decoder_kernels& (*in_room)(isa room) noexcept;
-    void (*with_space)(
-        space_user user) noexcept;  ///< calls it with the memory that a task wants, which the format's block decides
+    /// Calls it with the memory that a task wants, which the format's block decides.
+    void (*with_space)(space_user user) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -3112,12 +3101,12 @@ struct decode_job {
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before
-/// it is written.
+/// Bytes of output from which a call writes past the caches, which would not keep
+/// them: else each line is read before it is written.
 inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
 
-/// Bytes of output that are made at a time when they go past the caches: so few that a core decodes the next ones while
-/// memory takes these.
+/// Bytes of output that are made at a time when they go past the caches: so few that a core
+/// decodes the next ones while memory takes these.
 inline constexpr std::size_t decoded_piece = 1024, cache_line = 64;
 /// decode_job::with_space for blocks of so many weights: a line that is held back and a piece, as floats.
 template <std::size_t Block> void with_decoding_space(space_user user) noexcept {
@@ -3235,8 +3224,8 @@ inline status dequantize_rows_to(const decode_job& job, std::span<const std::uin
 QLIB_EXACT_END
 // one_block: the texts of the fits over a single block, which may be ragged. At compile time and for callers that
 // choose codes themselves.
-// What fits share: importances that say nothing, the part of a site that is a group, and what a format says of its
-// scales.
+// What fits share: importances that say nothing, the part of a site that is a group,
+// and what a format says of its scales.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -3286,9 +3275,9 @@ template <class F> struct texts_of_one_block;
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes,
-// room/vectors.inl, or one_block,
-// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a
+// room's lanes, room/vectors.inl, or one_block, also at compile time. What stands in lanes is
+// indexed [weight] or [group]; what is scalar, [lane].
 
 namespace qlib::inline QLIB_ABI::detail {
 
@@ -3310,13 +3299,12 @@ template <class L, class F> struct lane_blocks {
 
 }  // namespace qlib::inline QLIB_ABI::detail
 // What a search derives from a format: the levels to round to, the codes of a small scale type, how far and how finely
-// to look. The search itself is
-// compiled once for each kind of levels, form of the map and way of storing scales; sizes, ranges and steps are
-// numbers: search_shape.
+// to look. The search itself is compiled once for each kind of levels, form of the map and way of storing scales;
+// sizes, ranges and steps are numbers: search_shape.
 // How weights become codes, as numbers: what depends on a format's grid and map alone is compiled once for each kind of
 // them, not for each format.
-// What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to
-// write.
+// What a kernel may know about a format, derived at compile time from its levels;
+// nothing for the format's author to write.
 
 namespace qlib::inline QLIB_ABI::detail {
 
@@ -3358,16 +3346,16 @@ enum class operand : std::uint8_t {
     sign_transfer,  ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
 };
 
-/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring products saturate beyond it; 0: they
-/// do not.
+/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring
+/// products saturate beyond it; 0: they do not.
 struct dot_instruction {
     bool both_signed = false;
     int pair_limit = 0;
 };
 inline constexpr dot_instruction dot_in_int32{}, dot_in_int16_pairs{false, 32767};
 
-/// The form of the operands and the constant that is subtracted from levels; bias * (sum of activations) is where the
-/// int32 sum starts.
+/// The form of the operands and the constant that is subtracted from levels; bias * (sum
+/// of activations) is where the int32 sum starts.
 struct operand_form {
     operand how = operand::weights_unsigned;
     int bias = 0;
@@ -3382,8 +3370,8 @@ consteval operand_form choose(integer_levels l, dot_instruction d) {
     return {operand::sign_transfer, centred};
 }
 
-/// The proof that nothing saturates or overflows: operands fit their byte, pairs their int16, most_summed products and
-/// the bias int32.
+/// The proof that nothing saturates or overflows: operands fit their byte, pairs their
+/// int16, most_summed products and the bias int32.
 consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
     const int lo = l.lo - f.bias, hi = l.hi - f.bias, largest = -lo > hi ? -lo : hi;
     const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
@@ -3474,8 +3462,7 @@ inline constexpr linear_levels linear_levels_of = [] {
 }();
 
 /// Codes of 5 to 8 bits that are small floats: sign, exponent and mantissa are an f16's, with the missing bits zero,
-/// and every level is that f16 times
-/// `factor`; but magnitudes from first_nan on are NaN.
+/// and every level is that f16 times `factor`; but magnitudes from first_nan on are NaN.
 struct half_levels {
     std::size_t exponent_bits = 0, mantissa_bits = 0;  ///< 0: they are no such codes
     float factor = 1;
@@ -3765,8 +3752,7 @@ struct scale_steps {
 };
 
 /// The fewer levels, the further the best scale may lie from that of the extreme weight; the more levels, the finer the
-/// steps that matter.
-/// Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
+/// steps that matter. Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
 template <class F> constexpr scale_steps scale_steps_of([[maybe_unused]] bool weighted) noexcept {
     constexpr std::size_t levels = grid_levels<typename F::grid>::count;
     if constexpr (levels > 0 && levels <= 4) return {1.0f, 1.12f, 0, 16};
@@ -3791,9 +3777,9 @@ constexpr range_starts range_starts_of(bool weighted) noexcept {
     return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
 }
 
-/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for, so that
-/// under importance, where an
-/// extreme weight may not matter, much more of the range is cut. `alternations`: of looking around the best map.
+/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for,
+/// so that under importance, where an extreme weight may not matter, much more of the range is cut.
+/// `alternations`: of looking around the best map.
 constexpr range_starts shifted_starts_of(bool weighted) noexcept {
     return weighted ? range_starts{-0.6f, 0.5f, 12, 2} : range_starts{-0.6f, 0.4f, 4, 0};
 }
@@ -3802,8 +3788,7 @@ constexpr range_starts shifted_starts_of(bool weighted) noexcept {
 template <class F> inline constexpr float regained_part = grid_levels<typename F::grid>::count <= 4 ? 0.4f : 0.5f;
 
 /// Two levels: super-scales that are tried with sub-scales next to the wished ones, then from the best `starts` of them
-/// `sweeps` of looking `reach`
-/// sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
+/// `sweeps` of looking `reach` sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
 struct super_steps {
     float from, step;
     int count, reach, min_reach, sweeps, starts;
@@ -3929,11 +3914,11 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct one_block : one_range {
     using room = one_block;
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
-// stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps,
+// and the codes under the maps as stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
-/// type say so.
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become
+/// infinite where `Overflow` and the type say so.
 template <overflow Overflow>
 QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
@@ -3958,8 +3943,8 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
-/// as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
+/// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
@@ -4194,8 +4179,8 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
-/// another scale.
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is
+/// quantized, so they decode under another scale.
 template <class F>
 static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
@@ -4203,8 +4188,8 @@ static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_bloc
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
-/// zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients
+/// rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                     const ScaleOf& scale_of) noexcept {
@@ -4269,11 +4254,10 @@ template <class F> static bool choose_codes(const lane_sites<room, F>& s, lane_b
     return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps,
                                                                       outer_scale, out.code);
 }
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
-// in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
-// harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one
+// block in each lane: the order of every sum and product is part of the format's bytes. A lane without anything to
+// search goes along on harmless numbers. Source: ggml-quants.c, functions make_qx_quants, make_q3_quants,
+// make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -4304,8 +4288,7 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
 /// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
-/// there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+/// there: -2^22 for an infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
 QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
     return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
 }
@@ -4331,8 +4314,8 @@ template <std::size_t N>
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
-                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        // Of scales one may have overflowed: it gets level 0.
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
@@ -4368,8 +4351,7 @@ template <std::size_t N>
 }
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
-/// where there is none
-/// further out as far as nearest_int can tell.
+/// where there is none further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
 };
@@ -4377,10 +4359,9 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
-/// has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
-/// level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
+/// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
+/// share no sum of w l l is left keeps its level.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
                                                          bool convex, floats* level, floats& lx, floats& ll) noexcept {
@@ -4448,8 +4429,8 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
-/// base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its
+/// codes come from: inverse * (x - base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
@@ -4497,8 +4478,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
-    /// below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is
+    /// one. Its low end stays at 0 or below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -4523,9 +4504,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
-/// once: each has its own
-/// chains of sums.
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P
+/// groups at once: each has its own chains of sums.
 template <std::size_t N, std::size_t P>
 [[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
                                                             std::uint8_t* codes, ggml_min_steps steps,
@@ -4555,8 +4535,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low =
-                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            // Later steps start from the updated minimum, as the original does.
+            g[p].low = select(better, m[p].z, g[p].low);
         }
     }
     for (std::size_t p = 0; p < P; ++p) {
@@ -4623,9 +4603,9 @@ QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, float
     }
     return sum;
 }
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
-// one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own
+// encoders of whole blocks, one block in each lane. Source: ggml-quants.c, the quantize_row_*_ref,
+// and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
@@ -4660,10 +4640,9 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
-/// quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
-/// far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay.
+/// The quotient is that with the reciprocal but for some units in the last place, which only tell beside a
+/// half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
                                                         std::uint8_t* codes) noexcept {
@@ -4689,8 +4668,8 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
-/// search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group
+/// whose scale became 0 keeps what its search left.
 template <class F>
 static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
                                       const ints* mins, lane_blocks<room, F>& out) noexcept {
@@ -4837,9 +4816,9 @@ static constexpr std::array<float, 16> ggml_middles = [] {
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
-/// which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x -
+/// lower with upper - x, which near the middle, the only place where rounding could tell, are
+/// exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
     ints i = select(x >= middle[7], splat(8), splat(0));
@@ -4848,8 +4827,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
-/// zeros.
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under
+/// ggml's weights. 0 for a group of zeros.
 template <class F>
 [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
                                                              floats sigma2) noexcept {
@@ -4984,8 +4963,7 @@ static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<
 }
 
 /// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-/// `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
+/// `beyond`: the code where the inverse of a subnormal abs-max is infinite.
 template <class F>
 static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                          std::int32_t beyond) noexcept {
@@ -4996,10 +4974,9 @@ static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_bloc
         put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
-/// upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
-/// negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The
+/// grid's upper half mirrors its lower one, and comes later: a negative level is never nearer to a positive x
+/// than 0 is, nor a positive one to a negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);
@@ -5027,11 +5004,10 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
-// map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
-// leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
+// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
+// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
+// its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -5146,11 +5122,10 @@ static constexpr floats settled_scale(const search_shape& f, const search_group&
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
-/// explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
-/// giving back all would cost
-/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum
+/// x^2 = explained / all below 1: all weights shrink, layer upon layer, which costs a model more than the error says.
+/// Giving a part f of it back costs f^2 of what giving back all would cost in decibels, .16 at 3 bits and .3 at 2: half
+/// of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
 }
@@ -5179,8 +5154,8 @@ static constexpr lane_map search_scaled(const search_shape& f, const search_grou
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
-/// map are tried, too.
+/// Integer zero points follow from the range that is sent onto the grid. Under importance
+/// the neighbours of the best map are tried, too.
 template <level_kind K>
 static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
@@ -5208,8 +5183,7 @@ static constexpr lane_map search_shifted(const search_shape& f, const search_gro
 }
 
 /// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
-/// Gives the least-squares map
-/// for the codes that it chose.
+/// Gives the least-squares map for the codes that it chose.
 template <level_kind K>
 static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
                                      const floats& inverse, const floats& z, best_levels& best) noexcept {
@@ -5260,10 +5234,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
-/// all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
-/// saturation alone costs more than the
-/// best. `unit` is a power of two.
+/// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
+/// search goes on until saturation alone costs more than the best. `unit` is a power of two.
 template <level_kind K>
 static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;
@@ -5387,8 +5359,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
-                         found.z};  // as finely as three bits
+        // As finely as three bits.
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -5397,8 +5369,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
-/// for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a
+/// wish. `space`: as long as the group, for offsets.
 template <level_kind K, form M, scale_kind S>
 static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
                                      const opened_block& b) noexcept {
@@ -5415,8 +5387,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine =
-            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        // Normal and finite as f16, whose rounding then costs nothing.
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -5435,8 +5407,7 @@ template <level_kind K, form M, scale_kind S>
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits
-/// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
+/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
 [[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
                                                          bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);
@@ -5454,9 +5425,8 @@ template <level_kind K, form M, scale_kind S>
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
-// under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
-// least squares.
+// under which whole numbers of steps come close, then for each group the numbers around with the least exact
+// error, and the super-scales again by least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -5496,8 +5466,8 @@ QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const 
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
-/// codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the
+/// least-squares super-scale for their codes.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
                                  int reach, const floats& super, super_fit<G>& best) noexcept {
@@ -5636,8 +5606,7 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
-/// least-squares ones for their codes.
-/// Gives that error.
+/// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
                                           const group_wishes<G>& wish, int reach, int min_reach, floats& super,
@@ -5914,13 +5883,13 @@ struct encoder_kernels {
     const char* fit_name;  ///< null: none
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
     // What the fit does, all else being the same for every fit:
-    void (*fit_lanes)(const void* fit, const void* sites,
-                      void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
-    void (*fit_site)(const void* fit, const void* site,
-                     void* params) noexcept;  ///< site<F>, F::params; null: never asked
+    /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
+    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;
+    /// site<F>, F::params; null: never asked.
+    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
-    /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in
-    /// lanes.
+    /// Encodes a batch. False: some weight or scale is not finite, and nothing was
+    /// stored. Null: there is no way in lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;
     /// Encodes block b of wire row r, n weights long.
     status (*single)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, float row_mean_square) noexcept;
@@ -5928,8 +5897,8 @@ struct encoder_kernels {
     void (*numbers)(const encode_job&, std::size_t r, bool streamed) noexcept;
     float largest_number;
     std::size_t number_bytes;
-    /// The range of n elements, widened by what `low` and `high` hold. False: one of them is not finite, and the range
-    /// is worth nothing.
+    /// The range of n elements, widened by what `low` and `high` hold. False: one of them
+    /// is not finite, and the range is worth nothing.
     bool (*widen_range)(const void* x, element type, std::size_t n, float& low, float& high) noexcept;
 };
 
@@ -5969,8 +5938,8 @@ template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, c
     fit.template whole<F>(s);
 };
 
-/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own,
-/// reference(site).
+/// Whether F's original asks for the mean square of a block's whole row: it says so,
+/// or is a user's own, reference(site).
 template <class F>
 inline constexpr bool weighs_by_row = [] {
     if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
@@ -5991,9 +5960,9 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
     }
 }
 
-/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a
-/// finite f32 scale may be too large
-/// for the levels at the grid's end. False of maps so close to overflow that only codes decide, see stays_finite.
+/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite,
+/// and a finite f32 scale may be too large for the levels at the grid's end. False of maps so close to
+/// overflow that only codes decide, see stays_finite.
 template <class F>
 constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale,
                           std::size_t weights) noexcept {
@@ -6039,8 +6008,8 @@ inline void load_importances(const encode_job& job, std::size_t r, std::size_t c
         out[i] = product(job.importance.data[(at + i) % job.importance.cols], job.importance_unit);
 }
 
-/// What importances are multiplied by. A power of two changes no fit's choice; without it sums of the largest would be
-/// infinite.
+/// What importances are multiplied by. A power of two changes no fit's choice;
+/// without it sums of the largest would be infinite.
 inline float importance_unit_of(std::span<const float> importance) noexcept {
     return abs_max(importance.data(), importance.size()) > 0x1p60f ? 0x1p-80f : 1.0f;
 }
@@ -6141,8 +6110,8 @@ inline status flush_batch(const encode_job& job, block_batch& b) noexcept {
     return {};
 }
 
-/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged ends block by block, plain
-/// numbers row by row.
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged
+/// ends block by block, plain numbers row by row.
 inline status encode_rows(const encode_job& job, std::size_t first, std::size_t count) noexcept {
     const encoder_kernels& k = *job.kernels;
     const std::size_t whole = k.batch != nullptr ? job.wire_cols / job.block : 0;
@@ -6177,11 +6146,10 @@ inline status encode_rows(const encode_job& job, std::size_t first, std::size_t 
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// Octets of weights and of lattice points, 16 side by side: what the searches for points, lattice_nearest.inl, read and
-// write.
+// Octets of weights and of lattice points, 16 side by side: what the searches for
+// points, lattice_nearest.inl, read and write.
 // What encoders and decoders look up in a lattice's point set, made from its bitmap at compile time and only where it
-// is used.
-// lattice.hpp says what a point set is.
+// is used. lattice.hpp says what a point set is.
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
@@ -6275,8 +6243,7 @@ inline constexpr auto half_counts = [] {
     return count;
 }();
 /// For each high half that occurs, the low halves that occur with it, in fours, the last filled up by repetition. Those
-/// with fewer fours come first:
-/// a processor guesses where such lists end.
+/// with fewer fours come first: a processor guesses where such lists end.
 template <class L>
 inline constexpr auto lattice_halves = [] {
     constexpr auto fours = [](std::size_t high) { return (std::size_t{half_counts<L>[high]} + 3) / 4; };
@@ -6398,17 +6365,16 @@ QLIB_INLINE constexpr typename G::code code_of(const octets& in, const octet_poi
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps around the
-// best, each judged by the
-// least-squares map for its codes, then that map itself. All weights are read four times, and judged under some 23 or
-// 30 maps.
+// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps
+// around the best, each judged by the least-squares map for its codes, then that map itself. All weights are
+// read four times, and judged under some 23 or 30 maps.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels
-/// l (less the zero point of a
-/// shifted map) and importances w, each as 16 parts. The last three are for maps with offsets.
+/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w
+/// over errors e, levels l (less the zero point of a shifted map) and importances w, each as 16
+/// parts. The last three are for maps with offsets.
 struct error_sums {
     double part[6][16] = {};
     double operator[](std::size_t k) const noexcept {
@@ -6489,8 +6455,8 @@ public:
     }
 
 private:
-    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a half, which for small floats is
-    // the next binade.
+    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a
+    // half, which for small floats is the next binade.
     static constexpr std::size_t levels = grid_levels<typename F::grid>::count;
     static constexpr int coarse = levels == 0 || levels > 64 ? 11 : 18, fine = 6;
     static constexpr float step = 0.93f;
@@ -6561,14 +6527,14 @@ typename F::outer search_tile(const tile_stats& stats, const Measure& measure) n
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own
-// description.
+// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes,
+// derived from the bit layout's own description.
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern
-/// repeats every
-/// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
+/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of
+/// the code. The pattern repeats every `period` codes, on a byte boundary. `base3`: the byte is a
+/// number in base 3, of which a code is one digit.
 struct code_slice {
     std::size_t width = 0, shift = 0, period = 0;
     bool base3 = false;
@@ -6616,18 +6582,16 @@ inline constexpr std::size_t shuffle_period = [] {
 }();
 
 /// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes
-/// inside each lane,
-/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies
-/// in the next byte at the same
-/// bit (`direct`), one shuffle serves both: byte i holds code i.
+/// inside each lane, such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a
+/// code's neighbour lies in the next byte at the same bit (`direct`), one shuffle serves both: byte i holds code i.
 struct code_shuffle {
     static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
     bool possible = true, direct = true, moves_words = false, moves_bytes = false, shifts = false;
     std::size_t first = 0, bytes = 0;
     alignas(64) std::array<std::uint32_t, 16> words{};
     alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
-    alignas(64) std::array<std::uint16_t, 32> right{},
-        left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
+    /// Shifts that end at bit 0 for even and at bit 8 for odd codes.
+    alignas(64) std::array<std::uint16_t, 32> right{}, left{};
 };
 
 /// Codes [begin, begin + n), n <= 64, of slice p.
@@ -6718,8 +6682,8 @@ namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t tile_rows = 16;   // rows of W in one vector
 inline constexpr std::size_t panel_rows = 64;  // rows of W that are unpacked before the activations pass by
-inline constexpr std::size_t panel_columns =
-    4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
+// Columns of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2.
+inline constexpr std::size_t panel_columns = 4096;
 inline constexpr std::size_t chunk_columns = 256;  // of W that are unpacked before they are transposed, about
 
 /// What a product asks of a format, the same in every room.
@@ -6743,8 +6707,8 @@ struct gemm_plan {
     std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
     std::size_t padded = 0;              // weights in a group, made a multiple of 4
     std::size_t groups = 0;              // of a row
-    std::size_t flush =
-        1;  // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
+    // Groups whose products share an int32: 1, or more where one map covers a row; divides span and stretch.
+    std::size_t flush = 1;
     std::size_t span = 0;     // that share an activation scale
     std::size_t stretch = 0;  // unpacked at a time: whole blocks
     [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
@@ -6789,8 +6753,8 @@ struct panel_memory {
 struct tile_kernels {
     std::size_t tile_columns;  ///< of Y in the widest tile
     std::size_t most_summed;   ///< products of bytes whose sum is exact
-    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `tile_columns`, X.rows <=
-    /// tile_columns.
+    /// Columns [column, column + X.rows) of the packed activations; `column` is a
+    /// multiple of `tile_columns`, X.rows <= tile_columns.
     void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X,
                              std::size_t column, const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
@@ -6807,8 +6771,8 @@ struct product_kernels {
     /// All rows of X against the tiles of a panel, groups [first, end).
     void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
-    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a
-    /// block.
+    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups
+    /// [first, end), `first` beginning a block.
     void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
                  const panel_memory&, std::size_t t) noexcept;
     /// The same with decoded weights [first, end).
@@ -6833,8 +6797,8 @@ constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
     return a;
 }
 
-/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in
-/// the room.
+/// The plan of an integer product. span: weights that share an activation scale.
+/// most: products whose sum is exact in the room.
 inline gemm_plan plan_integer(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k, std::size_t span,
                               std::size_t most) noexcept {
     gemm_plan p{n, rows, k, f.padded(), divide_up(k, f.group)};
@@ -6884,20 +6848,18 @@ struct strided {
 
 }  // namespace qlib::inline QLIB_ABI::detail
 // QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program
-// need
-// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
+// need not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
 //   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
-//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an
-// intrinsic;
+//   no objects with constructors at namespace scope, no hidden friends, no default
+//     member initialisers that call an intrinsic;
 //   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
 //   `features` is a list of features, never arch=.
 
 #define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
 #define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
-/// How far g++ optimizes rooms, whatever the including program asks for. Plain loops become vectors as under O3, which
-/// beyond that makes code
-/// half as large again and compiling it half as long, and no hot loop faster. Tests that are compiled often define
-/// QLIB_QUICK_ROOMS.
+/// How far g++ optimizes rooms, whatever the including program asks for. Plain loops become vectors as under O3,
+/// which beyond that makes code half as large again and compiling it half as long, and no hot loop faster. Tests
+/// that are compiled often define QLIB_QUICK_ROOMS.
 #if defined(QLIB_QUICK_ROOMS)
 #define QLIB_ROOM_LEVEL "O1"
 #else
@@ -6925,17 +6887,15 @@ struct strided {
                 _Pragma("GCC diagnostic ignored \"-Wmaybe-uninitialized\"")
 #define QLIB_ROOM_END _Pragma("GCC diagnostic pop") _Pragma("GCC pop_options")
 #endif
-// What a room must bring: every operation that the texts use, once. A room writes the vocabulary on vectors of its own
-// width; vectors.inl has most of
-// it for vectors that compilers know, sixteen.inl all of the second half for rooms of fewer than 16 lanes. Rounding is
-// to nearest even everywhere;
-// what stands here is one rounding, in every room, and never fused into another.
+// What a room must bring: every operation that the texts use, once. A room writes the vocabulary on vectors of
+// its own width; vectors.inl has most of it for vectors that compilers know, sixteen.inl all of the second
+// half for rooms of fewer than 16 lanes. Rounding is to nearest even everywhere; what stands here is one
+// rounding, in every room, and never fused into another.
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// `width` numbers side by side, in lanes: floats, ints, and masks that are true or false in each lane. `a + b`, `a <
-/// b` and their kind are
-/// the compiler's operators.
+/// `width` numbers side by side, in lanes: floats, ints, and masks that are true or false in each lane. `a + b`,
+/// `a < b` and their kind are the compiler's operators.
 template <class R>
 concept room_lanes = requires(typename R::floats x, typename R::ints i, typename R::mask m, std::uint8_t* bytes,
                               float* numbers, const std::array<float, 16>& table, std::size_t n) {
@@ -6974,8 +6934,8 @@ concept room_lanes = requires(typename R::floats x, typename R::ints i, typename
     R::barrier(x);  // what is computed before it is not fused with what comes after
 };
 
-/// 16 numbers side by side, whatever the width, for decoders and products; bytes, four to each of 16 lanes; and what
-/// moves memory.
+/// 16 numbers side by side, whatever the width, for decoders and products; bytes,
+/// four to each of 16 lanes; and what moves memory.
 template <class R>
 concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typename R::bytes b,
                                 typename R::integers i, const float* from, float* to, std::byte* bytes,
@@ -7028,8 +6988,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
 };
 
 /// Beside these a room brings, as templates over formats and layouts: unpacks<F>, joined_blocks<F>, unpack<Bits, B,
-/// N>(in, codes), levels<F>(codes)
-/// -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
+/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
 template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -7049,14 +7008,13 @@ struct portable {
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
     static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
 
-// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width`
-// numbers that compilers
-// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of
-// operations, and with it
-// every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set.
+// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
+// `width` numbers that compilers bring: operators are theirs. As encoders see it, a lane is a block of its own: no
+// sum crosses lanes, so the order of operations, and with it every bit, is that of one block alone
+// (numeric/one_lane.hpp), on every instruction set.
 
-#if defined( \
-    __clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
+// At run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl.
+#if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winvalid-constexpr"
 #endif
@@ -7107,8 +7065,8 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
-// alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room.
+// What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -7130,8 +7088,8 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
     const mask m = magnitude(s) >= 0x1p-126f;
     return select(m, 1.0f / select(m, s, splat(1.0f)), splat(0.0f));  // no compile-time value divides by zero
 }
-// No #pragma once: included in one_lane and in rooms without instructions of their own for it. Of equals, and beside a
-// NaN, the first.
+// No #pragma once: included in one_lane and in rooms without instructions of their own
+// for it. Of equals, and beside a NaN, the first.
 
 QLIB_INLINE static constexpr floats smaller(floats a, floats b) noexcept { return select(b < a, b, a); }
 QLIB_INLINE static constexpr floats larger(floats a, floats b) noexcept { return select(a < b, b, a); }
@@ -7177,9 +7135,8 @@ QLIB_INLINE static constexpr ints larger(ints a, ints b) noexcept { return selec
     }
 
 // No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The
-// vocabulary on 16 numbers at once, for
-// decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing
-// better.
+// vocabulary on 16 numbers at once, for decoders and products, as several of the room's vectors; plain code
+// where their instruction sets bring nothing better.
 
 struct sixteen {
     floats part[parts];
@@ -7347,13 +7304,12 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
     QLIB_INLINE static sixteen to_float(const integers& a) noexcept { return a; }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
-// nothing else. What a text
-// needs of a room it knows by the vocabulary alone.
+// nothing else. What a text needs of a room it knows by the vocabulary alone.
 // No #pragma once: included in one_range and in each room. The map of a range, in each lane.
 
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches
-/// furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
+/// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
+/// ends (for -8..7: 7.5, GPTQ's symmetric rule).
 QLIB_INLINE static constexpr floats scale_of_range(const range_rule& rule, floats low, floats high) noexcept {
     const float down = -rule.bottom, top = rule.top;
     if (down == top) return larger(-low, high) / top;
@@ -7379,11 +7335,11 @@ QLIB_INLINE static constexpr lane_map map_of_range(const range_rule& rule, float
     const floats s = high / steps - low / steps;
     return {s, low - times(s, splat(rule.bottom))};
 }
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
-// stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps,
+// and the codes under the maps as stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
-/// type say so.
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become
+/// infinite where `Overflow` and the type say so.
 template <overflow Overflow>
 QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
@@ -7408,8 +7364,8 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
-/// as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
+/// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
@@ -7644,8 +7600,8 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
-/// another scale.
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is
+/// quantized, so they decode under another scale.
 template <class F>
 static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
@@ -7653,8 +7609,8 @@ static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_bloc
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
-/// zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients
+/// rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                     const ScaleOf& scale_of) noexcept {
@@ -7719,11 +7675,10 @@ template <class F> static bool choose_codes(const lane_sites<room, F>& s, lane_b
     return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps,
                                                                       outer_scale, out.code);
 }
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
-// in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
-// harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one
+// block in each lane: the order of every sum and product is part of the format's bytes. A lane without anything to
+// search goes along on harmless numbers. Source: ggml-quants.c, functions make_qx_quants, make_q3_quants,
+// make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -7754,8 +7709,7 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
 /// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
-/// there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+/// there: -2^22 for an infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
 QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
     return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
 }
@@ -7781,8 +7735,8 @@ template <std::size_t N>
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
-                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        // Of scales one may have overflowed: it gets level 0.
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
@@ -7818,8 +7772,7 @@ template <std::size_t N>
 }
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
-/// where there is none
-/// further out as far as nearest_int can tell.
+/// where there is none further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
 };
@@ -7827,10 +7780,9 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
-/// has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
-/// level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
+/// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
+/// share no sum of w l l is left keeps its level.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
                                                          bool convex, floats* level, floats& lx, floats& ll) noexcept {
@@ -7898,8 +7850,8 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
-/// base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its
+/// codes come from: inverse * (x - base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
@@ -7947,8 +7899,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
-    /// below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is
+    /// one. Its low end stays at 0 or below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -7973,9 +7925,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
-/// once: each has its own
-/// chains of sums.
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P
+/// groups at once: each has its own chains of sums.
 template <std::size_t N, std::size_t P>
 [[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
                                                             std::uint8_t* codes, ggml_min_steps steps,
@@ -8005,8 +7956,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low =
-                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            // Later steps start from the updated minimum, as the original does.
+            g[p].low = select(better, m[p].z, g[p].low);
         }
     }
     for (std::size_t p = 0; p < P; ++p) {
@@ -8073,9 +8024,9 @@ QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, float
     }
     return sum;
 }
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
-// one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own
+// encoders of whole blocks, one block in each lane. Source: ggml-quants.c, the quantize_row_*_ref,
+// and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
@@ -8110,10 +8061,9 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
-/// quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
-/// far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay.
+/// The quotient is that with the reciprocal but for some units in the last place, which only tell beside a
+/// half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
                                                         std::uint8_t* codes) noexcept {
@@ -8139,8 +8089,8 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
-/// search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group
+/// whose scale became 0 keeps what its search left.
 template <class F>
 static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
                                       const ints* mins, lane_blocks<room, F>& out) noexcept {
@@ -8287,9 +8237,9 @@ static constexpr std::array<float, 16> ggml_middles = [] {
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
-/// which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x -
+/// lower with upper - x, which near the middle, the only place where rounding could tell, are
+/// exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
     ints i = select(x >= middle[7], splat(8), splat(0));
@@ -8298,8 +8248,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
-/// zeros.
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under
+/// ggml's weights. 0 for a group of zeros.
 template <class F>
 [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
                                                              floats sigma2) noexcept {
@@ -8434,8 +8384,7 @@ static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<
 }
 
 /// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-/// `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
+/// `beyond`: the code where the inverse of a subnormal abs-max is infinite.
 template <class F>
 static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                          std::int32_t beyond) noexcept {
@@ -8446,10 +8395,9 @@ static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_bloc
         put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
-/// upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
-/// negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The
+/// grid's upper half mirrors its lower one, and comes later: a negative level is never nearer to a positive x
+/// than 0 is, nor a positive one to a negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);
@@ -8477,11 +8425,10 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
-// map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
-// leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
+// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
+// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
+// its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -8596,11 +8543,10 @@ static constexpr floats settled_scale(const search_shape& f, const search_group&
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
-/// explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
-/// giving back all would cost
-/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum
+/// x^2 = explained / all below 1: all weights shrink, layer upon layer, which costs a model more than the error says.
+/// Giving a part f of it back costs f^2 of what giving back all would cost in decibels, .16 at 3 bits and .3 at 2: half
+/// of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
 }
@@ -8629,8 +8575,8 @@ static constexpr lane_map search_scaled(const search_shape& f, const search_grou
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
-/// map are tried, too.
+/// Integer zero points follow from the range that is sent onto the grid. Under importance
+/// the neighbours of the best map are tried, too.
 template <level_kind K>
 static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
@@ -8658,8 +8604,7 @@ static constexpr lane_map search_shifted(const search_shape& f, const search_gro
 }
 
 /// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
-/// Gives the least-squares map
-/// for the codes that it chose.
+/// Gives the least-squares map for the codes that it chose.
 template <level_kind K>
 static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
                                      const floats& inverse, const floats& z, best_levels& best) noexcept {
@@ -8710,10 +8655,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
-/// all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
-/// saturation alone costs more than the
-/// best. `unit` is a power of two.
+/// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
+/// search goes on until saturation alone costs more than the best. `unit` is a power of two.
 template <level_kind K>
 static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;
@@ -8837,8 +8780,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
-                         found.z};  // as finely as three bits
+        // As finely as three bits.
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -8847,8 +8790,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
-/// for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a
+/// wish. `space`: as long as the group, for offsets.
 template <level_kind K, form M, scale_kind S>
 static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
                                      const opened_block& b) noexcept {
@@ -8865,8 +8808,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine =
-            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        // Normal and finite as f16, whose rounding then costs nothing.
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -8885,8 +8828,7 @@ template <level_kind K, form M, scale_kind S>
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits
-/// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
+/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
 [[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
                                                          bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);
@@ -8904,9 +8846,8 @@ template <level_kind K, form M, scale_kind S>
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
-// under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
-// least squares.
+// under which whole numbers of steps come close, then for each group the numbers around with the least exact
+// error, and the super-scales again by least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -8946,8 +8887,8 @@ QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const 
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
-/// codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the
+/// least-squares super-scale for their codes.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
                                  int reach, const floats& super, super_fit<G>& best) noexcept {
@@ -9086,8 +9027,7 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
-/// least-squares ones for their codes.
-/// Gives that error.
+/// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
                                           const group_wishes<G>& wish, int reach, int min_reach, floats& super,
@@ -9324,8 +9264,7 @@ static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::pa
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
-// side by side
-// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+// side by side whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
 
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>
@@ -9367,11 +9306,11 @@ static void sum_errors(const level_rule& given, const float* x, const float* w, 
             for (std::size_t i = 0; i < 16; ++i) sums[c].part[k][i] += static_cast<double>(run[k][i]);
     }
 }
-// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout,
-// [byte][lane].
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to
+// the bytes of a bit layout, [byte][lane].
 
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into
-/// each other.
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit
+/// `place`; n bytes. Bytes never spill into each other.
 QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift,
                                 unsigned mask_of_bits, std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
@@ -9491,8 +9430,8 @@ template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const
     }
 }
 
-/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
-/// memory.
+/// The weights of each block of a batch, in lanes. Where they are no floats in one
+/// piece they pass through a piece of memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
@@ -9666,8 +9605,8 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
-/// asks of a fit.
+/// The params of one whole block of each row of x, (rows, block) weights: what an
+/// algorithm that chooses codes itself asks of a fit.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
                      std::span<const float> importance, const typename F::outer* outer,
@@ -9807,8 +9746,7 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 }
 
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights,
-/// `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
+/// `apart` from block to block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
 [[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count,
                                               std::size_t cols, raw<F>* out, std::size_t apart,
@@ -9844,8 +9782,8 @@ template <block_format F>
     }
 }
 
-/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits
-/// 7FC00000.
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded
+/// as there. A NaN has the bits 7FC00000.
 template <block_format F>
 QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
     if constexpr (F::map == form::scaled) level = times(s, level);
@@ -9895,8 +9833,8 @@ QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* we
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and
-/// codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that
+/// there are into weights, and codes look them up.
 template <block_format F, class T>
 QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
     constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>,
@@ -10027,8 +9965,8 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     }
 }
 
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them.
-/// Returns their sum.
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes
+/// between words; zeros behind them. Returns their sum.
 static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out,
                                std::size_t stride) noexcept {
     constexpr std::size_t step = 256;
@@ -10095,8 +10033,8 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
     }
 }
 
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer
-/// scale in it.
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in
+/// units of the dot product, the outer scale in it.
 template <block_format F>
 static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
                      const integer_panel& out) noexcept {
@@ -10242,11 +10180,10 @@ template <block_format F> static constexpr product_kernels product_of(const tile
     }
     return k;
 }
-// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of
-// weights side by side:
-// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the
-// cheapest of the low
-// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
+// octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
+// halves: for each high half that occurs, the cheapest of the low halves that occur with it. Tables hold the
+// cost of every half, so a point costs one minimum.
 
 template <class L> struct half_table { sixteen of[half_size<L>]; };
 
@@ -10363,8 +10300,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
     const sixteen scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
         const sixteen l = splat_16(level_of<L>(d)) + shift, y = times(scale, l);
-        const sixteen wrong =
-            EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const sixteen wrong = EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;
         for (std::size_t i = 0; i < 8; ++i) {
             const sixteen x = load(in.x[i]), w = load(in.w[i]), e = x - y;
             cost[i][d] = times(times(w, e), e);
@@ -10562,8 +10499,8 @@ private:
         for (std::size_t i = 0; i < 256; ++i)
             w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
     }
-    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of
-    /// the best.
+    /// The best scale of each group apart from the others: of those tried, the
+    /// least-squares scale for the points of the best.
     void fit_groups(scales& best) noexcept {
         scales start{}, at{};
         for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
@@ -10583,8 +10520,7 @@ private:
         }
     }
     /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all
-    /// digits make a point there, so
-    /// that is a good guess, and costs little.
+    /// digits make a point there, so that is a good guess, and costs little.
     void fit_bare(scales& best) noexcept {
         std::array<float, groups> least;
         alignas(64) float up[32], down[32];
@@ -10670,9 +10606,8 @@ private:
         return next;
     }
     /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what
-    /// least squares shrinks weights by
-    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %;
-    /// points of -1, 0, 1 lose.
+    /// least squares shrinks weights by are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %.
+    /// With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
         const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);
@@ -10699,8 +10634,7 @@ private:
     float all_ = 0;  // the weighted sum of squares, where shrink is given back
 };
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
-// intrinsics: both compilers turn
-// the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
+// intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
@@ -10769,14 +10703,13 @@ struct avx2 {
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
     static constexpr std::size_t most_summed = detail::most_summed;
 
-// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width`
-// numbers that compilers
-// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of
-// operations, and with it
-// every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set.
+// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
+// `width` numbers that compilers bring: operators are theirs. As encoders see it, a lane is a block of its own: no
+// sum crosses lanes, so the order of operations, and with it every bit, is that of one block alone
+// (numeric/one_lane.hpp), on every instruction set.
 
-#if defined( \
-    __clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
+// At run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl.
+#if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winvalid-constexpr"
 #endif
@@ -10827,8 +10760,8 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
-// alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room.
+// What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -10939,9 +10872,8 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
     }
 
 // No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The
-// vocabulary on 16 numbers at once, for
-// decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing
-// better.
+// vocabulary on 16 numbers at once, for decoders and products, as several of the room's vectors; plain code
+// where their instruction sets bring nothing better.
 
 struct sixteen {
     floats part[parts];
@@ -11077,8 +11009,8 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
     return sum;
 }
 
-    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second and fourth: sums of two products
-    /// never saturate.
+    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second
+    /// and fourth: sums of two products never saturate.
     struct integers {
         __m256i part[2];
     };
@@ -11117,13 +11049,12 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
     }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
-// nothing else. What a text
-// needs of a room it knows by the vocabulary alone.
+// nothing else. What a text needs of a room it knows by the vocabulary alone.
 // No #pragma once: included in one_range and in each room. The map of a range, in each lane.
 
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches
-/// furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
+/// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
+/// ends (for -8..7: 7.5, GPTQ's symmetric rule).
 QLIB_INLINE static constexpr floats scale_of_range(const range_rule& rule, floats low, floats high) noexcept {
     const float down = -rule.bottom, top = rule.top;
     if (down == top) return larger(-low, high) / top;
@@ -11149,11 +11080,11 @@ QLIB_INLINE static constexpr lane_map map_of_range(const range_rule& rule, float
     const floats s = high / steps - low / steps;
     return {s, low - times(s, splat(rule.bottom))};
 }
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
-// stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps,
+// and the codes under the maps as stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
-/// type say so.
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become
+/// infinite where `Overflow` and the type say so.
 template <overflow Overflow>
 QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
@@ -11178,8 +11109,8 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
-/// as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
+/// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
@@ -11414,8 +11345,8 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
-/// another scale.
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is
+/// quantized, so they decode under another scale.
 template <class F>
 static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
@@ -11423,8 +11354,8 @@ static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_bloc
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
-/// zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients
+/// rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                     const ScaleOf& scale_of) noexcept {
@@ -11489,11 +11420,10 @@ template <class F> static bool choose_codes(const lane_sites<room, F>& s, lane_b
     return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps,
                                                                       outer_scale, out.code);
 }
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
-// in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
-// harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one
+// block in each lane: the order of every sum and product is part of the format's bytes. A lane without anything to
+// search goes along on harmless numbers. Source: ggml-quants.c, functions make_qx_quants, make_q3_quants,
+// make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -11524,8 +11454,7 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
 /// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
-/// there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+/// there: -2^22 for an infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
 QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
     return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
 }
@@ -11551,8 +11480,8 @@ template <std::size_t N>
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
-                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        // Of scales one may have overflowed: it gets level 0.
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
@@ -11588,8 +11517,7 @@ template <std::size_t N>
 }
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
-/// where there is none
-/// further out as far as nearest_int can tell.
+/// where there is none further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
 };
@@ -11597,10 +11525,9 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
-/// has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
-/// level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
+/// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
+/// share no sum of w l l is left keeps its level.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
                                                          bool convex, floats* level, floats& lx, floats& ll) noexcept {
@@ -11668,8 +11595,8 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
-/// base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its
+/// codes come from: inverse * (x - base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
@@ -11717,8 +11644,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
-    /// below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is
+    /// one. Its low end stays at 0 or below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -11743,9 +11670,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
-/// once: each has its own
-/// chains of sums.
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P
+/// groups at once: each has its own chains of sums.
 template <std::size_t N, std::size_t P>
 [[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
                                                             std::uint8_t* codes, ggml_min_steps steps,
@@ -11775,8 +11701,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low =
-                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            // Later steps start from the updated minimum, as the original does.
+            g[p].low = select(better, m[p].z, g[p].low);
         }
     }
     for (std::size_t p = 0; p < P; ++p) {
@@ -11843,9 +11769,9 @@ QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, float
     }
     return sum;
 }
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
-// one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own
+// encoders of whole blocks, one block in each lane. Source: ggml-quants.c, the quantize_row_*_ref,
+// and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
@@ -11880,10 +11806,9 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
-/// quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
-/// far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay.
+/// The quotient is that with the reciprocal but for some units in the last place, which only tell beside a
+/// half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
                                                         std::uint8_t* codes) noexcept {
@@ -11909,8 +11834,8 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
-/// search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group
+/// whose scale became 0 keeps what its search left.
 template <class F>
 static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
                                       const ints* mins, lane_blocks<room, F>& out) noexcept {
@@ -12057,9 +11982,9 @@ static constexpr std::array<float, 16> ggml_middles = [] {
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
-/// which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x -
+/// lower with upper - x, which near the middle, the only place where rounding could tell, are
+/// exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
     ints i = select(x >= middle[7], splat(8), splat(0));
@@ -12068,8 +11993,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
-/// zeros.
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under
+/// ggml's weights. 0 for a group of zeros.
 template <class F>
 [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
                                                              floats sigma2) noexcept {
@@ -12204,8 +12129,7 @@ static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<
 }
 
 /// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-/// `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
+/// `beyond`: the code where the inverse of a subnormal abs-max is infinite.
 template <class F>
 static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                          std::int32_t beyond) noexcept {
@@ -12216,10 +12140,9 @@ static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_bloc
         put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
-/// upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
-/// negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The
+/// grid's upper half mirrors its lower one, and comes later: a negative level is never nearer to a positive x
+/// than 0 is, nor a positive one to a negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);
@@ -12247,11 +12170,10 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
-// map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
-// leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
+// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
+// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
+// its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -12366,11 +12288,10 @@ static constexpr floats settled_scale(const search_shape& f, const search_group&
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
-/// explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
-/// giving back all would cost
-/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum
+/// x^2 = explained / all below 1: all weights shrink, layer upon layer, which costs a model more than the error says.
+/// Giving a part f of it back costs f^2 of what giving back all would cost in decibels, .16 at 3 bits and .3 at 2: half
+/// of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
 }
@@ -12399,8 +12320,8 @@ static constexpr lane_map search_scaled(const search_shape& f, const search_grou
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
-/// map are tried, too.
+/// Integer zero points follow from the range that is sent onto the grid. Under importance
+/// the neighbours of the best map are tried, too.
 template <level_kind K>
 static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
@@ -12428,8 +12349,7 @@ static constexpr lane_map search_shifted(const search_shape& f, const search_gro
 }
 
 /// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
-/// Gives the least-squares map
-/// for the codes that it chose.
+/// Gives the least-squares map for the codes that it chose.
 template <level_kind K>
 static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
                                      const floats& inverse, const floats& z, best_levels& best) noexcept {
@@ -12480,10 +12400,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
-/// all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
-/// saturation alone costs more than the
-/// best. `unit` is a power of two.
+/// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
+/// search goes on until saturation alone costs more than the best. `unit` is a power of two.
 template <level_kind K>
 static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;
@@ -12607,8 +12525,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
-                         found.z};  // as finely as three bits
+        // As finely as three bits.
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -12617,8 +12535,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
-/// for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a
+/// wish. `space`: as long as the group, for offsets.
 template <level_kind K, form M, scale_kind S>
 static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
                                      const opened_block& b) noexcept {
@@ -12635,8 +12553,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine =
-            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        // Normal and finite as f16, whose rounding then costs nothing.
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -12655,8 +12573,7 @@ template <level_kind K, form M, scale_kind S>
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits
-/// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
+/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
 [[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
                                                          bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);
@@ -12674,9 +12591,8 @@ template <level_kind K, form M, scale_kind S>
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
-// under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
-// least squares.
+// under which whole numbers of steps come close, then for each group the numbers around with the least exact
+// error, and the super-scales again by least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -12716,8 +12632,8 @@ QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const 
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
-/// codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the
+/// least-squares super-scale for their codes.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
                                  int reach, const floats& super, super_fit<G>& best) noexcept {
@@ -12856,8 +12772,7 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
-/// least-squares ones for their codes.
-/// Gives that error.
+/// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
                                           const group_wishes<G>& wish, int reach, int min_reach, floats& super,
@@ -13094,8 +13009,7 @@ static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::pa
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
-// side by side
-// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+// side by side whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
 
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>
@@ -13137,11 +13051,11 @@ static void sum_errors(const level_rule& given, const float* x, const float* w, 
             for (std::size_t i = 0; i < 16; ++i) sums[c].part[k][i] += static_cast<double>(run[k][i]);
     }
 }
-// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout,
-// [byte][lane].
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to
+// the bytes of a bit layout, [byte][lane].
 
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into
-/// each other.
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit
+/// `place`; n bytes. Bytes never spill into each other.
 QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift,
                                 unsigned mask_of_bits, std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
@@ -13261,8 +13175,8 @@ template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const
     }
 }
 
-/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
-/// memory.
+/// The weights of each block of a batch, in lanes. Where they are no floats in one
+/// piece they pass through a piece of memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
@@ -13436,8 +13350,8 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
-/// asks of a fit.
+/// The params of one whole block of each row of x, (rows, block) weights: what an
+/// algorithm that chooses codes itself asks of a fit.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
                      std::span<const float> importance, const typename F::outer* outer,
@@ -13577,8 +13491,7 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 }
 
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights,
-/// `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
+/// `apart` from block to block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
 [[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count,
                                               std::size_t cols, raw<F>* out, std::size_t apart,
@@ -13614,8 +13527,8 @@ template <block_format F>
     }
 }
 
-/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits
-/// 7FC00000.
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded
+/// as there. A NaN has the bits 7FC00000.
 template <block_format F>
 QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
     if constexpr (F::map == form::scaled) level = times(s, level);
@@ -13665,8 +13578,8 @@ QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* we
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and
-/// codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that
+/// there are into weights, and codes look them up.
 template <block_format F, class T>
 QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
     constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>,
@@ -13797,8 +13710,8 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     }
 }
 
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them.
-/// Returns their sum.
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes
+/// between words; zeros behind them. Returns their sum.
 static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out,
                                std::size_t stride) noexcept {
     constexpr std::size_t step = 256;
@@ -13865,8 +13778,8 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
     }
 }
 
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer
-/// scale in it.
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in
+/// units of the dot product, the outer scale in it.
 template <block_format F>
 static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
                      const integer_panel& out) noexcept {
@@ -14012,11 +13925,10 @@ template <block_format F> static constexpr product_kernels product_of(const tile
     }
     return k;
 }
-// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of
-// weights side by side:
-// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the
-// cheapest of the low
-// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
+// octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
+// halves: for each high half that occurs, the cheapest of the low halves that occur with it. Tables hold the
+// cost of every half, so a point costs one minimum.
 
 template <class L> struct half_table { sixteen of[half_size<L>]; };
 
@@ -14133,8 +14045,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
     const sixteen scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
         const sixteen l = splat_16(level_of<L>(d)) + shift, y = times(scale, l);
-        const sixteen wrong =
-            EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const sixteen wrong = EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;
         for (std::size_t i = 0; i < 8; ++i) {
             const sixteen x = load(in.x[i]), w = load(in.w[i]), e = x - y;
             cost[i][d] = times(times(w, e), e);
@@ -14332,8 +14244,8 @@ private:
         for (std::size_t i = 0; i < 256; ++i)
             w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
     }
-    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of
-    /// the best.
+    /// The best scale of each group apart from the others: of those tried, the
+    /// least-squares scale for the points of the best.
     void fit_groups(scales& best) noexcept {
         scales start{}, at{};
         for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
@@ -14353,8 +14265,7 @@ private:
         }
     }
     /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all
-    /// digits make a point there, so
-    /// that is a good guess, and costs little.
+    /// digits make a point there, so that is a good guess, and costs little.
     void fit_bare(scales& best) noexcept {
         std::array<float, groups> least;
         alignas(64) float up[32], down[32];
@@ -14440,9 +14351,8 @@ private:
         return next;
     }
     /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what
-    /// least squares shrinks weights by
-    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %;
-    /// points of -1, 0, 1 lose.
+    /// least squares shrinks weights by are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %.
+    /// With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
         const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);
@@ -14469,8 +14379,7 @@ private:
     float all_ = 0;  // the weighted sum of squares, where shrink is given back
 };
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
-// intrinsics: both compilers turn
-// the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
+// intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
@@ -14555,8 +14464,8 @@ QLIB_ROOM(QLIB_AVX512_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512_codes {
-    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes
-    /// only.
+    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many
+    /// as that. Reads the codes' bytes only.
     template <class Bits, std::size_t B, std::size_t N>
     QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
@@ -14615,9 +14524,8 @@ private:
         }
         return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
     }
-    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v /
-    /// 3^(j+1)), by multiplication with
-    /// 2^15 / 3^j rounded up, which is exact for v < 256.
+    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j -
+    /// 3 * (v / 3^(j+1)), by multiplication with 2^15 / 3^j rounded up, which is exact for v < 256.
     template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
         alignas(64) static constexpr auto factors = [] {
             constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
@@ -14693,14 +14601,13 @@ struct avx512 : avx512_codes {
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
     static constexpr std::size_t most_summed = detail::most_summed;
 
-// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width`
-// numbers that compilers
-// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of
-// operations, and with it
-// every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set.
+// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
+// `width` numbers that compilers bring: operators are theirs. As encoders see it, a lane is a block of its own: no
+// sum crosses lanes, so the order of operations, and with it every bit, is that of one block alone
+// (numeric/one_lane.hpp), on every instruction set.
 
-#if defined( \
-    __clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
+// At run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl.
+#if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winvalid-constexpr"
 #endif
@@ -14751,8 +14658,8 @@ QLIB_INLINE static floats get_floats(const float* p) noexcept {
 }
 QLIB_INLINE static void put_floats(float* p, floats v) noexcept { std::memcpy(p, &v, sizeof v); }
 
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
-// alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room.
+// What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {
@@ -14855,8 +14762,7 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
         return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f));
     }
     /// n floats or numbers of T to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`:
-    /// whole lines go past the caches, and no other
-    /// thread may count on seeing them before end_stream().
+    /// whole lines go past the caches, and no other thread may count on seeing them before end_stream().
     template <class S, class T> static void put_numbers(const S* x, std::size_t n, T* out, bool streamed) noexcept {
         constexpr std::size_t line = 64 / sizeof(T);
         const std::size_t beyond = reinterpret_cast<std::uintptr_t>(out) % 64;
@@ -14873,8 +14779,8 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling
-    /// ones.
+    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0
+    /// and 1, the quiet and the signalling ones.
     QLIB_INLINE static floats quiet(floats v) noexcept {
         return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0);
     }
@@ -14953,8 +14859,8 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
             return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
         else return false;
     }();
-    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded
-    /// to T.
+    /// Numbers of Groups groups of Group codes: code c of group g is number
+    /// c + Size * g of the 32 in a and b, rounded to T.
     template <std::size_t Groups, std::size_t Group, std::size_t Size, class T>
     QLIB_INLINE static void look_up(floats a, floats b, const std::uint8_t* codes, T* out) noexcept {
         const __m512i table = narrow<T>(a, b);
@@ -15023,13 +14929,12 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
     }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
-// nothing else. What a text
-// needs of a room it knows by the vocabulary alone.
+// nothing else. What a text needs of a room it knows by the vocabulary alone.
 // No #pragma once: included in one_range and in each room. The map of a range, in each lane.
 
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches
-/// furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
+/// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
+/// ends (for -8..7: 7.5, GPTQ's symmetric rule).
 QLIB_INLINE static constexpr floats scale_of_range(const range_rule& rule, floats low, floats high) noexcept {
     const float down = -rule.bottom, top = rule.top;
     if (down == top) return larger(-low, high) / top;
@@ -15055,11 +14960,11 @@ QLIB_INLINE static constexpr lane_map map_of_range(const range_rule& rule, float
     const floats s = high / steps - low / steps;
     return {s, low - times(s, splat(rule.bottom))};
 }
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
-// stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps,
+// and the codes under the maps as stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
-/// type say so.
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become
+/// infinite where `Overflow` and the type say so.
 template <overflow Overflow>
 QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
@@ -15084,8 +14989,8 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
-/// as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
+/// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
@@ -15320,8 +15225,8 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
-/// another scale.
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is
+/// quantized, so they decode under another scale.
 template <class F>
 static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
@@ -15329,8 +15234,8 @@ static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_bloc
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
-/// zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients
+/// rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                     const ScaleOf& scale_of) noexcept {
@@ -15395,11 +15300,10 @@ template <class F> static bool choose_codes(const lane_sites<room, F>& s, lane_b
     return round_groups<code_kind_of<F>, F::map, outer_multiplies<F>>(code_rule_of<F>, s.x, F::groups, F::group, maps,
                                                                       outer_scale, out.code);
 }
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
-// in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
-// harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one
+// block in each lane: the order of every sum and product is part of the format's bytes. A lane without anything to
+// search goes along on harmless numbers. Source: ggml-quants.c, functions make_qx_quants, make_q3_quants,
+// make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -15430,8 +15334,7 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
 /// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
-/// there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+/// there: -2^22 for an infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
 QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
     return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
 }
@@ -15457,8 +15360,8 @@ template <std::size_t N>
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
-                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        // Of scales one may have overflowed: it gets level 0.
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
@@ -15494,8 +15397,7 @@ template <std::size_t N>
 }
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
-/// where there is none
-/// further out as far as nearest_int can tell.
+/// where there is none further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
 };
@@ -15503,10 +15405,9 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
-/// has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
-/// level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
+/// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
+/// share no sum of w l l is left keeps its level.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
                                                          bool convex, floats* level, floats& lx, floats& ll) noexcept {
@@ -15574,8 +15475,8 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
-/// base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its
+/// codes come from: inverse * (x - base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
@@ -15623,8 +15524,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
-    /// below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is
+    /// one. Its low end stays at 0 or below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -15649,9 +15550,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
-/// once: each has its own
-/// chains of sums.
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P
+/// groups at once: each has its own chains of sums.
 template <std::size_t N, std::size_t P>
 [[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
                                                             std::uint8_t* codes, ggml_min_steps steps,
@@ -15681,8 +15581,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low =
-                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            // Later steps start from the updated minimum, as the original does.
+            g[p].low = select(better, m[p].z, g[p].low);
         }
     }
     for (std::size_t p = 0; p < P; ++p) {
@@ -15749,9 +15649,9 @@ QLIB_INLINE static constexpr floats ggml_weights(const floats* importance, float
     }
     return sum;
 }
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
-// one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own
+// encoders of whole blocks, one block in each lane. Source: ggml-quants.c, the quantize_row_*_ref,
+// and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
@@ -15786,10 +15686,9 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
-/// quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
-/// far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay.
+/// The quotient is that with the reciprocal but for some units in the last place, which only tell beside a
+/// half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
                                                         std::uint8_t* codes) noexcept {
@@ -15815,8 +15714,8 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
-/// search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group
+/// whose scale became 0 keeps what its search left.
 template <class F>
 static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
                                       const ints* mins, lane_blocks<room, F>& out) noexcept {
@@ -15963,9 +15862,9 @@ static constexpr std::array<float, 16> ggml_middles = [] {
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
-/// which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x -
+/// lower with upper - x, which near the middle, the only place where rounding could tell, are
+/// exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
     ints i = select(x >= middle[7], splat(8), splat(0));
@@ -15974,8 +15873,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
-/// zeros.
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under
+/// ggml's weights. 0 for a group of zeros.
 template <class F>
 [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
                                                              floats sigma2) noexcept {
@@ -16110,8 +16009,7 @@ static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<
 }
 
 /// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-/// `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
+/// `beyond`: the code where the inverse of a subnormal abs-max is infinite.
 template <class F>
 static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                          std::int32_t beyond) noexcept {
@@ -16122,10 +16020,9 @@ static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_bloc
         put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
-/// upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
-/// negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The
+/// grid's upper half mirrors its lower one, and comes later: a negative level is never nearer to a positive x
+/// than 0 is, nor a positive one to a negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);
@@ -16153,11 +16050,10 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
-// map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
-// leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
+// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
+// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
+// its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -16272,11 +16168,10 @@ static constexpr floats settled_scale(const search_shape& f, const search_group&
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
-/// explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
-/// giving back all would cost
-/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum
+/// x^2 = explained / all below 1: all weights shrink, layer upon layer, which costs a model more than the error says.
+/// Giving a part f of it back costs f^2 of what giving back all would cost in decibels, .16 at 3 bits and .3 at 2: half
+/// of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
 }
@@ -16305,8 +16200,8 @@ static constexpr lane_map search_scaled(const search_shape& f, const search_grou
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
-/// map are tried, too.
+/// Integer zero points follow from the range that is sent onto the grid. Under importance
+/// the neighbours of the best map are tried, too.
 template <level_kind K>
 static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
@@ -16334,8 +16229,7 @@ static constexpr lane_map search_shifted(const search_shape& f, const search_gro
 }
 
 /// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
-/// Gives the least-squares map
-/// for the codes that it chose.
+/// Gives the least-squares map for the codes that it chose.
 template <level_kind K>
 static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
                                      const floats& inverse, const floats& z, best_levels& best) noexcept {
@@ -16386,10 +16280,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
-/// all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
-/// saturation alone costs more than the
-/// best. `unit` is a power of two.
+/// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
+/// search goes on until saturation alone costs more than the best. `unit` is a power of two.
 template <level_kind K>
 static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;
@@ -16513,8 +16405,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
-                         found.z};  // as finely as three bits
+        // As finely as three bits.
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -16523,8 +16415,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
-/// for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a
+/// wish. `space`: as long as the group, for offsets.
 template <level_kind K, form M, scale_kind S>
 static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
                                      const opened_block& b) noexcept {
@@ -16541,8 +16433,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine =
-            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        // Normal and finite as f16, whose rounding then costs nothing.
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -16561,8 +16453,7 @@ template <level_kind K, form M, scale_kind S>
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits
-/// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
+/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
 [[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
                                                          bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);
@@ -16580,9 +16471,8 @@ template <level_kind K, form M, scale_kind S>
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
-// under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
-// least squares.
+// under which whole numbers of steps come close, then for each group the numbers around with the least exact
+// error, and the super-scales again by least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -16622,8 +16512,8 @@ QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const 
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
-/// codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the
+/// least-squares super-scale for their codes.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
                                  int reach, const floats& super, super_fit<G>& best) noexcept {
@@ -16762,8 +16652,7 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
-/// least-squares ones for their codes.
-/// Gives that error.
+/// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
                                           const group_wishes<G>& wish, int reach, int min_reach, floats& super,
@@ -17000,8 +16889,7 @@ static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::pa
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
-// side by side
-// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+// side by side whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
 
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>
@@ -17043,11 +16931,11 @@ static void sum_errors(const level_rule& given, const float* x, const float* w, 
             for (std::size_t i = 0; i < 16; ++i) sums[c].part[k][i] += static_cast<double>(run[k][i]);
     }
 }
-// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout,
-// [byte][lane].
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to
+// the bytes of a bit layout, [byte][lane].
 
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into
-/// each other.
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit
+/// `place`; n bytes. Bytes never spill into each other.
 QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift,
                                 unsigned mask_of_bits, std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;
@@ -17167,8 +17055,8 @@ template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const
     }
 }
 
-/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
-/// memory.
+/// The weights of each block of a batch, in lanes. Where they are no floats in one
+/// piece they pass through a piece of memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
@@ -17342,8 +17230,8 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
-/// asks of a fit.
+/// The params of one whole block of each row of x, (rows, block) weights: what an
+/// algorithm that chooses codes itself asks of a fit.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
                      std::span<const float> importance, const typename F::outer* outer,
@@ -17483,8 +17371,7 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 }
 
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights,
-/// `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
+/// `apart` from block to block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
 [[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count,
                                               std::size_t cols, raw<F>* out, std::size_t apart,
@@ -17520,8 +17407,8 @@ template <block_format F>
     }
 }
 
-/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits
-/// 7FC00000.
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded
+/// as there. A NaN has the bits 7FC00000.
 template <block_format F>
 QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
     if constexpr (F::map == form::scaled) level = times(s, level);
@@ -17571,8 +17458,8 @@ QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* we
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and
-/// codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that
+/// there are into weights, and codes look them up.
 template <block_format F, class T>
 QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
     constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>,
@@ -17703,8 +17590,8 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     }
 }
 
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them.
-/// Returns their sum.
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes
+/// between words; zeros behind them. Returns their sum.
 static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out,
                                std::size_t stride) noexcept {
     constexpr std::size_t step = 256;
@@ -17771,8 +17658,8 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
     }
 }
 
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer
-/// scale in it.
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in
+/// units of the dot product, the outer scale in it.
 template <block_format F>
 static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
                      const integer_panel& out) noexcept {
@@ -17918,11 +17805,10 @@ template <block_format F> static constexpr product_kernels product_of(const tile
     }
     return k;
 }
-// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of
-// weights side by side:
-// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the
-// cheapest of the low
-// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
+// octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
+// halves: for each high half that occurs, the cheapest of the low halves that occur with it. Tables hold the
+// cost of every half, so a point costs one minimum.
 
 template <class L> struct half_table { sixteen of[half_size<L>]; };
 
@@ -18039,8 +17925,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
     const sixteen scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
         const sixteen l = splat_16(level_of<L>(d)) + shift, y = times(scale, l);
-        const sixteen wrong =
-            EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const sixteen wrong = EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;
         for (std::size_t i = 0; i < 8; ++i) {
             const sixteen x = load(in.x[i]), w = load(in.w[i]), e = x - y;
             cost[i][d] = times(times(w, e), e);
@@ -18238,8 +18124,8 @@ private:
         for (std::size_t i = 0; i < 256; ++i)
             w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
     }
-    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of
-    /// the best.
+    /// The best scale of each group apart from the others: of those tried, the
+    /// least-squares scale for the points of the best.
     void fit_groups(scales& best) noexcept {
         scales start{}, at{};
         for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
@@ -18259,8 +18145,7 @@ private:
         }
     }
     /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all
-    /// digits make a point there, so
-    /// that is a good guess, and costs little.
+    /// digits make a point there, so that is a good guess, and costs little.
     void fit_bare(scales& best) noexcept {
         std::array<float, groups> least;
         alignas(64) float up[32], down[32];
@@ -18346,9 +18231,8 @@ private:
         return next;
     }
     /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what
-    /// least squares shrinks weights by
-    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %;
-    /// points of -1, 0, 1 lose.
+    /// least squares shrinks weights by are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %.
+    /// With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
         const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);
@@ -18375,8 +18259,7 @@ private:
     float all_ = 0;  // the weighted sum of squares, where shrink is given back
 };
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
-// intrinsics: both compilers turn
-// the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
+// intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
@@ -18547,8 +18430,8 @@ template <class Use> auto with_room(isa wanted, const Use& use) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor
-/// plane.
+/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in
+/// order, the outer plane, the tensor plane.
 template <block_format F> class qmatrix {
 public:
     QLIB_INLINE qmatrix() noexcept = default;
@@ -18608,15 +18491,15 @@ template <block_format F> decode_job decode_job_of(const qview<F>& q) noexcept {
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Turns a quantized matrix back into floats: s * level, s * (level - z) or s * level + z of its group, times the outer
-/// scale.
+/// Turns a quantized matrix back into floats: s * level, s * (level - z) or
+/// s * level + z of its group, times the outer scale.
 ///
 /// q       rows x cols weights in format F, at any address; a qmatrix<F> or a qview<F>
 /// out     rows x cols of float, f16 or bf16, row-major, any row stride; may not overlap q
 /// error   shape when the shapes differ, unsupported when call.room cannot be had: nothing is written then; cancelled
-/// exact   the roundings of the formula, and one more to f16 or bf16; the same bits on every instruction set, for any
-///         number of threads and under
-///         any compiler flag. Any bytes decode: what is not a number becomes the NaN with the bits 7FC00000
+/// exact   the roundings of the formula, and one more to f16 or bf16; the same bits on every instruction
+///         set, for any number of threads and under any compiler flag. Any bytes decode: what is not a
+///         number becomes the NaN with the bits 7FC00000
 /// scratch none
 template <block_format F> [[nodiscard]] status dequantize(qview<F> q, floats_span out, call how = {}) noexcept {
     return detail::dequantize_to(detail::decode_job_of<F>(q), out, how);
@@ -18660,8 +18543,8 @@ inline constexpr double infinite = __builtin_bit_cast(double, std::uint64_t{0x7F
     return (__builtin_bit_cast(std::uint64_t, x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
 }
 
-/// Place and value of the first largest logit. error: shape for an empty row; non_finite where one is no logit, or none
-/// is finite.
+/// Place and value of the first largest logit. error: shape for an empty row;
+/// non_finite where one is no logit, or none is finite.
 struct best_logit {
     std::size_t at = 0;
     double value = 0;
@@ -18689,8 +18572,8 @@ inline result<double> row_divergence(std::span<const float> p, std::span<const f
     const auto best_p = find_best(p, "p"), best_q = find_best(q, "q");
     if (!best_p) return best_p.error();
     if (!best_q) return best_q.error();
-    double sum_p = 0, sum_q = 0,
-           cross = 0;  // cross = sum of exp(p - best) * (log-ratio before both rows are normalised)
+    // cross = sum of exp(p - best) * (log-ratio before both rows are normalised)
+    double sum_p = 0, sum_q = 0, cross = 0;
     for (std::size_t i = 0; i < p.size(); ++i) {
         const double a = static_cast<double>(p[i]) - best_p->value, b = static_cast<double>(q[i]) - best_q->value;
         const double weight = is_minus_infinity(p[i]) ? 0.0 : __builtin_exp(a);
@@ -18747,25 +18630,24 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
            (best->value - static_cast<double>(logits[token]));
 }
 
-/// KL(P || Q) = sum of P * log(P / Q) over P = softmax(p), Q = softmax(q), in nats; +infinity where Q rules out what P
-/// does not.
-/// Zero for equal rows, to the bit; never below. error: as negative_log_likelihood, and shape for rows of different
-/// lengths.
+/// KL(P || Q) = sum of P * log(P / Q) over P = softmax(p), Q = softmax(q), in nats; +infinity where Q
+/// rules out what P does not. Zero for equal rows, to the bit; never below. error: as
+/// negative_log_likelihood, and shape for rows of different lengths.
 [[nodiscard]] inline result<double> kl_divergence(std::span<const float> p, std::span<const float> q) noexcept {
     return detail::row_divergence(p, q);
 }
 
-/// The token with the largest logit, the first of equal ones. error: as negative_log_likelihood, and shape for an empty
-/// row.
+/// The token with the largest logit, the first of equal ones. error: as
+/// negative_log_likelihood, and shape for an empty row.
 [[nodiscard]] inline result<std::size_t> top1(std::span<const float> logits) noexcept {
     const auto best = detail::find_best(logits, "logits");
     if (!best) return best.error();
     return best->at;
 }
 
-/// The value below which a fraction of the values lies, interpolated linearly between neighbours: 0 the least, 0.5 the
-/// median, 1 the largest.
-/// Reorders the values. NaNs count as largest; a NaN for no values, or a fraction outside 0 to 1.
+/// The value below which a fraction of the values lies, interpolated linearly between
+/// neighbours: 0 the least, 0.5 the median, 1 the largest. Reorders the values. NaNs count as
+/// largest; a NaN for no values, or a fraction outside 0 to 1.
 [[nodiscard]] inline double percentile(std::span<double> values, double fraction) noexcept {
     if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
     const double rank = fraction * static_cast<double>(values.size() - 1);
@@ -18778,10 +18660,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return low == next ? low : low + part * (next - low);
 }
 
-/// The standard error of a percentile of independent values, without a guess at their distribution: half the way from
-/// the percentile of
-/// fraction - d to that of fraction + d, d = sqrt(fraction * (1 - fraction) / n) being the binomial's. Reorders the
-/// values.
+/// The standard error of a percentile of independent values, without a guess at their distribution: half
+/// the way from the percentile of fraction - d to that of fraction + d,
+/// d = sqrt(fraction * (1 - fraction) / n) being the binomial's. Reorders the values.
 [[nodiscard]] inline double percentile_error(std::span<double> values, double fraction) noexcept {
     if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
     const double d = __builtin_sqrt(fraction * (1 - fraction) / static_cast<double>(values.size()));
@@ -18793,8 +18674,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Mean and its standard error of numbers that come one by one (Welford). After a NaN or an infinity neither is a
-/// finite number.
+/// Mean and its standard error of numbers that come one by one (Welford). After a
+/// NaN or an infinity neither is a finite number.
 class running_mean {
 public:
     QLIB_INLINE constexpr void add(double x) noexcept {
@@ -18833,8 +18714,8 @@ public:
     }
     [[nodiscard]] QLIB_INLINE constexpr double signal() const noexcept { return signal_; }
     [[nodiscard]] QLIB_INLINE constexpr double noise() const noexcept { return noise_; }
-    /// In dB: +infinity when nothing was lost, -infinity when there was nothing but noise; a NaN in the numbers gives a
-    /// NaN.
+    /// In dB: +infinity when nothing was lost, -infinity when there was nothing but
+    /// noise; a NaN in the numbers gives a NaN.
     [[nodiscard]] QLIB_INLINE double decibels() const noexcept {
         if (noise_ == 0) return detail::infinite;
         return signal_ == 0 ? -detail::infinite : 10 * __builtin_log10(signal_ / noise_);
@@ -18846,12 +18727,10 @@ private:
 
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
-// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from nf4, nf4_dq,
-// fp4 and fp4_dq.
-// Exact both ways.
+// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from
+// nf4, nf4_dq, fp4 and fp4_dq. Exact both ways.
 //
-//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before
-// there are data
+//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, no data
 //   for (const auto& p : *parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
 //   check(qlib::export_bitsandbytes(matrix, safetensors_type::bf16, 0, bytes));         // the data of parts[0]
 //
@@ -18860,8 +18739,8 @@ QLIB_EXACT_END
 //   auto matrix = qlib::import_bitsandbytes<nf4_dq>(t);                                 // result<qmatrix<nf4_dq>>
 //
 // source: bitsandbytes, functional.py (QuantState) and nn/modules.py
-// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes
-// functional.py.
+// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et
+// al., QLoRA (2023); bitsandbytes functional.py.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
@@ -18884,8 +18763,8 @@ inline constexpr std::array<float, 16> nf4_levels{-1.0f,
                                                   0.7229568362236023f,
                                                   1.0f};
 
-/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the
-/// higher level.
+/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four
+/// the other way. x above one is the higher level.
 inline constexpr std::array<float, 15> nf4_thresholds{
     -0.8480964004993439f,  -0.6106329262256622f,   -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
     -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
@@ -18893,16 +18772,15 @@ inline constexpr std::array<float, 15> nf4_thresholds{
 using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
 
 /// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the
-/// magnitude by its own
-/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
+/// magnitude by its own thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
 struct fp4_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 4, vec = 1, size = 16;
     static constexpr float lowest = -1, highest = 1;
     static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f,
                                                                0.4166667f,  0.583333f,  0.8333333f};
-    static constexpr std::array<float, 16> magnitude_codes{
-        0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
+    /// Of ascending magnitudes; as floats, for look-ups in lanes.
+    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
     }
@@ -18920,9 +18798,9 @@ private:
 
 namespace detail {
 
-/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1,
-/// and 0 and 1.
-/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
+/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1
+/// points from 0.1 to 1, and 0 and 1. torch.linspace computes its points with FMA, which a
+/// double product and sum of floats reproduce exactly.
 inline constexpr std::array<float, 256> dynamic_map = [] {
     constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
     std::array<float, 256> map{};
@@ -18947,9 +18825,9 @@ inline constexpr std::array<float, 256> dynamic_map = [] {
 
 }  // namespace detail
 
-/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and
-/// the tensor's mean:
-/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
+/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per
+/// `Blocks` of them and the tensor's mean: scale = map[code] * second + mean. A scale is
+/// abs-max / highest level. Tiles run along storage, over row ends.
 template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = 1;
@@ -19003,8 +18881,8 @@ template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
     };
 };
 
-/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high
-/// nibble), abs-max.
+/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes
+/// (first of a pair in the high nibble), abs-max.
 struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
 static_assert(block_bytes<nf4> == 36);
 
@@ -19200,29 +19078,26 @@ private:
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 // checkpoint_part: one of the tensors that a checkpoint stores a quantized matrix as.
 // safetensors_file: reads the header of a safetensors file from foreign, untrusted bytes. Tensor data are not copied;
-// memory follows
-// the header's bytes, never a number that it holds.
+// memory follows the header's bytes, never a number that it holds.
 //
 //   std::string_view culprit;                                 // the tensor or key that an error speaks of
 //   auto file = qlib::safetensors_file::parse(bytes, {}, &culprit);
 //   if (!file) { print(file.error().format(buffer, culprit)); return; }
 //   for (const qlib::safetensors_tensor& t : file->tensors()) use(t.name, t.type, t.rows(), t.cols(), t.data);
-// JSON from strangers: parse() checks a whole text once, without recursion; values are then views into it that copy
-// nothing.
+// JSON from strangers: parse() checks a whole text once, without recursion; values
+// are then views into it that copy nothing.
 //
 //   auto config = qlib::json_value::parse(text);
 //   if (!config) return config.error();
-//   auto width = (*config)["hidden_size"].as_uint();                             // result<std::uint64_t>
-//   auto bits = (*config)["quantization_config"]["bits"].as_uint();              // an error when one of the two is
-// missing
+//   auto width = (*config)["hidden_size"].as_uint();                   // result<std::uint64_t>
+//   auto bits = (*config)["quantization_config"]["bits"].as_uint();    // an error when one of the two is missing
 //   for (qlib::json_member m : (*config)["weight_map"].members()) use(m.key, m.value);
 // Bytes in and out of files: bounded little-endian reading, arrays that grow, and the caller's output.
 
 namespace qlib::inline QLIB_ABI {
 
 /// Where a writer's bytes go: any callable bool(std::span<const std::byte>) that returns false when it could not take
-/// them
-/// all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
+/// them all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
 class sink_ref {
 public:
     QLIB_INLINE sink_ref() noexcept = default;
@@ -19267,8 +19142,8 @@ QLIB_INLINE inline void store_little(std::byte* p, std::uint64_t value, std::siz
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// A position in bytes that belong to somebody else. What does not fit into the rest is refused, and nothing moves
-/// then.
+/// A position in bytes that belong to somebody else. What does not fit into the rest
+/// is refused, and nothing moves then.
 struct byte_cursor {
     std::span<const std::byte> bytes;
     std::size_t at = 0;
@@ -19288,8 +19163,8 @@ struct byte_cursor {
     }
 };
 
-/// An array of trivial elements that grows by doubling: its memory follows what was put in, never what a file
-/// announced.
+/// An array of trivial elements that grows by doubling: its memory follows what was
+/// put in, never what a file announced.
 template <class T> class growing {
 public:
     QLIB_INLINE growing() noexcept = default;
@@ -19335,8 +19210,7 @@ private:
 }  // namespace qlib::inline QLIB_ABI::detail
 // What JSON is: the checks of a text from strangers, and the steps over one that passed.
 // Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a
-// secret
-// seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
+// secret seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
@@ -19381,8 +19255,8 @@ template <class NameOf>
     return true;
 }
 
-/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size()
-/// when all differ.
+/// The first position p of a sorted order whose name equals that of p + 1, the later
+/// index of the two; order.size() when all differ.
 template <class NameOf>
 [[nodiscard]] std::size_t find_duplicate(const buffer<std::size_t>& order, const NameOf& name_of) noexcept {
     for (std::size_t p = 0; p + 1 < order.size(); ++p)
@@ -19517,8 +19391,8 @@ inline constexpr std::size_t json_depth_limit = 64;
     return true;
 }
 
-/// put(char) -> bool for each byte of the text that a string, in its quotes, means. False when put says so, or the
-/// string is cut.
+/// put(char) -> bool for each byte of the text that a string, in its quotes, means.
+/// False when put says so, or the string is cut.
 template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, const Put& put) noexcept {
     const auto byte = [&](std::uint32_t b) { return put(static_cast<char>(static_cast<unsigned char>(b))); };
     for (std::size_t at = 1; at < quoted.size();) {
@@ -19548,9 +19422,8 @@ template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, c
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first
-/// one
-/// with escapes comes; so they never move.
+/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the
+/// first one with escapes comes; so they never move.
 struct string_room {
     buffer<char> chars;
     std::size_t used = 0;
@@ -19762,8 +19635,7 @@ struct wide_integer {
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// quotient * 2^exponent, cut down to the 53 bits of a double (fewer where it is subnormal), halves to even. `sticky`:
-/// the true
-/// value is a little larger. 2^63 <= quotient. False when it is too large.
+/// the true value is a little larger. 2^63 <= quotient. False when it is too large.
 [[nodiscard]] inline bool round_to_double(std::uint64_t quotient, int exponent, bool sticky, double& out) noexcept {
     int drop = 11;
     if (exponent + drop < -1074) drop = -1074 - exponent;
@@ -19772,8 +19644,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     const std::uint64_t half = std::uint64_t{1} << 63;
     const std::uint64_t mantissa = kept + (rest > half || (rest == half && (sticky || (kept & 1) != 0)) ? 1 : 0);
     const int e = exponent + drop;  // the value is mantissa * 2^e, mantissa <= 2^53
-    // The hidden bit carries into the exponent field: right for subnormals and for a mantissa that was rounded up to
-    // 2^53.
+    // The hidden bit carries into the exponent field: right for subnormals and for a
+    // mantissa that was rounded up to 2^53.
     const std::uint64_t hidden = std::uint64_t{1} << 52;
     const std::uint64_t bits = mantissa < hidden ? mantissa : (static_cast<std::uint64_t>(e + 1074) << 52) + mantissa;
     if (bits >= std::uint64_t{0x7FF} << 52) return false;
@@ -19883,8 +19755,7 @@ inline bool next_item(std::string_view list, std::size_t& at, json_member& item)
 namespace qlib::inline QLIB_ABI {
 
 /// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed;
-/// on any
-/// other text the members are safe, and answer errors or nothing.
+/// on any other text the members are safe, and answer errors or nothing.
 struct json_value {
     std::string_view text;
 
@@ -19912,8 +19783,7 @@ struct json_value {
     [[nodiscard]] QLIB_INLINE result<double> as_float() const noexcept { return detail::json_float(text); }
     [[nodiscard]] QLIB_INLINE result<bool> as_bool() const noexcept { return detail::json_bool(text); }
     /// The text of a string: in the document where it has no escapes, else decoded into `room`, which text.size() chars
-    /// suffice for.
-    /// error: also argument, when the room is too small
+    /// suffice for. error: also argument, when the room is too small
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string(std::span<char> room = {}) const noexcept {
         return detail::json_string(text, room);
     }
@@ -20097,8 +19967,8 @@ namespace qlib::inline QLIB_ABI {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"  // g++ 12 takes enumerators for names that hide qlib::f16 and qlib::bf16
-/// What a tensor's elements are, in the order in which writers group tensors. Types below 8 bits count elements, not
-/// bytes.
+/// What a tensor's elements are, in the order in which writers group tensors. Types
+/// below 8 bits count elements, not bytes.
 enum class safetensors_type : std::uint8_t {
     boolean,
     f4,
@@ -20200,8 +20070,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return {code, rule, "tensor", {a, b, c, index}};
 }
 
-/// The bytes of a shape. Every product is checked, with empty dimensions counted as 1, so that rows() cannot wrap
-/// either.
+/// The bytes of a shape. Every product is checked, with empty dimensions counted as
+/// 1, so that rows() cannot wrap either.
 /// False when elements or bytes overflow; `whole` says whether the elements fill bytes.
 [[nodiscard]] inline bool measure_shape(safetensors_type type, std::span<const std::uint64_t> shape,
                                         std::uint64_t& bytes, bool& whole) noexcept {
@@ -20225,10 +20095,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct safetensors_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
-    /// and data
-    /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
-    /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked
+    /// against it, and data spans that reach beyond the given bytes are empty. A beginning too short for
+    /// the header is errc::truncated with sizes {bytes needed at least, bytes there}; when more than
+    /// `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
     std::uint64_t header_bytes = detail::safetensors_header_limit;  ///< of the header; the reference's cap
 };
@@ -20272,8 +20142,8 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
 
 namespace qlib::inline QLIB_ABI {
 
-/// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must
-/// outlive it.
+/// A parsed safetensors file. Data, and names and metadata without escapes, point
+/// into the parsed bytes, which must outlive it.
 class safetensors_file {
 public:
     QLIB_INLINE safetensors_file(safetensors_file&&) noexcept = default;
@@ -20281,14 +20151,12 @@ public:
     /// Reads and checks a header.
     ///
     /// file     the whole file, or its beginning with limits.file_size set; at any address
-    /// culprit  set to the tensor name or key that an error speaks of, as the file spells it, else emptied. It may hold
-    ///          any UTF-8
+    /// culprit  set to the tensor name or key that an error speaks of, as the file
+    ///          spells it, else emptied. It may hold any UTF-8
     /// error    malformed or truncated for a broken rule, unsupported for an unknown type, memory; where the rule is
-    ///          one tensor's,
-    ///          sizes[3] is its index in the header
-    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key twice,
-    ///          no zero
-    ///          byte in a name, no unknown field
+    ///          one tensor's, sizes[3] is its index in the header
+    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key
+    ///          twice, no zero byte in a name, no unknown field
     [[nodiscard]] QLIB_INLINE static result<safetensors_file> parse(std::span<const std::byte> file,
                                                                     safetensors_limits limits = {},
                                                                     std::string_view* culprit = nullptr) noexcept {
@@ -20520,8 +20388,8 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
 
 namespace qlib::inline QLIB_ABI {
 
-/// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type
-/// and shape.
+/// A tensor to be written for a matrix: the name behind the layer's
+/// ("model.layers.0.mlp.up_proj" + "." + suffix), type and shape.
 struct checkpoint_part {
     std::string_view suffix;
     safetensors_type type{};
@@ -20561,8 +20429,8 @@ inline status check_part(const checkpoint_parts& parts, std::size_t index, std::
     return {};
 }
 
-/// Looks a layer's tensors up: for each suffix sets `slot` where the file has prefix.suffix, and leaves it alone where
-/// not.
+/// Looks a layer's tensors up: for each suffix sets `slot` where the file has
+/// prefix.suffix, and leaves it alone where not.
 struct part_lookup {
     std::string_view suffix;
     const safetensors_tensor** slot;
@@ -20598,8 +20466,8 @@ inline status check_tensor(const safetensors_tensor* t, const char* operand, std
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights are one run, in blocks of
-/// `blocksize`.
+/// The tensors of one layer, wherever they were found. Null: not found. rows x cols
+/// weights are one run, in blocks of `blocksize`.
 struct bitsandbytes_tensors {
     const safetensors_tensor* weight = nullptr;     ///< codes, two to a byte, whatever type the bytes are labelled with
     const safetensors_tensor* absmax = nullptr;     ///< f32 [blocks]; u8 when doubly quantized
@@ -20779,8 +20647,7 @@ inline std::size_t write_state(const bitsandbytes_state& s, std::span<char> out)
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Adds to `tensors` those of a layer that this file has. A layer may lie in several files: ask each. Without a state
-/// among them it is
-/// not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
+/// among them it is not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
 ///
 /// layer   "model.layers.0.self_attn.q_proj"
 /// error   memory
@@ -20866,8 +20733,8 @@ template <class View, class Visit> status for_each_flat_block(const View& q, con
     return {};
 }
 
-/// The floats of a codebook tensor must be the format's own: then codes mean what they say. -0 for 0 would be another
-/// table.
+/// The floats of a codebook tensor must be the format's own: then codes mean what
+/// they say. -0 for 0 would be another table.
 inline bool same_table(const safetensors_tensor& t, std::span<const float> table) noexcept {
     for (std::size_t i = 0; i < table.size(); ++i)
         if (bits_of(load_float(t, i)) != bits_of(table[i])) return false;
@@ -20937,8 +20804,8 @@ status import_blocks(const bitsandbytes_tensors& t, const bitsandbytes_state& st
     });
 }
 
-/// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows
-/// may lie askew.
+/// The second level's values must have come one for each 256 blocks, counted from
+/// this view's first: a slice of rows may lie askew.
 template <class F> status export_nested(const qview<F>& q, std::span<std::byte> out) noexcept {
     std::uint32_t current = 0;
     return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
@@ -20993,8 +20860,8 @@ bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of
-/// the second level.
+/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state
+/// and, doubly quantized, two of the second level.
 ///
 /// dtype  what the weights were before, which is what transformers decodes them to: f16, bf16 or f32
 /// error  argument for another dtype; shape when the matrix is empty or does not fit in memory
@@ -21062,9 +20929,8 @@ status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::siz
 /// that bitsandbytes would use.
 ///
 /// tensors  of untrusted files
-/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels than
-///          F's; non_finite, sizes
-///          {block of 64}; memory
+/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels
+///          than F's; non_finite, sizes {block of 64}; memory
 /// exact    every code and abs-max is the checkpoint's
 template <bitsandbytes_format F>
 [[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {
@@ -21080,8 +20946,7 @@ template <bitsandbytes_format F>
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END
 // compressed-tensors' pack-quantized checkpoints (W4A16 and its kind) to and from the integer formats. Exact both ways:
-// a decoded
-// weight is (q - zero) * scale, in the bits of the format's own decoder.
+// a decoded weight is (q - zero) * scale, in the bits of the format's own decoder.
 //
 //   auto parts = qlib::pack_quantized_parts<int4_g128>(rows, cols);         // names and shapes, before there are data
 //   for (const auto& p : parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
@@ -21092,8 +20957,8 @@ QLIB_EXACT_END
 //   auto matrix = qlib::import_pack_quantized<int4_g128>(t);                // result<qmatrix<int4_g128>>
 //
 // source: compressed-tensors, compressors/pack_quantized (Apache-2.0 project; its rules restated, no code taken)
-// What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and
-// written.
+// What config.json says of a checkpoint of compressed-tensors (llm-compressor,
+// vLLM): quantization_config, read and written.
 // int_format<int_spec{...}>: plain integer formats over bits, group, symmetry, scale type, granularity and layout.
 
 namespace qlib::inline QLIB_ABI {
@@ -21125,8 +20990,8 @@ struct int_spec {
     scale_type scale = scale_type::float16;
     qlib::granularity granularity = qlib::granularity::group;
     placement layout = placement::inline_blocks;
-    bool tensor_scale =
-        scale == scale_type::float8_e4m3;  ///< an f32 scale of the whole tensor above the groups' scales
+    /// An f32 scale of the whole tensor above the groups' scales.
+    bool tensor_scale = scale == scale_type::float8_e4m3;
 };
 
 namespace detail {
@@ -21347,8 +21212,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return s;
 }
 
-/// Writes the object that stands behind "quantization_config" in a config.json, for a checkpoint whose linear layers
-/// all are in format F.
+/// Writes the object that stands behind "quantization_config" in a config.json, for a
+/// checkpoint whose linear layers all are in format F.
 ///
 /// ignore   names of the linear layers that are not, as "lm_head"
 /// out      gets as much as fits; may be empty
@@ -21404,8 +21269,8 @@ namespace qlib::inline QLIB_ABI {
 struct pack_quantized_tensors {
     const safetensors_tensor* weight_packed = nullptr;  ///< i32 [rows, words]
     const safetensors_tensor* weight_scale = nullptr;   ///< f16, bf16 or f32 [rows, groups]
-    const safetensors_tensor* weight_zero_point =
-        nullptr;  ///< i32 [words, groups], packed along the rows; of asymmetric ones
+    /// i32 [words, groups], packed along the rows; of asymmetric ones.
+    const safetensors_tensor* weight_zero_point = nullptr;
     const safetensors_tensor* weight_shape = nullptr;  ///< i64 or i32 [2] = rows, cols
     const safetensors_tensor* weight_g_idx = nullptr;  ///< i32 [cols]; only there when columns were reordered
 };
@@ -21488,8 +21353,8 @@ inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_
     if (rows != t.weight_packed->shape[0] || rows == 0)
         return error{
             errc::malformed, "{0} rows, weight_packed has {1}", "weight_shape", {rows, t.weight_packed->shape[0]}};
-    if (cols == 0 ||
-        cols > saturating_multiply(words, 32))  // so that what follows cannot overflow; the exact rule comes later
+    // So that what follows cannot overflow; the exact rule comes later.
+    if (cols == 0 || cols > saturating_multiply(words, 32))
         return error{
             errc::malformed, "{0} columns, weight_packed has rows of {1} words", "weight_shape", {cols, words}};
     shape.rows = static_cast<std::size_t>(rows);
@@ -21497,8 +21362,8 @@ inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_
     return {};
 }
 
-/// The layout is the one with the number of words that the tensors have. `wanted` decides where both have it and
-/// differ.
+/// The layout is the one with the number of words that the tensors have. `wanted`
+/// decides where both have it and differ.
 inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits, pack_layout wanted,
                             pack_quantized_shape& shape) noexcept {
     const std::uint64_t words = t.weight_packed->shape[1],
@@ -21525,8 +21390,8 @@ inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits,
     return {};
 }
 
-/// Column k must be in group k / group: an order of columns that only this tensor knows has no place in a matrix of
-/// rows.
+/// Column k must be in group k / group: an order of columns that only this tensor
+/// knows has no place in a matrix of rows.
 inline status check_group_index(const safetensors_tensor* t, std::size_t group,
                                 const pack_quantized_shape& shape) noexcept {
     if (t == nullptr) return {};
@@ -21620,8 +21485,8 @@ status import_rows(const pack_quantized_tensors& t, const pack_quantized_shape& 
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points,
-/// weight_zero_point.
+/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and,
+/// with zero points, weight_zero_point.
 template <pack_quantizable F>
 [[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
     const std::uint64_t groups = detail::divide_up(cols, F::group);
@@ -21698,10 +21563,8 @@ inline status find_pack_quantized(const safetensors_file& file, std::string_view
 /// layout   as config.json's version has it (compressed_tensors_config::layout); only asked where the sizes leave it
 ///          open
 /// error    malformed for a tensor that is missing or whose type or shape disagrees with the others; truncated;
-///          unsupported for reordered
-///          columns, zero points where F has none, or a layout that stays open; non_finite, and overflow for a scale
-/// that F's scale type
-///          does not hold exactly, sizes {row, group}; memory
+///          unsupported for reordered columns, zero points where F has none, or a layout that stays open; non_finite,
+///          and overflow for a scale that F's scale type does not hold exactly, sizes {row, group}; memory
 /// exact    every code, zero point and scale is the checkpoint's
 template <pack_quantizable F>
 [[nodiscard]] result<qmatrix<F>> import_pack_quantized(const pack_quantized_tensors& tensors,
@@ -21718,12 +21581,10 @@ template <pack_quantizable F>
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 QLIB_EXACT_END
-// GGUF files: reading (gguf_file), writing (gguf_writer), models in several parts, and what a loader checks before it
-// trusts a model's
-// metadata and data.
+// GGUF files: reading (gguf_file), writing (gguf_writer), models in several parts, and what a loader checks
+// before it trusts a model's metadata and data.
 // What llama.cpp asks with --check-tensors: that no scale and no plain float of a tensor's data is a NaN or an
-// infinity. Decoding is
-// memory-safe without it; this tells a damaged or badly quantized file from a good one.
+// infinity. Decoding is memory-safe without it; this tells a damaged or badly quantized file from a good one.
 // ggml's tensor types: the numbers that GGUF files hold, and the size of their blocks.
 
 namespace qlib::inline QLIB_ABI {
@@ -21917,11 +21778,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 // What a language model's loader relies on when it indexes by metadata: sizes of the vocabulary's tables, counts that
-// divide or
-// bound loops. A GGUF file can be well formed and still lie about all of them.
+// divide or bound loops. A GGUF file can be well formed and still lie about all of them.
 // gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory
-// follows
-// the bytes that were read, never a count that a file announces.
+// follows the bytes that were read, never a count that a file announces.
 //
 //   std::string_view culprit;                                 // the key or tensor that an error speaks of
 //   auto file = qlib::gguf_file::parse(bytes, {}, &culprit);
@@ -21977,8 +21836,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return gguf_error(errc::malformed, rule, "tensor", index, a, b);
 }
 
-/// Checks a key or tensor name as readers must. A NUL would make two names equal for programs that pass them on as C
-/// strings.
+/// Checks a key or tensor name as readers must. A NUL would make two names equal for
+/// programs that pass them on as C strings.
 inline status check_name(std::string_view name, std::size_t longest, const char* operand,
                          std::uint64_t index) noexcept {
     if (name.empty()) return gguf_error(errc::malformed, "#{3} has an empty name", operand, index);
@@ -21991,8 +21850,7 @@ inline status check_name(std::string_view name, std::size_t longest, const char*
 }
 
 /// Checks type and shape of tensor `index`, and sets its bytes. Every product is checked, with empty dimensions counted
-/// as 1,
-/// so that rows() of a tensor that passed cannot wrap either.
+/// as 1, so that rows() of a tensor that passed cannot wrap either.
 inline status measure_tensor(gguf_tensor& t, std::uint64_t index) noexcept {
     const auto type = ggml_type_info(t.type);
     if (!type) {
@@ -22084,8 +21942,8 @@ private:
     std::span<const std::byte> bytes_;
 };
 
-/// A metadata value. One that parse() made is well formed; on any other the getters are safe, and answer errors or
-/// nothing.
+/// A metadata value. One that parse() made is well formed; on any other the getters
+/// are safe, and answer errors or nothing.
 struct gguf_value {
     gguf_type type{};          ///< array, or what the one element is
     gguf_type element_type{};  ///< of an array's elements; else as `type`
@@ -22095,8 +21953,8 @@ struct gguf_value {
 
     [[nodiscard]] QLIB_INLINE bool is_array() const noexcept { return type == gguf_type::array; }
 
-    // The one element of a value that is no array. error: malformed, sizes {type of the value}, when it is of another
-    // kind.
+    // The one element of a value that is no array. error: malformed, sizes {type of
+    // the value}, when it is of another kind.
     /// An integer of any width that is not negative. Writers disagree on u32, u64 and i32 for counts.
     [[nodiscard]] QLIB_INLINE result<std::uint64_t> as_uint() const noexcept { return detail::gguf_uint(*this); }
     /// An integer of any width that fits.
@@ -22107,9 +21965,8 @@ struct gguf_value {
     /// The text in the file's bytes: not terminated, and not checked to be UTF-8.
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string() const noexcept { return detail::gguf_text(*this); }
 
-    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when i
-    /// >= count
-    /// or the value is no such array. Strings have no constant-time access: walk strings().
+    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when
+    /// i >= count or the value is no such array. Strings have no constant-time access: walk strings().
     [[nodiscard]] QLIB_INLINE result<gguf_value> at(std::uint64_t i) const noexcept {
         return detail::gguf_element(*this, i);
     }
@@ -22195,8 +22052,7 @@ inline result<gguf_value> gguf_element(const gguf_value& v, std::uint64_t i) noe
 }
 
 /// Moves `in` behind `count` elements of a type that is no array. The error has sizes {bytes needed, bytes there} when
-/// they
-/// are not there, and none of the elements is kept: memory does not follow `count`.
+/// they are not there, and none of the elements is kept: memory does not follow `count`.
 inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count, std::uint64_t longest) noexcept {
     const auto ends_early = [&](std::uint64_t more) {
         const std::size_t needed = saturating_add(in.at, more);
@@ -22236,10 +22092,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct gguf_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
-    /// and data
-    /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
-    /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked
+    /// against it, and data spans that reach beyond the given bytes are empty. A beginning too short for
+    /// the header is errc::truncated with sizes {bytes needed at least, bytes there}; when more than
+    /// `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
     std::uint64_t string_bytes = std::uint64_t{1} << 30;  ///< of one string; ggml's cap
     std::uint64_t array_count = std::uint64_t{1} << 30;   ///< elements of one array; ggml's cap
@@ -22304,8 +22160,8 @@ struct gguf_parser {
         if (version != 2 && version != 3)
             return error{errc::unsupported, "GGUF version {0}: 2 and 3 are supported", "header", {version}};
         if (!in.number(tensor_count) || !in.number(entry_count)) return ends_early(8, "header");
-        // The shortest pair: a key of one byte and a value of one. The shortest tensor: a name of one byte and no
-        // dimension.
+        // The shortest pair: a key of one byte and a value of one. The shortest
+        // tensor: a name of one byte and no dimension.
         if (status s =
                 check_count(entry_count, 8 + 1 + 4 + 1, "{2} metadata pairs need at least {0} bytes, {1} are there");
             !s)
@@ -22372,8 +22228,8 @@ struct gguf_parser {
         return {};
     }
 
-    /// `end` is the first byte behind the tensors so far. Gaps are harmless and allowed; order and overlaps are not
-    /// negotiable.
+    /// `end` is the first byte behind the tensors so far. Gaps are harmless and
+    /// allowed; order and overlaps are not negotiable.
     status read_tensor(std::uint64_t index, std::uint64_t& end) noexcept {
         gguf_tensor t;
         if (status s = read_name(t.name, gguf_name_limit, "tensor", index); !s) return s;
@@ -22394,8 +22250,8 @@ struct gguf_parser {
         return tables.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
     }
 
-    /// Where the data is. Compared with the file's true length, tensor by tensor; the padding of the last one may be
-    /// missing.
+    /// Where the data is. Compared with the file's true length, tensor by tensor;
+    /// the padding of the last one may be missing.
     status place_tensors() noexcept {
         tables.data_start = round_up(in.at, tables.alignment);
         for (std::size_t i = 0; i < tables.tensors.size(); ++i) {
@@ -22467,11 +22323,9 @@ public:
     /// file     the whole file, or its beginning with limits.file_size set; at any address
     /// culprit  set to the key or tensor name that an error speaks of, else emptied. It may hold any bytes of the file
     /// error    malformed or truncated for a broken rule, unsupported for what other programs may read, memory; where
-    ///          the
-    ///          rule is one tensor's or pair's, sizes[3] is its index
+    ///          the rule is one tensor's or pair's, sizes[3] is its index
     /// source   ggml, docs/gguf.md and gguf.cpp; stricter where a later program could be led astray: names without zero
-    ///          bytes,
-    ///          booleans of 0 and 1, bounded alignment
+    ///          bytes, booleans of 0 and 1, bounded alignment
     [[nodiscard]] QLIB_INLINE static result<gguf_file> parse(std::span<const std::byte> file, gguf_limits limits = {},
                                                              std::string_view* culprit = nullptr) noexcept {
         gguf_file parsed;
@@ -22481,9 +22335,8 @@ public:
 
     [[nodiscard]] QLIB_INLINE std::uint32_t version() const noexcept { return tables_.version; }
     [[nodiscard]] QLIB_INLINE std::uint32_t alignment() const noexcept { return tables_.alignment; }
-    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May lie beyond the
-    /// end of a
-    /// file without tensors.
+    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May
+    /// lie beyond the end of a file without tensors.
     [[nodiscard]] QLIB_INLINE std::uint64_t data_start() const noexcept { return tables_.data_start; }
     /// All metadata, in the file's order.
     [[nodiscard]] QLIB_INLINE std::span<const gguf_entry> entries() const noexcept { return tables_.entries.view(); }
@@ -22687,15 +22540,13 @@ inline status check_hyper_parameters(const gguf_file& file, std::string_view arc
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Checks what is there of a language model's metadata against itself and against the tensors: the vocabulary's tables,
-/// counts, the shapes of the
-/// embeddings, layer numbers and experts. Absent keys pass: which are required depends on the architecture. Other
-/// shapes of the layers' tensors
-/// remain the loader's to check, and so does a chat template, which is a program.
+/// Checks what is there of a language model's metadata against itself and against the tensors: the
+/// vocabulary's tables, counts, the shapes of the embeddings, layer numbers and experts. Absent keys pass:
+/// which are required depends on the architecture. Other shapes of the layers' tensors remain the loader's to
+/// check, and so does a chat template, which is a program.
 ///
 /// error   malformed, operand: the key or tensor, sizes[3] the tensor's index where the operand is "tensor";
-///         unsupported for another version of
-///         the quantized formats
+///         unsupported for another version of the quantized formats
 /// source  llama.cpp's loader; CVE-2025-49847 and CVE-2025-52566 for the vocabulary
 inline status check_gguf_model(const gguf_file& file) noexcept {
     const gguf_value* name = file.find("general.architecture");
@@ -22715,8 +22566,7 @@ inline status check_gguf_model(const gguf_file& file) noexcept {
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 // GGUF models in several files, as llama.cpp's llama-gguf-split makes them: prefix-00001-of-00003.gguf and so on. The
-// first part has all
-// metadata; each part has its own tensors.
+// first part has all metadata; each part has its own tensors.
 //
 //   auto which = qlib::gguf_part_of(first);                                           // of how many parts is this one?
 //   auto prefix = qlib::gguf_part_prefix(path, *which);
@@ -22853,8 +22703,7 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 }
 
 /// Writes the name of a part into `buffer`: prefix-00001-of-00003.gguf for {0, 3}. Returns the part of the buffer that
-/// was used.
-/// error: argument for no such part, shape when the buffer is too small.
+/// was used. error: argument for no such part, shape when the buffer is too small.
 [[nodiscard]] inline result<std::string_view> gguf_part_name(std::span<char> buffer, std::string_view prefix,
                                                              gguf_part part) noexcept {
     if (status s = detail::check_part(part); !s) return s.error();
@@ -22868,8 +22717,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return std::string_view(buffer.data(), prefix.size() + bytes);
 }
 
-/// What stands before -00001-of-00003.gguf in the name of a part. error: argument when the name does not end as this
-/// part's must.
+/// What stands before -00001-of-00003.gguf in the name of a part. error: argument
+/// when the name does not end as this part's must.
 [[nodiscard]] inline result<std::string_view> gguf_part_prefix(std::string_view name, gguf_part part) noexcept {
     if (status s = detail::check_part(part); !s) return s.error();
     char suffix[32];
@@ -22884,15 +22733,15 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 // gguf_writer: writes a GGUF v3 file into the caller's sink. Metadata and tensor shapes are collected first; then the
-// header goes
-// out, and the tensors' data stream through in pieces of any size.
+// header goes out, and the tensors' data stream through in pieces of any size.
 //
 //   qlib::gguf_writer out;
 //   for (const auto& [key, value] : input.entries()) check(out.set(key, value));       // copies
 //   check(out.set("general.file_type", std::uint32_t{15}));                            // replaces
 //   check(out.add_tensor("output.weight", type_id, std::array<std::uint64_t, 2>{cols, rows}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
-// bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) {
+//       return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size();
+//   };
 //   check(out.begin(sink));
 //   check(out.write("output.weight", data));
 //   check(out.finish());
@@ -22908,8 +22757,8 @@ concept gguf_number = std::same_as<T, float> || std::same_as<T, double> ||
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A later one about the same key
-/// overrules it.
+/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A
+/// later one about the same key overrules it.
 struct gguf_set {
     std::size_t at = 0, key_bytes = 0, bytes = 0;
     bool removed = false;
@@ -22984,8 +22833,8 @@ inline status check_stage(const gguf_draft& draft, gguf_draft::stage needed) noe
     }
 }
 
-/// The documentation's rule for keys, of which ggml's own writers break one part: architectures like gpt-oss have
-/// hyphens.
+/// The documentation's rule for keys, of which ggml's own writers break one part:
+/// architectures like gpt-oss have hyphens.
 inline status check_spelling(std::string_view key) noexcept {
     char before = '.';
     for (const char c : key) {
@@ -23079,8 +22928,8 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     return draft.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
 }
 
-/// Marks every pair that a later set() or remove() of the same key overrules, and the removals themselves. Counts what
-/// is left.
+/// Marks every pair that a later set() or remove() of the same key overrules, and
+/// the removals themselves. Counts what is left.
 inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
     growing<gguf_set>& sets = draft.sets;
     const auto key_of = [&](std::size_t i) { return text_of({draft.text.data() + sets[i].at + 8, sets[i].key_bytes}); };
@@ -23207,13 +23056,13 @@ inline status finish_file(gguf_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
-/// refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that
+/// nothing works any more after a sink refused.
 class gguf_writer {
 public:
-    // Metadata. Setting a key again takes the old value out and puts the new one behind all others, as ggml does. New
-    // keys keep
-    // the rule of GGUF's documentation: errc::argument. general.alignment changes the layout; begin() checks it.
+    // Metadata. Setting a key again takes the old value out and puts the new one behind all others,
+    // as ggml does. New keys keep the rule of GGUF's documentation: errc::argument.
+    // general.alignment changes the layout; begin() checks it.
 
     /// A number or a boolean, stored as the type it has: std::uint32_t{2}, 1.0f, true.
     template <gguf_number T> QLIB_INLINE status set(std::string_view key, T value) noexcept {
@@ -23234,8 +23083,8 @@ public:
         if constexpr (gguf_number<item>) return detail::set_many(draft_, key, detail::gguf_type_of<item>(), all);
         else return detail::set_many(draft_, key, gguf_type::string, all);
     }
-    /// A value of another file, copied byte by byte. Its key only needs what readers need: 1 to 65535 bytes, none of
-    /// them zero.
+    /// A value of another file, copied byte by byte. Its key only needs what readers
+    /// need: 1 to 65535 bytes, none of them zero.
     QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept {
         return detail::copy_pair(draft_, key, value);
     }
@@ -23256,8 +23105,8 @@ public:
 
     /// Writes the header. No set(), remove() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// Writes the next bytes of a tensor's data: the tensors in the order of add_tensor(), each complete before the
-    /// next.
+    /// Writes the next bytes of a tensor's data: the tensors in the order of
+    /// add_tensor(), each complete before the next.
     ///
     /// error   argument: another tensor's turn; shape: more bytes than it has; io: the sink refused
     QLIB_INLINE status write(std::string_view name, std::span<const std::byte> piece) noexcept {
@@ -23276,23 +23125,21 @@ private:
 }  // namespace qlib::inline QLIB_ABI
 // Importance matrices as llama.cpp's llama-imatrix makes them: reading (imatrix_file) and writing (imatrix_writer).
 // imatrix_file: reads the importance matrices that llama.cpp's llama-imatrix writes, from foreign, untrusted bytes.
-// Both forms: GGUF,
-// and the older one (.dat) that knows one count per weight only.
+// Both forms: GGUF, and the older one (.dat) that knows one count per weight only.
 //
 //   auto file = qlib::imatrix_file::parse(bytes, {}, &culprit);
 //   const qlib::imatrix_entry* e = file->find("blk.0.ffn_down.weight");
-//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);                 // result<span>: the file may be
-// another model's
+//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);  // an error where the file is another model's
 
 namespace qlib::inline QLIB_ABI {
 
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
     std::string_view name;  ///< of the weight's tensor, 1 to 1024 bytes
-    std::size_t cols = 0,
-                matrices = 0;  ///< neither is 0. The older form has one matrix, as wide as all experts together
-    std::span<const float>
-        importance;  ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
+    /// Neither is 0. The older form has one matrix, as wide as all experts together.
+    std::size_t cols = 0, matrices = 0;
+    /// (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0.
+    std::span<const float> importance;
     std::span<const float> counts;  ///< how many inputs each matrix has seen; in the older form: chunks
 
     /// The importance of the columns of matrix m, for a weight of `count` matrices with rows of `width` elements.
@@ -23347,8 +23194,8 @@ inline constexpr std::string_view imatrix_sums_suffix = ".in_sum2", imatrix_coun
 /// False for NaN, infinities and negative numbers.
 [[nodiscard]] QLIB_INLINE inline bool is_amount(float x) noexcept { return is_finite(x) && x >= 0; }
 
-/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the GGUF form and the sum itself in the
-/// older one.
+/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the
+/// GGUF form and the sum itself in the older one.
 [[nodiscard]] QLIB_INLINE inline float mean_square(float sum, float count, bool legacy) noexcept {
     if (count > 0) return sum / count;
     return legacy ? sum : 1.0f;
@@ -23425,8 +23272,8 @@ struct imatrix_parser {
         if (sums.type != 0 || counts->type != 0)
             return broken(errc::malformed, "sums of type {0} and counts of type {1}: both must be f32", sums.type,
                           counts->type);
-        if (sums.bytes == 0 ||
-            sums.rows() != counts->cols() * counts->rows())  // neither product wraps: the tensors are in the file
+        // Neither product wraps: the tensors are in the file.
+        if (sums.bytes == 0 || sums.rows() != counts->cols() * counts->rows())
             return broken(errc::malformed, "{0} x {1} sums and {2} counts", sums.rows(), sums.cols(),
                           counts->cols() * counts->rows());
         return add_source({stem, sums.data, counts->data});
@@ -23588,11 +23435,10 @@ public:
     ///
     /// file     the whole file, at any address. Memory: at most as many bytes again, and the tables
     /// limits   of the GGUF form; file_size is not used
-    /// culprit  set to the weight, tensor or key that an error speaks of, else emptied. It may hold any bytes of the
-    ///          file
+    /// culprit  set to the weight, tensor or key that an error speaks of, else
+    ///          emptied. It may hold any bytes of the file
     /// error    truncated or malformed for a broken rule; importance for a number that is negative, not finite or whose
-    ///          mean is not;
-    ///          in the GGUF form also what gguf_file::parse answers; memory
+    ///          mean is not; in the GGUF form also what gguf_file::parse answers; memory
     /// exact    one rounding: sum / count
     /// source   llama.cpp, tools/imatrix; stricter: names without zero bytes and not twice, no negative numbers
     [[nodiscard]] QLIB_INLINE static result<imatrix_file> parse(std::span<const std::byte> file,
@@ -23637,12 +23483,11 @@ private:
 };
 
 }  // namespace qlib::inline QLIB_ABI
-// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for its llama-quantize and for
-// imatrix_file.
+// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for
+// its llama-quantize and for imatrix_file.
 //
 //   qlib::imatrix_writer out;
-//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until the file is
-// written
+//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until written
 //   check(out.add_dataset("wiki.train.raw"));
 //   out.set_chunks(chunks, 512);
 //   check(out.set("calibration.sha256", digest));                                     // any metadata more
@@ -23867,26 +23712,26 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI {
 
-/// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the
-/// writer as it was.
+/// Collects the sums of all weights, then writes a file of either form, or several. A
+/// function that fails leaves the writer as it was.
 class imatrix_writer {
 public:
     /// Adds a weight.
     ///
     /// name     of its tensor, 1 to 55 bytes, none of them zero
-    /// in_sum2  (matrices, cols): for each column the sum of the squares of its inputs. Borrowed until the file is
-    ///          written
+    /// in_sum2  (matrices, cols): for each column the sum of the squares of its
+    ///          inputs. Borrowed until the file is written
     /// counts   how many inputs each matrix has seen. Borrowed
-    /// error    malformed for the name; importance for a number that is negative, not finite or whose mean is not, and
-    ///          for sizes
+    /// error    malformed for the name; importance for a number that is negative,
+    ///          not finite or whose mean is not, and for sizes
     QLIB_INLINE status add(std::string_view name, std::span<const float> in_sum2,
                            std::span<const float> counts) noexcept {
         return detail::add_sums(draft_, name, in_sum2, counts);
     }
     /// Names a text that was used. The older form keeps the last.
     QLIB_INLINE status add_dataset(std::string_view name) noexcept { return detail::add_dataset(draft_, name); }
-    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs in chunks; with a size of
-    /// 0 it counts tokens.
+    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs
+    /// in chunks; with a size of 0 it counts tokens.
     QLIB_INLINE void set_chunks(std::uint32_t count, std::uint32_t size) noexcept {
         draft_.chunk_count = count;
         draft_.chunk_size = size;
@@ -23908,9 +23753,8 @@ public:
     /// Writes the GGUF form: the entries sorted by name, each as the tensors NAME.in_sum2 and NAME.counts.
     /// error: argument for no entries or a name given twice; io
     QLIB_INLINE status write_gguf(sink_ref sink) const noexcept { return detail::write_imatrix_gguf(draft_, sink); }
-    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights of
-    /// which none has seen
-    /// anything are left out.
+    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights
+    /// of which none has seen anything are left out.
     /// error: argument for no such entries or a name given twice; overflow; io
     QLIB_INLINE status write_legacy(sink_ref sink) const noexcept { return detail::write_imatrix_legacy(draft_, sink); }
 
@@ -23919,8 +23763,8 @@ private:
 };
 
 }  // namespace qlib::inline QLIB_ABI
-// safetensors files: reading (safetensors_file), writing (safetensors_writer), and the index of a model in several
-// files.
+// safetensors files: reading (safetensors_file), writing (safetensors_writer), and
+// the index of a model in several files.
 // model.safetensors.index.json: which file of a model in several files holds which tensor.
 
 namespace qlib::inline QLIB_ABI {
@@ -23957,8 +23801,7 @@ inline status parse_index(std::string_view text, safetensors_index_tables& table
 namespace qlib::inline QLIB_ABI {
 
 /// A parsed index. Names without escapes point into the parsed text, which must outlive it. That a file holds the
-/// tensors that the
-/// index promises is for the caller to check, when the file is open.
+/// tensors that the index promises is for the caller to check, when the file is open.
 class safetensors_index {
 public:
     QLIB_INLINE safetensors_index(safetensors_index&&) noexcept = default;
@@ -24002,8 +23845,8 @@ private:
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or control character, and not "." or
-/// "..".
+/// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or
+/// control character, and not "." or "..".
 [[nodiscard]] inline bool is_plain_file_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > 255 || name == "." || name == "..") return false;
     for (const char c : name)
@@ -24125,15 +23968,16 @@ inline result<std::size_t> write_safetensors_index(std::span<const safetensors_l
 }
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
-// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are collected first;
-// then the header
-// goes out, and the tensors' data stream through in pieces of any size, in the order that the format's own writer has.
+// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are
+// collected first; then the header goes out, and the tensors' data stream through in pieces of any size,
+// in the order that the format's own writer has.
 //
 //   qlib::safetensors_writer out;
 //   check(out.set_metadata("format", "pt"));
 //   check(out.add_tensor("lm_head.weight", qlib::safetensors_type::bf16, std::array<std::uint64_t, 2>{rows, cols}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
-// bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) {
+//       return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size();
+//   };
 //   check(out.begin(sink));
 //   for (const qlib::safetensors_tensor& t : out.tensors()) check(out.write(t.name, data_of(t.name)));
 //   check(out.finish());
@@ -24365,8 +24209,8 @@ inline status finish_file(safetensors_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
-/// refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that
+/// nothing works any more after a sink refused.
 class safetensors_writer {
 public:
     /// A pair of `__metadata__`; transformers wants {"format", "pt"}. Setting a key again replaces its value.
@@ -24387,8 +24231,8 @@ public:
 
     /// Writes the header, whose end is aligned to 8 bytes. No set_metadata() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// All tensors in the order in which write() wants their data: types descending, then names. Empty before begin().
-    /// `data` is empty.
+    /// All tensors in the order in which write() wants their data: types descending, then
+    /// names. Empty before begin(). `data` is empty.
     [[nodiscard]] QLIB_INLINE std::span<const safetensors_tensor> tensors() const noexcept {
         return {draft_.ordered.data(),
                 draft_.at != detail::safetensors_draft::stage::collecting ? draft_.ordered.size() : 0};
@@ -24413,26 +24257,23 @@ private:
 // describe<F>(): a format as a constexpr value, and as JSON that a reader in any language can decode its bytes by.
 //
 // A matrix of rows x cols: all blocks row by row in each plane, then the outer values of its tiles, row-major, then
-// `tensor_bytes`. A row is
-// cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row of rows * cols. With
-// ragged_rows the last block
-// of a row holds n < block_weights weights: as many bytes of codes as n codes fill, later fields of its plane close up.
+// `tensor_bytes`. A row is cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row
+// of rows * cols. With ragged_rows the last block of a row holds n < block_weights weights: as many bytes of codes as n
+// codes fill, later fields of its plane close up.
 //
 // Weight i of a block, in group g = i / group:
 //     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
-//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales
-// is "times" or "over";
-//                            without the field 1, or the outer scale where outer does not multiply
-//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of
-// two levels
-//                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
+//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where
+//                            outer.on_scales is "times" or "over"; without the field 1, or the outer
+//                            scale where outer does not multiply
+//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes;
+//                            of two levels -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
-// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...:
-// scale_type_name<T>.
+// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types:
+// f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
 // Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or
-// (scale / global) * level,
-// the quotient or product rounded first. NVFP4 outside of GGUF.
+// (scale / global) * level, the quotient or product rounded first. NVFP4 outside of GGUF.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
@@ -24506,8 +24347,8 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
 
 }  // namespace detail
 
-/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's
-/// `weight_scale_2`.
+/// A scale of type T for every N weights; its value times one f32 of the tensor is
+/// the scale. ModelOpt's `weight_scale_2`.
 template <std::size_t N, class T> struct scale_per_times_global {
     template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
 };
@@ -24554,8 +24395,8 @@ struct description {
     extent tile{};                                  ///< what an outer value covers
     std::size_t outer_bytes = 0, tensor_bytes = 0;  ///< 0: there is none
     bool outer_multiplies = false;
-    std::string_view outer_on_scales =
-        {};  ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
+    /// "times", "over": the outer scale acts on the groups' scales; empty: it does not.
+    std::string_view outer_on_scales = {};
     std::span<const described_field> outer = {};  ///< of an outer value; empty: none, or the format's own
 
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_weights() const noexcept { return group * groups; }
@@ -24856,8 +24697,7 @@ struct description_writer {
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// A description as one JSON object, with `name` in front if there is one. Returns how many characters that is; what of
-/// them does not fit
-/// into `out` is not written. No zero stands at the end.
+/// them does not fit into `out` is not written. No zero stands at the end.
 constexpr std::size_t to_json(const description& d, std::span<char> out, std::string_view name = {}) noexcept {
     detail::description_writer w{detail::json_writer(out)};
     w.out.open('{');
@@ -24883,14 +24723,14 @@ constexpr std::size_t to_json(const description& d, std::span<char> out, std::st
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
 // Every named format; visit() goes from a number at run time to the type at compile time.
-// Weights that are not quantized, as formats: engines multiply by them, decode them and round to them through the same
-// functions.
+// Weights that are not quantized, as formats: engines multiply by them, decode them
+// and round to them through the same functions.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and
-/// zero.
+/// Numbers of type T: a code is the number's bits. Too many levels for a table;
+/// `level` lists the ends of the range and zero.
 template <class T> struct number_grid {
     using code = typename T::storage;
     using number = T;
@@ -24929,8 +24769,8 @@ template <std::size_t N> struct unscaled {
     };
 };
 
-/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns, no scales. Rounding is to nearest
-/// even.
+/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns,
+/// no scales. Rounding is to nearest even.
 template <class T> struct dense : format<number_grid<T>, unscaled<32>, inline_blocks<little_endian>> {};
 struct dense_f32 : dense<f32> {};
 struct dense_f16 : dense<f16> {};
@@ -24939,15 +24779,13 @@ static_assert(block_bytes<dense_f32> == 128 && block_bytes<dense_bf16> == 64);
 
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
-// FP8 weights and activations: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`, 128 x
-// 128), FBGEMM and vLLM
-// (per row, per tensor).
+// FP8 weights and activations: OFP8 codes under f32 scales of tiles. Source: DeepSeek-V3 (`weight_scale_inv`,
+// 128 x 128), FBGEMM and vLLM (per row, per tensor).
 
 namespace qlib::inline QLIB_ABI {
 
 // A token is a row of activations: a matrix of them with one scale per token is fp8_e4m3_row, or fp8_e5m2_row. The
-// scale of a tile is its
-// abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
+// scale of a tile is its abs-max / the largest code, 448 or 57344; codes are rounded to nearest even and saturate.
 
 /// E4M3 codes; T = f32 scale per 128 x 128 tile: abs-max / 448.
 struct fp8_e4m3_tile128 : format<minifloat_grid<e4m3>, tile_scale<extent{128, 128}>> {};
@@ -24963,10 +24801,10 @@ static_assert(block_bytes<fp8_e4m3> == 64 && block_bytes<fp8_e5m2> == 64);
 
 }  // namespace qlib::inline QLIB_ABI
 // ggml's lattice formats, one to three and a half bits a weight: IQ1_S to IQ3_S. A code is a point for 8 weights (4 of
-// IQ3_S), out of a set that
-// was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
-// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even` hold only points whose digits have
-// an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
+// IQ3_S), out of a set that was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
+// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even`
+// hold only points whose digits have an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid,
+// iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
 
 namespace qlib::inline QLIB_ABI {
 
@@ -25095,13 +24933,11 @@ struct iq1_points {
 }  // namespace qlib::inline QLIB_ABI
 // Lattices: grids whose codes name a point of several dimensions at once, out of a set that is given as a bitmap.
 //
-// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit d means
-// numbers[d] * unit.
-// A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from
-// the least significant
-// of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums
-// are even, bit n speaks of that
-// one of the numbers 2n and 2n + 1 whose digits have an even sum.
+// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit
+// d means numbers[d] * unit. A point's number is the sum of digit i * base^i; points are indexed by ascending
+// number. bitmap: bit n of it, from the least significant of the first word on, is set if the point with number
+// n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that one of the
+// numbers 2n and 2n + 1 whose digits have an even sum.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -25109,8 +24945,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 /// What differs between ggml's encoders of lattices with signs.
 struct ggml_lattice_recipe {
     float sigma2_factor = 2;  ///< sigma^2 in the block's mean square
-    float own_sigma2 =
-        -1;  ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
+    /// Without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones.
+    float own_sigma2 = -1;
     float skipped_below;       ///< groups whose largest weight is less become zeros
     int steps;                 ///< scales tried are -steps .. steps
     float step;                ///< tenths of a level apart
@@ -25132,9 +24968,9 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept;
 
 namespace qlib::inline QLIB_ABI {
 
-/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a
-/// sign bit for each
-/// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
+/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and
+/// above them a sign bit for each lane, 1 for negative. With `EvenSigns` the last lane's bit is not
+/// stored: the number of negative lanes is even.
 template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
     static_assert(!EvenSigns || Points * L::dims == 8, "even signs are those of eight lanes");
     using points = L;
@@ -25178,8 +25014,7 @@ template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_gri
 };
 
 /// Points of signed numbers, all lanes moved by L::shift up or, with the bit above the index, down. Without
-/// `ShiftInCode` there is no such bit: the map
-/// then moves the levels.
+/// `ShiftInCode` there is no such bit: the map then moves the levels.
 template <class L, bool ShiftInCode> struct shifted_lattice_grid {
     using points = L;
     static constexpr bool shift_in_code = ShiftInCode;
@@ -25202,8 +25037,8 @@ template <class L, bool ShiftInCode> struct shifted_lattice_grid {
     }
 };
 
-/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l, sub[g] one of 1, 3, .. 2^(Bits + 1) -
-/// 1.
+/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l,
+/// sub[g] one of 1, 3, .. 2^(Bits + 1) - 1.
 template <std::size_t Groups> struct odd_scales {
     f16 super{};
     std::array<std::int8_t, Groups> sub{};
@@ -25211,9 +25046,9 @@ template <std::size_t Groups> struct odd_scales {
 /// The same, and whether the levels of a group are moved down or up.
 template <std::size_t Groups> struct odd_scales_and_shifts : odd_scales<Groups> { std::array<bool, Groups> down{}; };
 
-/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out), load(in, params,
-/// codes); codes empty: params
-/// alone. N weights to a group, scales of Bits bits; levels that the map moves where `ShiftedMap`.
+/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out),
+/// load(in, params, codes); codes empty: params alone. N weights to a group, scales of Bits bits;
+/// levels that the map moves where `ShiftedMap`.
 template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = false> struct lattice_format {
     static constexpr std::size_t group = N, groups = 256 / N, vec = Grid::vec;
     static constexpr form map = ShiftedMap ? form::shifted : form::scaled;
@@ -25254,17 +25089,14 @@ template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = fal
         return static_cast<std::int8_t>(2 * detail::round_clamped(detail::product(0.5f, s - 1), 0, sub_high / 2) + 1);
     }
     /// ggml's own encoder; a template, as all here, so that nothing is compiled where only the format's name is used.
-    /// Where ggml refuses to go on
-    /// without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
+    /// Where ggml refuses to go on without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
     template <class F> QLIB_INLINE static encoded<F> reference(const site<F>& s) noexcept {
         if constexpr (requires { F::recipe; }) return detail::ggml_signed_block<F>(s, F::recipe);
         else return detail::ggml_shifted_block<F>(s);
     }
     /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's
-    /// encoder. Without importance a
-    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and points with free signs get most
-    /// of what that shrinks them by
-    /// back. Not constexpr.
+    /// encoder. Without importance a weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and
+    /// points with free signs get most of what that shrinks them by back. Not constexpr.
     template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept {
         return detail::search_lattice(s);
     }
@@ -25535,9 +25367,8 @@ struct iq3_xxs : lattice_format<signed_lattice_grid<iq3_xxs_points, 2, true>, 32
                                                         .keeps_zeros = false};
 };
 /// 3.4375 bits: 512 points of 4 weights, a scale per 32. ggml, block_iq3_s. Behind 32 zeros in a block that is not all
-/// zero ggml's encoder stores
-/// points and signs one group too early, so that they decode to garbage: the reference fit reproduces it, every other
-/// fit is right there.
+/// zero ggml's encoder stores points and signs one group too early, so that they decode to garbage: the reference fit
+/// reproduces it, every other fit is right there.
 struct iq3_s : lattice_format<signed_lattice_grid<iq3_s_points, 1, false>, 32, 4, iq3_s_wire> {
     static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0,
                                                         .skipped_below = 0,
@@ -25567,8 +25398,8 @@ namespace qlib::inline QLIB_ABI {
 inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10,
                                                   1,    13,   25,  38,  53,  69,  89,  113};
 
-/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of
-/// IQ4_XS.
+/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes,
+/// then the lower four in nibbles. Of IQ4_XS.
 struct iq4_xs_scales {
     static constexpr std::size_t groups = 8, bytes = 6;
     static constexpr int sub_bits = 6, min_bits = 0;
@@ -25623,8 +25454,7 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
 /// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the
-/// upper bits of the
-/// other four. Of Q4_K and Q5_K.
+/// upper bits of the other four. Of Q4_K and Q5_K.
 struct six_bit_scales_and_mins {
     static constexpr std::size_t groups = 8, bytes = 12;
     static constexpr int sub_bits = 6, min_bits = 6;
@@ -25853,8 +25683,8 @@ struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<pl
 };
 static_assert(block_bytes<q1_0> == 18);
 
-/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2;
-/// ignores importance.
+/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own
+/// encoder never uses the 2; ignores importance.
 struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_0>& s,
@@ -25866,17 +25696,16 @@ static_assert(block_bytes<q2_0> == 18);
 
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
-// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks.
-// Sources: OCP MX v1.0;
-// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
+// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's
+// blocks. Sources: OCP MX v1.0; TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors
+// (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
 // mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3;
-// torchao (mx_tensor.py);
-// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
+// torchao (mx_tensor.py); Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
 
 namespace qlib::inline QLIB_ABI {
 
-/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is
-/// 4, of 6.
+/// From the largest magnitude of a group to its scale. The top power is the largest
+/// power of two on the grid: E2M1's is 4, of 6.
 enum class mx_rule : std::uint8_t {
     floor,  ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
     ceil,   ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
@@ -25907,8 +25736,8 @@ QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast
 /// The largest e with 2^e on the grid's way to its highest level.
 template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
 
-/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there
-/// below 2.
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half
+/// of the levels' least distance there below 2.
 template <class Grid>
 inline constexpr float carries_from = [] {
     const float low = two_to(top_exponent<Grid>);
@@ -25921,8 +25750,8 @@ inline constexpr float carries_from = [] {
     return 2 - distance / low / 2;
 }();
 
-/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude
-/// counts as zero.
+/// The scale of a group by any rule but search; what it wishes is rounded where it is
+/// stored. A subnormal magnitude counts as zero.
 template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
     if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
     if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
@@ -25935,9 +25764,8 @@ template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noex
     return up ? 2 * down : down;
 }
 
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to
-/// saturation: no smaller scale
-/// has less.
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is
+/// due to saturation: no smaller scale has less.
 struct mx_error {
     float all = 0, saturated = 0;
 };
@@ -25959,8 +25787,7 @@ constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> 
 }
 
 /// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on
-/// until saturation alone
-/// costs more than the best found.
+/// until saturation alone costs more than the best found.
 template <class F>
 constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
     const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
@@ -26011,8 +25838,8 @@ QLIB_EXACT_END
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds,
-/// saturating at 448.
+/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is
+/// ignored. Written as E4M3 rounds, saturating at 448.
 struct ue4m3 {
     using storage = std::uint8_t;
     storage bits{};
@@ -26064,9 +25891,9 @@ inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
 /// Twice those levels: integers.
 inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the
-/// exponent of the
-/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
+/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The
+/// reference takes the exponent of the abs-max from its bits; ggml takes log2f, which glibc rounds up
+/// for about 250 floats just below powers of two.
 struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s,
@@ -26080,8 +25907,7 @@ struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m
 static_assert(block_bytes<mxfp4> == 17);
 
 /// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF:
-/// `<name>.scale`), which
-/// ggml's own encoder leaves at 1.
+/// `<name>.scale`), which ggml's own encoder leaves at 1.
 struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
     QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
     template <class L>
@@ -26109,11 +25935,10 @@ struct mxint8_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the
-/// least significant bit on, all
-/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest
-/// level saturate, as some do
-/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
+/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another
+/// from the least significant bit on, all scales in another; a row may end inside a block. Elements are
+/// rounded to nearest even. Those beyond the highest level saturate, as some do under OCP's own rule of
+/// scales, which is the plain one; mx_scale_fit has others.
 template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
     /// The plain map of a group whose weights range from low to high, for plain_fit.
     QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
@@ -26135,9 +25960,9 @@ struct mxint8 : mx_format<mxint8_grid> {};
 static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 &&
               block_bytes<mxint8> == 33);
 
-/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model
-/// Optimizer: `weight`, the
-/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
+/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales.
+/// TensorRT Model Optimizer: `weight`, the first of a pair in the low nibble, `weight_scale`,
+/// `weight_scale_2`. The reference stores no scale of zero.
 struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_modelopt>& s,
@@ -26149,8 +25974,7 @@ struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, 
     }
 };
 /// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized:
-/// `weight_packed`,
-/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
+/// `weight_packed`, `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
 struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_compressed_tensors>& s,
@@ -26175,9 +25999,8 @@ namespace qlib::inline QLIB_ABI {
 struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
 static_assert(block_bytes<ternary_g80> == 18);
 
-/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 /
-/// 243, rounded up,
-/// so that multiplying by 3 brings one trit after another into the carry.
+/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds
+/// v * 256 / 243, rounded up, so that multiplying by 3 brings one trit after another into the carry.
 struct tq1_trits {
     static constexpr bool ragged = false;
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept {
@@ -26245,8 +26068,8 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a
-/// status or a result.
+/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives
+/// errc::unsupported, so `use` returns a status or a result.
 ///
 ///     visit(id, [&]<block_format F>() -> status { return dequantize(*qview<F>::over(bytes, rows, cols), out); });
 template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&& use, Arguments&&... arguments) {
@@ -26268,8 +26091,7 @@ template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&
 // A = M M^T with M upper triangular: the Cholesky factorization that runs from the last column to the first.
 // Its inverse is the factor that GPTQ wants: U = M^-1 is upper and U^T U = A^-1.
 // The one hot loop of linalg, rows.inl, in the room of a call. Blocking, vector width and threads only choose which
-// chains of FMAs run side by
-// side, so all results are the same bits everywhere.
+// chains of FMAs run side by side, so all results are the same bits everywhere.
 
 namespace qlib::inline QLIB_ABI::detail {
 
@@ -26297,8 +26119,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 [[nodiscard]] QLIB_INLINE constexpr std::ptrdiff_t signed_size(std::size_t n) noexcept {
     return static_cast<std::ptrdiff_t>(n);
 }
-/// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same
-/// cache sets.
+/// The floats from one row's start to the next's: an odd number of cache lines, so
+/// that rows do not fight for the same cache sets.
 [[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept {
     return (divide_up(cols, 16) | 1) * 16;
 }
@@ -26339,8 +26161,8 @@ inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
     return s.end;
 }
 
-/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and
-/// written back.
+/// Rows [i, i + count) of the block's columns, all above it: solved in the panel,
+/// where they lie side by side, and written back.
 inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count) noexcept {
     const std::size_t block = s.end - s.first;
     for (std::size_t r = i; r < i + count; ++r)
@@ -26378,10 +26200,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///        written
 /// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape,
 ///        memory, unsupported
-/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj,
-///        one FMA per
-///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is
-/// finite.
+/// exact  the same bits on every instruction set and for any number of threads:
+///        M_ij = (A_ij - M_it M_jt - ...) / M_jj, one FMA per t = k-1, k-2, ... j+1, and the pivot is the square
+///        root of the same chain. When it succeeds, all of M is finite.
 [[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
     constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
     if (A.rows != A.cols)
@@ -26477,8 +26298,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///
 /// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor
 ///        written
-/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory,
-///        unsupported
+/// error  not_positive with the first column {0} of U that is not finite (U is then
+///        of no use), shape, memory, unsupported
 /// exact  the same bits on every instruction set and for any number of threads: U_jj = 1 / M_jj, and for i < j
 ///        U_ij = -(M_ij U_jj + ... + M_i,i+1 U_i+1,j) / M_ii, a chain from 0 with one FMA per t = j, j-1, ... i+1
 [[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {
@@ -26544,10 +26365,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// H      (k, k) row-major
 /// X      (n, k) row-major
 /// error  shape when they disagree, unsupported when call.room cannot be had; nothing is written then
-/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in blocks of
-///        256, a
-///        block's sum starts at 0 and takes one FMA per row in order, then it is added to H. Two levels keep the error
-/// of a float sum small.
+/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in
+///        blocks of 256, a block's sum starts at 0 and takes one FMA per row in order, then it is added to H.
+///        Two levels keep the error of a float sum small.
 [[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
     if (H.rows != H.cols || X.cols != H.cols)
         return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};
@@ -26785,8 +26605,8 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI {
 
-/// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its diagonal. Owns its memory, 4
-/// bytes per element.
+/// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its
+/// diagonal. Owns its memory, 4 bytes per element.
 ///
 /// When all activations so far are below 2^-40, H is kept over a power of two, scale(), so that their squares keep
 /// their bits. Beside larger ones those whose square is no float (below 3e-23) count as zero.
@@ -26812,8 +26632,7 @@ public:
     ///        scratch, of floats that are all below 2^-40 also memory; nothing is added then. cancelled after a block
     ///        of 256 tokens, which call.progress counts: it and those before are in
     /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls
-    ///        rounds differently,
-    ///        unless all but the last bring a multiple of 256
+    ///        rounds differently, unless all but the last bring a multiple of 256
     [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept {
         return add_tokens<float>(X, how);
     }
@@ -26938,8 +26757,8 @@ struct factor_parts {
 };
 inline constexpr std::size_t factor_chunk = 16;
 
-/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that
-/// mean, scaled.
+/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of
+/// it is dead. `mean` is then that mean, scaled.
 inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
     double sum = 0;
     std::size_t live = 0;
@@ -27047,10 +26866,8 @@ namespace qlib::inline QLIB_ABI {
 /// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
 ///
 /// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here
-/// overflows or underflows for the
-/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row
-/// and column in H, and in U
-/// nothing but its diagonal.
+/// overflows or underflows for the size of the activations alone. U belongs to that H, damped. A dead column, whose
+/// input was always 0, has a zero row and column in H, and in U nothing but its diagonal.
 class hessian_factor {
 public:
     /// What factorize() does.
@@ -27130,11 +26947,10 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
 /// error   argument, shape, unsupported, memory, cancelled; not_positive only when options.strict
 /// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4),
-///         until it is about 1 or
-///         more; then a diagonal U. Never silently: report() says which.
+///         until it is about 1 or more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads
-/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed
-///         factor
+/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse,
+///         here as the inverse of the reversed factor
 [[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {},
                                                       call how = {}) noexcept {
     return hessian_factor::make(std::move(h), options, how);
@@ -27196,13 +27012,12 @@ inline void quadratic_losses(const hessian_factor& f, matrix_view<const float> D
 QLIB_EXACT_END
 // quantize: floats into any format.
 // A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales
-// as they are stored, signs
-// and points together where the number of negative weights must be even.
+// as they are stored, signs and points together where the number of negative weights must be even.
 // ggml's encoders of IQ1_S and IQ1_M, to the bit. Source: ggml-quants.c, quantize_row_iq1_s_impl,
 // quantize_row_iq1_m_impl.
-// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They
-// search scales on an equally
-// spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
+// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part
+// of the bytes. They search scales on an equally spaced stand-in of the lattice (1, 3, 5 for its 8,
+// 25, 43) and then correct all scales by a factor.
 // Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour,
 // iq1_find_best_neighbour2, make_qp_quants.
 // What ggml's encoders have in common, one weight at a time; ggml_search.inl has it in lanes. Source: ggml-quants.c.
@@ -27224,8 +27039,7 @@ constexpr float extreme_of(const float* x, std::size_t n) noexcept {
 }
 
 /// ggml's nearest_int: halves to even up to 2^22, beyond it what the sum's lower bits say: -2^22 for an infinity, 0 for
-/// a NaN. Scales
-/// of subnormal weights have such inverses.
+/// a NaN. Scales of subnormal weights have such inverses.
 constexpr int nearest_int(float x) noexcept {
     return static_cast<int>(bits_of(x + 12582912.0f) & 0x007FFFFFu) - 0x00400000;  // 12582912 = 1.5 * 2^23
 }
@@ -27274,8 +27088,7 @@ private:
 };
 
 /// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances
-/// that occur: the index of the
-/// least sum of term[i][digit i], of equals the nearer, then the first.
+/// that occur: the index of the least sum of term[i][digit i], of equals the nearer, then the first.
 template <class L>
 std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
     const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
@@ -27533,8 +27346,8 @@ template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lat
             for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
             const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
             if constexpr (F::vec == 4) {
-                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth
-                // bits.
+                // IQ3_S does not step over a skipped group when it stores low bytes
+                // and signs, but does with the ninth bits.
                 auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
                 moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
                 own = static_cast<typename F::code>((own & ~256) | (code & 256));
@@ -27553,8 +27366,8 @@ QLIB_EXACT_END
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two
-/// octets).
+/// The search over one group of IQ1_S (one shift for all, two octets or more) or
+/// IQ1_M (a shift for each of two octets).
 template <class F> class ggml_shifted_group {
     using G = typename F::grid;
     using L = typename G::points;
@@ -27626,8 +27439,8 @@ private:
                 }
         return set_digits(best);
     }
-    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums
-    /// up to i2 carry over.
+    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one
+    /// stands for an octet. Sums up to i2 carry over.
     bool split_by_octets() noexcept {
         struct sums {
             float qx[4], qq[4];
@@ -27763,8 +27576,8 @@ template <class G> typename G::code nearest_in_lattice(const float* u, const flo
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
-// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole
-// tile.
+// Outer values: what covers more than a block is chosen before any block is encoded,
+// from the weights of its whole tile.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -27833,8 +27646,8 @@ inline status tile_statistics(const encode_job& job, const extent& tile, std::si
     return s;
 }
 
-/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one
-/// weight.
+/// Whether a fit may choose F's outer values by their error: each is the whole map
+/// of a rectangle, and codes are of one weight.
 template <class F>
 inline constexpr bool judges_tiles =
     has_map_in_outer<F>&& byte_codes<F>&& F::vec == 1 && !F::tile.flat && requires(affine a) {
@@ -27892,8 +27705,8 @@ private:
     float heaviest_ = 0;
 };
 
-/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the
-/// fit encodes them.
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks
+/// under an outer value, as the fit encodes them.
 template <block_format F, class Fit> struct tile_judge {
     const encode_job& job;
     std::size_t t;
@@ -27936,9 +27749,8 @@ struct tile_judge<F, Fit> {
 /// Whether the rows of a tile are known without the rest of the matrix.
 QLIB_INLINE constexpr bool tiles_by_rows(const extent& tile) noexcept { return !tile.flat && tile.rows != 0; }
 /// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come
-/// first, as there are no bands, or too
-/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two
-/// errors is found first.
+/// first, as there are no bands, or too few for threads to share. Tasks are whole bands, and the shape alone makes
+/// these: their order decides which of two errors is found first.
 inline std::size_t rows_of_band(const extent& tile, std::size_t rows, std::size_t cols) noexcept {
     constexpr std::size_t near_weights = 16384;
     if (!tiles_by_rows(tile) || !(tile.rows == 1 || rows / tile.rows >= 32)) return 0;
@@ -28027,11 +27839,9 @@ QLIB_EXACT_END
 // plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
 //
 // A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit
-// may
-// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and
-// name itself for
-// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params),
-// whole_blocks.
+// may also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats,
+// error) -> outer, and name itself for reports. A user's own fit is the same. qlib's fits do the same for many blocks
+// at once: blocks(lane sites, params), whole_blocks.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
@@ -28070,8 +27880,8 @@ concept has_lane_reference = requires(const detail::lane_sites<typename detail::
 /// Whether F has an original encoder at all.
 template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
 
-/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only
-/// the scales count.
+/// The bytes of the system that a format comes from, quirks included. Under an algorithm
+/// that chooses codes itself only the scales count.
 struct reference_fit {
     static constexpr const char* name = "reference";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
@@ -28111,9 +27921,8 @@ struct reference_fit {
 }  // namespace qlib::inline QLIB_ABI
 QLIB_EXACT_END
 // search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes,
-// search.inl; what stands here
-// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes
-// found, and steps sub-scales.
+// search.inl; what stands here is for codes of several: it shrinks and stretches the range of each group, solves for
+// the best map under the codes found, and steps sub-scales.
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -28127,8 +27936,8 @@ constexpr weight_range range_of(std::span<const float> x) noexcept {
     for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
     return r;
 }
-/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is
-/// made of.
+/// The weighted squared error of a group under a map, and the sums that the
+/// least-squares map for the same codes is made of.
 struct trial {
     float error = 0;
     float w = 0, wl = 0, wll = 0, wx = 0, wxl = 0;  // l in level units, less the zero point of a shifted map
@@ -28156,8 +27965,8 @@ constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, s
     return t;
 }
 
-/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there
-/// is none.
+/// The least-squares map for the codes of a trial, which was under zero point `z`,
+/// as a wish; `otherwise` where there is none.
 template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
     if constexpr (F::map == form::offset) {
         const float det = product(t.w, t.wll) - product(t.wl, t.wl);
@@ -28180,8 +27989,8 @@ template <class F> struct map_search {
     float least = 0;
     bool any = false;
 
-    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors
-    /// overflow or vanish.
+    /// Tries a wish, then the least-squares map for the codes that it gave. The first
+    /// one is kept where all errors overflow or vanish.
     constexpr void consider(affine wish, int solves) noexcept {
         for (;; --solves) {
             const affine stored = as_stored(wish);
@@ -28227,9 +28036,8 @@ constexpr affine search_map(typename F::outer outer, std::span<const float> x, s
         search.consider(a, F::map == form::offset ? 1 : 0);
         if constexpr (lopsided) search.consider({-a.s, 0}, 0);
     }
-    for (const float k : {1.25f, 1.5f})
-        search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)),
-                        0);  // for coarse scale types
+    for (const float k : {1.25f, 1.5f})  // for coarse scale types
+        search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)), 0);
     search.consider(search.best, 3);
     return search.best;
 }
@@ -28238,8 +28046,8 @@ template <class F> constexpr float group_error(const site<F>& s, const typename 
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
 }
 
-/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes'
-/// own rounding.
+/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not
+/// the best choice under the codes' own rounding.
 template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
     for (std::size_t g = 0; g < F::groups; ++g) {
         if (group_of<F>(s.x, g).empty()) break;
@@ -28291,17 +28099,13 @@ template <class F> concept has_own_search = requires(const site<F>& s) {
 };
 
 /// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map,
-/// then neighbours of what the
-/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the
-/// error under it is never larger
-/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is
-/// given back: for a few
-/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as
-/// scales: the best of all.
+/// then neighbours of what the wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it
+/// is; on one-level formats the error under it is never larger than plain_fit's. Without importance all weights count
+/// the same, but a part of what least squares shrinks them by is given back: for a few hundredths of a decibel the
+/// model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
 ///
-/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's
-/// range is shrunk and
-/// stretched.
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without
+/// one each group's range is shrunk and stretched.
 struct search_fit {
     static constexpr const char* name = "search";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
@@ -28325,9 +28129,9 @@ struct search_fit {
         s.importance = detail::some_importance(s.importance);
         return F::search(s);
     }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map
-    /// solved for; error(outer) judges
-    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the
+    /// map solved for; error(outer) judges a tile, error.measure sums up what several maps leave of it.
+    /// Without importance all weights count the same.
     template <block_format F, class Error>
     QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
         if constexpr (requires { error.measure; }) {
@@ -28434,8 +28238,8 @@ status quantize_with(floats_view W, const qspan<F>& out, const Fit& fit, const q
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};
     const encoder_kernels& kernels = encoder_kernels_of<F, Fit>(how.room);
-    const float unit =
-        kernels.whole ? 1.0f : importance_unit_of(options.importance);  // originals take them as they are
+    // Originals take importances as they are.
+    const float unit = kernels.whole ? 1.0f : importance_unit_of(options.importance);
     return encode_matrix({W,
                           {options.importance.data(), W.rows, W.cols, 0},
                           unit,
@@ -28472,8 +28276,7 @@ template <class Fit, class F> concept fit_for = requires(const Fit& fit, const s
 /// W       rows x cols of float, f16 or bf16, row-major, any row stride; each weight counts as the float it is
 /// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
 /// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to
-///         an infinity), cancelled: `out`
-///         is unspecified
+///         an infinity), cancelled: `out` is unspecified
 /// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
 /// scratch none
 template <block_format F, fit_for<F> Fit>
@@ -28556,8 +28359,8 @@ struct gptq_column {
 /// A format under a fit, in one room, as GPTQ's loop knows it. `block`: an encoded<F>.
 struct gptq_kernels {
     std::size_t block, group, vec, encoded_bytes;
-    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer
-    /// scales.
+    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of
+    /// row `first`; also their outer scales.
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x,
                 std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept;
     void (*round_code)(const gptq_column&) noexcept;
@@ -28566,8 +28369,8 @@ struct gptq_kernels {
     /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
     bool (*storable)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
     void (*store)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
-    /// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of the block >=
-    /// 128.
+    /// Columns whose feedback is gathered before it reaches the rest of the row: the
+    /// smallest multiple of the block >= 128.
     [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept {
         return divide_up(128, block) * block;
     }
@@ -28760,8 +28563,8 @@ private:
                             outer_scale,
                             {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
-    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight,
-    /// in column order.
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to):
+    /// one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
         const matrix_view<const float> U = (factor.square)();
@@ -28894,14 +28697,14 @@ template <block_format F>
     return detail::workspace::asked(detail::gptq_memory(numbers, rows, cols, workers).bytes());
 }
 
-/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns
-/// not yet rounded.
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's
+/// rounding error on to the columns not yet rounded.
 ///
 /// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
 /// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
 /// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
-/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep
-///         the baseline
+/// never   worse than rounding to nearest in the same format, row by row, under the
+///         undamped Hessian: such rows keep the baseline
 /// exact   the same bytes for any number of threads and on every instruction set
 /// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
 template <block_format F, fit_for<F> Fit>
@@ -28921,8 +28724,8 @@ template <block_format F>
     return detail::with_fit(options.fit,
                             [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
 }
-/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive
-/// (strict only).
+/// The same from a Hessian, which is copied and factored with options.damping.
+/// error: also argument, not_positive (strict only).
 template <block_format F, fit_for<F> Fit>
 [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {},
                                           call how = {}) noexcept {
@@ -28939,8 +28742,8 @@ template <block_format F>
 }
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
-// plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their
-// own barrier.
+// plan_qgemm: a product cut into stages of tasks, for engines that already stand in
+// a parallel region and bring their own barrier.
 // qgemm: activations times a quantized matrix.
 // weights_ref: a quantized matrix of any format, for functions that are not compiled for each.
 // Y = X * W^T as stages of tasks, whatever the format, the element types, the mode and the room: compiled once.
@@ -29036,8 +28839,7 @@ inline packed_like packed_as(const planned_product& s) noexcept {
 }
 
 /// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass
-/// through: some of X's rows, or a
-/// panel's columns of Y.
+/// through: some of X's rows, or a panel's columns of Y.
 inline std::size_t tile_bytes(const planned_product& s) noexcept {
     return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows));
 }
@@ -29195,14 +28997,13 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// Y        (n, rows) of float, f16 or bf16, row-major, any row stride; may overlap neither X nor the weights
 /// X        (n, k) of float, f16 or bf16, row-major, any row stride
 /// weights  rows x k in any format: a qmatrix<F> or a qview<F>
-/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are
-///          asked of levels that
-///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 /
-///          abs-max)) * (abs-max / 127),
-///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an
-/// infinity in row i of X makes row i of Y NaN.
-///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot
+///          be had or integers are asked of levels that are none; argument for an activation
+///          group that cuts groups; memory, scratch, cancelled
+/// exact    the same bits for any number of threads. Integer: each activation group is rounded to
+///          round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot products of up to 256 weights
+///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN. Exact:
+///          dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
                                   call how = {}) noexcept {
     const std::size_t workers = how.run.workers();
@@ -29264,11 +29065,10 @@ template <block_format F, weight_source XT = float, weight_source YT = float>
 
 namespace qlib::inline QLIB_ABI {
 
-/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its
-/// share of the tasks, then
-/// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned
-/// for. A plan may run again
-/// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
+/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for
+/// its share of the tasks, then waits at a barrier. Tasks of a stage may run in any order, at once, each
+/// exactly once; worker < the number planned for. A plan may run again and again: it reads X anew and writes Y
+/// each time. Movable; its views must outlive it.
 class qgemm_plan {
 public:
     QLIB_INLINE qgemm_plan(qgemm_plan&&) noexcept = default;
@@ -29321,9 +29121,8 @@ private:
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and
-/// call.progress are not looked at.
-/// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many
-/// workers.
+/// call.progress are not looked at. Scratch given in `how` must live as long as the plan; its size is
+/// qgemm_scratch_bytes with an executor of as many workers.
 [[nodiscard]] inline result<qgemm_plan> plan_qgemm(floats_span Y, floats_view X, const weights_ref& weights,
                                                    qgemm_options options = {}, std::size_t workers = 1,
                                                    call how = {}) noexcept {
@@ -29331,14 +29130,13 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 }
 
 }  // namespace qlib::inline QLIB_ABI::inline QLIB_BASE
-// qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v of one input, or the experts of a
-// layer.
+// qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v
+// of one input, or the experts of a layer.
 
 namespace qlib::inline QLIB_ABI {
 
-/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x k; n
-/// may differ from job to
-/// job, and may be 0.
+/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x
+/// k; n may differ from job to job, and may be 0.
 struct gemm_job {
     floats_span Y;
     floats_view X;
@@ -29363,8 +29161,8 @@ struct grouped_job {
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what a worker writes, for the
-/// hungriest job.
+/// The bytes that a group needs: its jobs' stages, one copy of each distinct input,
+/// and what a worker writes, for the hungriest job.
 struct grouped_bytes {
     std::size_t jobs, workers, activations = 0, each_worker = 0;
     [[nodiscard]] std::size_t of_workers() const noexcept { return saturating_multiply(workers, each_worker); }
@@ -29822,8 +29620,7 @@ namespace qlib::inline QLIB_ABI {
 /// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
 ///
 /// No program can defend itself against a file that shrinks while it is mapped: touching a page behind the new end is a
-/// signal (SIGBUS)
-/// or an exception of the system. Map what nobody else writes to, or read into memory of your own.
+/// signal (SIGBUS) or an exception of the system. Map what nobody else writes to, or read into memory of your own.
 class mapped_file {
 public:
     QLIB_INLINE mapped_file() noexcept = default;
@@ -29844,9 +29641,9 @@ public:
     /// The whole file; starts at a page.
     [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
-    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the memory of all whole
-    /// pages among
-    /// them. They stay readable, and are read from the file again when touched. What lies beyond the end is ignored.
+    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the
+    /// memory of all whole pages among them. They stay readable, and are read from the file again when
+    /// touched. What lies beyond the end is ignored.
     QLIB_TAGGED void release(std::size_t first, std::size_t count) const noexcept;
 
 private:
@@ -29947,16 +29744,16 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t end = count < size_ - first ? first + count : size_;
     const std::size_t begin = (first + page - 1) / page * page;
-    const std::size_t stop =
-        end == size_ ? (end + page - 1) / page * page : end / page * page;  // the last page is ours alone
+    // The last page is ours alone.
+    const std::size_t stop = end == size_ ? (end + page - 1) / page * page : end / page * page;
     if (begin < stop) ::madvise(const_cast<std::byte*>(data_) + begin, stop - begin, MADV_DONTNEED);
 }
 
 #endif
 
 }  // namespace qlib::inline QLIB_ABI
-// thread_pool: a small executor for programs that have none. Not part of qlib.hpp: the library itself starts no
-// threads.
+// thread_pool: a small executor for programs that have none. Not part of qlib.hpp:
+// the library itself starts no threads.
 
 #include <atomic>
 #include <condition_variable>
@@ -29966,8 +29763,8 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
 
 namespace qlib::inline QLIB_ABI {
 
-/// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may
-/// not nest.
+/// Threads that wait between loops. The thread that calls run() works along as
+/// worker 0; one loop at a time, loops may not nest.
 class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.

@@ -1,5 +1,5 @@
-// Formats by number: the functions that tests/any_instantiate.cpp defines, called through their declarations, against
-// the templates.
+// Formats by number: the functions that tests/any_instantiate.cpp defines, called
+// through their declarations, against the templates.
 #include "support/matrix.hpp"
 #include "support/own_format.hpp"
 #include "support/threads.hpp"

@@ -1,5 +1,5 @@
-// The one file of the tests that defines any.hpp's functions, for a few formats; tests/any.cpp knows them only by their
-// declarations.
+// The one file of the tests that defines any.hpp's functions, for a few formats;
+// tests/any.cpp knows them only by their declarations.
 #include "support/own_format.hpp"
 
 #include <qlib/instantiate.hpp>

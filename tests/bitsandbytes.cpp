@@ -1,5 +1,5 @@
-// bitsandbytes' 4-bit tensors against what bitsandbytes itself made of a published problem, and against everything that
-// a file can get wrong.
+// bitsandbytes' 4-bit tensors against what bitsandbytes itself made of a published problem, and
+// against everything that a file can get wrong.
 #include "support/checkpoint.hpp"
 #include "support/defined.hpp"
 #include "support/golden_problem.hpp"

@@ -67,8 +67,8 @@ template <class F> void check_json(std::string_view name) {
     check_text(name, d);
 }
 
-/// A format written out by hand, of which only the concept's own members are known: ten bits of levels in two bytes,
-/// decided at run time.
+/// A format written out by hand, of which only the concept's own members are known: ten
+/// bits of levels in two bytes, decided at run time.
 struct handmade {
     struct grid {
         static constexpr std::size_t size = 1024;

@@ -11,9 +11,8 @@ using namespace qlib::detail;
 
 namespace {
 
-// What the library's own functions do: call these between QLIB_EXACT_BEGIN and QLIB_EXACT_END, in code that is not
-// inlined
-// into the including program's.
+// What the library's own functions do: call these between QLIB_EXACT_BEGIN and QLIB_EXACT_END, in code
+// that is not inlined into the including program's.
 QLIB_EXACT_BEGIN
 [[gnu::noinline]] void multiply_add(const float* a, const float* b, const float* c, float* out, int n) {
     for (int i = 0; i < n; ++i) out[i] = product(a[i], b[i]) + c[i];

@@ -13,8 +13,7 @@
 namespace {
 
 /// Decibels that an encoder must reach on these weights, outliers and all: 5 per bit of level, FP8 having 4 significant
-/// bits. Less where
-/// one scale serves a whole row, or the range is not searched.
+/// bits. Less where one scale serves a whole row, or the range is not searched.
 template <class F> double least_sqnr(qlib::fit f) {
     const double shared = requires { requires F::outer_is_map; }
     ? 3 : 0;
@@ -24,8 +23,8 @@ template <class F> double least_sqnr(qlib::fit f) {
 }  // namespace
 
 static_assert(qlib::block_format<witness::own> && qlib::block_bytes<witness::own> == 19);
-static_assert(qlib::wire_size<witness::own>(3, 100) ==
-              3 * (19 + 19 + 1 + 2) + 4);  // 4 weights of 3 bits in the short block; the tensor scale
+// 4 weights of 3 bits in the short block; the tensor scale.
+static_assert(qlib::wire_size<witness::own>(3, 100) == 3 * (19 + 19 + 1 + 2) + 4);
 static_assert(qlib::wire_size<qlib::q4_k>(2, 512) == 4 * 144);
 static_assert(qlib::wire_size<qlib::fp8_e4m3_tile128>(130, 200) == 130 * 200 + 4 * 4);
 static_assert(qlib::wire_size<qlib::nf4_dq>(64, 256) == 64 * 128 + 256 + 4 + 4);

@@ -2,10 +2,8 @@
 // wherever they are not.
 //
 // data/ggml-edge-cases.txt records mainline ggml d99724f2 on x86-64 without FMA contraction. Under "== type" each line
-// is one row of 256
-// weights: its name; im, whether an importance of ones was given; valid, ggml's own validation; some decoded values;
-// the bytes of the
-// first block, run-length coded.
+// is one row of 256 weights: its name; im, whether an importance of ones was given; valid, ggml's own validation; some
+// decoded values; the bytes of the first block, run-length coded.
 #include <doctest/doctest.h>
 #include <qlib/dequantize.hpp>
 #include <qlib/formats.hpp>
@@ -109,8 +107,7 @@ std::string printed(float x) {
 }
 
 /// ggml rounds log2 of a subnormal down, to -133, and casts 127 - 2 - 133 to an unsigned byte, which is undefined: 0xF8
-/// there, the scale of
-/// 2^120. qlib stores the smallest scale, 0.
+/// there, the scale of 2^120. qlib stores the smallest scale, 0.
 bool depends_on_undefined_behaviour(const edge_case& e) { return e.format == "mxfp4" && e.name == "denorm1e-40"; }
 
 bool is_dense(qlib::format_id id) {

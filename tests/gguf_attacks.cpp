@@ -1,5 +1,5 @@
-// Attacks on readers of GGUF that are known by a number, each as a small file: what it did elsewhere, and the error
-// that it is here.
+// Attacks on readers of GGUF that are known by a number, each as a small file: what it
+// did elsewhere, and the error that it is here.
 #include <qlib/file/gguf.hpp>
 
 #include "support/gguf_bytes.hpp"

@@ -224,9 +224,8 @@ TEST_CASE("gguf_file: refuses a header of another kind") {
 }
 
 TEST_CASE("gguf_file: refuses counts and lengths that the bytes do not back") {
-    // CVE-2024-21802, 21825, 21836, 23496, 23605 and 25664 to 25668: each of them an allocation or a copy that trusted
-    // one of
-    // these.
+    // CVE-2024-21802, 21825, 21836, 23496, 23605 and 25664 to 25668: each of them an
+    // allocation or a copy that trusted one of these.
     constexpr std::uint64_t huge = ~std::uint64_t{0};
     CHECK(truncated(file_bytes{}.header(huge, 0)) ==
           "header: 18446744073709551615 tensors need at least 18446744073709551615 bytes, 24 are there");
@@ -271,8 +270,8 @@ TEST_CASE("gguf_file: refuses value types that it cannot size") {
         CHECK(malformed(one_pair("k", 9).u32(type).u64(0)) ==
               "k: metadata: #0 has the unknown value type " + std::to_string(type));
     }
-    CHECK(malformed(one_pair("k", 0xFFFFFFFFu).u64(0)) ==
-          "k: metadata: #0 has the unknown value type 4294967295");  // -1 as an i32
+    // -1 as an i32.
+    CHECK(malformed(one_pair("k", 0xFFFFFFFFu).u64(0)) == "k: metadata: #0 has the unknown value type 4294967295");
     CHECK(malformed(one_pair("k", 9).u32(0xFFFFFFFFu).u64(1)) ==
           "k: metadata: #0 has the unknown value type 4294967295");
     CHECK(unsupported(one_pair("k", 9).u32(9).u64(0).u64(0)) == "k: metadata: #0 is an array of arrays");
@@ -327,8 +326,8 @@ TEST_CASE("gguf_file: refuses shapes that overflow or do not fit their type") {
     CHECK(malformed(one_tensor({1, 1, 1, 1, 1}, 0)) == "t: tensor: #0 has 5 dimensions, 4 are allowed");
     CHECK(malformed(one_tensor({~std::uint64_t{0}}, 0)) == "t: tensor: #0 has a negative dimension");
     CHECK(malformed(one_tensor({4, one << 63}, 0)) == "t: tensor: #0 has a negative dimension");
-    // The product wraps to 0, to a small number and to a negative one: the last two slip through a check of `product >
-    // 0`.
+    // The product wraps to 0, to a small number and to a negative one: the last two
+    // slip through a check of `product > 0`.
     CHECK(malformed(one_tensor({one << 32, one << 32}, 0)) == "t: tensor: #0 has dimensions whose product overflows");
     CHECK(malformed(one_tensor({(one << 32) + 1, one << 32, 1}, 24)) ==
           "t: tensor: #0 has dimensions whose product overflows");
@@ -361,8 +360,8 @@ TEST_CASE("gguf_file: refuses types that ggml does not have") {
 
 TEST_CASE("gguf_file: refuses data outside of the file, overlaps and disorder") {
     CHECK(malformed(one_tensor({4}, 0, 16)) == "t: tensor: #0 has offset 16, no multiple of the alignment 32");
-    CHECK(malformed(one_tensor({32}, 2, 18)) ==
-          "t: tensor: #0 has offset 18, no multiple of the alignment 32");  // off by one block
+    // Off by one block.
+    CHECK(malformed(one_tensor({32}, 2, 18)) == "t: tensor: #0 has offset 18, no multiple of the alignment 32");
     CHECK(truncated(one_tensor({4}, 0, 64)) == "t: tensor: #0 ends at byte 144, the file has 128");
     CHECK(truncated(one_tensor({4}, 0, ~std::uint64_t{31})) ==
           "t: tensor: #0 ends at byte 18446744073709551615, the file has 128");

@@ -1,5 +1,5 @@
-// GPTQ into any format: the published problem, the promise that it is never worse than rounding, dead and singular
-// inputs.
+// GPTQ into any format: the published problem, the promise that it is never worse
+// than rounding, dead and singular inputs.
 #include "support/decoded.hpp"
 #include "support/golden_problem.hpp"
 #include "support/matrix.hpp"

@@ -245,8 +245,8 @@ TEST_CASE("hessian: bytes that are no checkpoint are refused") {
         CHECK(checkpoint(good).put(first + 2 * stride + 2 * 4, bad).refused() == errc::malformed);         // diagonal
         CHECK(checkpoint(good).put(first + 3 * stride + 1 * 4, bad * 1e6f).refused() == errc::malformed);  // below it
     }
-    const checkpoint unread =
-        checkpoint(good).put(first + 3 * 4, nan).put(first + 10 * 4, 1.0f);  // above the diagonal, behind the row
+    // Above the diagonal, behind the row.
+    const checkpoint unread = checkpoint(good).put(first + 3 * 4, nan).put(first + 10 * 4, 1.0f);
     const auto clean = hessian::over(unread.bytes);
     REQUIRE(clean.has_value());
     CHECK(same(*clean, h));

@@ -35,8 +35,7 @@ file_bytes& metadata(file_bytes& f) {
 }
 
 /// Two weights: "a.weight" of one matrix with 3 columns, "e.weight" of two experts with 2 columns, the second of which
-/// saw nothing; in
-/// between a tensor of sums that are not squared, as newer versions write.
+/// saw nothing; in between a tensor of sums that are not squared, as newer versions write.
 file_bytes sample() {
     file_bytes f;
     metadata(f.header(5, 4));
@@ -159,8 +158,8 @@ TEST_CASE("imatrix_file: refuses numbers that are no importance") {
 
 TEST_CASE("imatrix_file: refuses sums and counts that do not belong together") {
     const auto malformed = [](const file_bytes& f) { return refusal(f, errc::malformed); };
-    CHECK(malformed(one({2, 2}, {1, 1, 1, 1}, {1, 3}, {1, 1, 1})) ==
-          "w.in_sum2: imatrix: 2 x 2 sums and 3 counts");  // more counts
+    // More counts.
+    CHECK(malformed(one({2, 2}, {1, 1, 1, 1}, {1, 3}, {1, 1, 1})) == "w.in_sum2: imatrix: 2 x 2 sums and 3 counts");
     CHECK(malformed(one({4}, {1, 1, 1, 1}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 1 x 4 sums and 2 counts");
     CHECK(malformed(one({2, 0}, {}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 0 x 2 sums and 2 counts");
     CHECK(malformed(one({0, 2}, {}, {1, 2}, {1, 1})) == "w.in_sum2: imatrix: 2 x 0 sums and 2 counts");
@@ -236,8 +235,8 @@ TEST_CASE("imatrix_file: refuses sizes of the older form that the bytes do not b
     const auto values = [&](std::uint32_t n) { return legacy(1, {file_bytes().u32(1).raw("w").u32(1).u32(n).u32(0)}); };
     CHECK(malformed(values(negative)) == "w: imatrix: 4294967295 values: 1 to 2147483647 are allowed");
     CHECK(malformed(values(0x80000000)) == "w: imatrix: 2147483648 values: 1 to 2147483647 are allowed");
-    CHECK(truncated(values(0x40000000)) ==
-          "w: imatrix: at least 4294967313 bytes are needed, 21 are there");  // 4 n wraps in 32 bits
+    // 4 n wraps in 32 bits.
+    CHECK(truncated(values(0x40000000)) == "w: imatrix: at least 4294967313 bytes are needed, 21 are there");
     CHECK(malformed(legacy(2, {legacy_entry("w", 1, {1}), legacy_entry("w", 1, {1})})) ==
           "w: imatrix: #0 and #1 have the same name");
     CHECK(malformed(file_bytes(two).u32(negative)) == "imatrix: 4294967295 chunks: 0 to 2147483647 are allowed");
@@ -260,8 +259,8 @@ TEST_CASE("imatrix_file: a file cut at any byte fails cleanly") {
     }
     for (std::size_t size = 0; size < older.bytes.size(); ++size) {
         const auto file = cut(older, size);
-        CHECK(file.has_value() ==
-              (size == two.bytes.size() || size == two.bytes.size() + 4));  // trailers of older files
+        // Trailers of older files.
+        CHECK(file.has_value() == (size == two.bytes.size() || size == two.bytes.size() + 4));
         if (!file) CHECK(file.error().code == errc::truncated);
     }
 }

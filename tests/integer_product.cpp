@@ -1,8 +1,6 @@
 // int_format over its whole product: bits 1 to 8 x groups x symmetry x scale type. The compiler encodes and decodes a
-// block of each; its bytes are
-// read back by a reader that knows only the int_spec, its floats formed from the stored numbers by the definition, and
-// no other level may lie
-// nearer to a weight.
+// block of each; its bytes are read back by a reader that knows only the int_spec, its floats formed from the stored
+// numbers by the definition, and no other level may lie nearer to a weight.
 #include "support/matrix.hpp"
 
 #include <doctest/doctest.h>
@@ -145,8 +143,8 @@ double level_of(const int_spec& f, unsigned code) {
     if (f.bits == 1) return code == 0 ? -1 : 1;
     return static_cast<double>(code) - (1 << (f.bits - 1));
 }
-/// s * l, s * (l - z) or s * l + z, rounded at each step as documented; the tensor's or the row's scale multiplies
-/// last.
+/// s * l, s * (l - z) or s * l + z, rounded at each step as documented; the tensor's
+/// or the row's scale multiplies last.
 float value_of(const int_spec& f, const read_block& r, double level) {
     const bool outside = f.granularity == granularity::row && f.sym != symmetry::offset;
     const auto s = static_cast<float>(outside ? 1 : r.s), last = static_cast<float>(outside ? r.s : r.tensor_scale);

@@ -218,8 +218,8 @@ TEST_CASE("json_value: a text cut or changed anywhere is safe") {
     REQUIRE(json_value::parse(text));
     std::uint64_t sum = 0;
     for (std::size_t n = 0; n < text.size(); ++n) {
-        const std::vector<char> part(
-            text.begin(), text.begin() + static_cast<std::ptrdiff_t>(n));  // its end is guarded under sanitizers
+        // Its end is guarded under sanitizers.
+        const std::vector<char> part(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(n));
         CHECK_FALSE(json_value::parse({part.data(), n}));
         sum += walk(json_value{{part.data(), n}});
         for (const char c : {'"', '\\', '{', '}', '[', ']', ',', '\x80', '0', '\0'}) {

@@ -42,12 +42,12 @@ TEST_CASE("negative log-likelihood: known answers") {
 
 TEST_CASE("KL divergence: known answers") {
     const row half{7, 7}, quarter{0, static_cast<float>(ln3)};
-    CHECK(*qlib::kl_divergence(half, quarter) ==
-          doctest::Approx(ln2 - ln3 / 2).epsilon(1e-7));  // 0.5 ln 2 + 0.5 ln(2/3)
-    CHECK(*qlib::kl_divergence(quarter, half) ==
-          doctest::Approx(0.75 * ln3 - ln2).epsilon(1e-7));  // 0.25 ln(1/2) + 0.75 ln(3/2)
-    CHECK(*qlib::kl_divergence(row{0, -inf}, row{0, 0}) ==
-          doctest::Approx(ln2).epsilon(1e-15));                        // a token that cannot follow in P
+    // 0.5 ln 2 + 0.5 ln(2/3)
+    CHECK(*qlib::kl_divergence(half, quarter) == doctest::Approx(ln2 - ln3 / 2).epsilon(1e-7));
+    // 0.25 ln(1/2) + 0.75 ln(3/2)
+    CHECK(*qlib::kl_divergence(quarter, half) == doctest::Approx(0.75 * ln3 - ln2).epsilon(1e-7));
+    // A token that cannot follow in P.
+    CHECK(*qlib::kl_divergence(row{0, -inf}, row{0, 0}) == doctest::Approx(ln2).epsilon(1e-15));
     CHECK(std::isinf(*qlib::kl_divergence(row{0, 0}, row{0, -inf})));  // ... but only in Q
     CHECK(*qlib::kl_divergence(row{0, -inf}, row{3, -inf}) == 0.0);
 }

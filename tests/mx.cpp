@@ -1,5 +1,5 @@
-// Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that ggml leaves outside. In planes:
-// elements by hand.
+// Microscaling formats. In ggml's blocks: bytes, scale types, and the tensor scale that
+// ggml leaves outside. In planes: elements by hand.
 #include "support/decoded.hpp"
 #include "support/golden_check.hpp"
 #include "support/matrix.hpp"

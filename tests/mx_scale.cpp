@@ -21,8 +21,8 @@ unsigned scale_code(const std::vector<float>& x, mx_rule rule, std::span<const f
     return qlib::mx_scale_fit{rule}.block<F>(qlib::site<F>{x, importance, 0, {}}).scale[0].bits;
 }
 
-/// torchao's scale, by its integer arithmetic on the bits of the abs-max; the elements' largest exponents and mantissa
-/// bits are its own.
+/// torchao's scale, by its integer arithmetic on the bits of the abs-max; the elements'
+/// largest exponents and mantissa bits are its own.
 int torchao_scale(mx_rule rule, float amax, int top, int mantissa_bits, float highest) {
     const auto u = std::bit_cast<std::uint32_t>(amax);
     if (rule == mx_rule::rceil) {
@@ -95,8 +95,8 @@ TEST_CASE("scale rules are torchao's, bit by bit") {
             const float amax = std::bit_cast<float>(u);
             for (const mx_rule rule : {mx_rule::floor, mx_rule::ceil, mx_rule::even, mx_rule::rceil}) {
                 const int want = torchao_scale(rule, amax, top, mantissa_bits, F::grid::highest);
-                wrong += want > 0 && static_cast<int>(scale_code<F>({amax}, rule)) !=
-                                         want;  // at code 0 qlib's scale counts as zero anyway
+                // At code 0 qlib's scale counts as zero anyway.
+                wrong += want > 0 && static_cast<int>(scale_code<F>({amax}, rule)) != want;
             }
         }
         CHECK(wrong == 0);

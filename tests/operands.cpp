@@ -64,8 +64,8 @@ static_assert(has_bit_layout<kernel_formats::own_layout> && !has_bit_layout<kern
 
 namespace {
 
-/// Every form under every instruction, for all ranges of levels: exact() must agree with the arithmetic done the slow
-/// way.
+/// Every form under every instruction, for all ranges of levels: exact() must agree
+/// with the arithmetic done the slow way.
 bool sound(integer_levels l, dot_instruction d, operand_form f) {
     bool all = true;
     for (const int level : {l.lo, l.lo + 1, (l.lo + l.hi) / 2, l.hi - 1, l.hi}) {

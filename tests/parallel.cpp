@@ -1,5 +1,5 @@
-// The loop under all long functions: progress, cancellation, errors by lowest index; and the scratch that calls are
-// given.
+// The loop under all long functions: progress, cancellation, errors by lowest index;
+// and the scratch that calls are given.
 #include "support/matrix.hpp"
 #include "support/threads.hpp"
 #include "support/witnesses.hpp"

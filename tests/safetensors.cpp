@@ -97,8 +97,8 @@ std::vector<std::byte> read_file(const std::string& path) {
     return bytes;
 }
 
-/// Written by hand after the format's description: metadata, two types, a name with escapes, an empty tensor and a
-/// scalar.
+/// Written by hand after the format's description: metadata, two types, a name with
+/// escapes, an empty tensor and a scalar.
 constexpr std::string_view sample_header =
     R"({"__metadata__":{"format":"pt","a\u0062":"\u20ac"},"b":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
     R"("a\"\u00e9":{"dtype":"BF16","shape":[3],"data_offsets":[24,30]},"none":{"dtype":"U8","shape":[0,7],"data_offsets":[30,30]},)"
@@ -324,8 +324,8 @@ TEST_CASE("safetensors_file: many tensors are found by name, in no quadratic tim
 }
 
 TEST_CASE("safetensors_writer: the bytes that the reference writes") {
-    // Made with Python's json and struct, in the reference's order: types descending, then names; padded with spaces to
-    // 8.
+    // Made with Python's json and struct, in the reference's order: types
+    // descending, then names; padded with spaces to 8.
     const std::string want_header =
         R"({"__metadata__":{"format":"pt"},"z":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},)"
         R"("a":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]},"b":{"dtype":"F32","shape":[],"data_offsets":[24,28]},)"

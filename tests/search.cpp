@@ -1,5 +1,5 @@
-// search_fit against plain_fit, against an exhaustive search, against ggml's encoders, and against itself in other
-// rooms.
+// search_fit against plain_fit, against an exhaustive search, against ggml's
+// encoders, and against itself in other rooms.
 #include "support/matrix.hpp"
 #include "support/rooms.hpp"
 #include "support/witnesses.hpp"

@@ -1,5 +1,5 @@
-# The suite once more per compiler and set of flags, each in a build folder of its own, and the checks that need both
-# compilers.
+# The suite once more per compiler and set of flags, each in a build folder of its
+# own, and the checks that need both compilers.
 function(require variable program package)
     find_program(${variable} ${program})
     if(NOT ${variable})
@@ -69,8 +69,8 @@ endif()
 
 add_test(NAME baselines COMMAND ${QLIB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/baselines.py ${QLIB_GCC} ${QLIB_CLANG})
 set_tests_properties(baselines PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
-# Windows: MinGW's compiler, and Wine to run what it makes. All sources of the suite compile there; these run in two
-# minutes.
+# Windows: MinGW's compiler, and Wine to run what it makes. All sources of the suite
+# compile there; these run in two minutes.
 find_program(QLIB_MINGW x86_64-w64-mingw32-g++-posix)
 find_program(QLIB_WINE NAMES wine wine64 PATHS /usr/lib/wine)
 if(QLIB_MINGW AND QLIB_WINE)

@@ -48,8 +48,8 @@ TEST_CASE("rows may lie apart") {
               .error()
               .code == qlib::errc::shape);
     CHECK(qlib::qview<qlib::q6_k>::over(wide, 6, 256, {.row_bytes = 209}).error().code == qlib::errc::shape);
-    CHECK(qlib::qview<qlib::nf4>::over(wide, 6, 64, {.row_bytes = 300}).error().code ==
-          qlib::errc::shape);  // two planes
+    // Two planes.
+    CHECK(qlib::qview<qlib::nf4>::over(wide, 6, 64, {.row_bytes = 300}).error().code == qlib::errc::shape);
 }
 
 TEST_CASE("every size that is too small by one byte is refused") {

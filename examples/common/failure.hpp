@@ -18,8 +18,8 @@ inline void check(const qlib::status& s, std::string_view name) {
     if (!s) fail(s.error(), name);
 }
 
-/// Rows and columns of a tensor, "4096 x 512 x 8" for experts: the row length last, as mathematics has it and GGUF has
-/// not.
+/// Rows and columns of a tensor, "4096 x 512 x 8" for experts: the row length last,
+/// as mathematics has it and GGUF has not.
 inline std::string shape_of(const qlib::gguf_tensor& t) {
     std::string text = std::to_string(t.ne[0]);
     if (t.n_dims < 2) return text;

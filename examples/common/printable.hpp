@@ -13,8 +13,8 @@
     for (std::size_t i = 1; i < bytes; ++i)
         if ((at(i) & 0xC0) != 0x80) return 0;
     const bool too_long = (first == 0xE0 && at(1) < 0xA0) || (first == 0xF0 && at(1) < 0x90);
-    const bool no_character =
-        (first == 0xED && at(1) >= 0xA0) || (first == 0xF4 && at(1) >= 0x90);  // surrogates; beyond U+10FFFF
+    // Surrogates; beyond U+10FFFF.
+    const bool no_character = (first == 0xED && at(1) >= 0xA0) || (first == 0xF4 && at(1) >= 0x90);
     return too_long || no_character ? 0 : bytes;
 }
 

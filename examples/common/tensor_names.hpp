@@ -119,8 +119,8 @@ std::optional<gguf_place> find_in_layer(const pair (&table)[N], std::string_view
 
 }  // namespace tensor_names
 
-/// The place in GGUF files of what a checkpoint, or an older GGUF file with experts apart, calls "... .weight". None
-/// for other names.
+/// The place in GGUF files of what a checkpoint, or an older GGUF file with experts
+/// apart, calls "... .weight". None for other names.
 inline std::optional<gguf_place> gguf_place_of(std::string_view weight) {
     constexpr std::string_view suffix = ".weight";
     if (!weight.ends_with(suffix)) return {};

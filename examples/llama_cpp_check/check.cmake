@@ -1,5 +1,5 @@
-# Quantizes a trained model to FORMAT, or by that preset, lets llama.cpp continue a story with it, and bounds its
-# perplexity.
+# Quantizes a trained model to FORMAT, or by that preset, lets llama.cpp continue a
+# story with it, and bounds its perplexity.
 # On that, llm must agree with llama.cpp to 1 %.
 set(model ${MODELS}/stories15M/stories15M-f16.gguf)
 if(NOT MODELS OR NOT EXISTS ${model})

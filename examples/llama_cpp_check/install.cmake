@@ -1,6 +1,5 @@
 # Puts a build of llama.cpp into FOLDER, from an npm package that holds its shared libraries. Without npm or network it
-# says so
-# and succeeds: the tests that need LIBRARIES then skip themselves.
+# says so and succeeds: the tests that need LIBRARIES then skip themselves.
 if(EXISTS ${LIBRARIES})
     message("llama.cpp is there: ${LIBRARIES}")
     return()

@@ -1,8 +1,7 @@
 #pragma once
-// llama.cpp's C interface, loaded at run time from its shared libraries: no header of llama.cpp is needed to build
-// this, and
-// no copy of its structs. Enough to load a model, generate text and measure perplexity. Failures throw
-// std::runtime_error.
+// llama.cpp's C interface, loaded at run time from its shared libraries: no header of llama.cpp is needed
+// to build this, and no copy of its structs. Enough to load a model, generate text and measure
+// perplexity. Failures throw std::runtime_error.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -22,17 +21,16 @@ namespace llama_cpp {
 
 using token = std::int32_t;
 
-/// A struct of llama.cpp's that travels by value: its parameters and batches, all far smaller. A struct of more than 16
-/// bytes
-/// comes back through a pointer and goes into memory behind all other arguments (System V ABI), or goes by a pointer
-/// (AArch64),
-/// so a function that has it as its last parameter finds its own smaller struct at this one's beginning.
+/// A struct of llama.cpp's that travels by value: its parameters and batches, all far smaller. A struct
+/// of more than 16 bytes comes back through a pointer and goes into memory behind all other arguments
+/// (System V ABI), or goes by a pointer (AArch64), so a function that has it as its last parameter finds
+/// its own smaller struct at this one's beginning.
 struct alignas(8) by_value {
     std::byte bytes[1024];
 };
 
-/// The shared library in `folder` whose name begins with `stem` and a dot: builds differ in what follows (".so",
-/// ".v0.5.0.so").
+/// The shared library in `folder` whose name begins with `stem` and a dot: builds
+/// differ in what follows (".so", ".v0.5.0.so").
 inline std::optional<std::filesystem::path> find_library(const std::filesystem::path& folder, std::string_view stem) {
     std::error_code unreadable;
     for (const auto& entry : std::filesystem::directory_iterator(folder, unreadable))
@@ -40,8 +38,8 @@ inline std::optional<std::filesystem::path> find_library(const std::filesystem::
     return std::nullopt;
 }
 
-/// The functions of llama.cpp that are used here. One per program; never unloaded, as its threads may outlive any
-/// owner.
+/// The functions of llama.cpp that are used here. One per program; never unloaded,
+/// as its threads may outlive any owner.
 struct library {
     explicit library(const std::filesystem::path& folder) {
         const auto path = find_library(folder, "libllama");
@@ -165,8 +163,7 @@ public:
     }
 
     /// exp of the mean negative log-likelihood, as llama-perplexity has it: chunks of `context` tokens, the first of
-    /// each
-    /// replaced by BOS, the second half scored. The text must have at least one chunk; 0 chunks: all that it has.
+    /// each replaced by BOS, the second half scored. The text must have at least one chunk; 0 chunks: all that it has.
     [[nodiscard]] double perplexity(std::string_view text, std::size_t context, std::size_t chunks) {
         std::vector<token> tokens = tokenize(text);
         const std::size_t there = tokens.size() / context;
@@ -178,8 +175,8 @@ public:
             const std::span<token> chunk(tokens.data() + c * context, context);
             chunk[0] = llama_.vocab_bos(vocab_);
             restart();
-            // The first half at once, then one by one: a batch of llama_batch_get_one's yields the logits of its last
-            // token only.
+            // The first half at once, then one by one: a batch of
+            // llama_batch_get_one's yields the logits of its last token only.
             for (std::size_t done = 0, next = context / 2 + 1; next < context; done = next++)
                 sum += negative_log_likelihood(logits_after(chunk.subspan(done, next - done)), chunk[next]);
         }

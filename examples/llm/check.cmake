@@ -1,5 +1,5 @@
-# What llm promises of a trained model: the perplexities that others measured, the same for any batch and number of
-# threads; exit codes.
+# What llm promises of a trained model: the perplexities that others measured, the same
+# for any batch and number of threads; exit codes.
 if(NOT MODELS OR NOT EXISTS ${MODELS}/stories260K/stories260K-f32.gguf)
     message("skipped: QLIB_MODELS names no folder with stories260K/stories260K-f32.gguf")
     return()

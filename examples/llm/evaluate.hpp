@@ -1,8 +1,7 @@
 #pragma once
-// How good a model is on a text, and how far from another. The convention is llama-perplexity's: chunks of `context`
-// tokens, each with
-// BOS in place of its first; only tokens in the second half of a chunk are predicted, so that each has a context to be
-// predicted from.
+// How good a model is on a text, and how far from another. The convention is llama-perplexity's: chunks of
+// `context` tokens, each with BOS in place of its first; only tokens in the second half of a chunk are predicted,
+// so that each has a context to be predicted from.
 #include "chunked_mean.hpp"
 #include "tokenizer.hpp"
 #include "transformer.hpp"
@@ -42,8 +41,7 @@ private:
 };
 
 /// score(row, tokens that follow, a's logits, b's logits) on all threads, for the positions of a chunk that count, in
-/// strips of `strip`
-/// of them; then done(count) on this one. Two models walk in step; b may be null.
+/// strips of `strip` of them; then done(count) on this one. Two models walk in step; b may be null.
 template <class Score, class Done>
 void score_chunk(transformer& a, transformer* b, std::span<const token> chunk, qlib::thread_pool& threads,
                  const Score& score, const Done& done) {

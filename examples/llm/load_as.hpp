@@ -1,7 +1,6 @@
 #pragma once
 // What happens to the weights after loading: quantizing them in memory, so that formats without a file of their own can
-// be measured too,
-// and asking qgemm whether it takes them.
+// be measured too, and asking qgemm whether it takes them.
 #include "model.hpp"
 
 #include <qlib/core/thread_pool.hpp>
@@ -22,9 +21,8 @@ inline void check_products(model& m, qlib::gemm_options options) {
     m.for_each_matrix([&](const matrix& w) { check(accepts(w.weights, options), w.title()); });
 }
 
-/// Quantizes all matrices that are plain floats, embedding and output too. Those whose rows the format cannot hold stay
-/// as they are.
-/// Returns their number.
+/// Quantizes all matrices that are plain floats, embedding and output too. Those whose rows the format
+/// cannot hold stay as they are. Returns their number.
 inline std::size_t load_as(model& m, qlib::format_id format, qlib::thread_pool& threads) {
     std::size_t kept = 0;
     std::vector<float> floats;

@@ -1,6 +1,6 @@
-// llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay quantized.
-// What an engine needs
-// of qlib, and how to tell whether a quantized model is good, stands in this folder; formats come from qlib::compiled:
+// llm: a small inference engine for Llama models, with all products in qlib's qgemm on weights that stay
+// quantized. What an engine needs of qlib, and how to tell whether a quantized model is good, stands in
+// this folder; formats come from qlib::compiled:
 //   main.cpp                 the commands: generate, perplexity, compare, imatrix
 //   model.hpp                a model's numbers and matrices; a matrix is a qlib::any_view of the file's bytes
 //   gguf_model.hpp           ... from a GGUF file; gguf_numbers.hpp reads its metadata
@@ -10,8 +10,8 @@
 //   rope.hpp                 positions
 //   load_as.hpp              ... quantized in memory, into any of qlib's formats
 //   transformer.hpp          the forward pass, with its calls of qgemm
-//   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp, words.hpp, unicode.hpp are its
-// parts
+//   tokenizer.hpp            text to tokens: SentencePiece and BPE; pair_merge.hpp,
+//                            words.hpp, unicode.hpp are its parts
 //   sampler.hpp              the choice of the next token
 //   evaluate.hpp             perplexity, and how far one model is from another; chunked_mean.hpp: with which error
 //   imatrix.hpp              sums of squared inputs for quantizers; imatrix_output.hpp: where they may go

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-/// Which two values of a head RoPE turns together: 2i with 2i + 1 (GGUF), or i with i + half (safetensors of Hugging
-/// Face).
+/// Which two values of a head RoPE turns together: 2i with 2i + 1 (GGUF), or i with
+/// i + half (safetensors of Hugging Face).
 enum class rope_pairs { interleaved, half_split };
 
 struct hyper_parameters {
@@ -90,8 +90,7 @@ inline void check_divisors(std::span<const float> divisors, const char* name) {
 }
 
 /// Looks up all tensors of a Llama. A source gives, by the names of GGUF, for tensors of exactly that shape or with an
-/// error that names it:
-/// matrix_of(name, rows, cols); vector_of(name, length); has(name).
+/// error that names it: matrix_of(name, rows, cols); vector_of(name, length); has(name).
 template <class Source> model assemble(Source& source, const hyper_parameters& h, std::size_t vocabulary) {
     if (vocabulary == 0) throw std::runtime_error("token_embd.weight: the tensor is missing, or has no rows");
     model m;

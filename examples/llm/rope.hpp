@@ -1,6 +1,6 @@
 #pragma once
-// RoPE: how far each pair of a head's values turns from one token to the next, and what files do to that for longer
-// contexts.
+// RoPE: how far each pair of a head's values turns from one token to the next, and
+// what files do to that for longer contexts.
 #include <cmath>
 #include <numbers>
 #include <optional>

@@ -1,8 +1,7 @@
 #pragma once
-// A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of several.
-// Weights may be plain
-// floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter two are copied into qlib's formats
-// without a change.
+// A Llama from safetensors, as Hugging Face has them: config.json beside one file, or beside the index of
+// several. Weights may be plain floats, compressed-tensors' pack-quantized int4, or bitsandbytes' NF4; the latter
+// two are copied into qlib's formats without a change.
 #include "../common/foreign_file.hpp"
 #include "../common/tensor_names.hpp"
 #include "config_numbers.hpp"
@@ -73,8 +72,8 @@ public:
         return has("token_embd.weight") ? plain(checkpoint_layer_of("token_embd.weight")).rows : 0;
     }
 
-    /// A model with biases, norms or experts that nobody asked for would run, and be wrong; and so would one that lost
-    /// its output matrix.
+    /// A model with biases, norms or experts that nobody asked for would run, and be wrong;
+    /// and so would one that lost its output matrix.
     void refuse_unused() const {
         if (config_.has("tie_word_embeddings") && !config_.flag("tie_word_embeddings") && !has("output.weight"))
             throw std::runtime_error("lm_head.weight: the tensor is missing, which tie_word_embeddings says is needed");

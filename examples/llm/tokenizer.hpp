@@ -15,8 +15,8 @@ class tokenizer {
 public:
     using token = std::uint32_t;
 
-    /// Reads a vocabulary. `file` must outlive the tokenizer. Throws where the vocabulary is broken or of a kind that
-    /// is not known here.
+    /// Reads a vocabulary. `file` must outlive the tokenizer. Throws where the vocabulary
+    /// is broken or of a kind that is not known here.
     explicit tokenizer(const qlib::gguf_file& file) {
         const std::string_view kind = text(file, "tokenizer.ggml.model", "");
         if (kind != "llama" && kind != "gpt2")
@@ -192,8 +192,8 @@ private:
         return *unknown_;
     }
 
-    /// Byte-pair encoding: of all joins of neighbours that stand in the list of merges, the one that stands first goes
-    /// first.
+    /// Byte-pair encoding: of all joins of neighbours that stand in the list of
+    /// merges, the one that stands first goes first.
     void encode_word(std::string_view word, std::vector<token>& out) const {
         std::string all;
         for (const char c : word) all += characters_[static_cast<unsigned char>(c)];

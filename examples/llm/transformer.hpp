@@ -1,6 +1,6 @@
 #pragma once
-// The forward pass: RMS norms, attention with rotary positions over a KV cache, SwiGLU. Every matrix product is
-// qgemm's.
+// The forward pass: RMS norms, attention with rotary positions over a KV cache,
+// SwiGLU. Every matrix product is qgemm's.
 #include "model.hpp"
 
 #include <qlib/core/thread_pool.hpp>
@@ -57,8 +57,8 @@ public:
         length_ += count_;
     }
 
-    /// The logits of what follows token first, first + 1, ... of the last forward(); (count, vocabulary), valid until
-    /// the next call.
+    /// The logits of what follows token first, first + 1, ... of the last forward();
+    /// (count, vocabulary), valid until the next call.
     [[nodiscard]] qlib::matrix_view<const float> logits(std::size_t first, std::size_t count) {
         if (first > count_ || count > count_ - first)
             throw std::runtime_error("logits of tokens that were not in the last batch");
@@ -118,8 +118,7 @@ private:
     }
 
     /// softmax(Q * K^T / sqrt(head_dim)) * V of one head for all new tokens, each of which sees the positions up to its
-    /// own. The cache is
-    /// a matrix of floats, so both products are qgemm's, too: K as it is, V transposed.
+    /// own. The cache is a matrix of floats, so both products are qgemm's, too: K as it is, V transposed.
     [[nodiscard]] qlib::status attend(const float* keys, const float* values, std::size_t head, std::size_t worker) {
         const hyper_parameters& h = m_.h;
         const std::size_t kv = head / (h.heads / h.kv_heads) * h.head_dim, positions = length_ + count_;

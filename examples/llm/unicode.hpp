@@ -1,6 +1,6 @@
 #pragma once
-// Letters, numbers and spaces of Unicode 14.0.0: what the patterns that cut text into words ask of a character. The tables were made from
-// Python's unicodedata, general categories L* and N*.
+// Letters, numbers and spaces of Unicode 14.0.0: what the patterns that cut text into words ask of a character. The
+// tables were made from Python's unicodedata, general categories L* and N*.
 #include <algorithm>
 #include <array>
 #include <cstdint>

@@ -1,7 +1,6 @@
 #pragma once
 // How BPE vocabularies cut a text into words before they look for merges, by the name in tokenizer.ggml.pre. These are
-// the regular
-// expressions of the models' own tokenizers, written out as code: std::regex knows no Unicode.
+// the regular expressions of the models' own tokenizers, written out as code: std::regex knows no Unicode.
 #include "unicode.hpp"
 
 #include <optional>

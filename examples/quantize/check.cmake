@@ -1,5 +1,5 @@
-# What quantize promises: a copy is the same file, threads do not change a byte, and a run that fails leaves nothing
-# behind.
+# What quantize promises: a copy is the same file, threads do not change a byte, and
+# a run that fails leaves nothing behind.
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 

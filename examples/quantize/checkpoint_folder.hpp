@@ -1,6 +1,6 @@
 #pragma once
-// The files of a checkpoint's folder: which of them are the model, which go with it, and what a folder is that holds no
-// model for us.
+// The files of a checkpoint's folder: which of them are the model, which go with it,
+// and what a folder is that holds no model for us.
 #include "../common/foreign_file.hpp"
 
 #include <filesystem>

@@ -1,7 +1,7 @@
 #pragma once
-// Whether a checkpoint is quantized already, and how: by what its configuration says, and by its tensors, which also
-// speak where it is silent. Codes without their scales are no weights: what cannot be decoded is refused under its
-// name.
+// Whether a checkpoint is quantized already, and how: by what its configuration says, and by
+// its tensors, which also speak where it is silent. Codes without their scales are no weights:
+// what cannot be decoded is refused under its name.
 #include "checkpoint_config.hpp"
 
 #include <qlib/file/safetensors.hpp>

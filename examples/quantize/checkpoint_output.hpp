@@ -1,6 +1,6 @@
 #pragma once
-// What stands beside a checkpoint's weights when it is written: config.json with what loaders must know, and all files
-// that are no weights.
+// What stands beside a checkpoint's weights when it is written: config.json with what loaders
+// must know, and all files that are no weights.
 #include "safetensors_plan.hpp"
 
 /// Files that go with a model, and weights that do not, relative to its folder.
@@ -64,8 +64,8 @@ inline std::vector<std::string> ignored_modules(const std::vector<planned_tensor
     return ignored;
 }
 
-/// bitsandbytes' loaders skip every layer whose name begins like one that they are told to skip: "mlp.gate" is also
-/// "mlp.gate_proj".
+/// bitsandbytes' loaders skip every layer whose name begins like one that they are
+/// told to skip: "mlp.gate" is also "mlp.gate_proj".
 inline void check_prefixes(const std::vector<planned_tensor>& plan, const std::vector<std::string>& ignored) {
     std::set<std::string> quantized;
     for (const planned_tensor& p : plan)

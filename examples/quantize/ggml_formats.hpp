@@ -68,10 +68,8 @@ inline std::optional<ggml> find_ggml_type(std::string_view name) {
 }
 
 /// What llama.cpp takes when rows of `cols` weights are no whole blocks of `wanted`: a type with blocks of 32, else
-/// f16. Where
-/// llama.cpp knows no replacement and gives up (q8_0, q4_0, iq4_nl, ... in rows that 32 does not divide) it is f16 here
-/// too.
-/// Source: llama.cpp, llama-quant.cpp, tensor_type_fallback.
+/// f16. Where llama.cpp knows no replacement and gives up (q8_0, q4_0, iq4_nl, ... in rows that 32 does not divide) it
+/// is f16 here too. Source: llama.cpp, llama-quant.cpp, tensor_type_fallback.
 inline ggml type_that_fits(ggml wanted, std::uint64_t cols) {
     if (fits(wanted, cols)) return wanted;
     ggml other = ggml::f16;

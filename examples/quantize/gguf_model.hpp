@@ -88,8 +88,8 @@ public:
                 check(out.add_tensor(plan[i].source->name, type, plan[i].source->dims), plan[i].source->title());
             }
             const output_file& begun = layout.begin(out);
-            const auto written =
-                qlib::gguf_file::parse(begun.header, {.file_size = begun.size});  // it says where the data go
+            // The header says where the data go.
+            const auto written = qlib::gguf_file::parse(begun.header, {.file_size = begun.size});
             if (!written) fail(written.error(), "header");
             for (std::size_t i = 0; i < members.size(); ++i) {
                 const qlib::gguf_tensor& t = written->tensors()[i];

@@ -46,8 +46,8 @@ inline void check_fallback(const source_tensor& t, const type_choice& choice) {
                              " weights to one; --no-fallback forbids " + name_of(choice.type));
 }
 
-/// One tensor's part of the plan. error: a type that this program cannot write, or a source that has no weights to
-/// quantize.
+/// One tensor's part of the plan. error: a type that this program cannot write, or a
+/// source that has no weights to quantize.
 inline planned_tensor plan_tensor(const source_tensor& t, const type_choice& choice, const type_request& request,
                                   const options& o, const imatrix_input* imatrix) {
     planned_tensor p;

@@ -1,6 +1,6 @@
 #pragma once
-// The linear layers in a tensor that is not simply one: a matrix that lies transposed, and experts in one tensor of
-// three dimensions.
+// The linear layers in a tensor that is not simply one: a matrix that lies transposed,
+// and experts in one tensor of three dimensions.
 #include "linear_layers.hpp"
 #include "model.hpp"
 

@@ -43,8 +43,8 @@ void quantize_gguf(options o, const imatrix_input* imatrix) {
 void run(options o) {
     const auto imatrix = imatrix_of(o);
     const bool safetensors = is_safetensors(o.input);
-    // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity with the searched scales, other
-    // presets less.
+    // Less error is not less harm: Q2_K and Q4_0 of stories15M lose 3 % more perplexity
+    // with the searched scales, other presets less.
     if (o.fit_name.empty()) o.fit_name = safetensors ? "search" : "reference";
     (safetensors ? quantize_checkpoint : quantize_gguf)(o, imatrix ? &*imatrix : nullptr);
 }

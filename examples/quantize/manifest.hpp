@@ -2,8 +2,7 @@
 // The manifest: how a quantized model was made, in its own metadata and in a JSON file beside it.
 //
 // A file's header stands before its data, but the scores and hashes in the manifest are known last. So it has a fixed
-// length: it is laid
-// out with the longest numbers, and filled up with spaces once the true ones are known.
+// length: it is laid out with the longest numbers, and filled up with spaces once the true ones are known.
 #include "imatrix_input.hpp"
 #include "json_text.hpp"
 #include "options.hpp"

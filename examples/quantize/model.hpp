@@ -1,6 +1,6 @@
 #pragma once
-// A model on its way from one file to another, whatever kind of file: its tensors, what is to become of each, and where
-// that goes.
+// A model on its way from one file to another, whatever kind of file: its tensors,
+// what is to become of each, and where that goes.
 #include "../common/failure.hpp"
 #include "../common/files.hpp"
 #include "../common/sha256.hpp"
@@ -142,8 +142,8 @@ public:
         return sum;
     }
 
-    /// The header of the output, with a text that describes how it was made, and the places of all data. An empty text:
-    /// it is a copy.
+    /// The header of the output, with a text that describes how it was made, and the
+    /// places of all data. An empty text: it is a copy.
     [[nodiscard]] virtual output_layout lay_out(const std::vector<planned_tensor>& plan,
                                                 const std::string& manifest) const = 0;
     /// A quantized matrix as the file's pieces.

@@ -1,7 +1,6 @@
 #pragma once
 // llama.cpp's presets: which type each tensor of a model gets when the model as a whole is to be "Q4_K_M". The rules
-// stand here as
-// short functions of names and counts; they read no file. Source: llama.cpp, llama-quant.cpp.
+// stand here as short functions of names and counts; they read no file. Source: llama.cpp, llama-quant.cpp.
 #include "../common/printable.hpp"
 #include "ggml_formats.hpp"
 

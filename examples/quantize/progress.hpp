@@ -1,6 +1,6 @@
 #pragma once
-// A line on the terminal: how much is done, and how long the rest will take. Silent where standard error is no
-// terminal.
+// A line on the terminal: how much is done, and how long the rest will take. Silent
+// where standard error is no terminal.
 #include <unistd.h>
 
 #include <chrono>

@@ -1,7 +1,6 @@
 #pragma once
 // A model of Hugging Face's kind: safetensors, in one file or several with an index, and config.json beside them. Read,
-// and laid out
-// again as one file in which a quantized weight is several tensors.
+// and laid out again as one file in which a quantized weight is several tensors.
 #include "../common/failure.hpp"
 #include "checkpoint_folder.hpp"
 #include "codecs.hpp"

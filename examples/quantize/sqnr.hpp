@@ -8,8 +8,7 @@
 #include <vector>
 
 /// Compares rows with what their codes mean. `weighted` counts each square as often as its column's importance says;
-/// empty: not at all.
-/// Rows are added in order: the same sums for any number of threads.
+/// empty: not at all. Rows are added in order: the same sums for any number of threads.
 inline void measure(qlib::matrix_view<const float> W, qlib::matrix_view<const float> decoded,
                     std::span<const float> importance, qlib::executor_ref run, qlib::sqnr& plain,
                     qlib::sqnr& weighted) {

@@ -97,8 +97,8 @@ private:
         tensors_.push_back({name, dim, 1, true});
     }
 
-    /// Norms of one, and matrices of bell-shaped weights as large as training leaves them: a standard deviation of
-    /// about cols^-0.5.
+    /// Norms of one, and matrices of bell-shaped weights as large as training leaves
+    /// them: a standard deviation of about cols^-0.5.
     std::span<const std::byte> weights(const planned& t) {
         const std::size_t count = t.rows * t.cols;
         if (t.norm) {

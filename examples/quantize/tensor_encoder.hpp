@@ -1,6 +1,6 @@
 #pragma once
-// One tensor from floats to bytes, a strip of rows at a time: memory does not grow with the tensor, and what was read
-// is given back.
+// One tensor from floats to bytes, a strip of rows at a time: memory does not grow
+// with the tensor, and what was read is given back.
 #include "../common/failure.hpp"
 #include "finite_floats.hpp"
 #include "source_floats.hpp"
@@ -84,8 +84,8 @@ private:
     void measure_strips(matrix W, const codec& format, std::span<const std::byte> bytes,
                         std::span<const float> importance, outcome& result) {
         const std::size_t step = std::max<std::size_t>(1, std::min<std::size_t>(W.rows, strip_weights / W.cols));
-        const bool in_strips =
-            format.by_rows || W.cols % 256 == 0;  // blocks that run over row ends can only be decoded all at once
+        // Blocks that run over row ends can only be decoded all at once.
+        const bool in_strips = format.by_rows || W.cols % 256 == 0;
         for (std::size_t first = 0; first < W.rows;) {
             const std::size_t count = in_strips ? std::min(step, W.rows - first) : W.rows;
             decoded_.resize(count * W.cols);

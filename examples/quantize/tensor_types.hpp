@@ -1,6 +1,6 @@
 #pragma once
-// Which type each tensor of a GGUF model becomes: a preset or one format for all, overrides by name, and what fits the
-// rows.
+// Which type each tensor of a GGUF model becomes: a preset or one format for all,
+// overrides by name, and what fits the rows.
 #include "name_pattern.hpp"
 #include "presets.hpp"
 #include "which_tensors.hpp"
@@ -39,8 +39,7 @@ inline const type_override* find_override(std::span<const type_override> overrid
 }
 
 /// One choice per tensor. `tensors` are sorted by stands_before. Tensors with an override are not seen by the rules,
-/// and not counted.
-/// error: what the preset's rules say of impossible models
+/// and not counted. error: what the preset's rules say of impossible models
 inline std::vector<type_choice> choose_types(std::span<const tensor_shape> tensors, const model_facts& model,
                                              const type_request& request) {
     std::vector<type_choice> choices(tensors.size());

@@ -1,6 +1,6 @@
 #pragma once
-// --verify: whether a quantized model is what its manifest says. Hashes need the model alone; with its source it is
-// made again.
+// --verify: whether a quantized model is what its manifest says. Hashes need the
+// model alone; with its source it is made again.
 #include "quantize_model.hpp"
 
 #include <qlib/formats.hpp>

@@ -1,12 +1,11 @@
 #pragma once
-// Which tensors of a GGUF model are weights to be quantized, by llama.cpp's rule: a loader expects the others as
-// floats.
+// Which tensors of a GGUF model are weights to be quantized, by llama.cpp's rule: a
+// loader expects the others as floats.
 #include <cstdint>
 #include <string_view>
 
 /// Whether a tensor is a matrix, or a stack of them, whose name ends in "weight" and is none of the small and sensitive
-/// ones.
-/// Source: llama.cpp, llama-quant.cpp, tensor_allows_quantization.
+/// ones. Source: llama.cpp, llama-quant.cpp, tensor_allows_quantization.
 inline bool is_quantizable(std::string_view name, std::uint64_t rows) {
     static constexpr std::string_view kept[] = {
         "_norm.weight",

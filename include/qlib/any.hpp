@@ -20,8 +20,8 @@ struct any_view {
     std::span<const std::byte> bytes = {};
     std::size_t rows = 0, cols = 0;
     view_options<const std::byte> options = {};  ///< where rows or outer values lie elsewhere
-    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then holds the outer values, if the
-    /// format has any.
+    /// Where the planes lie apart: one for each, in place of `bytes`; options.outer then
+    /// holds the outer values, if the format has any.
     std::span<const std::span<const std::byte>> planes = {};
 };
 

@@ -1,13 +1,13 @@
 #pragma once
-// Weights that are not quantized, as formats: engines multiply by them, decode them and round to them through the same
-// functions.
+// Weights that are not quantized, as formats: engines multiply by them, decode them
+// and round to them through the same functions.
 #include "format/format.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// Numbers of type T: a code is the number's bits. Too many levels for a table; `level` lists the ends of the range and
-/// zero.
+/// Numbers of type T: a code is the number's bits. Too many levels for a table;
+/// `level` lists the ends of the range and zero.
 template <class T> struct number_grid {
     using code = typename T::storage;
     using number = T;
@@ -46,8 +46,8 @@ template <std::size_t N> struct unscaled {
     };
 };
 
-/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns, no scales. Rounding is to nearest
-/// even.
+/// Rows of f32, f16 or bf16, as files and engines hold them: any number of columns,
+/// no scales. Rounding is to nearest even.
 template <class T> struct dense : format<number_grid<T>, unscaled<32>, inline_blocks<little_endian>> {};
 struct dense_f32 : dense<f32> {};
 struct dense_f16 : dense<f16> {};

@@ -25,15 +25,15 @@ template <block_format F> decode_job decode_job_of(const qview<F>& q) noexcept {
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Turns a quantized matrix back into floats: s * level, s * (level - z) or s * level + z of its group, times the outer
-/// scale.
+/// Turns a quantized matrix back into floats: s * level, s * (level - z) or
+/// s * level + z of its group, times the outer scale.
 ///
 /// q       rows x cols weights in format F, at any address; a qmatrix<F> or a qview<F>
 /// out     rows x cols of float, f16 or bf16, row-major, any row stride; may not overlap q
 /// error   shape when the shapes differ, unsupported when call.room cannot be had: nothing is written then; cancelled
-/// exact   the roundings of the formula, and one more to f16 or bf16; the same bits on every instruction set, for any
-///         number of threads and under
-///         any compiler flag. Any bytes decode: what is not a number becomes the NaN with the bits 7FC00000
+/// exact   the roundings of the formula, and one more to f16 or bf16; the same bits on every instruction
+///         set, for any number of threads and under any compiler flag. Any bytes decode: what is not a
+///         number becomes the NaN with the bits 7FC00000
 /// scratch none
 template <block_format F> [[nodiscard]] status dequantize(qview<F> q, floats_span out, call how = {}) noexcept {
     return detail::dequantize_to(detail::decode_job_of<F>(q), out, how);

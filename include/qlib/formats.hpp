@@ -14,8 +14,8 @@
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives errc::unsupported, so `use` returns a
-/// status or a result.
+/// use.operator()<F>(arguments...) for the format of an id. An unknown id gives
+/// errc::unsupported, so `use` returns a status or a result.
 ///
 ///     visit(id, [&]<block_format F>() -> status { return dequantize(*qview<F>::over(bytes, rows, cols), out); });
 template <class Use, class... Arguments> constexpr auto visit(format_id id, Use&& use, Arguments&&... arguments) {

@@ -36,8 +36,8 @@ struct gptq_column {
 /// A format under a fit, in one room, as GPTQ's loop knows it. `block`: an encoded<F>.
 struct gptq_kernels {
     std::size_t block, group, vec, encoded_bytes;
-    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of row `first`; also their outer
-    /// scales.
+    /// Fits the blocks of x, (rows, weights of a block), that begin at column c of
+    /// row `first`; also their outer scales.
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x,
                 std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept;
     void (*round_code)(const gptq_column&) noexcept;
@@ -46,8 +46,8 @@ struct gptq_kernels {
     /// Whether block b of row r, n weights long, decodes to finite weights; writes it.
     bool (*storable)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
     void (*store)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, const std::byte* block) noexcept;
-    /// Columns whose feedback is gathered before it reaches the rest of the row: the smallest multiple of the block >=
-    /// 128.
+    /// Columns whose feedback is gathered before it reaches the rest of the row: the
+    /// smallest multiple of the block >= 128.
     [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept {
         return divide_up(128, block) * block;
     }
@@ -240,8 +240,8 @@ private:
                             outer_scale,
                             {work.errors.row(0) + j, count, lanes, work.errors.stride}});
     }
-    /// Carries the feedback of `depth` columns from column j on to columns [from, to): one FMA per column and weight,
-    /// in column order.
+    /// Carries the feedback of `depth` columns from column j on to columns [from, to):
+    /// one FMA per column and weight, in column order.
     void spread(std::size_t slot, std::size_t depth, std::size_t j, std::size_t from, std::size_t to) const noexcept {
         if (from >= to) return;
         const matrix_view<const float> U = (factor.square)();
@@ -374,14 +374,14 @@ template <block_format F>
     return detail::workspace::asked(detail::gptq_memory(numbers, rows, cols, workers).bytes());
 }
 
-/// Quantizes W (rows, cols) into format F, column by column, carrying each column's rounding error on to the columns
-/// not yet rounded.
+/// Quantizes W (rows, cols) into format F, column by column, carrying each column's
+/// rounding error on to the columns not yet rounded.
 ///
 /// factor  of the layer's input, factorize(); made once for all matrices that read it and for all formats
 /// fit     any fit object; it sees the current weights of a block, with importance 1 / U_jj^2
 /// error   shape, ragged, unsliceable, unsupported, memory, scratch, cancelled; non_finite, overflow from the weights
-/// never   worse than rounding to nearest in the same format, row by row, under the undamped Hessian: such rows keep
-///         the baseline
+/// never   worse than rounding to nearest in the same format, row by row, under the
+///         undamped Hessian: such rows keep the baseline
 /// exact   the same bytes for any number of threads and on every instruction set
 /// cost    rows * cols^2 multiply-adds, and as many for the losses; scratch: gptq_scratch_bytes
 template <block_format F, fit_for<F> Fit>
@@ -401,8 +401,8 @@ template <block_format F>
     return detail::with_fit(options.fit,
                             [&](const auto& fit) { return detail::gptq_with<F>(W, factor, fit, options, how); });
 }
-/// The same from a Hessian, which is copied and factored with options.damping. error: also argument, not_positive
-/// (strict only).
+/// The same from a Hessian, which is copied and factored with options.damping.
+/// error: also argument, not_positive (strict only).
 template <block_format F, fit_for<F> Fit>
 [[nodiscard]] result<gptq_result<F>> gptq(floats_view W, const hessian& h, const Fit& fit, gptq_options options = {},
                                           call how = {}) noexcept {

@@ -31,8 +31,8 @@ struct int_spec {
     scale_type scale = scale_type::float16;
     qlib::granularity granularity = qlib::granularity::group;
     placement layout = placement::inline_blocks;
-    bool tensor_scale =
-        scale == scale_type::float8_e4m3;  ///< an f32 scale of the whole tensor above the groups' scales
+    /// An f32 scale of the whole tensor above the groups' scales.
+    bool tensor_scale = scale == scale_type::float8_e4m3;
 };
 
 namespace detail {

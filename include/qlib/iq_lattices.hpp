@@ -1,7 +1,6 @@
 #pragma once
 // ggml's lattice formats, one to three and a half bits a weight: IQ1_S to IQ3_S. A code is a point for 8 weights (4 of
-// IQ3_S), out of a set that
-// was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
+// IQ3_S), out of a set that was chosen on data, with their signs. Source: ggml-common.h, ggml-quants.c.
 #include "format/iq_points.hpp"
 #include "format/lattice.hpp"
 
@@ -257,9 +256,8 @@ struct iq3_xxs : lattice_format<signed_lattice_grid<iq3_xxs_points, 2, true>, 32
                                                         .keeps_zeros = false};
 };
 /// 3.4375 bits: 512 points of 4 weights, a scale per 32. ggml, block_iq3_s. Behind 32 zeros in a block that is not all
-/// zero ggml's encoder stores
-/// points and signs one group too early, so that they decode to garbage: the reference fit reproduces it, every other
-/// fit is right there.
+/// zero ggml's encoder stores points and signs one group too early, so that they decode to garbage: the reference fit
+/// reproduces it, every other fit is right there.
 struct iq3_s : lattice_format<signed_lattice_grid<iq3_s_points, 1, false>, 32, 4, iq3_s_wire> {
     static constexpr detail::ggml_lattice_recipe recipe{.own_sigma2 = 0,
                                                         .skipped_below = 0,

@@ -10,8 +10,8 @@ namespace qlib::inline QLIB_ABI {
 inline constexpr std::array<float, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10,
                                                   1,    13,   25,  38,  53,  69,  89,  113};
 
-/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes, then the lower four in nibbles. Of
-/// IQ4_XS.
+/// Eight 6-bit scales, stored with 32 added: the upper two bits of all in two bytes,
+/// then the lower four in nibbles. Of IQ4_XS.
 struct iq4_xs_scales {
     static constexpr std::size_t groups = 8, bytes = 6;
     static constexpr int sub_bits = 6, min_bits = 0;

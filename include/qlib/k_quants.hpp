@@ -7,8 +7,7 @@ QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
 /// Eight 6-bit scales and eight 6-bit mins in 12 bytes: four of each in whole bytes, whose upper two bits hold the
-/// upper bits of the
-/// other four. Of Q4_K and Q5_K.
+/// upper bits of the other four. Of Q4_K and Q5_K.
 struct six_bit_scales_and_mins {
     static constexpr std::size_t groups = 8, bytes = 12;
     static constexpr int sub_bits = 6, min_bits = 6;

@@ -71,8 +71,8 @@ struct q1_0 : format<sign_grid, scale_per<128, f16>, inline_blocks<bit_planes<pl
 };
 static_assert(block_bytes<q1_0> == 18);
 
-/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own encoder never uses the 2;
-/// ignores importance.
+/// 2.25 bits: levels -1..2 under an f16 scale per 64 weights. ggml, block_q2_0, whose own
+/// encoder never uses the 2; ignores importance.
 struct q2_0 : format<integer_grid<2, -1>, scale_per<64, f16>, inline_blocks<bit_planes<plane{2, 1}>>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, q2_0>& s,

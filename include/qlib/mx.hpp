@@ -1,7 +1,7 @@
 #pragma once
-// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's blocks.
-// Sources: OCP MX v1.0;
-// TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
+// Microscaling formats: OCP's MX family and NVIDIA's NVFP4 in their own planes, MXFP4 and NVFP4 in ggml's
+// blocks. Sources: OCP MX v1.0; TensorRT Model Optimizer (nvfp4_tensor.py); compressed-tensors
+// (nvfp4-pack-quantized); ggml-common.h, ggml-quants.c.
 #include "fit/mx_scale.hpp"
 #include "format/format.hpp"
 #include "format/lane_blocks.hpp"
@@ -10,8 +10,8 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is ignored. Written as E4M3 rounds,
-/// saturating at 448.
+/// E4M3 without its sign, as ggml reads it: codes 0 and 127 are zero, the top bit is
+/// ignored. Written as E4M3 rounds, saturating at 448.
 struct ue4m3 {
     using storage = std::uint8_t;
     storage bits{};
@@ -63,9 +63,9 @@ inline constexpr std::array<float, 16> e2m1_levels{0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
 /// Twice those levels: integers.
 inline constexpr std::array<float, 16> doubled_e2m1_levels{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The reference takes the
-/// exponent of the
-/// abs-max from its bits; ggml takes log2f, which glibc rounds up for about 250 floats just below powers of two.
+/// 4.25 bits: E2M1 under a power of two per 32 weights. ggml, block_mxfp4; ignores importance. The
+/// reference takes the exponent of the abs-max from its bits; ggml takes log2f, which glibc rounds up
+/// for about 250 floats just below powers of two.
 struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m0>, inline_blocks<nibbles_split_16>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, mxfp4>& s,
@@ -79,8 +79,7 @@ struct mxfp4 : format<codebook_grid<doubled_e2m1_levels>, scale_per<32, half_e8m
 static_assert(block_bytes<mxfp4> == 17);
 
 /// 4.5 bits: E2M1 in groups of 16 under E4M3 scales, four groups to a block, and an f32 scale of the tensor (GGUF:
-/// `<name>.scale`), which
-/// ggml's own encoder leaves at 1.
+/// `<name>.scale`), which ggml's own encoder leaves at 1.
 struct nvfp4 : format<codebook_grid<e2m1_levels>, scale_per<16, ue4m3, 4, true>, inline_blocks<nibbles_split<8>>> {
     QLIB_INLINE static constexpr float reference_outer(const tile_stats&) noexcept { return 1; }
     template <class L>
@@ -108,11 +107,10 @@ struct mxint8_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another from the
-/// least significant bit on, all
-/// scales in another; a row may end inside a block. Elements are rounded to nearest even. Those beyond the highest
-/// level saturate, as some do
-/// under OCP's own rule of scales, which is the plain one; mx_scale_fit has others.
+/// An MX format: elements of a grid under an E8M0 scale per 32; all codes in one plane, one after another
+/// from the least significant bit on, all scales in another; a row may end inside a block. Elements are
+/// rounded to nearest even. Those beyond the highest level saturate, as some do under OCP's own rule of
+/// scales, which is the plain one; mx_scale_fit has others.
 template <class Grid> struct mx_format : format<Grid, scale_per<32, e8m0>, planar<>> {
     /// The plain map of a group whose weights range from low to high, for plain_fit.
     QLIB_INLINE static constexpr affine plain_map(float low, float high) noexcept {
@@ -134,9 +132,9 @@ struct mxint8 : mx_format<mxint8_grid> {};
 static_assert(block_bytes<mxfp8_e4m3> == 33 && block_bytes<mxfp6_e3m2> == 25 && block_bytes<mxfp4_ocp> == 17 &&
               block_bytes<mxint8> == 33);
 
-/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales. TensorRT Model
-/// Optimizer: `weight`, the
-/// first of a pair in the low nibble, `weight_scale`, `weight_scale_2`. The reference stores no scale of zero.
+/// 4.5 bits: E2M1 and an E4M3 scale per 16 weights in planes, and one f32 that multiplies the scales.
+/// TensorRT Model Optimizer: `weight`, the first of a pair in the low nibble, `weight_scale`,
+/// `weight_scale_2`. The reference stores no scale of zero.
 struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, e4m3>, planar<>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_modelopt>& s,
@@ -148,8 +146,7 @@ struct nvfp4_modelopt : format<minifloat_grid<e2m1>, scale_per_times_global<16, 
     }
 };
 /// 4.5 bits: the same planes, and one f32 that divides the scales. compressed-tensors, nvfp4-pack-quantized:
-/// `weight_packed`,
-/// `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
+/// `weight_packed`, `weight_scale`, `weight_global_scale`. The reference stores 1/8 for a scale of zero.
 struct nvfp4_compressed_tensors : format<minifloat_grid<e2m1>, scale_per_over_global<16, e4m3>, planar<>> {
     template <class L>
     QLIB_INLINE static constexpr void reference(const detail::lane_sites<L, nvfp4_compressed_tensors>& s,

@@ -1,6 +1,6 @@
 #pragma once
-// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et al., QLoRA (2023); bitsandbytes
-// functional.py.
+// NF4, FP4 and their double quantization, bitsandbytes' bytes. Source: Dettmers et
+// al., QLoRA (2023); bitsandbytes functional.py.
 #include "format/format.hpp"
 #include "format/lane_blocks.hpp"
 
@@ -25,8 +25,8 @@ inline constexpr std::array<float, 16> nf4_levels{-1.0f,
                                                   0.7229568362236023f,
                                                   1.0f};
 
-/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four the other way. x above one is the
-/// higher level.
+/// bitsandbytes' own thresholds between them: the midpoints, of which it rounds four
+/// the other way. x above one is the higher level.
 inline constexpr std::array<float, 15> nf4_thresholds{
     -0.8480964004993439f,  -0.6106329262256622f,   -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
     -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
@@ -34,16 +34,15 @@ inline constexpr std::array<float, 15> nf4_thresholds{
 using nf4_grid = codebook_grid<nf4_levels, nf4_thresholds>;
 
 /// bitsandbytes' FP4, not OCP's E2M1: a sign, and magnitudes k / 192 in an order of their own. Codes follow from the
-/// magnitude by its own
-/// thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
+/// magnitude by its own thresholds; of a tiny negative weight the code is 8, which decodes to 0 as well.
 struct fp4_grid {
     using code = std::uint8_t;
     static constexpr std::size_t bits = 4, vec = 1, size = 16;
     static constexpr float lowest = -1, highest = 1;
     static constexpr std::array<float, 7> magnitude_thresholds{0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f,
                                                                0.4166667f,  0.583333f,  0.8333333f};
-    static constexpr std::array<float, 16> magnitude_codes{
-        0, 1, 6, 7, 4, 5, 2, 3};  ///< of ascending magnitudes; as floats, for look-ups in lanes
+    /// Of ascending magnitudes; as floats, for look-ups in lanes.
+    static constexpr std::array<float, 16> magnitude_codes{0, 1, 6, 7, 4, 5, 2, 3};
     [[nodiscard]] QLIB_INLINE static constexpr float level(std::size_t i) noexcept {
         return i > 8 ? -magnitudes[i - 8] : magnitudes[i % 8];
     }
@@ -61,9 +60,9 @@ private:
 
 namespace detail {
 
-/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1 points from 0.1 to 1,
-/// and 0 and 1.
-/// torch.linspace computes its points with FMA, which a double product and sum of floats reproduce exactly.
+/// bitsandbytes' signed dynamic map of 8 bits, ascending: +-10^(i-6) times the means of 2^i + 1
+/// points from 0.1 to 1, and 0 and 1. torch.linspace computes its points with FMA, which a
+/// double product and sum of floats reproduce exactly.
 inline constexpr std::array<float, 256> dynamic_map = [] {
     constexpr std::array<float, 7> decade{1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
     std::array<float, 256> map{};
@@ -88,9 +87,9 @@ inline constexpr std::array<float, 256> dynamic_map = [] {
 
 }  // namespace detail
 
-/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per `Blocks` of them and
-/// the tensor's mean:
-/// scale = map[code] * second + mean. A scale is abs-max / highest level. Tiles run along storage, over row ends.
+/// The scale of every N weights as an 8-bit code of bitsandbytes' dynamic map, under one f32 per
+/// `Blocks` of them and the tensor's mean: scale = map[code] * second + mean. A scale is
+/// abs-max / highest level. Tiles run along storage, over row ends.
 template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = 1;
@@ -144,8 +143,8 @@ template <std::size_t N, std::size_t Blocks> struct double_quantized_scale_per {
     };
 };
 
-/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes (first of a pair in the high
-/// nibble), abs-max.
+/// 4.5 bits: NF4 codes, an f32 abs-max per 64 weights along storage. Planes: codes
+/// (first of a pair in the high nibble), abs-max.
 struct nf4 : format<nf4_grid, scale_per<64, f32>, flat_planar<high_nibble_first>> {};
 static_assert(block_bytes<nf4> == 36);
 

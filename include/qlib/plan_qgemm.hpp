@@ -1,15 +1,14 @@
 #pragma once
-// plan_qgemm: a product cut into stages of tasks, for engines that already stand in a parallel region and bring their
-// own barrier.
+// plan_qgemm: a product cut into stages of tasks, for engines that already stand in
+// a parallel region and bring their own barrier.
 #include "qgemm.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
-/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for its
-/// share of the tasks, then
-/// waits at a barrier. Tasks of a stage may run in any order, at once, each exactly once; worker < the number planned
-/// for. A plan may run again
-/// and again: it reads X anew and writes Y each time. Movable; its views must outlive it.
+/// A planned Y = X * W^T. Every worker of the engine does, for each stage in turn: run(stage, task, worker) for
+/// its share of the tasks, then waits at a barrier. Tasks of a stage may run in any order, at once, each
+/// exactly once; worker < the number planned for. A plan may run again and again: it reads X anew and writes Y
+/// each time. Movable; its views must outlive it.
 class qgemm_plan {
 public:
     QLIB_INLINE qgemm_plan(qgemm_plan&&) noexcept = default;
@@ -62,9 +61,8 @@ private:
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Plans Y = X * W^T for `workers` workers of the engine's own; operands, errors and result as qgemm's. call.run and
-/// call.progress are not looked at.
-/// Scratch given in `how` must live as long as the plan; its size is qgemm_scratch_bytes with an executor of as many
-/// workers.
+/// call.progress are not looked at. Scratch given in `how` must live as long as the plan; its size is
+/// qgemm_scratch_bytes with an executor of as many workers.
 [[nodiscard]] inline result<qgemm_plan> plan_qgemm(floats_span Y, floats_view X, const weights_ref& weights,
                                                    qgemm_options options = {}, std::size_t workers = 1,
                                                    call how = {}) noexcept {

@@ -47,14 +47,13 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// Y        (n, rows) of float, f16 or bf16, row-major, any row stride; may overlap neither X nor the weights
 /// X        (n, k) of float, f16 or bf16, row-major, any row stride
 /// weights  rows x k in any format: a qmatrix<F> or a qview<F>
-/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot be had or integers are
-///          asked of levels that
-///          are none; argument for an activation group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads. Integer: each activation group is rounded to round_even(x * (127 /
-///          abs-max)) * (abs-max / 127),
-///          below 2^-100 to zero; dot products of up to 256 weights are exact, their sums over groups f32. A NaN or an
-/// infinity in row i of X makes row i of Y NaN.
-///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+/// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot
+///          be had or integers are asked of levels that are none; argument for an activation
+///          group that cuts groups; memory, scratch, cancelled
+/// exact    the same bits for any number of threads. Integer: each activation group is rounded to
+///          round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot products of up to 256 weights
+///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN. Exact:
+///          dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
                                   call how = {}) noexcept {
     const std::size_t workers = how.run.workers();

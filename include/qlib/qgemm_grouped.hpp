@@ -1,13 +1,12 @@
 #pragma once
-// qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v of one input, or the experts of a
-// layer.
+// qgemm_grouped: many products at once, as one loop over all their tasks: q, k and v
+// of one input, or the experts of a layer.
 #include "plan_qgemm.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
-/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x k; n
-/// may differ from job to
-/// job, and may be 0.
+/// One product of a group, Y = X * W^T, in any format. Holds views; cheap to copy. Y (n, rows), X (n, k), W rows x
+/// k; n may differ from job to job, and may be 0.
 struct gemm_job {
     floats_span Y;
     floats_view X;
@@ -32,8 +31,8 @@ struct grouped_job {
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The bytes that a group needs: its jobs' stages, one copy of each distinct input, and what a worker writes, for the
-/// hungriest job.
+/// The bytes that a group needs: its jobs' stages, one copy of each distinct input,
+/// and what a worker writes, for the hungriest job.
 struct grouped_bytes {
     std::size_t jobs, workers, activations = 0, each_worker = 0;
     [[nodiscard]] std::size_t of_workers() const noexcept { return saturating_multiply(workers, each_worker); }

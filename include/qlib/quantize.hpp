@@ -71,8 +71,8 @@ status quantize_with(floats_view W, const qspan<F>& out, const Fit& fit, const q
     if (const status s = check_room(how.room); !s) return s;
     if (W.rows == 0 || W.cols == 0) return {};
     const encoder_kernels& kernels = encoder_kernels_of<F, Fit>(how.room);
-    const float unit =
-        kernels.whole ? 1.0f : importance_unit_of(options.importance);  // originals take them as they are
+    // Originals take importances as they are.
+    const float unit = kernels.whole ? 1.0f : importance_unit_of(options.importance);
     return encode_matrix({W,
                           {options.importance.data(), W.rows, W.cols, 0},
                           unit,
@@ -109,8 +109,7 @@ template <class Fit, class F> concept fit_for = requires(const Fit& fit, const s
 /// W       rows x cols of float, f16 or bf16, row-major, any row stride; each weight counts as the float it is
 /// out     rows x cols in format F, as qmatrix<F>::span() or qspan<F>::over(bytes) give it; any address
 /// error   shape, ragged, importance, unsupported: nothing is written. non_finite, overflow (a weight would decode to
-///         an infinity), cancelled: `out`
-///         is unspecified
+///         an infinity), cancelled: `out` is unspecified
 /// exact   the same bytes on every instruction set, for any number of threads and under any compiler flag
 /// scratch none
 template <block_format F, fit_for<F> Fit>

@@ -10,9 +10,8 @@ namespace qlib::inline QLIB_ABI {
 struct ternary_g80 : format<ternary_grid, scale_per<80, f16>, inline_blocks<trits>> {};
 static_assert(block_bytes<ternary_g80> == 18);
 
-/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds v * 256 /
-/// 243, rounded up,
-/// so that multiplying by 3 brings one trit after another into the carry.
+/// The codes of TQ1_0: 256 trits in 52 bytes, five to a byte and four to each of the last four. A byte holds
+/// v * 256 / 243, rounded up, so that multiplying by 3 brings one trit after another into the carry.
 struct tq1_trits {
     static constexpr bool ragged = false;
     template <std::size_t B> QLIB_INLINE static constexpr std::size_t bytes(std::size_t n) noexcept {

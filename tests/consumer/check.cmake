@@ -1,5 +1,5 @@
-# Builds and runs the consumer in an empty FOLDER that takes in the library from the tree QLIB, BY one of the ways
-# below.
+# Builds and runs the consumer in an empty FOLDER that takes in the library from the
+# tree QLIB, BY one of the ways below.
 cmake_minimum_required(VERSION 3.25)
 file(REMOVE_RECURSE ${FOLDER})
 file(COPY ${CMAKE_CURRENT_LIST_DIR}/main.cpp ${CMAKE_CURRENT_LIST_DIR}/CMakeLists.txt ${CMAKE_CURRENT_LIST_DIR}/meson.build DESTINATION ${FOLDER})

@@ -1,6 +1,5 @@
 // Writes one line of JSON per format that describes itself completely: its description, a matrix of random bytes, and
-// the floats that
-// qlib decodes from it. reader.py must come to the same floats.
+// the floats that qlib decodes from it. reader.py must come to the same floats.
 #include "../support/matrix.hpp"
 #include "../support/own_format.hpp"
 

@@ -1,5 +1,5 @@
-// Formats that nobody has named: other widths, maps, groups, layouts, floats of other hardware, one written out by
-// hand.
+// Formats that nobody has named: other widths, maps, groups, layouts, floats of
+// other hardware, one written out by hand.
 #include "../support/kernel_formats.hpp"
 #include "subject.hpp"
 

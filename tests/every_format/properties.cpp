@@ -69,8 +69,7 @@ bool all_finite(const std::vector<float>& x) {
 constexpr qlib::fit fits[] = {qlib::fit::plain, qlib::fit::search, qlib::fit::reference};
 
 /// What the levels of a format can keep of weights as sample::weights makes them, in dB: each group's range sent onto
-/// them by an exact scale, each
-/// weight to the nearest.
+/// them by an exact scale, each weight to the nearest.
 double reachable_db(const subject& f) {
     const qlib::description& d = f.about;
     std::vector<float> levels(d.levels.begin(), d.levels.end());
@@ -108,9 +107,9 @@ double reachable_db(const subject& f) {
     return 10 * std::log10(signal / noise);
 }
 
-/// What a format must at least keep of them: nearly that, where scales are not coarse. Of four levels three may be all
-/// that a fit aims at. Numbers
-/// without scales have no table of levels; a lattice has few points among all products of its levels.
+/// What a format must at least keep of them: nearly that, where scales are not coarse. Of four
+/// levels three may be all that a fit aims at. Numbers without scales have no table of levels; a
+/// lattice has few points among all products of its levels.
 double least_db(const subject& f) {
     const qlib::description& d = f.about;
     const double bits = static_cast<double>(d.code_bits) / static_cast<double>(d.vec);

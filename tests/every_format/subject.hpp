@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-/// One block that the compiler has encoded and decoded, with every plane and outer value. No weights: it has decoded
-/// only.
+/// One block that the compiler has encoded and decoded, with every plane and outer
+/// value. No weights: it has decoded only.
 struct constant_block {
     std::span<const float> weights, decoded;
     std::span<const std::byte> wire;

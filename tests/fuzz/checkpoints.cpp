@@ -1,6 +1,5 @@
-// Layers of foreign checkpoints in safetensors files: bitsandbytes' and compressed-tensors' tensors, imported into our
-// formats, decoded and
-// exported again.
+// Layers of foreign checkpoints in safetensors files: bitsandbytes' and compressed-tensors' tensors, imported
+// into our formats, decoded and exported again.
 #include "fuzz.hpp"
 
 #include <qlib/dequantize.hpp>

@@ -1,7 +1,6 @@
-// Quantized data: any bit pattern decodes and multiplies without reading outside of its bytes, and decodes to the same
-// bits in every room.
-// Input: number of the format, rows, columns, tokens, options; then the bits of weights and activations, repeated as
-// often as needed.
+// Quantized data: any bit pattern decodes and multiplies without reading outside of its bytes, and decodes to the
+// same bits in every room. Input: number of the format, rows, columns, tokens, options; then the bits of weights
+// and activations, repeated as often as needed.
 #include "fuzz.hpp"
 
 #include <qlib/dequantize.hpp>

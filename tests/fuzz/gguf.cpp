@@ -1,5 +1,5 @@
-// GGUF files: everything that a parsed file hands out is read, checked as a model and as a part of one, and written
-// again.
+// GGUF files: everything that a parsed file hands out is read, checked as a model
+// and as a part of one, and written again.
 #include "fuzz.hpp"
 
 #include <qlib/file/ggml_data_check.hpp>

@@ -1,6 +1,6 @@
-// The rules of examples/quantize by which the tensors of a foreign file get their types: any names, shapes and numbers
-// of metadata, any preset and any pattern. Each tensor gets a type whose blocks fill its rows, or the whole is refused
-// with a text.
+// The rules of examples/quantize by which the tensors of a foreign file get their types: any names,
+// shapes and numbers of metadata, any preset and any pattern. Each tensor gets a type whose blocks fill
+// its rows, or the whole is refused with a text.
 #include "fuzz.hpp"
 
 #include "../../examples/quantize/tensor_types.hpp"

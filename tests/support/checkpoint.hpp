@@ -1,6 +1,6 @@
 #pragma once
-// A safetensors file in memory, put together tensor by tensor: what tests of checkpoint layouts change and hand to
-// readers.
+// A safetensors file in memory, put together tensor by tensor: what tests of
+// checkpoint layouts change and hand to readers.
 #include <qlib/file/checkpoint_part.hpp>
 #include <qlib/file/safetensors.hpp>
 

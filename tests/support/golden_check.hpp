@@ -8,8 +8,8 @@
 
 namespace golden {
 
-/// Hashes of the blocks and of the decoded floats, without importance and with it. Outer values are not part of the
-/// blocks.
+/// Hashes of the blocks and of the decoded floats, without importance and with it.
+/// Outer values are not part of the blocks.
 template <class F>
 void check(std::uint64_t plain, std::uint64_t plain_floats, std::uint64_t weighted, std::uint64_t weighted_floats) {
     const auto x = weights();

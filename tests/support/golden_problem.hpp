@@ -1,7 +1,7 @@
 #pragma once
-// Two small layers, weights and activations, that published quantizers were run on. Made from a recipe of integers, +
-// and * on doubles
-// and one rounding to float, so that the bits are the same everywhere; crc_w and crc_x say so.
+// Two small layers, weights and activations, that published quantizers were run on. Made
+// from a recipe of integers, + and * on doubles and one rounding to float, so that the bits
+// are the same everywhere; crc_w and crc_x say so.
 #include <qlib/core/abi.hpp>
 
 #include <array>

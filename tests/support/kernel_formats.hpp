@@ -87,8 +87,8 @@ struct reversed_nibbles {
 };
 struct own_layout : format<sint_grid<4>, scale_per<32, f16>, inline_blocks<reversed_nibbles>> {};
 
-/// A lattice spelled out: 8 weights of -3, -1, 1 or 3 to a 16-bit code, an even number of -3s and 3s; two groups of 16
-/// under f16 scales.
+/// A lattice spelled out: 8 weights of -3, -1, 1 or 3 to a 16-bit code, an even number of
+/// -3s and 3s; two groups of 16 under f16 scales.
 struct lattice8 {
     static constexpr std::size_t group = 16, groups = 2, vec = 8;
     static constexpr form map = form::scaled;

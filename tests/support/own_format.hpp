@@ -1,6 +1,6 @@
 #pragma once
-// A user's own format, in one line: 3-bit codes of a codebook, an E4M3 scale per 48 weights, an f32 scale of the
-// tensor.
+// A user's own format, in one line: 3-bit codes of a codebook, an E4M3 scale per 48
+// weights, an f32 scale of the tensor.
 #include <qlib/format/format.hpp>
 
 inline constexpr std::array<float, 8> own_levels{-1.f, -.58f, -.3f, -.09f, .1f, .33f, .62f, 1.f};

@@ -1,6 +1,6 @@
 #pragma once
-// The vocabulary of every room as functions on memory, which code compiled for any machine may call; and numbers to try
-// it on.
+// The vocabulary of every room as functions on memory, which code compiled for any
+// machine may call; and numbers to try it on.
 #include "matrix.hpp"
 #include "rooms.hpp"
 

@@ -17,8 +17,7 @@ inline constexpr std::array<float, 8> levels{-1.f, -.58f, -.3f, -.09f, .1f, .33f
 struct own : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>> {};
 
 /// A lattice grid: 8 weights per code of 16 bits, 9 for a point of {1, 3, 5}^8 and 7 for signs of even parity. The
-/// points are those of
-/// least norm, a stand-in for a trained table.
+/// points are those of least norm, a stand-in for a trained table.
 struct lattice_grid {
     using code = std::uint16_t;
     static constexpr std::size_t bits = 16, vec = 8, size = 6;

@@ -1,5 +1,5 @@
-// What the check must find: a weak function, outside of every baseline's namespace, in a file that was compiled for
-// this machine.
+// What the check must find: a weak function, outside of every baseline's namespace,
+// in a file that was compiled for this machine.
 namespace qlib {
 template <class T> struct careless {
     [[gnu::noinline]] static void twice(T* x) {

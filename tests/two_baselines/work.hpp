@@ -1,5 +1,5 @@
-// What both files do with qlib: every primitive, over formats of every kind. Nothing here has linkage: each file keeps
-// its own.
+// What both files do with qlib: every primitive, over formats of every kind. Nothing
+// here has linkage: each file keeps its own.
 #include <qlib/qlib.hpp>
 #if defined(__OPTIMIZE__)  // else std::mutex and std::thread are functions of their own, which no header can name
 #include <qlib/core/thread_pool.hpp>

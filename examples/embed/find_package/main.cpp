@@ -1,5 +1,5 @@
-// An engine whose users name the format: `engine q6_k`. Formats are numbers here, and qlib's templates stay in
-// formats.cpp.
+// An engine whose users name the format: `engine q6_k`. Formats are numbers here,
+// and qlib's templates stay in formats.cpp.
 #include <qlib/any.hpp>
 
 #include <cstdio>

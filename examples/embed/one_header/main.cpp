@@ -39,8 +39,8 @@ int main() {
     if (!q) return fail(q.error());
 
     qlib::call_report report;
-    const auto done =
-        qlib::qgemm({Y.data(), tokens, outputs}, {X.data(), tokens, inputs}, *q, {}, {.report = &report});  // Y = X W^T
+    // Y = X W^T
+    const auto done = qlib::qgemm({Y.data(), tokens, outputs}, {X.data(), tokens, inputs}, *q, {}, {.report = &report});
     if (!done) return fail(done.error());
 
     double signal = 0, noise = 0;

@@ -3,8 +3,7 @@
 //     g++ -std=c++20 -O2 -I ../../../include main.cpp -o own_format && ./own_format
 //
 // Three bits with levels where weights are dense, a scale of 8 bits per 64 weights under one float of the tensor: 3.125
-// bits. Two lines
-// below say so. Encoding, decoding, every algorithm and the kernels come from them.
+// bits. Two lines below say so. Encoding, decoding, every algorithm and the kernels come from them.
 #include <qlib/dequantize.hpp>
 #include <qlib/format/describe.hpp>
 #include <qlib/gptq.hpp>
@@ -63,8 +62,8 @@ int main() {
     const auto calibration = activations(tokens, inputs);
     const qlib::matrix_view<const float> W{weights.data(), outputs, inputs}, X{calibration.data(), tokens, inputs};
 
-    auto hessian =
-        qlib::hessian::make(inputs);  // all that GPTQ wants to know of the inputs; add() as often as there are batches
+    // All that GPTQ wants to know of the inputs; add() as often as there are batches.
+    auto hessian = qlib::hessian::make(inputs);
     if (!hessian || !hessian->add(X)) return 1;
     const auto rounded = qlib::quantize<w3_g64>(W);
     const auto tuned = qlib::gptq<w3_g64>(W, *hessian);

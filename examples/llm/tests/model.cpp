@@ -1,5 +1,5 @@
-// Loading, running and measuring a small model: broken files are refused by name, and neither batches nor threads
-// change a result.
+// Loading, running and measuring a small model: broken files are refused by name,
+// and neither batches nor threads change a result.
 #include "../evaluate.hpp"
 #include "../gguf_model.hpp"
 #include "../imatrix.hpp"

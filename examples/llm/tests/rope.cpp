@@ -1,5 +1,5 @@
-// Positions as newer and older files describe them, and the refusal of what would change a model's numbers and is not
-// implemented.
+// Positions as newer and older files describe them, and the refusal of what would
+// change a model's numbers and is not implemented.
 #include "../gguf_model.hpp"
 #include "checkpoint.hpp"
 #include "logits.hpp"

@@ -83,8 +83,8 @@ for name, (config, quantized, left) in CASES.items():
         os.system("rm -r out")
     os.system("rm -r in")
 
-# GPT-2's Conv1D lies as inputs x outputs. bitsandbytes' loaders want it as outputs x inputs; in int4 transformers does
-# not look for it.
+# GPT-2's Conv1D lies as inputs x outputs. bitsandbytes' loaders want it as outputs x
+# inputs; in int4 transformers does not look for it.
 conv = {f"h.0.{n}.weight": make("F32", 128, outputs)
         for n, outputs in (("attn.c_attn", 192), ("attn.c_proj", 128), ("mlp.c_fc", 256))}
 write("in", conv | {"wte.weight": make("F32", 8, 128), "wpe.weight": make("F32", 32, 128),

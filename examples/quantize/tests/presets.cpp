@@ -1,6 +1,5 @@
 // The presets' rules, by dry run over the tensor lists of models of every kind. What is expected was written down from
-// the rules as
-// llama.cpp publishes them; llama_cpp_types.py compares the same choices with llama.cpp's own.
+// the rules as llama.cpp publishes them; llama_cpp_types.py compares the same choices with llama.cpp's own.
 #include "../tensor_types.hpp"
 
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
@@ -224,8 +223,8 @@ TEST_CASE("presets of less than four bits, with lattices") {
     CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_output") ==
           map{{ggml::q5_k, all(4)}});
     CHECK(by_type(model("llama", 4, 8, 8).experts(8).types(preset::iq2_xs), "attn_k") == map{{ggml::q4_k, all(4)}});
-    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_v") ==
-          map{{ggml::q4_k, all(4)}});  // four experts or more
+    // Four experts or more.
+    CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_v") == map{{ggml::q4_k, all(4)}});
     CHECK(by_type(model("llama", 4, 8, 8).experts(16).types(preset::iq2_xs), "attn_output") ==
           map{{ggml::iq2_xs, all(4)}});
     for (const auto& [p, embedding, more] : {std::tuple(preset::iq1_m, ggml::q2_k, ggml::q2_k),
@@ -287,8 +286,8 @@ TEST_CASE("experts count by their layer's number, not by tensors") {
     CHECK(by_type(t, "ffn_up_exps") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(t, "ffn_gate_inp").empty());
 
-    const auto many =
-        model("llama", 32, 32, 8).experts(64).untied().types(preset::q4_k_m);  // the rules for eight are theirs alone
+    // The rules for eight are theirs alone.
+    const auto many = model("llama", 32, 32, 8).experts(64).untied().types(preset::q4_k_m);
     CHECK(by_type(many, "attn_v") == map{{ggml::q6_k, more_of_32}, {ggml::q4_k, others(32, more_of_32)}});
     CHECK(by_type(many, "attn_k") == map{{ggml::q4_k, all(32)}});
     CHECK(by_type(many, "attn_output") == map{{ggml::q4_k, all(32)}});
@@ -328,8 +327,8 @@ TEST_CASE("without a matrix of its own the output is the embedding, and gets the
               .at("per_layer_token_embd.weight") == ggml::q4_k);
     // A row of 288 is no whole block of q4_k, so the rule says q8_0 rather than q6_k; of q4_0 it is.
     CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_k_m).at("token_embd.weight") == ggml::q8_0);
-    CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_0).at("token_embd.weight") ==
-          ggml::q8_0);  // q6_k, which does not fit
+    // q6_k does not fit.
+    CHECK(model("llama", 2, 8, 8, 288).types(preset::q4_0).at("token_embd.weight") == ggml::q8_0);
     CHECK(model("llama", 2, 8, 8, 172).types(preset::q4_k_m).at("token_embd.weight") == ggml::f16);
 }
 

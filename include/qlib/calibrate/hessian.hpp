@@ -48,8 +48,8 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI {
 
-/// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its diagonal. Owns its memory, 4
-/// bytes per element.
+/// H = sum over tokens of x x^T, (cols, cols): whoever uses it does so relative to its
+/// diagonal. Owns its memory, 4 bytes per element.
 ///
 /// When all activations so far are below 2^-40, H is kept over a power of two, scale(), so that their squares keep
 /// their bits. Beside larger ones those whose square is no float (below 3e-23) count as zero.
@@ -75,8 +75,7 @@ public:
     ///        scratch, of floats that are all below 2^-40 also memory; nothing is added then. cancelled after a block
     ///        of 256 tokens, which call.progress counts: it and those before are in
     /// exact  the same bits on every instruction set and for any number of threads; the split of tokens over calls
-    ///        rounds differently,
-    ///        unless all but the last bring a multiple of 256
+    ///        rounds differently, unless all but the last bring a multiple of 256
     [[nodiscard]] QLIB_INLINE status add(matrix_view<const float> X, call how = {}) noexcept {
         return add_tokens<float>(X, how);
     }

@@ -19,8 +19,8 @@ struct factor_parts {
 };
 inline constexpr std::size_t factor_chunk = 16;
 
-/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of it is dead. `mean` is then that
-/// mean, scaled.
+/// The e for which 2^-e brings the mean of the live diagonal into [1, 2); 0 when all of
+/// it is dead. `mean` is then that mean, scaled.
 inline int normal_exponent(matrix_view<const float> H, float& mean) noexcept {
     double sum = 0;
     std::size_t live = 0;
@@ -128,10 +128,8 @@ namespace qlib::inline QLIB_ABI {
 /// U, upper triangular with a positive diagonal, and H of one layer input. Made by factorize().
 ///
 /// H is divided by a power of two, scale(), so that the mean of its live diagonal lies in [1, 2]: nothing here
-/// overflows or underflows for the
-/// size of the activations alone. U belongs to that H, damped. A dead column, whose input was always 0, has a zero row
-/// and column in H, and in U
-/// nothing but its diagonal.
+/// overflows or underflows for the size of the activations alone. U belongs to that H, damped. A dead column, whose
+/// input was always 0, has a zero row and column in H, and in U nothing but its diagonal.
 class hessian_factor {
 public:
     /// What factorize() does.
@@ -211,11 +209,10 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// h       consumed, but for the errors shape, argument and unsupported; copy() it to keep it
 /// error   argument, shape, unsupported, memory, cancelled; not_positive only when options.strict
 /// ladder  while H with the asked damping is not positive definite in floats: ten times the damping (at least 1e-4),
-///         until it is about 1 or
-///         more; then a diagonal U. Never silently: report() says which.
+///         until it is about 1 or more; then a diagonal U. Never silently: report() says which.
 /// exact   the same bits on every instruction set and for any number of threads
-/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse, here as the inverse of the reversed
-///         factor
+/// source  Frantar et al., GPTQ (2022): the upper Cholesky factor of the inverse,
+///         here as the inverse of the reversed factor
 [[nodiscard]] inline result<hessian_factor> factorize(hessian&& h, factor_options options = {},
                                                       call how = {}) noexcept {
     return hessian_factor::make(std::move(h), options, how);

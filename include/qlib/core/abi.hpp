@@ -26,8 +26,8 @@
 #define QLIB_INLINE [[gnu::__always_inline__]]
 /// The same for a lambda, after its parameters.
 #define QLIB_INLINE_LAMBDA __attribute__((__always_inline__))
-/// Marks the members that are too long for that: the baseline's name becomes part of their symbol, and of those of
-/// their lambdas.
+/// Marks the members that are too long for that: the baseline's name becomes part of
+/// their symbol, and of those of their lambdas.
 #define QLIB_TAGGED [[gnu::abi_tag(QLIB_TEXT(QLIB_BASE))]]
 
 // With the x87 unit a sum of floats is rounded once more, where the compiler likes: other bytes, other scales. (-1 is

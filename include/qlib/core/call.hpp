@@ -14,13 +14,13 @@ enum class isa : std::uint8_t;
 struct call_report {
     isa room{};             ///< never `best` after a call
     const char* mode = "";  ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    const char* path =
-        "";  ///< "bits": codes unpacked by the room; "load": one by one through the format's own load, slower
+    /// "bits": codes unpacked by the room; "load": one by one through the format's own load, slower.
+    const char* path = "";
 };
 
-/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of the work. False
-/// cancels: the call ends
-/// soon, with errc::cancelled and its output unspecified. Called from any worker, but by one at a time.
+/// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of
+/// the work. False cancels: the call ends soon, with errc::cancelled and its output unspecified.
+/// Called from any worker, but by one at a time.
 class progress_ref {
 public:
     QLIB_INLINE constexpr progress_ref() noexcept = default;
@@ -44,8 +44,8 @@ private:
 
 struct call {
     executor_ref run = serial;
-    /// Memory to work in, at any address. Empty: allocated. Smaller than the function's scratch_bytes() says:
-    /// errc::scratch.
+    /// Memory to work in, at any address. Empty: allocated. Smaller than the
+    /// function's scratch_bytes() says: errc::scratch.
     std::span<std::byte> scratch = {};
     progress_ref progress = {};
     isa room{};  ///< another room than the machine's best, for tests; errc::unsupported when it lacks it

@@ -25,10 +25,9 @@ private:
     void (*call_)(void*, std::size_t, std::size_t);
 };
 
-/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any order and on
-/// any
-/// threads, never two at a time with the same worker number, and returns when all calls are done; workers() >= 1 bounds
-/// the worker numbers.
+/// Anything that can run a loop: run(count, task) calls task(i, worker) once for each i < count, in any
+/// order and on any threads, never two at a time with the same worker number, and returns when all calls are
+/// done; workers() >= 1 bounds the worker numbers.
 template <class E> concept executor = requires(E& e, std::size_t count, task_ref task) {
     e.run(count, task);
     { e.workers() } -> std::convertible_to<std::size_t>;

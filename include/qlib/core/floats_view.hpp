@@ -1,6 +1,6 @@
 #pragma once
-// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run time: one parameter in place of three
-// overloads.
+// floats_view, floats_span: matrices of float, f16 or bf16, which is known at run
+// time: one parameter in place of three overloads.
 #include "../numeric/minifloat.hpp"
 #include "memory.hpp"
 

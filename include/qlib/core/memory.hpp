@@ -47,8 +47,8 @@ template <class T>
     return check_view(m, sizeof(T), operand);
 }
 
-/// Uninitialised elements of a trivial type, freed with their owner. No exceptions: allocate() says whether there was
-/// memory.
+/// Uninitialised elements of a trivial type, freed with their owner. No exceptions:
+/// allocate() says whether there was memory.
 template <class T> class buffer {
     static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
 

@@ -38,9 +38,9 @@ enum class compute : std::uint8_t {
 
 struct qgemm_options {
     compute mode = compute::automatic;
-    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the whole row; 0: the
-    /// largest multiple of F::group up to 256 (F::group when that is larger), or the row where one map of the weights
-    /// covers a row.
+    /// Integer mode: neighbours in a row of X that share a scale. A multiple of F::group, or the
+    /// whole row; 0: the largest multiple of F::group up to 256 (F::group when that is larger), or
+    /// the row where one map of the weights covers a row.
     std::size_t activation_group = 0;
 };
 using gemm_options = qgemm_options;
@@ -61,8 +61,8 @@ struct factor_report {
 struct gptq_options {
     float damping = 0.01f;  ///< see factor_options; not looked at when a factor is given
     bool strict = false;    ///< an error in place of the ladder; not looked at when a factor is given
-    qlib::fit fit =
-        qlib::fit::search;  ///< how scales are chosen, on the current weights, columns weighed by 1 / U_jj^2
+    /// How scales are chosen, on the current weights, columns weighed by 1 / U_jj^2.
+    qlib::fit fit = qlib::fit::search;
     non_finite on_non_finite = non_finite::error;
 };
 

@@ -59,9 +59,8 @@ private:
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// An executor for functions that run many loops: it tells of each loop as a part of the work, and after a
-/// cancellation runs no more, so that their results are void. When there are more than `parts` of them, the last waits
-/// for finish().
+/// An executor for functions that run many loops: it tells of each loop as a part of the work, and after a cancellation
+/// runs no more, so that their results are void. When there are more than `parts` of them, the last waits for finish().
 class told_loops {
 public:
     QLIB_INLINE told_loops(const call& how, std::size_t parts) noexcept : how_(how), parts_(parts) {}

@@ -38,8 +38,8 @@ struct error {
     const char* operand = "";  ///< which argument, tensor part or field
     std::array<std::uint64_t, 4> sizes{};
 
-    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of `buffer` that was used; what does not
-    /// fit is cut.
+    /// Writes "name: operand: rule" with the sizes filled in. Returns the part of
+    /// `buffer` that was used; what does not fit is cut.
     [[nodiscard]] QLIB_TAGGED std::string_view format(std::span<char> buffer,
                                                       std::string_view name = {}) const noexcept {
         std::size_t at = 0;

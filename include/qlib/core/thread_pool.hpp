@@ -1,6 +1,6 @@
 #pragma once
-// thread_pool: a small executor for programs that have none. Not part of qlib.hpp: the library itself starts no
-// threads.
+// thread_pool: a small executor for programs that have none. Not part of qlib.hpp:
+// the library itself starts no threads.
 #include "executor.hpp"
 
 #include <atomic>
@@ -11,8 +11,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// Threads that wait between loops. The thread that calls run() works along as worker 0; one loop at a time, loops may
-/// not nest.
+/// Threads that wait between loops. The thread that calls run() works along as
+/// worker 0; one loop at a time, loops may not nest.
 class thread_pool {
 public:
     /// `workers` in all, the caller's thread included; 0: one per hardware thread.

@@ -49,8 +49,8 @@ template <class Load> QLIB_INLINE static void gather_pieces(std::size_t n, const
     }
 }
 
-/// The weights of each block of a batch, in lanes. Where they are no floats in one piece they pass through a piece of
-/// memory.
+/// The weights of each block of a batch, in lanes. Where they are no floats in one
+/// piece they pass through a piece of memory.
 static void gather(const encode_job& job, const block_batch& b, const std::byte* const* at, floats* out) noexcept {
     const std::size_t n = job.block;
     const bool direct = job.wire_cols == job.W.cols;
@@ -224,8 +224,8 @@ template <block_format F> static bool encode_batch(const encode_job& job, const 
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
-/// asks of a fit.
+/// The params of one whole block of each row of x, (rows, block) weights: what an
+/// algorithm that chooses codes itself asks of a fit.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
                      std::span<const float> importance, const typename F::outer* outer,

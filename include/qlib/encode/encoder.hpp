@@ -1,7 +1,6 @@
 #pragma once
 // The encoder's driver: from rows of numbers to blocks on the wire, for any format and any fit. What it does not know
-// of them it asks of
-// encoder_kernels, so that it is compiled once.
+// of them it asks of encoder_kernels, so that it is compiled once.
 #include "../core/floats_view.hpp"
 #include "../core/options.hpp"
 #include "../kernel/decode_block.hpp"
@@ -28,13 +27,13 @@ struct encoder_kernels {
     const char* fit_name;  ///< null: none
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
     // What the fit does, all else being the same for every fit:
-    void (*fit_lanes)(const void* fit, const void* sites,
-                      void* blocks) noexcept;  ///< lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole
-    void (*fit_site)(const void* fit, const void* site,
-                     void* params) noexcept;  ///< site<F>, F::params; null: never asked
+    /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
+    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;
+    /// site<F>, F::params; null: never asked.
+    void (*fit_site)(const void* fit, const void* site, void* params) noexcept;
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
-    /// Encodes a batch. False: some weight or scale is not finite, and nothing was stored. Null: there is no way in
-    /// lanes.
+    /// Encodes a batch. False: some weight or scale is not finite, and nothing was
+    /// stored. Null: there is no way in lanes.
     bool (*batch)(const encode_job&, const block_batch&) noexcept;
     /// Encodes block b of wire row r, n weights long.
     status (*single)(const encode_job&, std::size_t r, std::size_t b, std::size_t n, float row_mean_square) noexcept;
@@ -42,8 +41,8 @@ struct encoder_kernels {
     void (*numbers)(const encode_job&, std::size_t r, bool streamed) noexcept;
     float largest_number;
     std::size_t number_bytes;
-    /// The range of n elements, widened by what `low` and `high` hold. False: one of them is not finite, and the range
-    /// is worth nothing.
+    /// The range of n elements, widened by what `low` and `high` hold. False: one of them
+    /// is not finite, and the range is worth nothing.
     bool (*widen_range)(const void* x, element type, std::size_t n, float& low, float& high) noexcept;
 };
 
@@ -83,8 +82,8 @@ template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, c
     fit.template whole<F>(s);
 };
 
-/// Whether F's original asks for the mean square of a block's whole row: it says so, or is a user's own,
-/// reference(site).
+/// Whether F's original asks for the mean square of a block's whole row: it says so,
+/// or is a user's own, reference(site).
 template <class F>
 inline constexpr bool weighs_by_row = [] {
     if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
@@ -105,9 +104,9 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
     }
 }
 
-/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite, and a
-/// finite f32 scale may be too large
-/// for the levels at the grid's end. False of maps so close to overflow that only codes decide, see stays_finite.
+/// Whether every level decodes to a finite weight: an f16 scale of weights beyond 65504 levels is infinite,
+/// and a finite f32 scale may be too large for the levels at the grid's end. False of maps so close to
+/// overflow that only codes decide, see stays_finite.
 template <class F>
 constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale,
                           std::size_t weights) noexcept {
@@ -153,8 +152,8 @@ inline void load_importances(const encode_job& job, std::size_t r, std::size_t c
         out[i] = product(job.importance.data[(at + i) % job.importance.cols], job.importance_unit);
 }
 
-/// What importances are multiplied by. A power of two changes no fit's choice; without it sums of the largest would be
-/// infinite.
+/// What importances are multiplied by. A power of two changes no fit's choice;
+/// without it sums of the largest would be infinite.
 inline float importance_unit_of(std::span<const float> importance) noexcept {
     return abs_max(importance.data(), importance.size()) > 0x1p60f ? 0x1p-80f : 1.0f;
 }
@@ -255,8 +254,8 @@ inline status flush_batch(const encode_job& job, block_batch& b) noexcept {
     return {};
 }
 
-/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged ends block by block, plain
-/// numbers row by row.
+/// Encodes wire rows [first, first + count): whole blocks in batches over row ends, ragged
+/// ends block by block, plain numbers row by row.
 inline status encode_rows(const encode_job& job, std::size_t first, std::size_t count) noexcept {
     const encoder_kernels& k = *job.kernels;
     const std::size_t whole = k.batch != nullptr ? job.wire_cols / job.block : 0;

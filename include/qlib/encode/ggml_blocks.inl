@@ -1,6 +1,6 @@
-// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own encoders of whole blocks,
-// one block in
-// each lane. Source: ggml-quants.c, the quantize_row_*_ref, and under an importance matrix quantize_row_*_impl.
+// No #pragma once: included in one_block and in each room, after ggml_search.inl. ggml's own
+// encoders of whole blocks, one block in each lane. Source: ggml-quants.c, the quantize_row_*_ref,
+// and under an importance matrix quantize_row_*_impl.
 
 /// The bits of f16::from, NaN excepted.
 QLIB_INLINE static constexpr ints half_bits(floats x) noexcept {
@@ -35,10 +35,9 @@ template <class F> QLIB_INLINE static constexpr floats ggml_store_super(floats x
     return ggml_store_half(x, out, [](typename F::params& p) QLIB_INLINE_LAMBDA -> f16& { return p.super; });
 }
 
-/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay. The
-/// quotient is that with the
-/// reciprocal but for some units in the last place, which only tell beside a half or, where nearest_int goes astray,
-/// far outside.
+/// nearest_int((x + min) / scale) for each weight, clamped, as codes from 0 on; where scale is 0 they stay.
+/// The quotient is that with the reciprocal but for some units in the last place, which only tell beside a
+/// half or, where nearest_int goes astray, far outside.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_choose(const floats* x, floats scale, floats min, int low, int high,
                                                         std::uint8_t* codes) noexcept {
@@ -64,8 +63,8 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
-/// search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group
+/// whose scale became 0 keeps what its search left.
 template <class F>
 static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
                                       const ints* mins, lane_blocks<room, F>& out) noexcept {
@@ -212,9 +211,9 @@ static constexpr std::array<float, 16> ggml_middles = [] {
     return t;
 }();
 
-/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x - lower with upper - x,
-/// which near the middle,
-/// the only place where rounding could tell, are exact for these levels: integers and their halves.
+/// best_index_int8: the nearer of the two levels around x, of equals the upper. It compares x -
+/// lower with upper - x, which near the middle, the only place where rounding could tell, are
+/// exact for these levels: integers and their halves.
 template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) noexcept {
     constexpr auto& middle = ggml_middles<F>;
     ints i = select(x >= middle[7], splat(8), splat(0));
@@ -223,8 +222,8 @@ template <class F> QLIB_INLINE static constexpr ints ggml_iq4_index(floats x) no
     return select(x >= look_up(middle, i), i + 1, i);
 }
 
-/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under ggml's weights. 0 for a group of
-/// zeros.
+/// The scale of 32 weights that quantize_row_iq4_nl_impl finds in 15 trials, under
+/// ggml's weights. 0 for a group of zeros.
 template <class F>
 [[gnu::__noinline__]] static constexpr floats ggml_iq4_scale(const floats* x, const floats* importance,
                                                              floats sigma2) noexcept {
@@ -359,8 +358,7 @@ static constexpr void ggml_sign_block(const lane_sites<room, F>& s, lane_blocks<
 }
 
 /// quantize_row_tq1_0_ref, tq2_0_ref and q2_0_ref: levels -1, 0, 1 under the block's abs-max, halves away from zero.
-/// `beyond`: the code
-/// where the inverse of a subnormal abs-max is infinite.
+/// `beyond`: the code where the inverse of a subnormal abs-max is infinite.
 template <class F>
 static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                          std::int32_t beyond) noexcept {
@@ -371,10 +369,9 @@ static constexpr void ggml_ternary_block(const lane_sites<room, F>& s, lane_bloc
         put(&out.code[i * width], select(finite, ggml_round_away(times(s.x[i], inverse)) + 1, splat(beyond)));
 }
 
-/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The grid's
-/// upper half mirrors its
-/// lower one, and comes later: a negative level is never nearer to a positive x than 0 is, nor a positive one to a
-/// negative x.
+/// The first of the levels nearest to x under scale d, in code order: ggml's choice for MXFP4 and NVFP4. The
+/// grid's upper half mirrors its lower one, and comes later: a negative level is never nearer to a positive x
+/// than 0 is, nor a positive one to a negative x.
 template <class F> QLIB_INLINE static constexpr ints ggml_first_nearest(floats x, floats d) noexcept {
     const floats a = magnitude(x);
     floats least = magnitude(times(d, F::grid::level(0)) - a);

@@ -6,8 +6,8 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The search over one group of IQ1_S (one shift for all, two octets or more) or IQ1_M (a shift for each of two
-/// octets).
+/// The search over one group of IQ1_S (one shift for all, two octets or more) or
+/// IQ1_M (a shift for each of two octets).
 template <class F> class ggml_shifted_group {
     using G = typename F::grid;
     using L = typename G::points;
@@ -79,8 +79,8 @@ private:
                 }
         return set_digits(best);
     }
-    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one stands for an octet. Sums
-    /// up to i2 carry over.
+    /// The same for IQ1_M, with all shifts of its two octets: of each two bits of `moved` one
+    /// stands for an octet. Sums up to i2 carry over.
     bool split_by_octets() noexcept {
         struct sums {
             float qx[4], qq[4];

@@ -1,7 +1,7 @@
 #pragma once
-// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part of the bytes. They
-// search scales on an equally
-// spaced stand-in of the lattice (1, 3, 5 for its 8, 25, 43) and then correct all scales by a factor.
+// ggml's own encoders of its lattice formats, to the bit: the order of every sum and product is part
+// of the bytes. They search scales on an equally spaced stand-in of the lattice (1, 3, 5 for its 8,
+// 25, 43) and then correct all scales by a factor.
 // Source: ggml-quants.c, quantize_row_iq*_impl, iq2_find_best_neighbour, iq3_find_best_neighbour,
 // iq1_find_best_neighbour2, make_qp_quants.
 #include "../format/lattice.hpp"
@@ -41,8 +41,7 @@ private:
 };
 
 /// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances
-/// that occur: the index of the
-/// least sum of term[i][digit i], of equals the nearer, then the first.
+/// that occur: the index of the least sum of term[i][digit i], of equals the nearer, then the first.
 template <class L>
 std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
     const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
@@ -300,8 +299,8 @@ template <class F> encoded<F> ggml_signed_block(const site<F>& s, const ggml_lat
             for (std::size_t p = 0; p < per_code; ++p) index[p] = found.index[c * per_code + p];
             const auto code = G::make(index, found.negative[c * F::vec / 8] >> c * F::vec % 8);
             if constexpr (F::vec == 4) {
-                // IQ3_S does not step over a skipped group when it stores low bytes and signs, but does with the ninth
-                // bits.
+                // IQ3_S does not step over a skipped group when it stores low bytes
+                // and signs, but does with the ninth bits.
                 auto &moved = e.code[packed++], &own = e.code[g * codes_here + c];
                 moved = static_cast<typename F::code>((moved & 256) | (code & ~256));
                 own = static_cast<typename F::code>((own & ~256) | (code & 256));

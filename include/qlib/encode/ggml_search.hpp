@@ -22,8 +22,7 @@ constexpr float extreme_of(const float* x, std::size_t n) noexcept {
 }
 
 /// ggml's nearest_int: halves to even up to 2^22, beyond it what the sum's lower bits say: -2^22 for an infinity, 0 for
-/// a NaN. Scales
-/// of subnormal weights have such inverses.
+/// a NaN. Scales of subnormal weights have such inverses.
 constexpr int nearest_int(float x) noexcept {
     return static_cast<int>(bits_of(x + 12582912.0f) & 0x007FFFFFu) - 0x00400000;  // 12582912 = 1.5 * 2^23
 }

@@ -1,8 +1,7 @@
-// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one block
-// in each lane:
-// the order of every sum and product is part of the format's bytes. A lane without anything to search goes along on
-// harmless numbers.
-// Source: ggml-quants.c, functions make_qx_quants, make_q3_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants.
+// No #pragma once: included in one_block and in each room. The searches of ggml's own encoders, to the bit, one
+// block in each lane: the order of every sum and product is part of the format's bytes. A lane without anything to
+// search goes along on harmless numbers. Source: ggml-quants.c, functions make_qx_quants, make_q3_quants,
+// make_qkx2_quants, make_qkx3_quants, make_qp_quants.
 
 static constexpr float ggml_group_max_eps = 1e-15f;
 
@@ -33,8 +32,7 @@ template <std::size_t N> static constexpr floats sum_of_squares(const floats* x)
 static constexpr float ggml_zero_sum = 12582912.0f;
 QLIB_INLINE static constexpr floats ggml_sum(floats x) noexcept { return x + ggml_zero_sum; }
 /// The same for any x. ggml's nearest_int looks at 23 bits whatever the exponent, so beyond 2^22 it gives what they say
-/// there: -2^22 for an
-/// infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
+/// there: -2^22 for an infinity, 0 for a NaN. Scales of subnormal weights have such inverses.
 QLIB_INLINE static constexpr floats ggml_tame_sum(floats x) noexcept {
     return from_bits((bits(ggml_sum(x)) & 0x007FFFFF) | 0x4B000000);
 }
@@ -60,8 +58,8 @@ template <std::size_t N>
     const floats divisor = select(dead, splat(1.0f), extreme);
     floats finite[N], weight[N], weighted[N];
     for (std::size_t i = 0; i < N; ++i) {
-        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i],
-                           splat(0.0f));  // of scales one may have overflowed: it gets level 0
+        // Of scales one may have overflowed: it gets level 0.
+        finite[i] = select(bits(magnitude(x[i])) < 0x7F800000, x[i], splat(0.0f));
         weight[i] = w != nullptr ? w[i] : times(x[i], x[i]);
         weighted[i] = times(weight[i], x[i]);
     }
@@ -97,8 +95,7 @@ template <std::size_t N>
 }
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
-/// where there is none
-/// further out as far as nearest_int can tell.
+/// where there is none further out as far as nearest_int can tell.
 struct ggml_slack {
     floats down, up;
 };
@@ -106,10 +103,9 @@ QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, f
     return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
 }
 
-/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until nothing
-/// has changed for one.
-/// lx and ll are the sums of w x l and w l l. `convex`: a weight without whose share no sum of w l l is left keeps its
-/// level.
+/// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
+/// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
+/// share no sum of w l l is left keeps its level.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
                                                          bool convex, floats* level, floats& lx, floats& ll) noexcept {
@@ -177,8 +173,8 @@ struct ggml_scale_and_min {
     floats scale, min;
 };
 
-/// A group in make_qkx2_quants: what is known of it, the best so far, and where its codes come from: inverse * (x -
-/// base).
+/// A group in make_qkx2_quants: what is known of it, the best so far, and where its
+/// codes come from: inverse * (x - base).
 struct ggml_min_state {
     floats lowest, high, sum_w, sum_x, low, scale, best, inverse, base;
     mask dead;
@@ -226,8 +222,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
                 xl[p] += times(wl, v);
             }
     }
-    /// The least-squares map of group p onto its levels; `solvable` where there is one. Its low end stays at 0 or
-    /// below.
+    /// The least-squares map of group p onto its levels; `solvable` where there is
+    /// one. Its low end stays at 0 or below.
     QLIB_INLINE constexpr lane_map solve(std::size_t p, const ggml_min_state& g, mask& solvable) const noexcept {
         const floats det = times(g.sum_w, l2[p]) - times(l1[p], l1[p]);
         solvable = det > 0.0f;
@@ -252,9 +248,8 @@ template <std::size_t N, std::size_t P> struct ggml_min_trial {
     }
 };
 
-/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P groups at
-/// once: each has its own
-/// chains of sums.
+/// make_qkx2_quants / make_qkx3_quants: scale and min for levels 0 .. nmax under weights w. Writes levels. P
+/// groups at once: each has its own chains of sums.
 template <std::size_t N, std::size_t P>
 [[gnu::__noinline__]] static constexpr void ggml_min_search(int nmax, const floats* x, const floats* w,
                                                             std::uint8_t* codes, ggml_min_steps steps,
@@ -284,8 +279,8 @@ template <std::size_t N, std::size_t P>
             g[p].scale = select(better, m[p].s, g[p].scale);
             g[p].inverse = select(better, trial.inverse[p], g[p].inverse);
             g[p].base = select(better, g[p].low, g[p].base);
-            g[p].low =
-                select(better, m[p].z, g[p].low);  // later steps start from the updated minimum, as the original does
+            // Later steps start from the updated minimum, as the original does.
+            g[p].low = select(better, m[p].z, g[p].low);
         }
     }
     for (std::size_t p = 0; p < P; ++p) {

@@ -1,8 +1,7 @@
-// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16 octets of
-// weights side by side:
-// lane o of every vector belongs to octet o. A point is looked for by halves: for each high half that occurs, the
-// cheapest of the low
-// halves that occur with it. Tables hold the cost of every half, so a point costs one minimum.
+// No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
+// octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
+// halves: for each high half that occurs, the cheapest of the low halves that occur with it. Tables hold the
+// cost of every half, so a point costs one minimum.
 
 template <class L> struct half_table { sixteen of[half_size<L>]; };
 
@@ -119,8 +118,8 @@ template <class L, bool EvenSigns> static void best_points(const octets& in, oct
     const sixteen scale = load(in.scale), shift = load(in.shift);
     for (std::size_t d = 0; d < L::base; ++d) {
         const sixteen l = splat_16(level_of<L>(d)) + shift, y = times(scale, l);
-        const sixteen wrong =
-            EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;  // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        // (|x| + y)^2 - (|x| - y)^2 = 4 |x| y
+        const sixteen wrong = EvenSigns ? times(times(splat_16(4.0f), load(in.odd)), y) : y;
         for (std::size_t i = 0; i < 8; ++i) {
             const sixteen x = load(in.x[i]), w = load(in.w[i]), e = x - y;
             cost[i][d] = times(times(w, e), e);

@@ -1,6 +1,6 @@
 #pragma once
-// Octets of weights and of lattice points, 16 side by side: what the searches for points, lattice_nearest.inl, read and
-// write.
+// Octets of weights and of lattice points, 16 side by side: what the searches for
+// points, lattice_nearest.inl, read and write.
 #include "../format/concept.hpp"
 #include "../format/lattice_tables.hpp"
 #include "../numeric/minifloat.hpp"

@@ -1,7 +1,6 @@
 #pragma once
 // A better encoder for lattices than ggml's: true levels in place of a stand-in, points chosen again under the scales
-// as they are stored, signs
-// and points together where the number of negative weights must be even.
+// as they are stored, signs and points together where the number of negative weights must be even.
 #include "../format/lattice.hpp"
 #include "../room/rooms.hpp"
 #include "ggml_iq1_search.hpp"

@@ -123,8 +123,8 @@ private:
         for (std::size_t i = 0; i < 256; ++i)
             w[i] = detail::larger(w[i], 0x1p-20f);  // what counts for nothing still gets its nearest level
     }
-    /// The best scale of each group apart from the others: of those tried, the least-squares scale for the points of
-    /// the best.
+    /// The best scale of each group apart from the others: of those tried, the
+    /// least-squares scale for the points of the best.
     void fit_groups(scales& best) noexcept {
         scales start{}, at{};
         for (std::size_t g = 0; g < groups; ++g) start[g].scale = block_.largest[g];
@@ -144,8 +144,7 @@ private:
         }
     }
     /// Of points that may be moved up or down: the scales and shifts under which nearest levels cost least. Half of all
-    /// digits make a point there, so
-    /// that is a good guess, and costs little.
+    /// digits make a point there, so that is a good guess, and costs little.
     void fit_bare(scales& best) noexcept {
         std::array<float, groups> least;
         alignas(64) float up[32], down[32];
@@ -231,9 +230,8 @@ private:
         return next;
     }
     /// The super-scale of an attempt. Where nothing is known of the inputs and signs are free, three quarters of what
-    /// least squares shrinks weights by
-    /// are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %. With even signs it gains 1 or 2 %;
-    /// points of -1, 0, 1 lose.
+    /// least squares shrinks weights by are given back: in IQ2_S on stories15M it costs .3 dB, and KL falls by 8 %.
+    /// With even signs it gains 1 or 2 %; points of -1, 0, 1 lose.
     f16 regained(const attempt& a) const noexcept {
         if (!gives_back || !(all_ > 0)) return a.super;
         const float factor = 1.0f + product(0.75f, all_ / detail::larger(-a.error, product(0.7f, all_)) - 1.0f);

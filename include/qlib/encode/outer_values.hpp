@@ -1,6 +1,6 @@
 #pragma once
-// Outer values: what covers more than a block is chosen before any block is encoded, from the weights of its whole
-// tile.
+// Outer values: what covers more than a block is chosen before any block is encoded,
+// from the weights of its whole tile.
 #include "../core/parallel.hpp"
 #include "../room/rooms.hpp"
 #include "encoder.hpp"
@@ -73,8 +73,8 @@ inline status tile_statistics(const encode_job& job, const extent& tile, std::si
     return s;
 }
 
-/// Whether a fit may choose F's outer values by their error: each is the whole map of a rectangle, and codes are of one
-/// weight.
+/// Whether a fit may choose F's outer values by their error: each is the whole map
+/// of a rectangle, and codes are of one weight.
 template <class F>
 inline constexpr bool judges_tiles =
     has_map_in_outer<F>&& byte_codes<F>&& F::vec == 1 && !F::tile.flat && requires(affine a) {
@@ -132,8 +132,8 @@ private:
     float heaviest_ = 0;
 };
 
-/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks under an outer value, as the
-/// fit encodes them.
+/// What a fit may ask of a tile: error(outer) is the weighted squared error of its blocks
+/// under an outer value, as the fit encodes them.
 template <block_format F, class Fit> struct tile_judge {
     const encode_job& job;
     std::size_t t;
@@ -176,9 +176,8 @@ struct tile_judge<F, Fit> {
 /// Whether the rows of a tile are known without the rest of the matrix.
 QLIB_INLINE constexpr bool tiles_by_rows(const extent& tile) noexcept { return !tile.flat && tile.rows != 0; }
 /// Rows of a band whose tiles are fitted right before it is encoded, while a core's cache holds it. 0: all tiles come
-/// first, as there are no bands, or too
-/// few for threads to share. Tasks are whole bands, and the shape alone makes these: their order decides which of two
-/// errors is found first.
+/// first, as there are no bands, or too few for threads to share. Tasks are whole bands, and the shape alone makes
+/// these: their order decides which of two errors is found first.
 inline std::size_t rows_of_band(const extent& tile, std::size_t rows, std::size_t cols) noexcept {
     constexpr std::size_t near_weights = 16384;
     if (!tiles_by_rows(tile) || !(tile.rows == 1 || rows / tile.rows >= 32)) return 0;

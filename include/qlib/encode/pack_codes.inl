@@ -1,8 +1,8 @@
-// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to the bytes of a bit layout,
-// [byte][lane].
+// No #pragma once: each room includes this text. Codes in lanes, [weight][lane], to
+// the bytes of a bit layout, [byte][lane].
 
-/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit `place`; n bytes. Bytes never spill into
-/// each other.
+/// to[i] |= bits of from[i], `mask` of them from bit `shift` on, moved to bit
+/// `place`; n bytes. Bytes never spill into each other.
 QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std::size_t n, std::size_t shift,
                                 unsigned mask_of_bits, std::size_t place) noexcept {
     using word = std::conditional_t<width % 8 == 0, std::uint64_t, std::uint32_t>;

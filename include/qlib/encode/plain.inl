@@ -1,8 +1,8 @@
-// No #pragma once: included in one_block and in each room. Abs-max or min-max maps, and the codes under the maps as
-// stored.
+// No #pragma once: included in one_block and in each room. Abs-max or min-max maps,
+// and the codes under the maps as stored.
 
-/// A small float's bits, rounded to nearest even; too large ones saturate, or become infinite where `Overflow` and the
-/// type say so.
+/// A small float's bits, rounded to nearest even; too large ones saturate, or become
+/// infinite where `Overflow` and the type say so.
 template <overflow Overflow>
 QLIB_INLINE static constexpr ints minifloat_code(const minifloat_rule& r, floats u) noexcept {
     const std::int32_t shift = 23 - r.mantissa_bits;
@@ -27,8 +27,8 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
-/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE float and nothing outside, or
-/// as two_level's.
+/// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
+/// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
 template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials S, std::size_t Groups>
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
@@ -263,8 +263,8 @@ QLIB_INLINE static constexpr floats largest_of(const floats* x, std::size_t n) n
     return most;
 }
 
-/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is quantized, so they decode under
-/// another scale.
+/// bitsandbytes' double quantization: codes are chosen under the abs-max, then that is
+/// quantized, so they decode under another scale.
 template <class F>
 static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_blocks<room, F>& out) noexcept {
     const floats largest = largest_of(s.x, s.n), reciprocal = safe_reciprocal(largest);
@@ -272,8 +272,8 @@ static constexpr void codes_before_scale(const lane_sites<room, F>& s, lane_bloc
     for (std::size_t l = 0; l < width; ++l) out.params[l] = F::project({affine{lane(largest, l), 0}}, s.outer[l]);
 }
 
-/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients rounded to nearest even, and a
-/// zero has no sign.
+/// NVIDIA's encoders: a block's scale is scale_of(abs-max, outer); codes are quotients
+/// rounded to nearest even, and a zero has no sign.
 template <class F, class ScaleOf>
 static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<room, F>& out,
                                     const ScaleOf& scale_of) noexcept {

@@ -1,8 +1,7 @@
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: candidates for the
-// map of a group,
-// scored by how much of the weighted sum of squares their codes can explain. For levels l under weights w a scale s
-// leaves the error
-// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
+// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
+// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
+// its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -117,11 +116,10 @@ static constexpr floats settled_scale(const search_shape& f, const search_group&
     return best.xl / best.rest;
 }
 
-/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum x^2 =
-/// explained / all below 1: all weights
-/// shrink, layer upon layer, which costs a model more than the error says. Giving a part f of it back costs f^2 of what
-/// giving back all would cost
-/// in decibels, .16 at 3 bits and .3 at 2: half of it brings most of the gain, 2 to 5 % of KL on stories15M.
+/// What a scale is multiplied by where nothing is known of the inputs. Least squares leaves sum x y / sum
+/// x^2 = explained / all below 1: all weights shrink, layer upon layer, which costs a model more than the error says.
+/// Giving a part f of it back costs f^2 of what giving back all would cost in decibels, .16 at 3 bits and .3 at 2: half
+/// of it brings most of the gain, 2 to 5 % of KL on stories15M.
 QLIB_INLINE static constexpr floats regained(const search_shape& f, floats explained, floats all) noexcept {
     return 1.0f + times(quotient(all, larger(explained, times(all, 0.9f))) - 1.0f, f.regained);
 }
@@ -150,8 +148,8 @@ static constexpr lane_map search_scaled(const search_shape& f, const search_grou
     return {s, splat(0.0f)};
 }
 
-/// Integer zero points follow from the range that is sent onto the grid. Under importance the neighbours of the best
-/// map are tried, too.
+/// Integer zero points follow from the range that is sent onto the grid. Under importance
+/// the neighbours of the best map are tried, too.
 template <level_kind K>
 static constexpr lane_map search_shifted(const search_shape& f, const search_group& g, bool weighted) noexcept {
     constexpr form M = form::shifted;
@@ -179,8 +177,7 @@ static constexpr lane_map search_shifted(const search_shape& f, const search_gro
 }
 
 /// Tries a map of a group less its weighted mean, so that the least-squares offset depends on the levels' mean alone.
-/// Gives the least-squares map
-/// for the codes that it chose.
+/// Gives the least-squares map for the codes that it chose.
 template <level_kind K>
 static constexpr lane_map try_offset(const search_shape& f, const search_group& g, const floats& inverse_weight,
                                      const floats& inverse, const floats& z, best_levels& best) noexcept {
@@ -299,8 +296,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     floats least = stored_error<K, M>(f, g, group, best, b);
     const int around = f.in_f32 ? 0 : 4;
     for (int k = -around; k <= around; ++k) {
-        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))),
-                         found.z};  // as finely as three bits
+        // As finely as three bits.
+        const lane_map m{k == 0 ? found.s : times(found.s, 1.0f + product(0.065f, static_cast<float>(k))), found.z};
         const floats e = stored_error<K, M>(f, g, group, m, b);
         const mask better = e < least;
         best = {select(better, m.s, best.s), select(better, m.z, best.z)};
@@ -309,8 +306,8 @@ static constexpr lane_map best_stored(const search_shape& f, const search_group&
     return best;
 }
 
-/// The map of one group where a block's groups do not depend on each other, as a wish. `space`: as long as the group,
-/// for offsets.
+/// The map of one group where a block's groups do not depend on each other, as a
+/// wish. `space`: as long as the group, for offsets.
 template <level_kind K, form M, scale_kind S>
 static constexpr lane_map search_map(const search_shape& f, const search_group& g, std::size_t group, floats* space,
                                      const opened_block& b) noexcept {
@@ -327,8 +324,8 @@ static constexpr lane_map search_map(const search_shape& f, const search_group& 
         const mask none = found.s == 0.0f;  // weights so far below the block's largest that their squares vanish
         found = {select(none, plain.s, found.s), select(none, plain.z, found.z)};
         const floats size = magnitude(times(found.s, b.unit));
-        const mask fine =
-            (size >= 0x1p-13f) & (size < 0x1p15f);  // normal and finite as f16, whose rounding then costs nothing
+        // Normal and finite as f16, whose rounding then costs nothing.
+        const mask fine = (size >= 0x1p-13f) & (size < 0x1p15f);
         if (f.in_f16 && !any(no(fine))) return found;
         const lane_map coarse = best_stored<K, M>(f, g, group, found, b);
         return f.in_f16 ? lane_map{select(fine, found.s, coarse.s), select(fine, found.z, coarse.z)} : coarse;
@@ -347,8 +344,7 @@ template <level_kind K, form M, scale_kind S>
 }
 
 /// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits
-/// on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
+/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
 [[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
                                                          bool all_scales_tried, floats* x, floats* w) noexcept {
     const floats most = largest_of(from, n);

@@ -1,10 +1,8 @@
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
-/// all of its levels that the
-/// weights use are levels of any larger one as well: none of those is better. Below, the search goes on until
-/// saturation alone costs more than the
-/// best. `unit` is a power of two.
+/// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
+/// search goes on until saturation alone costs more than the best. `unit` is a power of two.
 template <level_kind K>
 static constexpr lane_map search_power_of_two(const search_shape& f, const search_group& g, floats unit) noexcept {
     const level_rule levels = f.levels;

@@ -1,16 +1,15 @@
 #pragma once
-// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps around the
-// best, each judged by the
-// least-squares map for its codes, then that map itself. All weights are read four times, and judged under some 23 or
-// 30 maps.
+// The search of one map for a whole row, tensor or tile: ranges cut shorter and shorter, then finer steps
+// around the best, each judged by the least-squares map for its codes, then that map itself. All weights are
+// read four times, and judged under some 23 or 30 maps.
 #include "search_shape.hpp"
 
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w over errors e, levels
-/// l (less the zero point of a
-/// shifted map) and importances w, each as 16 parts. The last three are for maps with offsets.
+/// What a map leaves of a tile, in its own level units: sums of w e e, w e l, w l l, w e, w l, w
+/// over errors e, levels l (less the zero point of a shifted map) and importances w, each as 16
+/// parts. The last three are for maps with offsets.
 struct error_sums {
     double part[6][16] = {};
     double operator[](std::size_t k) const noexcept {
@@ -91,8 +90,8 @@ public:
     }
 
 private:
-    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a half, which for small floats is
-    // the next binade.
+    // Grids of few levels gain from ranges cut to a third; one of 8 bits hardly below a
+    // half, which for small floats is the next binade.
     static constexpr std::size_t levels = grid_levels<typename F::grid>::count;
     static constexpr int coarse = levels == 0 || levels > 64 ? 11 : 18, fine = 6;
     static constexpr float step = 0.93f;

@@ -1,6 +1,5 @@
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
-// side by side
-// whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
+// side by side whatever the width, so that the bits are the same in every room. A lane has a weight here, not a block.
 
 /// Adds to `sums` what each of `count` maps leaves of n weights, a multiple of 16; w is their importance.
 template <level_kind K, form M>

@@ -1,8 +1,7 @@
 #pragma once
 // What a search derives from a format: the levels to round to, the codes of a small scale type, how far and how finely
-// to look. The search itself is
-// compiled once for each kind of levels, form of the map and way of storing scales; sizes, ranges and steps are
-// numbers: search_shape.
+// to look. The search itself is compiled once for each kind of levels, form of the map and way of storing scales;
+// sizes, ranges and steps are numbers: search_shape.
 #include "../fit/weights.hpp"
 #include "../format/scales.hpp"
 #include "code_rule.hpp"
@@ -118,8 +117,7 @@ struct scale_steps {
 };
 
 /// The fewer levels, the further the best scale may lie from that of the extreme weight; the more levels, the finer the
-/// steps that matter.
-/// Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
+/// steps that matter. Importance widens the range: the extreme weight may not matter. The numbers are experiments'.
 template <class F> constexpr scale_steps scale_steps_of([[maybe_unused]] bool weighted) noexcept {
     constexpr std::size_t levels = grid_levels<typename F::grid>::count;
     if constexpr (levels > 0 && levels <= 4) return {1.0f, 1.12f, 0, 16};
@@ -144,9 +142,9 @@ constexpr range_starts range_starts_of(bool weighted) noexcept {
     return weighted ? range_starts{-0.6f, 0.3f, 7, 3} : range_starts{-0.6f, 0.4f, 4, 1};
 }
 
-/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for, so that
-/// under importance, where an
-/// extreme weight may not matter, much more of the range is cut. `alternations`: of looking around the best map.
+/// The same where zero points are integers and the map follows from codes and zero point: it is not solved for,
+/// so that under importance, where an extreme weight may not matter, much more of the range is cut.
+/// `alternations`: of looking around the best map.
 constexpr range_starts shifted_starts_of(bool weighted) noexcept {
     return weighted ? range_starts{-0.6f, 0.5f, 12, 2} : range_starts{-0.6f, 0.4f, 4, 0};
 }
@@ -155,8 +153,7 @@ constexpr range_starts shifted_starts_of(bool weighted) noexcept {
 template <class F> inline constexpr float regained_part = grid_levels<typename F::grid>::count <= 4 ? 0.4f : 0.5f;
 
 /// Two levels: super-scales that are tried with sub-scales next to the wished ones, then from the best `starts` of them
-/// `sweeps` of looking `reach`
-/// sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
+/// `sweeps` of looking `reach` sub-scales and `min_reach` mins around, each followed by the least-squares super-scales.
 struct super_steps {
     float from, step;
     int count, reach, min_reach, sweeps, starts;

@@ -1,7 +1,6 @@
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
-// under which whole numbers of
-// steps come close, then for each group the numbers around with the least exact error, and the super-scales again by
-// least squares.
+// under which whole numbers of steps come close, then for each group the numbers around with the least exact
+// error, and the super-scales again by least squares.
 
 /// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
@@ -41,8 +40,8 @@ QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const 
     return {x + g * f.group, w + g * f.group, f.group};
 }
 
-/// The sub-scales around each wish with the least error under `super`. Gives the least-squares super-scale for their
-/// codes.
+/// The sub-scales around each wish with the least error under `super`. Gives the
+/// least-squares super-scale for their codes.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs(const search_shape& f, const floats* x, const floats* w, const group_wishes<G>& wish,
                                  int reach, const floats& super, super_fit<G>& best) noexcept {
@@ -181,8 +180,7 @@ struct super_sums {
 };
 
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
-/// least-squares ones for their codes.
-/// Gives that error.
+/// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
 static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
                                           const group_wishes<G>& wish, int reach, int min_reach, floats& super,

@@ -20,8 +20,8 @@ inline constexpr double infinite = __builtin_bit_cast(double, std::uint64_t{0x7F
     return (__builtin_bit_cast(std::uint64_t, x) & 0x7FFFFFFFFFFFFFFFu) > 0x7FF0000000000000u;
 }
 
-/// Place and value of the first largest logit. error: shape for an empty row; non_finite where one is no logit, or none
-/// is finite.
+/// Place and value of the first largest logit. error: shape for an empty row;
+/// non_finite where one is no logit, or none is finite.
 struct best_logit {
     std::size_t at = 0;
     double value = 0;
@@ -49,8 +49,8 @@ inline result<double> row_divergence(std::span<const float> p, std::span<const f
     const auto best_p = find_best(p, "p"), best_q = find_best(q, "q");
     if (!best_p) return best_p.error();
     if (!best_q) return best_q.error();
-    double sum_p = 0, sum_q = 0,
-           cross = 0;  // cross = sum of exp(p - best) * (log-ratio before both rows are normalised)
+    // cross = sum of exp(p - best) * (log-ratio before both rows are normalised)
+    double sum_p = 0, sum_q = 0, cross = 0;
     for (std::size_t i = 0; i < p.size(); ++i) {
         const double a = static_cast<double>(p[i]) - best_p->value, b = static_cast<double>(q[i]) - best_q->value;
         const double weight = is_minus_infinity(p[i]) ? 0.0 : __builtin_exp(a);
@@ -107,25 +107,24 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
            (best->value - static_cast<double>(logits[token]));
 }
 
-/// KL(P || Q) = sum of P * log(P / Q) over P = softmax(p), Q = softmax(q), in nats; +infinity where Q rules out what P
-/// does not.
-/// Zero for equal rows, to the bit; never below. error: as negative_log_likelihood, and shape for rows of different
-/// lengths.
+/// KL(P || Q) = sum of P * log(P / Q) over P = softmax(p), Q = softmax(q), in nats; +infinity where Q
+/// rules out what P does not. Zero for equal rows, to the bit; never below. error: as
+/// negative_log_likelihood, and shape for rows of different lengths.
 [[nodiscard]] inline result<double> kl_divergence(std::span<const float> p, std::span<const float> q) noexcept {
     return detail::row_divergence(p, q);
 }
 
-/// The token with the largest logit, the first of equal ones. error: as negative_log_likelihood, and shape for an empty
-/// row.
+/// The token with the largest logit, the first of equal ones. error: as
+/// negative_log_likelihood, and shape for an empty row.
 [[nodiscard]] inline result<std::size_t> top1(std::span<const float> logits) noexcept {
     const auto best = detail::find_best(logits, "logits");
     if (!best) return best.error();
     return best->at;
 }
 
-/// The value below which a fraction of the values lies, interpolated linearly between neighbours: 0 the least, 0.5 the
-/// median, 1 the largest.
-/// Reorders the values. NaNs count as largest; a NaN for no values, or a fraction outside 0 to 1.
+/// The value below which a fraction of the values lies, interpolated linearly between
+/// neighbours: 0 the least, 0.5 the median, 1 the largest. Reorders the values. NaNs count as
+/// largest; a NaN for no values, or a fraction outside 0 to 1.
 [[nodiscard]] inline double percentile(std::span<double> values, double fraction) noexcept {
     if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
     const double rank = fraction * static_cast<double>(values.size() - 1);
@@ -138,10 +137,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return low == next ? low : low + part * (next - low);
 }
 
-/// The standard error of a percentile of independent values, without a guess at their distribution: half the way from
-/// the percentile of
-/// fraction - d to that of fraction + d, d = sqrt(fraction * (1 - fraction) / n) being the binomial's. Reorders the
-/// values.
+/// The standard error of a percentile of independent values, without a guess at their distribution: half
+/// the way from the percentile of fraction - d to that of fraction + d,
+/// d = sqrt(fraction * (1 - fraction) / n) being the binomial's. Reorders the values.
 [[nodiscard]] inline double percentile_error(std::span<double> values, double fraction) noexcept {
     if (values.empty() || !(fraction >= 0 && fraction <= 1)) return detail::no_number;
     const double d = __builtin_sqrt(fraction * (1 - fraction) / static_cast<double>(values.size()));
@@ -153,8 +151,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Mean and its standard error of numbers that come one by one (Welford). After a NaN or an infinity neither is a
-/// finite number.
+/// Mean and its standard error of numbers that come one by one (Welford). After a
+/// NaN or an infinity neither is a finite number.
 class running_mean {
 public:
     QLIB_INLINE constexpr void add(double x) noexcept {
@@ -193,8 +191,8 @@ public:
     }
     [[nodiscard]] QLIB_INLINE constexpr double signal() const noexcept { return signal_; }
     [[nodiscard]] QLIB_INLINE constexpr double noise() const noexcept { return noise_; }
-    /// In dB: +infinity when nothing was lost, -infinity when there was nothing but noise; a NaN in the numbers gives a
-    /// NaN.
+    /// In dB: +infinity when nothing was lost, -infinity when there was nothing but
+    /// noise; a NaN in the numbers gives a NaN.
     [[nodiscard]] QLIB_INLINE double decibels() const noexcept {
         if (noise_ == 0) return detail::infinite;
         return signal_ == 0 ? -detail::infinite : 10 * __builtin_log10(signal_ / noise_);

@@ -1,10 +1,8 @@
 #pragma once
-// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from nf4, nf4_dq,
-// fp4 and fp4_dq.
-// Exact both ways.
+// bitsandbytes' 4-bit checkpoints (QLoRA's NF4, and FP4, with and without double quantization) to and from
+// nf4, nf4_dq, fp4 and fp4_dq. Exact both ways.
 //
-//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, before
-// there are data
+//   auto parts = qlib::bitsandbytes_parts<nf4>(rows, cols, safetensors_type::bf16);     // names and shapes, no data
 //   for (const auto& p : *parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
 //   check(qlib::export_bitsandbytes(matrix, safetensors_type::bf16, 0, bytes));         // the data of parts[0]
 //
@@ -55,8 +53,8 @@ template <class View, class Visit> status for_each_flat_block(const View& q, con
     return {};
 }
 
-/// The floats of a codebook tensor must be the format's own: then codes mean what they say. -0 for 0 would be another
-/// table.
+/// The floats of a codebook tensor must be the format's own: then codes mean what
+/// they say. -0 for 0 would be another table.
 inline bool same_table(const safetensors_tensor& t, std::span<const float> table) noexcept {
     for (std::size_t i = 0; i < table.size(); ++i)
         if (bits_of(load_float(t, i)) != bits_of(table[i])) return false;
@@ -126,8 +124,8 @@ status import_blocks(const bitsandbytes_tensors& t, const bitsandbytes_state& st
     });
 }
 
-/// The second level's values must have come one for each 256 blocks, counted from this view's first: a slice of rows
-/// may lie askew.
+/// The second level's values must have come one for each 256 blocks, counted from
+/// this view's first: a slice of rows may lie askew.
 template <class F> status export_nested(const qview<F>& q, std::span<std::byte> out) noexcept {
     std::uint32_t current = 0;
     return for_each_flat_block(q, [&](std::size_t r, std::size_t b, std::size_t, std::size_t index) -> status {
@@ -182,8 +180,8 @@ bitsandbytes_state state_of(std::uint64_t rows, std::uint64_t cols, safetensors_
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state and, doubly quantized, two of
-/// the second level.
+/// The tensors that a matrix becomes: weight, weight.absmax, weight.quant_map, the state
+/// and, doubly quantized, two of the second level.
 ///
 /// dtype  what the weights were before, which is what transformers decodes them to: f16, bf16 or f32
 /// error  argument for another dtype; shape when the matrix is empty or does not fit in memory
@@ -251,9 +249,8 @@ status export_bitsandbytes(const qmatrix<F>& q, safetensors_type dtype, std::siz
 /// that bitsandbytes would use.
 ///
 /// tensors  of untrusted files
-/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels than
-///          F's; non_finite, sizes
-///          {block of 64}; memory
+/// error    malformed for what is missing or disagrees; truncated; unsupported for other block sizes or levels
+///          than F's; non_finite, sizes {block of 64}; memory
 /// exact    every code and abs-max is the checkpoint's
 template <bitsandbytes_format F>
 [[nodiscard]] result<qmatrix<F>> import_bitsandbytes(const bitsandbytes_tensors& tensors) noexcept {

@@ -6,8 +6,8 @@
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
-/// The tensors of one layer, wherever they were found. Null: not found. rows x cols weights are one run, in blocks of
-/// `blocksize`.
+/// The tensors of one layer, wherever they were found. Null: not found. rows x cols
+/// weights are one run, in blocks of `blocksize`.
 struct bitsandbytes_tensors {
     const safetensors_tensor* weight = nullptr;     ///< codes, two to a byte, whatever type the bytes are labelled with
     const safetensors_tensor* absmax = nullptr;     ///< f32 [blocks]; u8 when doubly quantized
@@ -187,8 +187,7 @@ inline std::size_t write_state(const bitsandbytes_state& s, std::span<char> out)
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// Adds to `tensors` those of a layer that this file has. A layer may lie in several files: ask each. Without a state
-/// among them it is
-/// not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
+/// among them it is not of this kind. Names behind the layer's that bitsandbytes does not use are ignored.
 ///
 /// layer   "model.layers.0.self_attn.q_proj"
 /// error   memory

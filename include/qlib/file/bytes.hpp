@@ -7,8 +7,7 @@
 namespace qlib::inline QLIB_ABI {
 
 /// Where a writer's bytes go: any callable bool(std::span<const std::byte>) that returns false when it could not take
-/// them
-/// all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
+/// them all, and does not throw. Borrowed: it binds to variables only, never to a temporary, and must outlive its use.
 class sink_ref {
 public:
     QLIB_INLINE sink_ref() noexcept = default;
@@ -53,8 +52,8 @@ QLIB_INLINE inline void store_little(std::byte* p, std::uint64_t value, std::siz
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// A position in bytes that belong to somebody else. What does not fit into the rest is refused, and nothing moves
-/// then.
+/// A position in bytes that belong to somebody else. What does not fit into the rest
+/// is refused, and nothing moves then.
 struct byte_cursor {
     std::span<const std::byte> bytes;
     std::size_t at = 0;
@@ -74,8 +73,8 @@ struct byte_cursor {
     }
 };
 
-/// An array of trivial elements that grows by doubling: its memory follows what was put in, never what a file
-/// announced.
+/// An array of trivial elements that grows by doubling: its memory follows what was
+/// put in, never what a file announced.
 template <class T> class growing {
 public:
     QLIB_INLINE growing() noexcept = default;

@@ -4,8 +4,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// A tensor to be written for a matrix: the name behind the layer's ("model.layers.0.mlp.up_proj" + "." + suffix), type
-/// and shape.
+/// A tensor to be written for a matrix: the name behind the layer's
+/// ("model.layers.0.mlp.up_proj" + "." + suffix), type and shape.
 struct checkpoint_part {
     std::string_view suffix;
     safetensors_type type{};
@@ -45,8 +45,8 @@ inline status check_part(const checkpoint_parts& parts, std::size_t index, std::
     return {};
 }
 
-/// Looks a layer's tensors up: for each suffix sets `slot` where the file has prefix.suffix, and leaves it alone where
-/// not.
+/// Looks a layer's tensors up: for each suffix sets `slot` where the file has
+/// prefix.suffix, and leaves it alone where not.
 struct part_lookup {
     std::string_view suffix;
     const safetensors_tensor** slot;

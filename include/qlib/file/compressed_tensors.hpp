@@ -1,7 +1,6 @@
 #pragma once
 // compressed-tensors' pack-quantized checkpoints (W4A16 and its kind) to and from the integer formats. Exact both ways:
-// a decoded
-// weight is (q - zero) * scale, in the bits of the format's own decoder.
+// a decoded weight is (q - zero) * scale, in the bits of the format's own decoder.
 //
 //   auto parts = qlib::pack_quantized_parts<int4_g128>(rows, cols);         // names and shapes, before there are data
 //   for (const auto& p : parts) check(out.add_tensor(layer + "." + p.suffix, p.type, p.shape()));
@@ -23,8 +22,8 @@ namespace qlib::inline QLIB_ABI {
 struct pack_quantized_tensors {
     const safetensors_tensor* weight_packed = nullptr;  ///< i32 [rows, words]
     const safetensors_tensor* weight_scale = nullptr;   ///< f16, bf16 or f32 [rows, groups]
-    const safetensors_tensor* weight_zero_point =
-        nullptr;  ///< i32 [words, groups], packed along the rows; of asymmetric ones
+    /// i32 [words, groups], packed along the rows; of asymmetric ones.
+    const safetensors_tensor* weight_zero_point = nullptr;
     const safetensors_tensor* weight_shape = nullptr;  ///< i64 or i32 [2] = rows, cols
     const safetensors_tensor* weight_g_idx = nullptr;  ///< i32 [cols]; only there when columns were reordered
 };
@@ -107,8 +106,8 @@ inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_
     if (rows != t.weight_packed->shape[0] || rows == 0)
         return error{
             errc::malformed, "{0} rows, weight_packed has {1}", "weight_shape", {rows, t.weight_packed->shape[0]}};
-    if (cols == 0 ||
-        cols > saturating_multiply(words, 32))  // so that what follows cannot overflow; the exact rule comes later
+    // So that what follows cannot overflow; the exact rule comes later.
+    if (cols == 0 || cols > saturating_multiply(words, 32))
         return error{
             errc::malformed, "{0} columns, weight_packed has rows of {1} words", "weight_shape", {cols, words}};
     shape.rows = static_cast<std::size_t>(rows);
@@ -116,8 +115,8 @@ inline status read_weight_shape(const pack_quantized_tensors& t, pack_quantized_
     return {};
 }
 
-/// The layout is the one with the number of words that the tensors have. `wanted` decides where both have it and
-/// differ.
+/// The layout is the one with the number of words that the tensors have. `wanted`
+/// decides where both have it and differ.
 inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits, pack_layout wanted,
                             pack_quantized_shape& shape) noexcept {
     const std::uint64_t words = t.weight_packed->shape[1],
@@ -144,8 +143,8 @@ inline status choose_layout(const pack_quantized_tensors& t, std::uint64_t bits,
     return {};
 }
 
-/// Column k must be in group k / group: an order of columns that only this tensor knows has no place in a matrix of
-/// rows.
+/// Column k must be in group k / group: an order of columns that only this tensor
+/// knows has no place in a matrix of rows.
 inline status check_group_index(const safetensors_tensor* t, std::size_t group,
                                 const pack_quantized_shape& shape) noexcept {
     if (t == nullptr) return {};
@@ -239,8 +238,8 @@ status import_rows(const pack_quantized_tensors& t, const pack_quantized_shape& 
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and, with zero points,
-/// weight_zero_point.
+/// The tensors that a matrix becomes: weight_packed, weight_scale, weight_shape and,
+/// with zero points, weight_zero_point.
 template <pack_quantizable F>
 [[nodiscard]] checkpoint_parts pack_quantized_parts(std::uint64_t rows, std::uint64_t cols) noexcept {
     const std::uint64_t groups = detail::divide_up(cols, F::group);
@@ -317,10 +316,8 @@ inline status find_pack_quantized(const safetensors_file& file, std::string_view
 /// layout   as config.json's version has it (compressed_tensors_config::layout); only asked where the sizes leave it
 ///          open
 /// error    malformed for a tensor that is missing or whose type or shape disagrees with the others; truncated;
-///          unsupported for reordered
-///          columns, zero points where F has none, or a layout that stays open; non_finite, and overflow for a scale
-/// that F's scale type
-///          does not hold exactly, sizes {row, group}; memory
+///          unsupported for reordered columns, zero points where F has none, or a layout that stays open; non_finite,
+///          and overflow for a scale that F's scale type does not hold exactly, sizes {row, group}; memory
 /// exact    every code, zero point and scale is the checkpoint's
 template <pack_quantizable F>
 [[nodiscard]] result<qmatrix<F>> import_pack_quantized(const pack_quantized_tensors& tensors,

@@ -1,6 +1,6 @@
 #pragma once
-// What config.json says of a checkpoint of compressed-tensors (llm-compressor, vLLM): quantization_config, read and
-// written.
+// What config.json says of a checkpoint of compressed-tensors (llm-compressor,
+// vLLM): quantization_config, read and written.
 #include "../format/json_writer.hpp"
 #include "../integer.hpp"
 #include "json.hpp"
@@ -167,8 +167,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return s;
 }
 
-/// Writes the object that stands behind "quantization_config" in a config.json, for a checkpoint whose linear layers
-/// all are in format F.
+/// Writes the object that stands behind "quantization_config" in a config.json, for a
+/// checkpoint whose linear layers all are in format F.
 ///
 /// ignore   names of the linear layers that are not, as "lm_head"
 /// out      gets as much as fits; may be empty

@@ -1,7 +1,6 @@
 #pragma once
 // What llama.cpp asks with --check-tensors: that no scale and no plain float of a tensor's data is a NaN or an
-// infinity. Decoding is
-// memory-safe without it; this tells a damaged or badly quantized file from a good one.
+// infinity. Decoding is memory-safe without it; this tells a damaged or badly quantized file from a good one.
 #include "bytes.hpp"
 #include "ggml_types.hpp"
 

@@ -1,7 +1,6 @@
 #pragma once
-// GGUF files: reading (gguf_file), writing (gguf_writer), models in several parts, and what a loader checks before it
-// trusts a model's
-// metadata and data.
+// GGUF files: reading (gguf_file), writing (gguf_writer), models in several parts, and what a loader checks
+// before it trusts a model's metadata and data.
 #include "ggml_data_check.hpp"
 #include "gguf_model_check.hpp"
 #include "gguf_reader.hpp"

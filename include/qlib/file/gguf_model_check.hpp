@@ -1,7 +1,6 @@
 #pragma once
 // What a language model's loader relies on when it indexes by metadata: sizes of the vocabulary's tables, counts that
-// divide or
-// bound loops. A GGUF file can be well formed and still lie about all of them.
+// divide or bound loops. A GGUF file can be well formed and still lie about all of them.
 #include "gguf_reader.hpp"
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -183,15 +182,13 @@ inline status check_hyper_parameters(const gguf_file& file, std::string_view arc
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Checks what is there of a language model's metadata against itself and against the tensors: the vocabulary's tables,
-/// counts, the shapes of the
-/// embeddings, layer numbers and experts. Absent keys pass: which are required depends on the architecture. Other
-/// shapes of the layers' tensors
-/// remain the loader's to check, and so does a chat template, which is a program.
+/// Checks what is there of a language model's metadata against itself and against the tensors: the
+/// vocabulary's tables, counts, the shapes of the embeddings, layer numbers and experts. Absent keys pass:
+/// which are required depends on the architecture. Other shapes of the layers' tensors remain the loader's to
+/// check, and so does a chat template, which is a program.
 ///
 /// error   malformed, operand: the key or tensor, sizes[3] the tensor's index where the operand is "tensor";
-///         unsupported for another version of
-///         the quantized formats
+///         unsupported for another version of the quantized formats
 /// source  llama.cpp's loader; CVE-2025-49847 and CVE-2025-52566 for the vocabulary
 inline status check_gguf_model(const gguf_file& file) noexcept {
     const gguf_value* name = file.find("general.architecture");

@@ -1,7 +1,6 @@
 #pragma once
 // gguf_file: reads the header of a GGUF file from foreign, untrusted bytes. Nothing is copied but the tables; memory
-// follows
-// the bytes that were read, never a count that a file announces.
+// follows the bytes that were read, never a count that a file announces.
 //
 //   std::string_view culprit;                                 // the key or tensor that an error speaks of
 //   auto file = qlib::gguf_file::parse(bytes, {}, &culprit);
@@ -16,10 +15,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct gguf_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
-    /// and data
-    /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
-    /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked
+    /// against it, and data spans that reach beyond the given bytes are empty. A beginning too short for
+    /// the header is errc::truncated with sizes {bytes needed at least, bytes there}; when more than
+    /// `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
     std::uint64_t string_bytes = std::uint64_t{1} << 30;  ///< of one string; ggml's cap
     std::uint64_t array_count = std::uint64_t{1} << 30;   ///< elements of one array; ggml's cap
@@ -84,8 +83,8 @@ struct gguf_parser {
         if (version != 2 && version != 3)
             return error{errc::unsupported, "GGUF version {0}: 2 and 3 are supported", "header", {version}};
         if (!in.number(tensor_count) || !in.number(entry_count)) return ends_early(8, "header");
-        // The shortest pair: a key of one byte and a value of one. The shortest tensor: a name of one byte and no
-        // dimension.
+        // The shortest pair: a key of one byte and a value of one. The shortest
+        // tensor: a name of one byte and no dimension.
         if (status s =
                 check_count(entry_count, 8 + 1 + 4 + 1, "{2} metadata pairs need at least {0} bytes, {1} are there");
             !s)
@@ -152,8 +151,8 @@ struct gguf_parser {
         return {};
     }
 
-    /// `end` is the first byte behind the tensors so far. Gaps are harmless and allowed; order and overlaps are not
-    /// negotiable.
+    /// `end` is the first byte behind the tensors so far. Gaps are harmless and
+    /// allowed; order and overlaps are not negotiable.
     status read_tensor(std::uint64_t index, std::uint64_t& end) noexcept {
         gguf_tensor t;
         if (status s = read_name(t.name, gguf_name_limit, "tensor", index); !s) return s;
@@ -174,8 +173,8 @@ struct gguf_parser {
         return tables.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
     }
 
-    /// Where the data is. Compared with the file's true length, tensor by tensor; the padding of the last one may be
-    /// missing.
+    /// Where the data is. Compared with the file's true length, tensor by tensor;
+    /// the padding of the last one may be missing.
     status place_tensors() noexcept {
         tables.data_start = round_up(in.at, tables.alignment);
         for (std::size_t i = 0; i < tables.tensors.size(); ++i) {
@@ -247,11 +246,9 @@ public:
     /// file     the whole file, or its beginning with limits.file_size set; at any address
     /// culprit  set to the key or tensor name that an error speaks of, else emptied. It may hold any bytes of the file
     /// error    malformed or truncated for a broken rule, unsupported for what other programs may read, memory; where
-    ///          the
-    ///          rule is one tensor's or pair's, sizes[3] is its index
+    ///          the rule is one tensor's or pair's, sizes[3] is its index
     /// source   ggml, docs/gguf.md and gguf.cpp; stricter where a later program could be led astray: names without zero
-    ///          bytes,
-    ///          booleans of 0 and 1, bounded alignment
+    ///          bytes, booleans of 0 and 1, bounded alignment
     [[nodiscard]] QLIB_INLINE static result<gguf_file> parse(std::span<const std::byte> file, gguf_limits limits = {},
                                                              std::string_view* culprit = nullptr) noexcept {
         gguf_file parsed;
@@ -261,9 +258,8 @@ public:
 
     [[nodiscard]] QLIB_INLINE std::uint32_t version() const noexcept { return tables_.version; }
     [[nodiscard]] QLIB_INLINE std::uint32_t alignment() const noexcept { return tables_.alignment; }
-    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May lie beyond the
-    /// end of a
-    /// file without tensors.
+    /// Bytes from the start of the file to its data section, where gguf_tensor::offset counts from. May
+    /// lie beyond the end of a file without tensors.
     [[nodiscard]] QLIB_INLINE std::uint64_t data_start() const noexcept { return tables_.data_start; }
     /// All metadata, in the file's order.
     [[nodiscard]] QLIB_INLINE std::span<const gguf_entry> entries() const noexcept { return tables_.entries.view(); }

@@ -1,7 +1,6 @@
 #pragma once
 // GGUF models in several files, as llama.cpp's llama-gguf-split makes them: prefix-00001-of-00003.gguf and so on. The
-// first part has all
-// metadata; each part has its own tensors.
+// first part has all metadata; each part has its own tensors.
 //
 //   auto which = qlib::gguf_part_of(first);                                           // of how many parts is this one?
 //   auto prefix = qlib::gguf_part_prefix(path, *which);
@@ -139,8 +138,7 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 }
 
 /// Writes the name of a part into `buffer`: prefix-00001-of-00003.gguf for {0, 3}. Returns the part of the buffer that
-/// was used.
-/// error: argument for no such part, shape when the buffer is too small.
+/// was used. error: argument for no such part, shape when the buffer is too small.
 [[nodiscard]] inline result<std::string_view> gguf_part_name(std::span<char> buffer, std::string_view prefix,
                                                              gguf_part part) noexcept {
     if (status s = detail::check_part(part); !s) return s.error();
@@ -154,8 +152,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
     return std::string_view(buffer.data(), prefix.size() + bytes);
 }
 
-/// What stands before -00001-of-00003.gguf in the name of a part. error: argument when the name does not end as this
-/// part's must.
+/// What stands before -00001-of-00003.gguf in the name of a part. error: argument
+/// when the name does not end as this part's must.
 [[nodiscard]] inline result<std::string_view> gguf_part_prefix(std::string_view name, gguf_part part) noexcept {
     if (status s = detail::check_part(part); !s) return s.error();
     char suffix[32];

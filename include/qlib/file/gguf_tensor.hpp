@@ -50,8 +50,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return gguf_error(errc::malformed, rule, "tensor", index, a, b);
 }
 
-/// Checks a key or tensor name as readers must. A NUL would make two names equal for programs that pass them on as C
-/// strings.
+/// Checks a key or tensor name as readers must. A NUL would make two names equal for
+/// programs that pass them on as C strings.
 inline status check_name(std::string_view name, std::size_t longest, const char* operand,
                          std::uint64_t index) noexcept {
     if (name.empty()) return gguf_error(errc::malformed, "#{3} has an empty name", operand, index);
@@ -64,8 +64,7 @@ inline status check_name(std::string_view name, std::size_t longest, const char*
 }
 
 /// Checks type and shape of tensor `index`, and sets its bytes. Every product is checked, with empty dimensions counted
-/// as 1,
-/// so that rows() of a tensor that passed cannot wrap either.
+/// as 1, so that rows() of a tensor that passed cannot wrap either.
 inline status measure_tensor(gguf_tensor& t, std::uint64_t index) noexcept {
     const auto type = ggml_type_info(t.type);
     if (!type) {

@@ -66,8 +66,8 @@ private:
     std::span<const std::byte> bytes_;
 };
 
-/// A metadata value. One that parse() made is well formed; on any other the getters are safe, and answer errors or
-/// nothing.
+/// A metadata value. One that parse() made is well formed; on any other the getters
+/// are safe, and answer errors or nothing.
 struct gguf_value {
     gguf_type type{};          ///< array, or what the one element is
     gguf_type element_type{};  ///< of an array's elements; else as `type`
@@ -77,8 +77,8 @@ struct gguf_value {
 
     [[nodiscard]] QLIB_INLINE bool is_array() const noexcept { return type == gguf_type::array; }
 
-    // The one element of a value that is no array. error: malformed, sizes {type of the value}, when it is of another
-    // kind.
+    // The one element of a value that is no array. error: malformed, sizes {type of
+    // the value}, when it is of another kind.
     /// An integer of any width that is not negative. Writers disagree on u32, u64 and i32 for counts.
     [[nodiscard]] QLIB_INLINE result<std::uint64_t> as_uint() const noexcept { return detail::gguf_uint(*this); }
     /// An integer of any width that fits.
@@ -89,9 +89,8 @@ struct gguf_value {
     /// The text in the file's bytes: not terminated, and not checked to be UTF-8.
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string() const noexcept { return detail::gguf_text(*this); }
 
-    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when i
-    /// >= count
-    /// or the value is no such array. Strings have no constant-time access: walk strings().
+    /// Element i of an array of numbers or booleans, as a value of its own: v.at(i)->as_uint(). error: argument when
+    /// i >= count or the value is no such array. Strings have no constant-time access: walk strings().
     [[nodiscard]] QLIB_INLINE result<gguf_value> at(std::uint64_t i) const noexcept {
         return detail::gguf_element(*this, i);
     }
@@ -177,8 +176,7 @@ inline result<gguf_value> gguf_element(const gguf_value& v, std::uint64_t i) noe
 }
 
 /// Moves `in` behind `count` elements of a type that is no array. The error has sizes {bytes needed, bytes there} when
-/// they
-/// are not there, and none of the elements is kept: memory does not follow `count`.
+/// they are not there, and none of the elements is kept: memory does not follow `count`.
 inline status skip_elements(byte_cursor& in, gguf_type type, std::uint64_t count, std::uint64_t longest) noexcept {
     const auto ends_early = [&](std::uint64_t more) {
         const std::size_t needed = saturating_add(in.at, more);

@@ -1,14 +1,14 @@
 #pragma once
 // gguf_writer: writes a GGUF v3 file into the caller's sink. Metadata and tensor shapes are collected first; then the
-// header goes
-// out, and the tensors' data stream through in pieces of any size.
+// header goes out, and the tensors' data stream through in pieces of any size.
 //
 //   qlib::gguf_writer out;
 //   for (const auto& [key, value] : input.entries()) check(out.set(key, value));       // copies
 //   check(out.set("general.file_type", std::uint32_t{15}));                            // replaces
 //   check(out.add_tensor("output.weight", type_id, std::array<std::uint64_t, 2>{cols, rows}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
-// bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) {
+//       return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size();
+//   };
 //   check(out.begin(sink));
 //   check(out.write("output.weight", data));
 //   check(out.finish());
@@ -29,8 +29,8 @@ concept gguf_number = std::same_as<T, float> || std::same_as<T, double> ||
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A later one about the same key
-/// overrules it.
+/// One call of set() or remove(), its bytes in the draft's `text` as in the file. A
+/// later one about the same key overrules it.
 struct gguf_set {
     std::size_t at = 0, key_bytes = 0, bytes = 0;
     bool removed = false;
@@ -105,8 +105,8 @@ inline status check_stage(const gguf_draft& draft, gguf_draft::stage needed) noe
     }
 }
 
-/// The documentation's rule for keys, of which ggml's own writers break one part: architectures like gpt-oss have
-/// hyphens.
+/// The documentation's rule for keys, of which ggml's own writers break one part:
+/// architectures like gpt-oss have hyphens.
 inline status check_spelling(std::string_view key) noexcept {
     char before = '.';
     for (const char c : key) {
@@ -200,8 +200,8 @@ inline status plan_tensor(gguf_draft& draft, std::string_view name, std::uint32_
     return draft.tensors.append(t) ? status{} : status(out_of_memory(sizeof t));
 }
 
-/// Marks every pair that a later set() or remove() of the same key overrules, and the removals themselves. Counts what
-/// is left.
+/// Marks every pair that a later set() or remove() of the same key overrules, and
+/// the removals themselves. Counts what is left.
 inline status settle_pairs(gguf_draft& draft, std::uint64_t& count) noexcept {
     growing<gguf_set>& sets = draft.sets;
     const auto key_of = [&](std::size_t i) { return text_of({draft.text.data() + sets[i].at + 8, sets[i].key_bytes}); };
@@ -328,13 +328,13 @@ inline status finish_file(gguf_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
-/// refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that
+/// nothing works any more after a sink refused.
 class gguf_writer {
 public:
-    // Metadata. Setting a key again takes the old value out and puts the new one behind all others, as ggml does. New
-    // keys keep
-    // the rule of GGUF's documentation: errc::argument. general.alignment changes the layout; begin() checks it.
+    // Metadata. Setting a key again takes the old value out and puts the new one behind all others,
+    // as ggml does. New keys keep the rule of GGUF's documentation: errc::argument.
+    // general.alignment changes the layout; begin() checks it.
 
     /// A number or a boolean, stored as the type it has: std::uint32_t{2}, 1.0f, true.
     template <gguf_number T> QLIB_INLINE status set(std::string_view key, T value) noexcept {
@@ -355,8 +355,8 @@ public:
         if constexpr (gguf_number<item>) return detail::set_many(draft_, key, detail::gguf_type_of<item>(), all);
         else return detail::set_many(draft_, key, gguf_type::string, all);
     }
-    /// A value of another file, copied byte by byte. Its key only needs what readers need: 1 to 65535 bytes, none of
-    /// them zero.
+    /// A value of another file, copied byte by byte. Its key only needs what readers
+    /// need: 1 to 65535 bytes, none of them zero.
     QLIB_INLINE status set(std::string_view key, const gguf_value& value) noexcept {
         return detail::copy_pair(draft_, key, value);
     }
@@ -377,8 +377,8 @@ public:
 
     /// Writes the header. No set(), remove() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// Writes the next bytes of a tensor's data: the tensors in the order of add_tensor(), each complete before the
-    /// next.
+    /// Writes the next bytes of a tensor's data: the tensors in the order of
+    /// add_tensor(), each complete before the next.
     ///
     /// error   argument: another tensor's turn; shape: more bytes than it has; io: the sink refused
     QLIB_INLINE status write(std::string_view name, std::span<const std::byte> piece) noexcept {

@@ -1,12 +1,10 @@
 #pragma once
 // imatrix_file: reads the importance matrices that llama.cpp's llama-imatrix writes, from foreign, untrusted bytes.
-// Both forms: GGUF,
-// and the older one (.dat) that knows one count per weight only.
+// Both forms: GGUF, and the older one (.dat) that knows one count per weight only.
 //
 //   auto file = qlib::imatrix_file::parse(bytes, {}, &culprit);
 //   const qlib::imatrix_entry* e = file->find("blk.0.ffn_down.weight");
-//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);                 // result<span>: the file may be
-// another model's
+//   if (e != nullptr) options.importance = *e->of_matrix(0, 1, cols);  // an error where the file is another model's
 #include "../numeric/exact.hpp"
 #include "gguf_reader.hpp"
 
@@ -15,10 +13,10 @@ namespace qlib::inline QLIB_ABI {
 /// What is known of the inputs of one weight. A weight of several experts has one matrix for each.
 struct imatrix_entry {
     std::string_view name;  ///< of the weight's tensor, 1 to 1024 bytes
-    std::size_t cols = 0,
-                matrices = 0;  ///< neither is 0. The older form has one matrix, as wide as all experts together
-    std::span<const float>
-        importance;  ///< (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0
+    /// Neither is 0. The older form has one matrix, as wide as all experts together.
+    std::size_t cols = 0, matrices = 0;
+    /// (matrices, cols): the mean square of each input; 1 for a matrix whose count is 0.
+    std::span<const float> importance;
     std::span<const float> counts;  ///< how many inputs each matrix has seen; in the older form: chunks
 
     /// The importance of the columns of matrix m, for a weight of `count` matrices with rows of `width` elements.
@@ -73,8 +71,8 @@ inline constexpr std::string_view imatrix_sums_suffix = ".in_sum2", imatrix_coun
 /// False for NaN, infinities and negative numbers.
 [[nodiscard]] QLIB_INLINE inline bool is_amount(float x) noexcept { return is_finite(x) && x >= 0; }
 
-/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the GGUF form and the sum itself in the
-/// older one.
+/// The mean of a sum, as llama.cpp's loader has it: what was never seen is 1 in the
+/// GGUF form and the sum itself in the older one.
 [[nodiscard]] QLIB_INLINE inline float mean_square(float sum, float count, bool legacy) noexcept {
     if (count > 0) return sum / count;
     return legacy ? sum : 1.0f;
@@ -151,8 +149,8 @@ struct imatrix_parser {
         if (sums.type != 0 || counts->type != 0)
             return broken(errc::malformed, "sums of type {0} and counts of type {1}: both must be f32", sums.type,
                           counts->type);
-        if (sums.bytes == 0 ||
-            sums.rows() != counts->cols() * counts->rows())  // neither product wraps: the tensors are in the file
+        // Neither product wraps: the tensors are in the file.
+        if (sums.bytes == 0 || sums.rows() != counts->cols() * counts->rows())
             return broken(errc::malformed, "{0} x {1} sums and {2} counts", sums.rows(), sums.cols(),
                           counts->cols() * counts->rows());
         return add_source({stem, sums.data, counts->data});
@@ -314,11 +312,10 @@ public:
     ///
     /// file     the whole file, at any address. Memory: at most as many bytes again, and the tables
     /// limits   of the GGUF form; file_size is not used
-    /// culprit  set to the weight, tensor or key that an error speaks of, else emptied. It may hold any bytes of the
-    ///          file
+    /// culprit  set to the weight, tensor or key that an error speaks of, else
+    ///          emptied. It may hold any bytes of the file
     /// error    truncated or malformed for a broken rule; importance for a number that is negative, not finite or whose
-    ///          mean is not;
-    ///          in the GGUF form also what gguf_file::parse answers; memory
+    ///          mean is not; in the GGUF form also what gguf_file::parse answers; memory
     /// exact    one rounding: sum / count
     /// source   llama.cpp, tools/imatrix; stricter: names without zero bytes and not twice, no negative numbers
     [[nodiscard]] QLIB_INLINE static result<imatrix_file> parse(std::span<const std::byte> file,

@@ -1,10 +1,9 @@
 #pragma once
-// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for its llama-quantize and for
-// imatrix_file.
+// imatrix_writer: writes importance matrices as llama.cpp's llama-imatrix does, for
+// its llama-quantize and for imatrix_file.
 //
 //   qlib::imatrix_writer out;
-//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until the file is
-// written
+//   check(out.add("blk.0.ffn_down.weight", sums, counts));                            // borrowed until written
 //   check(out.add_dataset("wiki.train.raw"));
 //   out.set_chunks(chunks, 512);
 //   check(out.set("calibration.sha256", digest));                                     // any metadata more
@@ -231,26 +230,26 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI {
 
-/// Collects the sums of all weights, then writes a file of either form, or several. A function that fails leaves the
-/// writer as it was.
+/// Collects the sums of all weights, then writes a file of either form, or several. A
+/// function that fails leaves the writer as it was.
 class imatrix_writer {
 public:
     /// Adds a weight.
     ///
     /// name     of its tensor, 1 to 55 bytes, none of them zero
-    /// in_sum2  (matrices, cols): for each column the sum of the squares of its inputs. Borrowed until the file is
-    ///          written
+    /// in_sum2  (matrices, cols): for each column the sum of the squares of its
+    ///          inputs. Borrowed until the file is written
     /// counts   how many inputs each matrix has seen. Borrowed
-    /// error    malformed for the name; importance for a number that is negative, not finite or whose mean is not, and
-    ///          for sizes
+    /// error    malformed for the name; importance for a number that is negative,
+    ///          not finite or whose mean is not, and for sizes
     QLIB_INLINE status add(std::string_view name, std::span<const float> in_sum2,
                            std::span<const float> counts) noexcept {
         return detail::add_sums(draft_, name, in_sum2, counts);
     }
     /// Names a text that was used. The older form keeps the last.
     QLIB_INLINE status add_dataset(std::string_view name) noexcept { return detail::add_dataset(draft_, name); }
-    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs in chunks; with a size of
-    /// 0 it counts tokens.
+    /// How much text was used: `count` chunks of `size` tokens. The older form counts inputs
+    /// in chunks; with a size of 0 it counts tokens.
     QLIB_INLINE void set_chunks(std::uint32_t count, std::uint32_t size) noexcept {
         draft_.chunk_count = count;
         draft_.chunk_size = size;
@@ -272,9 +271,8 @@ public:
     /// Writes the GGUF form: the entries sorted by name, each as the tensors NAME.in_sum2 and NAME.counts.
     /// error: argument for no entries or a name given twice; io
     QLIB_INLINE status write_gguf(sink_ref sink) const noexcept { return detail::write_imatrix_gguf(draft_, sink); }
-    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights of
-    /// which none has seen
-    /// anything are left out.
+    /// Writes the older form: means times chunks. Matrices that have seen nothing count as 1 throughout; weights
+    /// of which none has seen anything are left out.
     /// error: argument for no such entries or a name given twice; overflow; io
     QLIB_INLINE status write_legacy(sink_ref sink) const noexcept { return detail::write_imatrix_legacy(draft_, sink); }
 

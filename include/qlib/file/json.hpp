@@ -1,12 +1,11 @@
 #pragma once
-// JSON from strangers: parse() checks a whole text once, without recursion; values are then views into it that copy
-// nothing.
+// JSON from strangers: parse() checks a whole text once, without recursion; values
+// are then views into it that copy nothing.
 //
 //   auto config = qlib::json_value::parse(text);
 //   if (!config) return config.error();
-//   auto width = (*config)["hidden_size"].as_uint();                             // result<std::uint64_t>
-//   auto bits = (*config)["quantization_config"]["bits"].as_uint();              // an error when one of the two is
-// missing
+//   auto width = (*config)["hidden_size"].as_uint();                   // result<std::uint64_t>
+//   auto bits = (*config)["quantization_config"]["bits"].as_uint();    // an error when one of the two is missing
 //   for (qlib::json_member m : (*config)["weight_map"].members()) use(m.key, m.value);
 #include "bytes.hpp"
 #include "json_check.hpp"
@@ -42,8 +41,7 @@ inline bool next_item(std::string_view list, std::size_t& at, json_member& item)
 namespace qlib::inline QLIB_ABI {
 
 /// A value: its text, as it stands in the document, which must outlive it. One that comes from parse() is well formed;
-/// on any
-/// other text the members are safe, and answer errors or nothing.
+/// on any other text the members are safe, and answer errors or nothing.
 struct json_value {
     std::string_view text;
 
@@ -71,8 +69,7 @@ struct json_value {
     [[nodiscard]] QLIB_INLINE result<double> as_float() const noexcept { return detail::json_float(text); }
     [[nodiscard]] QLIB_INLINE result<bool> as_bool() const noexcept { return detail::json_bool(text); }
     /// The text of a string: in the document where it has no escapes, else decoded into `room`, which text.size() chars
-    /// suffice for.
-    /// error: also argument, when the room is too small
+    /// suffice for. error: also argument, when the room is too small
     [[nodiscard]] QLIB_INLINE result<std::string_view> as_string(std::span<char> room = {}) const noexcept {
         return detail::json_string(text, room);
     }

@@ -115,8 +115,8 @@ inline constexpr std::size_t json_depth_limit = 64;
     return true;
 }
 
-/// put(char) -> bool for each byte of the text that a string, in its quotes, means. False when put says so, or the
-/// string is cut.
+/// put(char) -> bool for each byte of the text that a string, in its quotes, means.
+/// False when put says so, or the string is cut.
 template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, const Put& put) noexcept {
     const auto byte = [&](std::uint32_t b) { return put(static_cast<char>(static_cast<unsigned char>(b))); };
     for (std::size_t at = 1; at < quoted.size();) {
@@ -146,9 +146,8 @@ template <class Put> [[nodiscard]] bool decode_string(std::string_view quoted, c
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the first
-/// one
-/// with escapes comes; so they never move.
+/// Decoded strings of one document. They need no more bytes than their document has, which are allocated when the
+/// first one with escapes comes; so they never move.
 struct string_room {
     buffer<char> chars;
     std::size_t used = 0;

@@ -52,8 +52,7 @@ struct wide_integer {
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// quotient * 2^exponent, cut down to the 53 bits of a double (fewer where it is subnormal), halves to even. `sticky`:
-/// the true
-/// value is a little larger. 2^63 <= quotient. False when it is too large.
+/// the true value is a little larger. 2^63 <= quotient. False when it is too large.
 [[nodiscard]] inline bool round_to_double(std::uint64_t quotient, int exponent, bool sticky, double& out) noexcept {
     int drop = 11;
     if (exponent + drop < -1074) drop = -1074 - exponent;
@@ -62,8 +61,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     const std::uint64_t half = std::uint64_t{1} << 63;
     const std::uint64_t mantissa = kept + (rest > half || (rest == half && (sticky || (kept & 1) != 0)) ? 1 : 0);
     const int e = exponent + drop;  // the value is mantissa * 2^e, mantissa <= 2^53
-    // The hidden bit carries into the exponent field: right for subnormals and for a mantissa that was rounded up to
-    // 2^53.
+    // The hidden bit carries into the exponent field: right for subnormals and for a
+    // mantissa that was rounded up to 2^53.
     const std::uint64_t hidden = std::uint64_t{1} << 52;
     const std::uint64_t bits = mantissa < hidden ? mantissa : (static_cast<std::uint64_t>(e + 1074) << 52) + mantissa;
     if (bits >= std::uint64_t{0x7FF} << 52) return false;

@@ -23,8 +23,7 @@ namespace qlib::inline QLIB_ABI {
 /// A file mapped into memory, read-only, until the object goes; move-only. Pages are read when they are touched.
 ///
 /// No program can defend itself against a file that shrinks while it is mapped: touching a page behind the new end is a
-/// signal (SIGBUS)
-/// or an exception of the system. Map what nobody else writes to, or read into memory of your own.
+/// signal (SIGBUS) or an exception of the system. Map what nobody else writes to, or read into memory of your own.
 class mapped_file {
 public:
     QLIB_INLINE mapped_file() noexcept = default;
@@ -45,9 +44,9 @@ public:
     /// The whole file; starts at a page.
     [[nodiscard]] QLIB_INLINE std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
-    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the memory of all whole
-    /// pages among
-    /// them. They stay readable, and are read from the file again when touched. What lies beyond the end is ignored.
+    /// Says that bytes [first, first + count) will not be needed soon: the system may take back the
+    /// memory of all whole pages among them. They stay readable, and are read from the file again when
+    /// touched. What lies beyond the end is ignored.
     QLIB_TAGGED void release(std::size_t first, std::size_t count) const noexcept;
 
 private:
@@ -148,8 +147,8 @@ inline void mapped_file::release(std::size_t first, std::size_t count) const noe
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     const std::size_t end = count < size_ - first ? first + count : size_;
     const std::size_t begin = (first + page - 1) / page * page;
-    const std::size_t stop =
-        end == size_ ? (end + page - 1) / page * page : end / page * page;  // the last page is ours alone
+    // The last page is ours alone.
+    const std::size_t stop = end == size_ ? (end + page - 1) / page * page : end / page * page;
     if (begin < stop) ::madvise(const_cast<std::byte*>(data_) + begin, stop - begin, MADV_DONTNEED);
 }
 

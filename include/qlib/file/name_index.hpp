@@ -1,7 +1,6 @@
 #pragma once
 // Names of a file in sorted order: finds duplicates in O(n log n) and a name in O(log n). A hash table would need a
-// secret
-// seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
+// secret seed, as names come from strangers who can choose colliding ones; a heap sort has no bad case.
 #include "../core/memory.hpp"
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
@@ -47,8 +46,8 @@ template <class NameOf>
     return true;
 }
 
-/// The first position p of a sorted order whose name equals that of p + 1, the later index of the two; order.size()
-/// when all differ.
+/// The first position p of a sorted order whose name equals that of p + 1, the later
+/// index of the two; order.size() when all differ.
 template <class NameOf>
 [[nodiscard]] std::size_t find_duplicate(const buffer<std::size_t>& order, const NameOf& name_of) noexcept {
     for (std::size_t p = 0; p + 1 < order.size(); ++p)

@@ -37,8 +37,7 @@ inline status parse_index(std::string_view text, safetensors_index_tables& table
 namespace qlib::inline QLIB_ABI {
 
 /// A parsed index. Names without escapes point into the parsed text, which must outlive it. That a file holds the
-/// tensors that the
-/// index promises is for the caller to check, when the file is open.
+/// tensors that the index promises is for the caller to check, when the file is open.
 class safetensors_index {
 public:
     QLIB_INLINE safetensors_index(safetensors_index&&) noexcept = default;
@@ -82,8 +81,8 @@ private:
 
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
-/// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or control character, and not "." or
-/// "..".
+/// Whether this is the plain name of a file: 1 to 255 bytes, no '/', '\', ':' or
+/// control character, and not "." or "..".
 [[nodiscard]] inline bool is_plain_file_name(std::string_view name) noexcept {
     if (name.empty() || name.size() > 255 || name == "." || name == "..") return false;
     for (const char c : name)

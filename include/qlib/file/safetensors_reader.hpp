@@ -1,7 +1,6 @@
 #pragma once
 // safetensors_file: reads the header of a safetensors file from foreign, untrusted bytes. Tensor data are not copied;
-// memory follows
-// the header's bytes, never a number that it holds.
+// memory follows the header's bytes, never a number that it holds.
 //
 //   std::string_view culprit;                                 // the tensor or key that an error speaks of
 //   auto file = qlib::safetensors_file::parse(bytes, {}, &culprit);
@@ -14,10 +13,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// What a file may ask for.
 struct safetensors_limits {
-    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked against it,
-    /// and data
-    /// spans that reach beyond the given bytes are empty. A beginning too short for the header is errc::truncated with
-    /// sizes {bytes needed at least, bytes there}; when more than `file_size` are needed, the file itself was cut.
+    /// Bytes of the whole file when only its beginning is given; 0: all of it is given. Offsets are checked
+    /// against it, and data spans that reach beyond the given bytes are empty. A beginning too short for
+    /// the header is errc::truncated with sizes {bytes needed at least, bytes there}; when more than
+    /// `file_size` are needed, the file itself was cut.
     std::uint64_t file_size = 0;
     std::uint64_t header_bytes = detail::safetensors_header_limit;  ///< of the header; the reference's cap
 };
@@ -61,8 +60,8 @@ inline status parse_safetensors(std::span<const std::byte> file, safetensors_lim
 
 namespace qlib::inline QLIB_ABI {
 
-/// A parsed safetensors file. Data, and names and metadata without escapes, point into the parsed bytes, which must
-/// outlive it.
+/// A parsed safetensors file. Data, and names and metadata without escapes, point
+/// into the parsed bytes, which must outlive it.
 class safetensors_file {
 public:
     QLIB_INLINE safetensors_file(safetensors_file&&) noexcept = default;
@@ -70,14 +69,12 @@ public:
     /// Reads and checks a header.
     ///
     /// file     the whole file, or its beginning with limits.file_size set; at any address
-    /// culprit  set to the tensor name or key that an error speaks of, as the file spells it, else emptied. It may hold
-    ///          any UTF-8
+    /// culprit  set to the tensor name or key that an error speaks of, as the file
+    ///          spells it, else emptied. It may hold any UTF-8
     /// error    malformed or truncated for a broken rule, unsupported for an unknown type, memory; where the rule is
-    ///          one tensor's,
-    ///          sizes[3] is its index in the header
-    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key twice,
-    ///          no zero
-    ///          byte in a name, no unknown field
+    ///          one tensor's, sizes[3] is its index in the header
+    /// source   safetensors, tensor.rs and README.md; stricter where a later program could be led astray: no key
+    ///          twice, no zero byte in a name, no unknown field
     [[nodiscard]] QLIB_INLINE static result<safetensors_file> parse(std::span<const std::byte> file,
                                                                     safetensors_limits limits = {},
                                                                     std::string_view* culprit = nullptr) noexcept {

@@ -6,8 +6,8 @@ namespace qlib::inline QLIB_ABI {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"  // g++ 12 takes enumerators for names that hide qlib::f16 and qlib::bf16
-/// What a tensor's elements are, in the order in which writers group tensors. Types below 8 bits count elements, not
-/// bytes.
+/// What a tensor's elements are, in the order in which writers group tensors. Types
+/// below 8 bits count elements, not bytes.
 enum class safetensors_type : std::uint8_t {
     boolean,
     f4,
@@ -109,8 +109,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
     return {code, rule, "tensor", {a, b, c, index}};
 }
 
-/// The bytes of a shape. Every product is checked, with empty dimensions counted as 1, so that rows() cannot wrap
-/// either.
+/// The bytes of a shape. Every product is checked, with empty dimensions counted as
+/// 1, so that rows() cannot wrap either.
 /// False when elements or bytes overflow; `whole` says whether the elements fill bytes.
 [[nodiscard]] inline bool measure_shape(safetensors_type type, std::span<const std::uint64_t> shape,
                                         std::uint64_t& bytes, bool& whole) noexcept {

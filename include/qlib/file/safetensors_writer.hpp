@@ -1,13 +1,14 @@
 #pragma once
-// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are collected first;
-// then the header
-// goes out, and the tensors' data stream through in pieces of any size, in the order that the format's own writer has.
+// safetensors_writer: writes a safetensors file into the caller's sink. Tensor shapes and metadata are
+// collected first; then the header goes out, and the tensors' data stream through in pieces of any size,
+// in the order that the format's own writer has.
 //
 //   qlib::safetensors_writer out;
 //   check(out.set_metadata("format", "pt"));
 //   check(out.add_tensor("lm_head.weight", qlib::safetensors_type::bf16, std::array<std::uint64_t, 2>{rows, cols}));
-//   auto sink = [&](std::span<const std::byte> bytes) { return fwrite(bytes.data(), 1, bytes.size(), f) ==
-// bytes.size(); };
+//   auto sink = [&](std::span<const std::byte> bytes) {
+//       return fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size();
+//   };
 //   check(out.begin(sink));
 //   for (const qlib::safetensors_tensor& t : out.tensors()) check(out.write(t.name, data_of(t.name)));
 //   check(out.finish());
@@ -243,8 +244,8 @@ inline status finish_file(safetensors_draft& draft) noexcept {
 
 namespace qlib::inline QLIB_ABI {
 
-/// Writes one file. A function that fails leaves the writer as it was, except that nothing works any more after a sink
-/// refused.
+/// Writes one file. A function that fails leaves the writer as it was, except that
+/// nothing works any more after a sink refused.
 class safetensors_writer {
 public:
     /// A pair of `__metadata__`; transformers wants {"format", "pt"}. Setting a key again replaces its value.
@@ -265,8 +266,8 @@ public:
 
     /// Writes the header, whose end is aligned to 8 bytes. No set_metadata() or add_tensor() after it.
     QLIB_INLINE status begin(sink_ref sink) noexcept { return detail::begin_file(draft_, sink); }
-    /// All tensors in the order in which write() wants their data: types descending, then names. Empty before begin().
-    /// `data` is empty.
+    /// All tensors in the order in which write() wants their data: types descending, then
+    /// names. Empty before begin(). `data` is empty.
     [[nodiscard]] QLIB_INLINE std::span<const safetensors_tensor> tensors() const noexcept {
         return {draft_.ordered.data(),
                 draft_.at != detail::safetensors_draft::stage::collecting ? draft_.ordered.size() : 0};

@@ -1,13 +1,12 @@
 #pragma once
 // mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3;
-// torchao (mx_tensor.py);
-// Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
+// torchao (mx_tensor.py); Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
 #include "../format/scales.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
-/// From the largest magnitude of a group to its scale. The top power is the largest power of two on the grid: E2M1's is
-/// 4, of 6.
+/// From the largest magnitude of a group to its scale. The top power is the largest
+/// power of two on the grid: E2M1's is 4, of 6.
 enum class mx_rule : std::uint8_t {
     floor,  ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
     ceil,   ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
@@ -38,8 +37,8 @@ QLIB_INLINE constexpr float two_to(int e) noexcept { return float_of(static_cast
 /// The largest e with 2^e on the grid's way to its highest level.
 template <class Grid> inline constexpr int top_exponent = static_cast<int>(bits_of(highest_level<Grid>) >> 23) - 127;
 
-/// The x in [1, 2) from which x * top power is rounded to twice the top power: half of the levels' least distance there
-/// below 2.
+/// The x in [1, 2) from which x * top power is rounded to twice the top power: half
+/// of the levels' least distance there below 2.
 template <class Grid>
 inline constexpr float carries_from = [] {
     const float low = two_to(top_exponent<Grid>);
@@ -52,8 +51,8 @@ inline constexpr float carries_from = [] {
     return 2 - distance / low / 2;
 }();
 
-/// The scale of a group by any rule but search; what it wishes is rounded where it is stored. A subnormal magnitude
-/// counts as zero.
+/// The scale of a group by any rule but search; what it wishes is rounded where it is
+/// stored. A subnormal magnitude counts as zero.
 template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noexcept {
     if (rule == mx_rule::nearest) return largest / highest_level<Grid>;
     if (rule == mx_rule::rceil)  // the product with the rounded reciprocal, as the hardware's users form it
@@ -66,9 +65,8 @@ template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noex
     return up ? 2 * down : down;
 }
 
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is due to
-/// saturation: no smaller scale
-/// has less.
+/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is
+/// due to saturation: no smaller scale has less.
 struct mx_error {
     float all = 0, saturated = 0;
 };
@@ -90,8 +88,7 @@ constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> 
 }
 
 /// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on
-/// until saturation alone
-/// costs more than the best found.
+/// until saturation alone costs more than the best found.
 template <class F>
 constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
     const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);

@@ -2,11 +2,9 @@
 // plain_fit: abs-max or min-max scaling of each group. The fastest fit; blind to importance.
 //
 // A fit is an object that says how the scales of a block are chosen, for any format: block<F>(site) -> params. A fit
-// may
-// also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats, error) -> outer, and
-// name itself for
-// reports. A user's own fit is the same. qlib's fits do the same for many blocks at once: blocks(lane sites, params),
-// whole_blocks.
+// may also encode whole blocks itself, whole<F>(site) -> encoded, choose outer values, outer<F>(stats,
+// error) -> outer, and name itself for reports. A user's own fit is the same. qlib's fits do the same for many blocks
+// at once: blocks(lane sites, params), whole_blocks.
 #include "../format/lane_blocks.hpp"
 #include "weights.hpp"
 

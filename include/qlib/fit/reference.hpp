@@ -18,8 +18,8 @@ concept has_lane_reference = requires(const detail::lane_sites<typename detail::
 /// Whether F has an original encoder at all.
 template <class F> concept has_reference = has_site_reference<F> || has_lane_reference<F>;
 
-/// The bytes of the system that a format comes from, quirks included. Under an algorithm that chooses codes itself only
-/// the scales count.
+/// The bytes of the system that a format comes from, quirks included. Under an algorithm
+/// that chooses codes itself only the scales count.
 struct reference_fit {
     static constexpr const char* name = "reference";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {

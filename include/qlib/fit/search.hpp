@@ -1,8 +1,7 @@
 #pragma once
 // search_fit: the maps with the least weighted squared error. For codes of one weight each the search runs in lanes,
-// search.inl; what stands here
-// is for codes of several: it shrinks and stretches the range of each group, solves for the best map under the codes
-// found, and steps sub-scales.
+// search.inl; what stands here is for codes of several: it shrinks and stretches the range of each group, solves for
+// the best map under the codes found, and steps sub-scales.
 #include "../format/range.hpp"
 #include "plain.hpp"
 
@@ -18,8 +17,8 @@ constexpr weight_range range_of(std::span<const float> x) noexcept {
     for (const float v : x) r = {smaller(r.low, v), larger(r.high, v)};
     return r;
 }
-/// The weighted squared error of a group under a map, and the sums that the least-squares map for the same codes is
-/// made of.
+/// The weighted squared error of a group under a map, and the sums that the
+/// least-squares map for the same codes is made of.
 struct trial {
     float error = 0;
     float w = 0, wl = 0, wll = 0, wx = 0, wxl = 0;  // l in level units, less the zero point of a shifted map
@@ -47,8 +46,8 @@ constexpr trial try_map(affine a, float outer_scale, std::span<const float> x, s
     return t;
 }
 
-/// The least-squares map for the codes of a trial, which was under zero point `z`, as a wish; `otherwise` where there
-/// is none.
+/// The least-squares map for the codes of a trial, which was under zero point `z`,
+/// as a wish; `otherwise` where there is none.
 template <class F> constexpr affine solve_map(const trial& t, affine otherwise, [[maybe_unused]] float z) noexcept {
     if constexpr (F::map == form::offset) {
         const float det = product(t.w, t.wll) - product(t.wl, t.wl);
@@ -71,8 +70,8 @@ template <class F> struct map_search {
     float least = 0;
     bool any = false;
 
-    /// Tries a wish, then the least-squares map for the codes that it gave. The first one is kept where all errors
-    /// overflow or vanish.
+    /// Tries a wish, then the least-squares map for the codes that it gave. The first
+    /// one is kept where all errors overflow or vanish.
     constexpr void consider(affine wish, int solves) noexcept {
         for (;; --solves) {
             const affine stored = as_stored(wish);
@@ -118,9 +117,8 @@ constexpr affine search_map(typename F::outer outer, std::span<const float> x, s
         search.consider(a, F::map == form::offset ? 1 : 0);
         if constexpr (lopsided) search.consider({-a.s, 0}, 0);
     }
-    for (const float k : {1.25f, 1.5f})
-        search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)),
-                        0);  // for coarse scale types
+    for (const float k : {1.25f, 1.5f})  // for coarse scale types
+        search.consider(texts_of_one_block<F>::map_of_range(product(r.low, k), product(r.high, k)), 0);
     search.consider(search.best, 3);
     return search.best;
 }
@@ -129,8 +127,8 @@ template <class F> constexpr float group_error(const site<F>& s, const typename 
     return try_map<F>(F::at(p, g), F::outer_scale(s.outer), group_of<F>(s.x, g), group_of<F>(s.importance, g)).error;
 }
 
-/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not the best choice under the codes'
-/// own rounding.
+/// Tries the neighbours of every sub-scale (and min): rounding them to nearest is not
+/// the best choice under the codes' own rounding.
 template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::params& p) noexcept {
     for (std::size_t g = 0; g < F::groups; ++g) {
         if (group_of<F>(s.x, g).empty()) break;
@@ -182,17 +180,13 @@ template <class F> concept has_own_search = requires(const site<F>& s) {
 };
 
 /// Least weighted squared error: candidates for the map of each group, scored by their codes' own least-squares map,
-/// then neighbours of what the
-/// wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it is; on one-level formats the
-/// error under it is never larger
-/// than plain_fit's. Without importance all weights count the same, but a part of what least squares shrinks them by is
-/// given back: for a few
-/// hundredths of a decibel the model loses less. Importance of ones is least squares and nothing else. Powers of two as
-/// scales: the best of all.
+/// then neighbours of what the wire can hold, down to the integer sub-scales of super-blocks. Importance counts as it
+/// is; on one-level formats the error under it is never larger than plain_fit's. Without importance all weights count
+/// the same, but a part of what least squares shrinks them by is given back: for a few hundredths of a decibel the
+/// model loses less. Importance of ones is least squares and nothing else. Powers of two as scales: the best of all.
 ///
-/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without one each group's
-/// range is shrunk and
-/// stretched.
+/// A format whose codes hold several weights brings its own search, `search(site) -> encoded`; without
+/// one each group's range is shrunk and stretched.
 struct search_fit {
     static constexpr const char* name = "search";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(site<F> s) const noexcept {
@@ -216,9 +210,9 @@ struct search_fit {
         s.importance = detail::some_importance(s.importance);
         return F::search(s);
     }
-    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the map
-    /// solved for; error(outer) judges
-    /// a tile, error.measure sums up what several maps leave of it. Without importance all weights count the same.
+    /// Where the outer value is the whole map (one scale per row, tensor or tile) the range is shrunk and the
+    /// map solved for; error(outer) judges a tile, error.measure sums up what several maps leave of it.
+    /// Without importance all weights count the same.
     template <block_format F, class Error>
     QLIB_INLINE constexpr typename F::outer outer(const tile_stats& stats, const Error& error) const noexcept {
         if constexpr (requires { error.measure; }) {

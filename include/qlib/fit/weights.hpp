@@ -1,6 +1,6 @@
 #pragma once
-// What fits share: importances that say nothing, the part of a site that is a group, and what a format says of its
-// scales.
+// What fits share: importances that say nothing, the part of a site that is a group,
+// and what a format says of its scales.
 #include "../format/concept.hpp"
 
 QLIB_EXACT_BEGIN

@@ -1,6 +1,6 @@
 #pragma once
-// block_format: what an algorithm and a kernel may ask of a format. Everything in qlib that quantizes is a template
-// over it.
+// block_format: what an algorithm and a kernel may ask of a format. Everything in
+// qlib that quantizes is a template over it.
 //
 // row     an output channel of a weight matrix, `cols` weights long
 // code    what is stored for one weight (for `vec` neighbours in a lattice)
@@ -19,8 +19,8 @@ namespace qlib::inline QLIB_ABI {
 
 enum class isa : std::uint8_t;  // room/isa.hpp
 
-/// How a level becomes a weight. Three roundings, never folded into one another: s*(l-z) and s*l-s*z differ in 42 % of
-/// floats.
+/// How a level becomes a weight. Three roundings, never folded into one another:
+/// s*(l-z) and s*l-s*z differ in 42 % of floats.
 enum class form : std::uint8_t {
     scaled,   ///< s * l
     shifted,  ///< s * (l - z)
@@ -74,8 +74,8 @@ template <class F> struct encoded {
 /// Where the planes of a block begin.
 template <class F, class Byte> using plane_pointers = std::array<Byte*, F::planes.size()>;
 
-/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may also spell it out. All members are
-/// constexpr.
+/// The seam. Ready-made parts build it (format.hpp); a type of the user's own may
+/// also spell it out. All members are constexpr.
 ///
 /// group, groups, vec    weights per map, maps per block, weights per code
 /// map                   the form

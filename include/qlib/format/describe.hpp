@@ -2,23 +2,21 @@
 // describe<F>(): a format as a constexpr value, and as JSON that a reader in any language can decode its bytes by.
 //
 // A matrix of rows x cols: all blocks row by row in each plane, then the outer values of its tiles, row-major, then
-// `tensor_bytes`. A row is
-// cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row of rows * cols. With
-// ragged_rows the last block
-// of a row holds n < block_weights weights: as many bytes of codes as n codes fill, later fields of its plane close up.
+// `tensor_bytes`. A row is cols / block_weights blocks; with flat_blocks and cols not a multiple, the matrix is one row
+// of rows * cols. With ragged_rows the last block of a row holds n < block_weights weights: as many bytes of codes as n
+// codes fill, later fields of its plane close up.
 //
 // Weight i of a block, in group g = i / group:
 //     l = levels[code i]     where codes_are_levels; a number of type code_type where that has a name
-//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where outer.on_scales
-// is "times" or "over";
-//                            without the field 1, or the outer scale where outer does not multiply
-//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes; of
-// two levels
-//                            -(zeros[0] * mins[g]); without the field the outer zero, else 0
+//     s = scales[g]          scales[0] * subs[g] of two levels; scales[g] * or / the outer scale where
+//                            outer.on_scales is "times" or "over"; without the field 1, or the outer
+//                            scale where outer does not multiply
+//     z = zeros[g]           type "code": levels[zeros[g]], an integer of `code_bits`, packed like sequential codes;
+//                            of two levels -(zeros[0] * mins[g]); without the field the outer zero, else 0
 //     y = s * l              map scaled;   s * (l - z) shifted;   s * l + z offset: each step rounded to float
 //     y * outer scale        where the outer value multiplies
-// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types: f32 f16 bf16 e8m0 e4m3 ...:
-// scale_type_name<T>.
+// Numbers are little-endian; levels, in nine digits, are to be rounded to float. Types:
+// f32 f16 bf16 e8m0 e4m3 ...: scale_type_name<T>.
 #include "format.hpp"
 #include "global_scales.hpp"
 #include "json_writer.hpp"
@@ -58,8 +56,8 @@ struct description {
     extent tile{};                                  ///< what an outer value covers
     std::size_t outer_bytes = 0, tensor_bytes = 0;  ///< 0: there is none
     bool outer_multiplies = false;
-    std::string_view outer_on_scales =
-        {};  ///< "times", "over": the outer scale acts on the groups' scales; empty: it does not
+    /// "times", "over": the outer scale acts on the groups' scales; empty: it does not.
+    std::string_view outer_on_scales = {};
     std::span<const described_field> outer = {};  ///< of an outer value; empty: none, or the format's own
 
     [[nodiscard]] QLIB_INLINE constexpr std::size_t block_weights() const noexcept { return group * groups; }
@@ -360,8 +358,7 @@ struct description_writer {
 namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 
 /// A description as one JSON object, with `name` in front if there is one. Returns how many characters that is; what of
-/// them does not fit
-/// into `out` is not written. No zero stands at the end.
+/// them does not fit into `out` is not written. No zero stands at the end.
 constexpr std::size_t to_json(const description& d, std::span<char> out, std::string_view name = {}) noexcept {
     detail::description_writer w{detail::json_writer(out)};
     w.out.open('{');

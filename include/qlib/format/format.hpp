@@ -11,11 +11,11 @@ namespace qlib::inline QLIB_ABI {
 
 /// A block format from a grid (what codes mean), scales (how maps are stored) and a layout (where the bits lie):
 ///
-///     struct mine : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>>
-/// {};
+///     struct mine
+///         : qlib::format<qlib::codebook_grid<levels>, qlib::scale_per<48, qlib::e4m3>, qlib::inline_blocks<>> {};
 ///
-/// A struct of its own gives it a name; it may add `reference(site)`, the original's own encoder. See concept.hpp for
-/// the members.
+/// A struct of its own gives it a name; it may add `reference(site)`, the original's
+/// own encoder. See concept.hpp for the members.
 template <class Grid, class Scales, class Layout = inline_blocks<>> struct format : Scales::template bind<Grid> {
     using grid = Grid;
     using layout = Layout;

@@ -1,7 +1,6 @@
 #pragma once
 // Scales under one f32 of the whole tensor that acts on them, not on the decoded weights: (scale * global) * level or
-// (scale / global) * level,
-// the quotient or product rounded first. NVFP4 outside of GGUF.
+// (scale / global) * level, the quotient or product rounded first. NVFP4 outside of GGUF.
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN
@@ -76,8 +75,8 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
 
 }  // namespace detail
 
-/// A scale of type T for every N weights; its value times one f32 of the tensor is the scale. ModelOpt's
-/// `weight_scale_2`.
+/// A scale of type T for every N weights; its value times one f32 of the tensor is
+/// the scale. ModelOpt's `weight_scale_2`.
 template <std::size_t N, class T> struct scale_per_times_global {
     template <class Grid> using bind = detail::global_level<Grid, N, T, global_use::times>;
 };

@@ -1,10 +1,9 @@
 #pragma once
 // Grids: which levels a code can mean, and which code is nearest. A part of a format.
 //
-// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels (every bit
-// pattern that
-// the wire can hold decodes to one of them), `lowest` and `highest` that a fit should aim at, nearest(u, w) and
-// levels(code, l).
+// A grid has `bits` per code, `vec` weights per code, a `code` type, `size` and `level(i)` of all levels
+// (every bit pattern that the wire can hold decodes to one of them), `lowest` and `highest` that a fit
+// should aim at, nearest(u, w) and levels(code, l).
 #include "../numeric/minifloat.hpp"
 #include "concept.hpp"
 
@@ -53,9 +52,9 @@ struct sign_grid {
     QLIB_INLINE static constexpr void levels(code c, float* l) noexcept { *l = level(c); }
 };
 
-/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint the lower; of
-/// equal ones the first.
-/// `Midpoints`, ascending, replace the computed ones where a format's own thresholds are rounded otherwise.
+/// Any 2 to 256 finite numbers, in code order. Between two of them the nearer is chosen, at the midpoint
+/// the lower; of equal ones the first. `Midpoints`, ascending, replace the computed ones where a
+/// format's own thresholds are rounded otherwise.
 template <auto Table, auto Midpoints = std::array<float, 0>{}> struct codebook_grid {
     static_assert(Table.size() >= 2 && Table.size() <= 256, "a codebook has 2 to 256 levels");
     using code = std::uint8_t;
@@ -86,8 +85,8 @@ private:
     struct order {
         std::array<std::uint8_t, Table.size()> code_of{};
         std::array<float, Table.size()> midpoint{};
-        std::array<float, 16> code_table{},
-            steps{};  // of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities
+        // Of small grids, for look-ups in lanes: code_of as floats; midpoints, then infinities.
+        std::array<float, 16> code_table{}, steps{};
         std::size_t count = 0;
         bool ascending = true;
     };

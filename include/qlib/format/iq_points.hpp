@@ -1,6 +1,7 @@
 #pragma once
-// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even` hold only points whose digits have
-// an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
+// The point sets of ggml's lattice formats. Which points are in them follows no rule but one: the four with `even`
+// hold only points whose digits have an even sum. Source: ggml-common.h (MIT licence), iq2xxs_grid, iq2xs_grid,
+// iq2s_grid, iq3xxs_grid, iq3s_grid, iq1s_grid.
 #include <array>
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #pragma once
-// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a room's lanes,
-// room/vectors.inl, or one_block,
-// also at compile time. What stands in lanes is indexed [weight] or [group]; what is scalar, [lane].
+// Blocks in lanes: how a fit sees several blocks at once, and what it makes of them. L is a
+// room's lanes, room/vectors.inl, or one_block, also at compile time. What stands in lanes is
+// indexed [weight] or [group]; what is scalar, [lane].
 #include "concept.hpp"
 
 namespace qlib::inline QLIB_ABI::detail {

@@ -1,13 +1,11 @@
 #pragma once
 // Lattices: grids whose codes name a point of several dimensions at once, out of a set that is given as a bitmap.
 //
-// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit d means
-// numbers[d] * unit.
-// A point's number is the sum of digit i * base^i; points are indexed by ascending number. bitmap: bit n of it, from
-// the least significant
-// of the first word on, is set if the point with number n is in the set; with `even`, which says that all digit sums
-// are even, bit n speaks of that
-// one of the numbers 2n and 2n + 1 whose digits have an even sum.
+// A point set L has: dims, base: a point is `dims` digits below `base`; count: of points; numbers, unit: digit
+// d means numbers[d] * unit. A point's number is the sum of digit i * base^i; points are indexed by ascending
+// number. bitmap: bit n of it, from the least significant of the first word on, is set if the point with number
+// n is in the set; with `even`, which says that all digit sums are even, bit n speaks of that one of the
+// numbers 2n and 2n + 1 whose digits have an even sum.
 #include "lattice_tables.hpp"
 #include "scales.hpp"
 
@@ -19,8 +17,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 /// What differs between ggml's encoders of lattices with signs.
 struct ggml_lattice_recipe {
     float sigma2_factor = 2;  ///< sigma^2 in the block's mean square
-    float own_sigma2 =
-        -1;  ///< without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones
+    /// Without importance a weight counts as own_sigma2 * sigma^2 + x^2; negative: there is no such way, as for ones.
+    float own_sigma2 = -1;
     float skipped_below;       ///< groups whose largest weight is less become zeros
     int steps;                 ///< scales tried are -steps .. steps
     float step;                ///< tenths of a level apart
@@ -42,9 +40,9 @@ template <class F> encoded<F> ggml_shifted_block(const site<F>& s) noexcept;
 
 namespace qlib::inline QLIB_ABI {
 
-/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and above them a
-/// sign bit for each
-/// lane, 1 for negative. With `EvenSigns` the last lane's bit is not stored: the number of negative lanes is even.
+/// Signed lattice points: a code holds the indices of `Points` points of magnitudes, the first lowest, and
+/// above them a sign bit for each lane, 1 for negative. With `EvenSigns` the last lane's bit is not
+/// stored: the number of negative lanes is even.
 template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_grid {
     static_assert(!EvenSigns || Points * L::dims == 8, "even signs are those of eight lanes");
     using points = L;
@@ -88,8 +86,7 @@ template <class L, std::size_t Points, bool EvenSigns> struct signed_lattice_gri
 };
 
 /// Points of signed numbers, all lanes moved by L::shift up or, with the bit above the index, down. Without
-/// `ShiftInCode` there is no such bit: the map
-/// then moves the levels.
+/// `ShiftInCode` there is no such bit: the map then moves the levels.
 template <class L, bool ShiftInCode> struct shifted_lattice_grid {
     using points = L;
     static constexpr bool shift_in_code = ShiftInCode;
@@ -112,8 +109,8 @@ template <class L, bool ShiftInCode> struct shifted_lattice_grid {
     }
 };
 
-/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l, sub[g] one of 1, 3, .. 2^(Bits + 1) -
-/// 1.
+/// Two levels of scales, of which the lower ones are odd: (super * sub[g]) * l,
+/// sub[g] one of 1, 3, .. 2^(Bits + 1) - 1.
 template <std::size_t Groups> struct odd_scales {
     f16 super{};
     std::array<std::int8_t, Groups> sub{};
@@ -121,9 +118,9 @@ template <std::size_t Groups> struct odd_scales {
 /// The same, and whether the levels of a group are moved down or up.
 template <std::size_t Groups> struct odd_scales_and_shifts : odd_scales<Groups> { std::array<bool, Groups> down{}; };
 
-/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out), load(in, params,
-/// codes); codes empty: params
-/// alone. N weights to a group, scales of Bits bits; levels that the map moves where `ShiftedMap`.
+/// A block of 256 weights on a lattice, whose bits `Wire` places: bytes, store(params, codes, out),
+/// load(in, params, codes); codes empty: params alone. N weights to a group, scales of Bits bits;
+/// levels that the map moves where `ShiftedMap`.
 template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = false> struct lattice_format {
     static constexpr std::size_t group = N, groups = 256 / N, vec = Grid::vec;
     static constexpr form map = ShiftedMap ? form::shifted : form::scaled;
@@ -164,17 +161,14 @@ template <class Grid, std::size_t N, int Bits, class Wire, bool ShiftedMap = fal
         return static_cast<std::int8_t>(2 * detail::round_clamped(detail::product(0.5f, s - 1), 0, sub_high / 2) + 1);
     }
     /// ggml's own encoder; a template, as all here, so that nothing is compiled where only the format's name is used.
-    /// Where ggml refuses to go on
-    /// without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
+    /// Where ggml refuses to go on without importance (IQ2_XXS, IQ2_XS, IQ1_S) it is taken as ones. IQ3_S: see there.
     template <class F> QLIB_INLINE static encoded<F> reference(const site<F>& s) noexcept {
         if constexpr (requires { F::recipe; }) return detail::ggml_signed_block<F>(s, F::recipe);
         else return detail::ggml_shifted_block<F>(s);
     }
     /// Least weighted squared error, points and scales searched together: about 5 to 12 times as fast as ggml's
-    /// encoder. Without importance a
-    /// weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and points with free signs get most
-    /// of what that shrinks them by
-    /// back. Not constexpr.
+    /// encoder. Without importance a weight counts as under ggml's importance of ones, sqrt(mean square + x^2), and
+    /// points with free signs get most of what that shrinks them by back. Not constexpr.
     template <class F> QLIB_INLINE static encoded<F> search(const site<F>& s) noexcept {
         return detail::search_lattice(s);
     }

@@ -1,7 +1,6 @@
 #pragma once
 // What encoders and decoders look up in a lattice's point set, made from its bitmap at compile time and only where it
-// is used.
-// lattice.hpp says what a point set is.
+// is used. lattice.hpp says what a point set is.
 #include "../core/abi.hpp"
 
 #include <array>
@@ -101,8 +100,7 @@ inline constexpr auto half_counts = [] {
     return count;
 }();
 /// For each high half that occurs, the low halves that occur with it, in fours, the last filled up by repetition. Those
-/// with fewer fours come first:
-/// a processor guesses where such lists end.
+/// with fewer fours come first: a processor guesses where such lists end.
 template <class L>
 inline constexpr auto lattice_halves = [] {
     constexpr auto fours = [](std::size_t high) { return (std::size_t{half_counts<L>[high]} + 3) / 4; };

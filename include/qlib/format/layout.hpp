@@ -1,9 +1,9 @@
 #pragma once
 // Layouts: where the bits of a block lie. A part of a format.
 //
-// A bit layout says how codes become bytes: bytes<B>(n), pack<B>(codes, out), unpack<B>(in, codes) for codes of B bits.
-// A block layout says in which order codes and the sections of the scales follow each other, in one plane or in
-// several.
+// A bit layout says how codes become bytes: bytes<B>(n), pack<B>(codes, out), unpack<B>(in, codes)
+// for codes of B bits. A block layout says in which order codes and the sections of the scales
+// follow each other, in one plane or in several.
 #include "../numeric/bit_packing.hpp"
 #include "concept.hpp"
 
@@ -40,8 +40,7 @@ struct sequential {
 };
 
 /// A slice of every code: `width` bits from bit `shift` on. Each run of `run` bytes holds 8/width * run codes: code e
-/// of it lies in
-/// byte e % run, at bit width * (e / run); with high_first the places in a byte are counted from the top.
+/// of it lies in byte e % run, at bit width * (e / run); with high_first the places in a byte are counted from the top.
 struct plane {
     std::size_t width = 8, run = 1, shift = 0;
     bool high_first = false;
@@ -95,8 +94,8 @@ private:
     QLIB_INLINE static constexpr unsigned mask(const plane& p) noexcept { return (1u << p.width) - 1; }
 };
 
-/// Two codes a byte, the first in the low nibble of the first `Run` bytes, the next `Run` codes above them. ggml's
-/// 4-bit blocks.
+/// Two codes a byte, the first in the low nibble of the first `Run` bytes, the next
+/// `Run` codes above them. ggml's 4-bit blocks.
 template <std::size_t Run> using nibbles_split = bit_planes<plane{4, Run}>;
 using nibbles_split_16 = nibbles_split<16>;
 /// Two codes a byte, the first in the high nibble. bitsandbytes.

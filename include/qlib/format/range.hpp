@@ -1,6 +1,6 @@
 #pragma once
-// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain fit and by the outer values of
-// tiles.
+// The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain
+// fit and by the outer values of tiles.
 #include "../numeric/one_lane.hpp"
 #include "concept.hpp"
 

@@ -1,8 +1,8 @@
 // No #pragma once: included in one_range and in each room. The map of a range, in each lane.
 
-/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of the grid that reaches
-/// furthest (ggml's
-/// Q4_0); one without maps the abs-max to the mean of both ends (for -8..7: 7.5, GPTQ's symmetric rule).
+/// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
+/// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
+/// ends (for -8..7: 7.5, GPTQ's symmetric rule).
 QLIB_INLINE static constexpr floats scale_of_range(const range_rule& rule, floats low, floats high) noexcept {
     const float down = -rule.bottom, top = rule.top;
     if (down == top) return larger(-low, high) / top;

@@ -1,10 +1,9 @@
 #pragma once
 // Scales: how the maps of a block are stored. A part of a format, bound to its grid by format<>.
 //
-// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer, outer_scale;
-// field_bytes and
-// store_field / load_field for each section of the block; and, with an outer value, outer_bytes, tensor_bytes,
-// store_outer, load_outer.
+// A bound part has: group, groups, map, tile, outer, params; at, project, project_group; fit_outer,
+// outer_scale; field_bytes and store_field / load_field for each section of the block; and, with an outer
+// value, outer_bytes, tensor_bytes, store_outer, load_outer.
 #include "../numeric/e8m0.hpp"
 #include "layout.hpp"
 #include "range.hpp"
@@ -43,8 +42,7 @@ template <> inline constexpr const char* scale_type_name<e4m3> = "e4m3";
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 /// A scale as its wire type holds it. Too large for f16: infinity, which the encoder reports; for E4M3 and E8M0, which
-/// sit under
-/// an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
+/// sit under an outer scale or reach to 2^127: the largest. Below the smallest normal f32: zero, see safe_reciprocal.
 template <class T> QLIB_INLINE constexpr T storable_scale(float s) noexcept {
     constexpr bool sign = signed_scale_type<T>;
     if (magnitude(s) < 0x1p-126f || (!sign && s < 0)) s = 0;
@@ -165,9 +163,9 @@ template <class Grid, form Map, std::size_t N, class T, std::size_t Groups, bool
 
 namespace qlib::inline QLIB_ABI {
 
-/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale (largest 448, smallest
-/// 2^-9) underflows on
-/// real weights, so it brings an f32 scale of the whole tensor unless `TensorScale` is switched off.
+/// s * l: one scale of type T for every N weights, `Groups` groups to a block. An E4M3 scale
+/// (largest 448, smallest 2^-9) underflows on real weights, so it brings an f32 scale of the
+/// whole tensor unless `TensorScale` is switched off.
 template <std::size_t N, class T, std::size_t Groups = 1, bool TensorScale = std::same_as<T, e4m3>> struct scale_per {
     template <class Grid> using bind = detail::one_level<Grid, form::scaled, N, T, Groups, TensorScale>;
 };

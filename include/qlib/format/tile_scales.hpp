@@ -1,6 +1,6 @@
 #pragma once
-// tile_scale: one scale for a whole row, tensor or rectangle. Its blocks of 64 hold codes only; the scales lie in an
-// outer plane.
+// tile_scale: one scale for a whole row, tensor or rectangle. Its blocks of 64 hold
+// codes only; the scales lie in an outer plane.
 #include "scales.hpp"
 
 QLIB_EXACT_BEGIN

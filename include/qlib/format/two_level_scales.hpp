@@ -7,9 +7,9 @@ namespace qlib::inline QLIB_ABI {
 
 /// Value: (super * sub[g]) * l, or (super * sub[g]) * l - super_min * min[g] where `Packing` holds mins.
 ///
-/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0 without mins), bytes;
-/// and
-/// store(sub, min, out), load(in, sub, min) over std::array<std::int8_t, groups> and std::array<std::uint8_t, groups>.
+/// Packing says how the integers are packed: constants groups, sub_bits, sub_signed, min_bits (0
+/// without mins), bytes; and store(sub, min, out), load(in, sub, min) over std::array<std::int8_t,
+/// groups> and std::array<std::uint8_t, groups>.
 template <std::size_t N, class Packing, class Super = f16> struct two_level {
     template <class Grid> struct bind {
         static constexpr std::size_t group = N, groups = Packing::groups;
@@ -54,8 +54,8 @@ template <std::size_t N, class Packing, class Super = f16> struct two_level {
                 p.min[g] = static_cast<std::uint8_t>(
                     detail::round_clamped(-wish.z * detail::safe_reciprocal(p.super_min.value()), 0, min_high));
         }
-        /// The largest wish decides the super-scale, with its sign at the far end of a signed sub-scale; the rest are
-        /// rounded under it.
+        /// The largest wish decides the super-scale, with its sign at the far end of a
+        /// signed sub-scale; the rest are rounded under it.
         QLIB_INLINE static constexpr params project(const std::array<affine, groups>& wishes, no_outer o) noexcept {
             float extreme = 0, deepest = 0;
             for (const affine& a : wishes) {

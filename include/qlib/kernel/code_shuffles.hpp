@@ -1,13 +1,13 @@
 #pragma once
-// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes, derived from the bit layout's own
-// description.
+// How to bring the codes of a block into bytes by shuffles inside 16-byte lanes,
+// derived from the bit layout's own description.
 #include "../format/layout.hpp"
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of the code. The pattern
-/// repeats every
-/// `period` codes, on a byte boundary. `base3`: the byte is a number in base 3, of which a code is one digit.
+/// A part of every code that lies in bits of its own: `width` bits, to be moved to bit `shift` of
+/// the code. The pattern repeats every `period` codes, on a byte boundary. `base3`: the byte is a
+/// number in base 3, of which a code is one digit.
 struct code_slice {
     std::size_t width = 0, shift = 0, period = 0;
     bool base3 = false;
@@ -55,18 +55,16 @@ inline constexpr std::size_t shuffle_period = [] {
 }();
 
 /// The shuffle of up to 64 codes: load `bytes` bytes from `first` on, bring 4-byte words into 16-byte lanes, then bytes
-/// inside each lane,
-/// such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a code's neighbour lies
-/// in the next byte at the same
-/// bit (`direct`), one shuffle serves both: byte i holds code i.
+/// inside each lane, such that 16-bit word i holds the bits of code 2i (`even`), or of code 2i + 1 (`odd`). Where a
+/// code's neighbour lies in the next byte at the same bit (`direct`), one shuffle serves both: byte i holds code i.
 struct code_shuffle {
     static constexpr std::uint8_t nothing = 0x80;  // this index means a zero byte
     bool possible = true, direct = true, moves_words = false, moves_bytes = false, shifts = false;
     std::size_t first = 0, bytes = 0;
     alignas(64) std::array<std::uint32_t, 16> words{};
     alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
-    alignas(64) std::array<std::uint16_t, 32> right{},
-        left{};  ///< shifts that end at bit 0 for even and at bit 8 for odd codes
+    /// Shifts that end at bit 0 for even and at bit 8 for odd codes.
+    alignas(64) std::array<std::uint16_t, 32> right{}, left{};
 };
 
 /// Codes [begin, begin + n), n <= 64, of slice p.

@@ -46,8 +46,7 @@ template <class F> QLIB_INLINE static void lattice_levels(const typename F::code
 }
 
 /// Reads blocks [b, b + count) of wire row r, which is `cols` weights long and may end inside the last: their weights,
-/// `apart` from block to
-/// block, and their maps. Touches no byte of the wire beyond them.
+/// `apart` from block to block, and their maps. Touches no byte of the wire beyond them.
 template <block_format F>
 [[gnu::__noinline__]] static void open_blocks(const qview<F>& W, std::size_t r, std::size_t b, std::size_t count,
                                               std::size_t cols, raw<F>* out, std::size_t apart,
@@ -83,8 +82,8 @@ template <block_format F>
     }
 }
 
-/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded as there. A NaN has the bits
-/// 7FC00000.
+/// What levels stand for: mapped<F::map>(map, level) times the outer scale, rounded
+/// as there. A NaN has the bits 7FC00000.
 template <block_format F>
 QLIB_INLINE static sixteen weights_of(sixteen level, sixteen s, sixteen z, sixteen outer) noexcept {
     if constexpr (F::map == form::scaled) level = times(s, level);
@@ -134,8 +133,8 @@ QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* we
     }
 }
 
-/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that there are into weights, and
-/// codes look them up.
+/// The weights of a whole block, rounded to T: the maps of some groups turn all levels that
+/// there are into weights, and codes look them up.
 template <block_format F, class T>
 QLIB_INLINE static void decode_block(const block_maps<F>& maps, const raw<F>* codes, T* out) noexcept {
     constexpr std::size_t groups = groups_per_table<F>, size = code_count<F>,

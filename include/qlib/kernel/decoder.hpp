@@ -1,6 +1,6 @@
 #pragma once
-// The decoder's driver: rows of any format to rows of numbers. What it does not know of format and room it asks of
-// decoder_kernels.
+// The decoder's driver: rows of any format to rows of numbers. What it does not know
+// of format and room it asks of decoder_kernels.
 #include "../core/floats_view.hpp"
 #include "../core/parallel.hpp"
 #include "../room/isa.hpp"
@@ -37,8 +37,8 @@ struct decode_job {
     std::size_t rows, cols, block;
     bool by_rows;  ///< blocks stay inside rows
     const decoder_kernels& (*in_room)(isa room) noexcept;
-    void (*with_space)(
-        space_user user) noexcept;  ///< calls it with the memory that a task wants, which the format's block decides
+    /// Calls it with the memory that a task wants, which the format's block decides.
+    void (*with_space)(space_user user) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -46,12 +46,12 @@ struct decode_job {
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// Bytes of output from which a call writes past the caches, which would not keep them: else each line is read before
-/// it is written.
+/// Bytes of output from which a call writes past the caches, which would not keep
+/// them: else each line is read before it is written.
 inline constexpr std::size_t streamed_from = std::size_t{8} << 20;
 
-/// Bytes of output that are made at a time when they go past the caches: so few that a core decodes the next ones while
-/// memory takes these.
+/// Bytes of output that are made at a time when they go past the caches: so few that a core
+/// decodes the next ones while memory takes these.
 inline constexpr std::size_t decoded_piece = 1024, cache_line = 64;
 /// decode_job::with_space for blocks of so many weights: a line that is held back and a piece, as floats.
 template <std::size_t Block> void with_decoding_space(space_user user) noexcept {

@@ -48,8 +48,8 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     }
 }
 
-/// n <= padded activations of one row as bytes, four to a word, `stride` bytes between words; zeros behind them.
-/// Returns their sum.
+/// n <= padded activations of one row as bytes, four to a word, `stride` bytes
+/// between words; zeros behind them. Returns their sum.
 static std::int32_t pack_group(const float* x, std::size_t n, float inverse, std::size_t padded, std::int8_t* out,
                                std::size_t stride) noexcept {
     constexpr std::size_t step = 256;
@@ -116,8 +116,8 @@ static void put_operands(const qview<F>& W, std::size_t r, std::size_t b, std::s
     }
 }
 
-/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in units of the dot product, the outer
-/// scale in it.
+/// Lane `lane` of the maps of n groups, group g of the panel the first of them: in
+/// units of the dot product, the outer scale in it.
 template <block_format F>
 static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t g, std::size_t n, std::size_t lane,
                      const integer_panel& out) noexcept {

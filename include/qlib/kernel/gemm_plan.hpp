@@ -11,8 +11,8 @@ namespace qlib::inline QLIB_ABI::detail {
 
 inline constexpr std::size_t tile_rows = 16;   // rows of W in one vector
 inline constexpr std::size_t panel_rows = 64;  // rows of W that are unpacked before the activations pass by
-inline constexpr std::size_t panel_columns =
-    4096;  // of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2
+// Columns of W, about, likewise: with 64 rows of bytes a quarter of a MiB, which stays in L2.
+inline constexpr std::size_t panel_columns = 4096;
 inline constexpr std::size_t chunk_columns = 256;  // of W that are unpacked before they are transposed, about
 
 /// What a product asks of a format, the same in every room.
@@ -36,8 +36,8 @@ struct gemm_plan {
     std::size_t n = 0, rows = 0, k = 0;  // Y is (n, rows), X (n, k)
     std::size_t padded = 0;              // weights in a group, made a multiple of 4
     std::size_t groups = 0;              // of a row
-    std::size_t flush =
-        1;  // whose products share an int32: 1, or more where one map covers a row; divides span and stretch
+    // Groups whose products share an int32: 1, or more where one map covers a row; divides span and stretch.
+    std::size_t flush = 1;
     std::size_t span = 0;     // that share an activation scale
     std::size_t stretch = 0;  // unpacked at a time: whole blocks
     [[nodiscard]] QLIB_INLINE std::size_t spans() const noexcept { return divide_up(groups, span); }
@@ -82,8 +82,8 @@ struct panel_memory {
 struct tile_kernels {
     std::size_t tile_columns;  ///< of Y in the widest tile
     std::size_t most_summed;   ///< products of bytes whose sum is exact
-    /// Columns [column, column + X.rows) of the packed activations; `column` is a multiple of `tile_columns`, X.rows <=
-    /// tile_columns.
+    /// Columns [column, column + X.rows) of the packed activations; `column` is a
+    /// multiple of `tile_columns`, X.rows <= tile_columns.
     void (*pack_activations)(const gemm_plan&, std::size_t group, int bias, matrix_view<const float> X,
                              std::size_t column, const integer_activations& all) noexcept;
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
@@ -100,8 +100,8 @@ struct product_kernels {
     /// All rows of X against the tiles of a panel, groups [first, end).
     void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
-    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups [first, end), `first` beginning a
-    /// block.
+    /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups
+    /// [first, end), `first` beginning a block.
     void (*fill)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first, std::size_t end,
                  const panel_memory&, std::size_t t) noexcept;
     /// The same with decoded weights [first, end).
@@ -126,8 +126,8 @@ constexpr std::size_t common_divisor(std::size_t a, std::size_t b) noexcept {
     return a;
 }
 
-/// The plan of an integer product. span: weights that share an activation scale. most: products whose sum is exact in
-/// the room.
+/// The plan of an integer product. span: weights that share an activation scale.
+/// most: products whose sum is exact in the room.
 inline gemm_plan plan_integer(const gemm_format& f, std::size_t n, std::size_t rows, std::size_t k, std::size_t span,
                               std::size_t most) noexcept {
     gemm_plan p{n, rows, k, f.padded(), divide_up(k, f.group)};

@@ -1,6 +1,6 @@
 #pragma once
-// What a kernel may know about a format, derived at compile time from its levels; nothing for the format's author to
-// write.
+// What a kernel may know about a format, derived at compile time from its levels;
+// nothing for the format's author to write.
 #include "../format/concept.hpp"
 #include "../format/layout.hpp"
 #include "../numeric/minifloat.hpp"
@@ -47,16 +47,16 @@ enum class operand : std::uint8_t {
     sign_transfer,  ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
 };
 
-/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring products saturate beyond it; 0: they
-/// do not.
+/// What the dot-product instruction of a room does. `pair_limit`: two neighbouring
+/// products saturate beyond it; 0: they do not.
 struct dot_instruction {
     bool both_signed = false;
     int pair_limit = 0;
 };
 inline constexpr dot_instruction dot_in_int32{}, dot_in_int16_pairs{false, 32767};
 
-/// The form of the operands and the constant that is subtracted from levels; bias * (sum of activations) is where the
-/// int32 sum starts.
+/// The form of the operands and the constant that is subtracted from levels; bias * (sum
+/// of activations) is where the int32 sum starts.
 struct operand_form {
     operand how = operand::weights_unsigned;
     int bias = 0;
@@ -71,8 +71,8 @@ consteval operand_form choose(integer_levels l, dot_instruction d) {
     return {operand::sign_transfer, centred};
 }
 
-/// The proof that nothing saturates or overflows: operands fit their byte, pairs their int16, most_summed products and
-/// the bias int32.
+/// The proof that nothing saturates or overflows: operands fit their byte, pairs their
+/// int16, most_summed products and the bias int32.
 consteval bool exact(integer_levels l, operand_form f, dot_instruction d) {
     const int lo = l.lo - f.bias, hi = l.hi - f.bias, largest = -lo > hi ? -lo : hi;
     const bool byte = f.how == operand::weights_unsigned ? lo >= 0 && hi <= 255 : lo >= -128 && hi <= 127;
@@ -163,8 +163,7 @@ inline constexpr linear_levels linear_levels_of = [] {
 }();
 
 /// Codes of 5 to 8 bits that are small floats: sign, exponent and mantissa are an f16's, with the missing bits zero,
-/// and every level is that f16 times
-/// `factor`; but magnitudes from first_nan on are NaN.
+/// and every level is that f16 times `factor`; but magnitudes from first_nan on are NaN.
 struct half_levels {
     std::size_t exponent_bits = 0, mantissa_bits = 0;  ///< 0: they are no such codes
     float factor = 1;

@@ -97,8 +97,7 @@ inline packed_like packed_as(const planned_product& s) noexcept {
 }
 
 /// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass
-/// through: some of X's rows, or a
-/// panel's columns of Y.
+/// through: some of X's rows, or a panel's columns of Y.
 inline std::size_t tile_bytes(const planned_product& s) noexcept {
     return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows));
 }

@@ -39,8 +39,8 @@ inline std::size_t factor_diagonal(const cholesky_step& s) noexcept {
     return s.end;
 }
 
-/// Rows [i, i + count) of the block's columns, all above it: solved in the panel, where they lie side by side, and
-/// written back.
+/// Rows [i, i + count) of the block's columns, all above it: solved in the panel,
+/// where they lie side by side, and written back.
 inline void solve_panel(const cholesky_step& s, std::size_t i, std::size_t count) noexcept {
     const std::size_t block = s.end - s.first;
     for (std::size_t r = i; r < i + count; ++r)
@@ -78,10 +78,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///        written
 /// error  not_positive with the column {0} whose pivot is not positive or not finite (A is then half done), shape,
 ///        memory, unsupported
-/// exact  the same bits on every instruction set and for any number of threads: M_ij = (A_ij - M_it M_jt - ...) / M_jj,
-///        one FMA per
-///        t = k-1, k-2, ... j+1, and the pivot is the square root of the same chain. When it succeeds, all of M is
-/// finite.
+/// exact  the same bits on every instruction set and for any number of threads:
+///        M_ij = (A_ij - M_it M_jt - ...) / M_jj, one FMA per t = k-1, k-2, ... j+1, and the pivot is the square
+///        root of the same chain. When it succeeds, all of M is finite.
 [[nodiscard]] inline status reverse_cholesky(matrix_view<float> A, call how = {}) noexcept {
     constexpr std::size_t block = detail::cholesky_block, chunk = detail::cholesky_rows;
     if (A.rows != A.cols)

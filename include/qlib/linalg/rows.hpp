@@ -1,7 +1,6 @@
 #pragma once
 // The one hot loop of linalg, rows.inl, in the room of a call. Blocking, vector width and threads only choose which
-// chains of FMAs run side by
-// side, so all results are the same bits everywhere.
+// chains of FMAs run side by side, so all results are the same bits everywhere.
 #include "../core/call.hpp"
 #include "../core/matrix_view.hpp"
 #include "../core/memory.hpp"
@@ -36,8 +35,8 @@ namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 [[nodiscard]] QLIB_INLINE constexpr std::ptrdiff_t signed_size(std::size_t n) noexcept {
     return static_cast<std::ptrdiff_t>(n);
 }
-/// The floats from one row's start to the next's: an odd number of cache lines, so that rows do not fight for the same
-/// cache sets.
+/// The floats from one row's start to the next's: an odd number of cache lines, so
+/// that rows do not fight for the same cache sets.
 [[nodiscard]] QLIB_INLINE constexpr std::size_t row_stride(std::size_t cols) noexcept {
     return (divide_up(cols, 16) | 1) * 16;
 }

@@ -1,6 +1,5 @@
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
-// intrinsics: both compilers turn
-// the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
+// intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.

@@ -31,10 +31,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// H      (k, k) row-major
 /// X      (n, k) row-major
 /// error  shape when they disagree, unsupported when call.room cannot be had; nothing is written then
-/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in blocks of
-///        256, a
-///        block's sum starts at 0 and takes one FMA per row in order, then it is added to H. Two levels keep the error
-/// of a float sum small.
+/// exact  the same bits on every instruction set and for any number of threads: the rows of X are taken in
+///        blocks of 256, a block's sum starts at 0 and takes one FMA per row in order, then it is added to H.
+///        Two levels keep the error of a float sum small.
 [[nodiscard]] inline status syrk(matrix_view<float> H, matrix_view<const float> X, call how = {}) noexcept {
     if (H.rows != H.cols || X.cols != H.cols)
         return error{errc::shape, "X is {0} x {1}, but H is {2} x {3}", "X", {X.rows, X.cols, H.rows, H.cols}};

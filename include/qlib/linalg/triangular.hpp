@@ -65,8 +65,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///
 /// M      (k, k) row-major: its upper triangle with the diagonal is read and becomes U; the rest is neither read nor
 ///        written
-/// error  not_positive with the first column {0} of U that is not finite (U is then of no use), shape, memory,
-///        unsupported
+/// error  not_positive with the first column {0} of U that is not finite (U is then
+///        of no use), shape, memory, unsupported
 /// exact  the same bits on every instruction set and for any number of threads: U_jj = 1 / M_jj, and for i < j
 ///        U_ij = -(M_ij U_jj + ... + M_i,i+1 U_i+1,j) / M_ii, a chain from 0 with one FMA per t = j, j-1, ... i+1
 [[nodiscard]] inline status invert_upper(matrix_view<float> M, call how = {}) noexcept {

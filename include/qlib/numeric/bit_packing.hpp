@@ -1,7 +1,6 @@
 #pragma once
-// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits) of the
-// bytes
-// read as one little-endian number.
+// Codes of 1 to 16 bits as one dense stream, least significant bit first: code i holds bits [i*bits, (i+1)*bits)
+// of the bytes read as one little-endian number.
 #include "../core/abi.hpp"
 
 #include <bit>

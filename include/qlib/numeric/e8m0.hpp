@@ -17,10 +17,9 @@ struct e8m0 {
     QLIB_INLINE constexpr explicit operator float() const noexcept { return value(); }
     [[nodiscard]] static constexpr float(max)() noexcept { return 0x1p127f; }
 
-    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to the even exponent,
-    /// or up
-    /// (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity: 2^127, or NaN with overflow::special. NaN:
-    /// NaN.
+    /// |x| rounded to a power of two. Nearest compares values, so 1.5 * 2^e is the tie: it goes to
+    /// the even exponent, or up (nearest_away). Below 2^-127: 2^-127. Above 2^127 and for infinity:
+    /// 2^127, or NaN with overflow::special. NaN: NaN.
     [[nodiscard]] QLIB_INLINE static constexpr e8m0 from(float x, overflow o = overflow::saturate,
                                                          rounding r = rounding::nearest_even) noexcept {
         const std::uint32_t a = detail::bits_of(x) & 0x7FFFFFFFu;

@@ -1,7 +1,6 @@
 #pragma once
 // Float arithmetic whose bits depend on no compiler flag: -ffast-math and contraction in the including program change
-// nothing here.
-// All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
+// nothing here. All constexpr. NaN and infinity tests look at bits, as fast-math deletes comparisons.
 #include "../core/abi.hpp"
 
 #include <cstddef>
@@ -57,8 +56,8 @@ QLIB_INLINE constexpr std::int32_t round_clamped(float x, std::int32_t low, std:
     return round_even(x > l ? (x < h ? x : h) : l);
 }
 
-/// 1 / s, or 0 where s is zero or so small that 1 / s would overflow or be inexact under flush-to-zero: such a scale
-/// counts as zero.
+/// 1 / s, or 0 where s is zero or so small that 1 / s would overflow or be inexact
+/// under flush-to-zero: such a scale counts as zero.
 QLIB_INLINE constexpr float safe_reciprocal(float s) noexcept { return magnitude(s) >= 0x1p-126f ? 1.0f / s : 0.0f; }
 
 /// The square root, correctly rounded; 0 for x <= 0 and for NaN.

@@ -1,5 +1,5 @@
-// No #pragma once: included in one_lane and, through room/vectors.inl, in each room. What follows from the vocabulary
-// alone.
+// No #pragma once: included in one_lane and, through room/vectors.inl, in each room.
+// What follows from the vocabulary alone.
 
 /// The map of a group in each lane.
 struct lane_map {

@@ -28,8 +28,8 @@ enum class specials : std::uint8_t {
     none,      ///< every code is a number
 };
 
-/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias) (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M
-/// for e = 0.
+/// A float of 1 sign, E exponent and M mantissa bits. Value: (-1)^s 2^(e-Bias)
+/// (1 + m/2^M), and (-1)^s 2^(1-Bias) m/2^M for e = 0.
 template <int E, int M, int Bias, specials S> struct minifloat {
     static_assert(E >= 2 && E <= 8 && M >= 1 && E + M <= 15,
                   "a minifloat has 2 to 8 exponent bits and at most 16 bits in all");
@@ -115,8 +115,8 @@ private:
         } else if (a != 0) {
             const int lost = 23 - M + (lowest - exponent);
             const std::uint64_t v = a < 0x00800000u ? a : (a & 0x007FFFFFu) | 0x00800000u;
-            const int shift =
-                lost < 40 ? lost : 40;  // beyond 40 only away_from_zero sees a difference, and it does not
+            // Beyond 40 only away_from_zero sees a difference, and it does not.
+            const int shift = lost < 40 ? lost : 40;
             code = (v + nudge(v, shift, r)) >> shift;
         }
         if (code > max_code) return r == rounding::toward_zero ? sign | max_code : too_large(sign, o);
@@ -132,8 +132,8 @@ using e5m2 = minifloat<5, 2, 15, specials::ieee>;     ///< OFP8 E5M2: f16 withou
 using e3m2 = minifloat<3, 2, 3, specials::none>;      ///< a 6-bit float of MXFP6, largest 28
 using e2m3 = minifloat<2, 3, 1, specials::none>;      ///< the other one, largest 7.5: eighths
 using e2m1 = minifloat<2, 1, 1, specials::none>;      ///< the 4-bit float of MXFP4 and NVFP4: 0 .5 1 1.5 2 3 4 6
-// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means half of what it means in e4m3,
-// but 0x80 is NaN.
+// The 8-bit floats of AMD's and Graphcore's earlier hardware. A code of e4m3fnuz means
+// half of what it means in e4m3, but 0x80 is NaN.
 using e4m3fnuz = minifloat<4, 3, 8, specials::fnuz>;      ///< largest 240
 using e5m2fnuz = minifloat<5, 2, 16, specials::fnuz>;     ///< largest 57344
 using e4m3b11fnuz = minifloat<4, 3, 11, specials::fnuz>;  ///< largest 30

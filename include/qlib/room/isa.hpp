@@ -13,8 +13,7 @@
 #define QLIB_AVX512_FEATURES "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
 
 // X(id, number, {CPUID 1 ecx, CPUID 7 ebx, CPUID 7 ecx, XCR0}: bits that must be set), the best first. `id` is also the
-// name of the room's type
-// in qlib::detail. The numbers are the ABI's.
+// name of the room's type in qlib::detail. The numbers are the ABI's.
 #define QLIB_X86_64_ROOMS(X)                                                                                           \
     X(avx512, 2, detail::cpu_bits::fma | detail::cpu_bits::osxsave | detail::cpu_bits::f16c,                           \
       detail::cpu_bits::avx2 | detail::cpu_bits::avx512f_dq_bw_vl, detail::cpu_bits::avx512vnni,                       \

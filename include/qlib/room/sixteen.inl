@@ -1,7 +1,6 @@
 // No #pragma once: rooms of fewer than 16 lanes include this text inside their struct, behind vectors.inl. The
-// vocabulary on 16 numbers at once, for
-// decoders and products, as several of the room's vectors; plain code where their instruction sets bring nothing
-// better.
+// vocabulary on 16 numbers at once, for decoders and products, as several of the room's vectors; plain code
+// where their instruction sets bring nothing better.
 
 struct sixteen {
     floats part[parts];

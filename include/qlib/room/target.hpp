@@ -1,20 +1,18 @@
 #pragma once
 // QLIB_ROOM(features) ... QLIB_ROOM_END: a stretch of code compiled for an instruction set that the including program
-// need
-// not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
+// need not be compiled for. Everything between inherits it: functions, templates, members, lambdas. Rules:
 //   includes stand before the room, never in it (or the standard library's inline functions are compiled for it too);
-//   no objects with constructors at namespace scope, no hidden friends, no default member initialisers that call an
-// intrinsic;
+//   no objects with constructors at namespace scope, no hidden friends, no default
+//     member initialisers that call an intrinsic;
 //   no lambda that uses intrinsics goes to a helper outside (g++ 12 does not inline it);
 //   `features` is a list of features, never arch=.
 #include "../core/abi.hpp"
 
 #define QLIB_PRAGMA_(...) _Pragma(#__VA_ARGS__)
 #define QLIB_PRAGMA(...) QLIB_PRAGMA_(__VA_ARGS__)
-/// How far g++ optimizes rooms, whatever the including program asks for. Plain loops become vectors as under O3, which
-/// beyond that makes code
-/// half as large again and compiling it half as long, and no hot loop faster. Tests that are compiled often define
-/// QLIB_QUICK_ROOMS.
+/// How far g++ optimizes rooms, whatever the including program asks for. Plain loops become vectors as under O3,
+/// which beyond that makes code half as large again and compiling it half as long, and no hot loop faster. Tests
+/// that are compiled often define QLIB_QUICK_ROOMS.
 #if defined(QLIB_QUICK_ROOMS)
 #define QLIB_ROOM_LEVEL "O1"
 #else

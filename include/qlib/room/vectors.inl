@@ -1,11 +1,10 @@
-// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of `width`
-// numbers that compilers
-// bring: operators are theirs. As encoders see it, a lane is a block of its own: no sum crosses lanes, so the order of
-// operations, and with it
-// every bit, is that of one block alone (numeric/one_lane.hpp), on every instruction set.
+// No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
+// `width` numbers that compilers bring: operators are theirs. As encoders see it, a lane is a block of its own: no
+// sum crosses lanes, so the order of operations, and with it every bit, is that of one block alone
+// (numeric/one_lane.hpp), on every instruction set.
 
-#if defined( \
-    __clang__)  // at run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl
+// At run time only, whatever a text says: one_block is for compile time. Popped at the end of texts.inl.
+#if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winvalid-constexpr"
 #endif

@@ -1,17 +1,15 @@
 #pragma once
-// What a room must bring: every operation that the texts use, once. A room writes the vocabulary on vectors of its own
-// width; vectors.inl has most of
-// it for vectors that compilers know, sixteen.inl all of the second half for rooms of fewer than 16 lanes. Rounding is
-// to nearest even everywhere;
-// what stands here is one rounding, in every room, and never fused into another.
+// What a room must bring: every operation that the texts use, once. A room writes the vocabulary on vectors of
+// its own width; vectors.inl has most of it for vectors that compilers know, sixteen.inl all of the second
+// half for rooms of fewer than 16 lanes. Rounding is to nearest even everywhere; what stands here is one
+// rounding, in every room, and never fused into another.
 #include "../kernel/operands.hpp"
 #include "isa.hpp"
 
 namespace qlib::inline QLIB_ABI::detail {
 
-/// `width` numbers side by side, in lanes: floats, ints, and masks that are true or false in each lane. `a + b`, `a <
-/// b` and their kind are
-/// the compiler's operators.
+/// `width` numbers side by side, in lanes: floats, ints, and masks that are true or false in each lane. `a + b`,
+/// `a < b` and their kind are the compiler's operators.
 template <class R>
 concept room_lanes = requires(typename R::floats x, typename R::ints i, typename R::mask m, std::uint8_t* bytes,
                               float* numbers, const std::array<float, 16>& table, std::size_t n) {
@@ -50,8 +48,8 @@ concept room_lanes = requires(typename R::floats x, typename R::ints i, typename
     R::barrier(x);  // what is computed before it is not fused with what comes after
 };
 
-/// 16 numbers side by side, whatever the width, for decoders and products; bytes, four to each of 16 lanes; and what
-/// moves memory.
+/// 16 numbers side by side, whatever the width, for decoders and products; bytes,
+/// four to each of 16 lanes; and what moves memory.
 template <class R>
 concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typename R::bytes b,
                                 typename R::integers i, const float* from, float* to, std::byte* bytes,
@@ -104,8 +102,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
 };
 
 /// Beside these a room brings, as templates over formats and layouts: unpacks<F>, joined_blocks<F>, unpack<Bits, B,
-/// N>(in, codes), levels<F>(codes)
-/// -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
+/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
 template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
 
 }  // namespace qlib::inline QLIB_ABI::detail

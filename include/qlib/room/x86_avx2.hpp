@@ -108,8 +108,8 @@ struct avx2 {
 
 #include "sixteen.inl"
 
-    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second and fourth: sums of two products
-    /// never saturate.
+    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second
+    /// and fourth: sums of two products never saturate.
     struct integers {
         __m256i part[2];
     };

@@ -139,8 +139,7 @@ struct avx512 : avx512_codes {
         return _mm512_mask_xor_ps(a, static_cast<__mmask16>(lanes), a, _mm512_set1_ps(-0.0f));
     }
     /// n floats or numbers of T to numbers of T, each rounded to nearest even; the NaN 7FC00000 to T's. `streamed`:
-    /// whole lines go past the caches, and no other
-    /// thread may count on seeing them before end_stream().
+    /// whole lines go past the caches, and no other thread may count on seeing them before end_stream().
     template <class S, class T> static void put_numbers(const S* x, std::size_t n, T* out, bool streamed) noexcept {
         constexpr std::size_t line = 64 / sizeof(T);
         const std::size_t beyond = reinterpret_cast<std::uintptr_t>(out) % 64;
@@ -157,8 +156,8 @@ struct avx512 : avx512_codes {
     QLIB_INLINE static void store(float* p, floats v) noexcept { _mm512_storeu_ps(p, v); }
     QLIB_INLINE static void store(float* p, floats v, std::size_t n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
     QLIB_INLINE static floats multiply_add(floats a, floats b, floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0 and 1, the quiet and the signalling
-    /// ones.
+    /// NaNs become 7FC00000: the first operand where the table says 0, of kinds 0
+    /// and 1, the quiet and the signalling ones.
     QLIB_INLINE static floats quiet(floats v) noexcept {
         return _mm512_fixupimm_ps(splat(float_of(0x7FC00000u)), v, _mm512_set1_epi32(0x11111100), 0);
     }
@@ -237,8 +236,8 @@ struct avx512 : avx512_codes {
             return F::group % 16 == 0 && groups_per_table<F> * F::group % 32 == 0 && groups_per_table<F> != 0;
         else return false;
     }();
-    /// Numbers of Groups groups of Group codes: code c of group g is number c + Size * g of the 32 in a and b, rounded
-    /// to T.
+    /// Numbers of Groups groups of Group codes: code c of group g is number
+    /// c + Size * g of the 32 in a and b, rounded to T.
     template <std::size_t Groups, std::size_t Group, std::size_t Size, class T>
     QLIB_INLINE static void look_up(floats a, floats b, const std::uint8_t* codes, T* out) noexcept {
         const __m512i table = narrow<T>(a, b);

@@ -11,8 +11,8 @@ QLIB_ROOM(QLIB_AVX512_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512_codes {
-    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many as that. Reads the codes' bytes
-    /// only.
+    /// N codes of B bits, in order. Writes whole vectors of 64: `out` holds as many
+    /// as that. Reads the codes' bytes only.
     template <class Bits, std::size_t B, std::size_t N>
     QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
@@ -71,9 +71,8 @@ private:
         }
         return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
     }
-    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v /
-    /// 3^(j+1)), by multiplication with
-    /// 2^15 / 3^j rounded up, which is exact for v < 256.
+    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j -
+    /// 3 * (v / 3^(j+1)), by multiplication with 2^15 / 3^j rounded up, which is exact for v < 256.
     template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
         alignas(64) static constexpr auto factors = [] {
             constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};

@@ -4,8 +4,8 @@
 
 namespace qlib::inline QLIB_ABI {
 
-/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in order, the outer plane, the tensor
-/// plane.
+/// rows x cols weights in format F, 64-byte aligned; move-only. Bytes: F's planes in
+/// order, the outer plane, the tensor plane.
 template <block_format F> class qmatrix {
 public:
     QLIB_INLINE qmatrix() noexcept = default;

@@ -9,8 +9,8 @@ namespace qlib::inline QLIB_ABI {
 /// The planes of a matrix in format F, each where it lies: codes in one buffer, scales in another.
 template <block_format F, class Byte = const std::byte> struct planes {
     std::array<std::span<Byte>, F::planes.size()> at = {};
-    std::array<std::size_t, F::planes.size()> row_bytes =
-        {};                      ///< distance between rows in each; 0: rows follow each other
+    /// Distance between rows in each; 0: rows follow each other.
+    std::array<std::size_t, F::planes.size()> row_bytes = {};
     std::span<Byte> outer = {};  ///< outer values, then the tensor's bytes; empty where F has none
 };
 
@@ -125,8 +125,8 @@ template <block_format F>
     return 8.0 * static_cast<double>(wire_size<F>(rows, cols)) / weights;
 }
 
-/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads, qspan<F> also writes. Any address
-/// will do.
+/// A rows x cols matrix of weights in format F, in foreign memory: qview<F> reads,
+/// qspan<F> also writes. Any address will do.
 template <block_format F, class Byte> class basic_view {
 public:
     using format_type = F;
@@ -146,9 +146,9 @@ public:
         v.tiles_across_ = tiles_across_;
         return v;
     }
-    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor plane;
-    /// wire_size<F>(rows, cols) in all.
-    /// error: shape when the bytes are too few; ragged when rows are no whole blocks and F has no ragged rows.
+    /// A matrix over bytes that hold it: planes in order, then the outer plane, then the tensor
+    /// plane; wire_size<F>(rows, cols) in all. error: shape when the bytes are too few; ragged when
+    /// rows are no whole blocks and F has no ragged rows.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(std::span<Byte> bytes, std::size_t rows, std::size_t cols,
                                                              view_options<Byte> options = {}) noexcept {
         if (options.row_bytes != 0 && F::planes.size() != 1)
@@ -170,8 +170,8 @@ public:
         where.outer = options.outer.empty() ? bytes : options.outer;
         return over(where, rows, cols);
     }
-    /// A matrix over planes that lie apart. error: shape when one of them is too short, or rows are farther apart than
-    /// that; ragged.
+    /// A matrix over planes that lie apart. error: shape when one of them is too
+    /// short, or rows are farther apart than that; ragged.
     [[nodiscard]] QLIB_TAGGED static result<basic_view> over(const planes<F, Byte>& where, std::size_t rows,
                                                              std::size_t cols) noexcept {
         if (const status s = detail::check_shape<F>(rows, cols, "view"); !s) return s.error();

@@ -9,10 +9,10 @@ namespace qlib::inline QLIB_ABI {
 
 /// Where the rows of a quantized matrix lie when they are not one tight piece.
 template <class Byte> struct view_options {
-    std::size_t row_bytes =
-        0;  ///< distance between rows in bytes, of formats with one plane; 0: rows follow each other
-    std::span<Byte> outer =
-        {};  ///< outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes
+    /// Distance between rows in bytes, of formats with one plane; 0: rows follow each other.
+    std::size_t row_bytes = 0;
+    /// Outer values kept elsewhere (NVFP4's tensor scale in GGUF); empty: behind the planes.
+    std::span<Byte> outer = {};
 };
 
 }  // namespace qlib::inline QLIB_ABI
