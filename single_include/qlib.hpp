@@ -2381,18 +2381,20 @@ template <class Void> struct basic_floats {
 
     QLIB_INLINE constexpr basic_floats() noexcept = default;
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
         : data(m.data),
           rows(m.rows),
           cols(m.cols),
           stride(m.stride),
           type(element_of<std::remove_const_t<T>>) {}
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
         : basic_floats(matrix_view<T>{elements, m, n}) {}
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n,
-                                                         std::size_t apart) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n, std::size_t apart) noexcept
         : basic_floats(matrix_view<T>{elements, m, n, apart}) {}
     QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept
         : rows(m),
@@ -3286,8 +3288,8 @@ template <class L, class F> struct lane_sites {
     const typename L::floats* x;           ///< [n] weights
     const typename L::floats* importance;  ///< [n], >= 0; null: none was given
     std::size_t n;
-    typename L::floats
-        row_mean_square;  ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    /// Of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`.
+    typename L::floats row_mean_square;
     const typename F::outer* outer;  ///< [lane]
 };
 
@@ -3343,7 +3345,7 @@ template <class Grid> consteval integer_levels integers_of() {
 enum class operand : std::uint8_t {
     weights_unsigned,  ///< (level - bias) in 0..255 times the activation: vpdpbusd, vpmaddubsw, USDOT
     both_signed,       ///< (level - bias) in -128..127 times the activation: SDOT, SMMLA, vpdpbssd
-    sign_transfer,  ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
+    sign_transfer,     ///< |level - bias| times the activation, negated where level < bias: vpmaddubsw for 8 bits
 };
 
 /// What the dot-product instruction of a room does. `pair_limit`: two neighbouring
@@ -3585,11 +3587,7 @@ inline constexpr code_kind code_kind_of = [] {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; })
         return grid::level(grid::flip ^ 1) - grid::level(grid::flip) == 1 ? code_kind::whole_steps : code_kind::steps;
-    else if constexpr (requires {
-                           grid::sorted.midpoint;
-                           requires grid::size <= 16;
-                       })
-        return code_kind::table;
+    else if constexpr (grid::size <= 16 && requires { grid::sorted.midpoint; }) return code_kind::table;
     else if constexpr (requires { grid::magnitude_thresholds; }) return code_kind::signed_table;
     else if constexpr (requires { typename grid::element; }) return code_kind::small_float;
     else return code_kind::own;
@@ -3694,9 +3692,9 @@ public:
 };
 
 /// Formats whose scales have 8 bits, so that a search may try code after code.
-template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
-    requires std::same_as < std::remove_cvref_t<decltype(p.scale[0])>,
-    typename F::stored_scale > ;
+template <class F>
+concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
+    requires std::same_as<std::remove_cvref_t<decltype(p.scale[0])>, typename F::stored_scale>;
     requires sizeof(p.scale[0].bits) == 1;
 };
 
@@ -4133,7 +4131,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s,
+                                                         typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -5943,9 +5942,7 @@ template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, c
 template <class F>
 inline constexpr bool weighs_by_row = [] {
     if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
-    else return requires(const site<F>& s) {
-            F::reference(s);
-        };
+    else return requires(const site<F>& s) { F::reference(s); };
 }();
 
 /// A block by any fit.
@@ -7554,7 +7551,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s,
+                                                         typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -9345,12 +9343,11 @@ static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, 
 /// Whether F's codes are packed here; others go through F::store, block by block.
 template <class F>
 static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
-                           F::store_params(p, to);
-                       })
-        return false;
-    else return packing_of<F>.kind != code_layout::own;
+    constexpr bool params_alone = requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
+        F::store_params(p, to);
+    };
+    if constexpr (has_bit_layout<F> && params_alone) return packing_of<F>.kind != code_layout::own;
+    else return false;
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
@@ -9385,12 +9382,15 @@ static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uin
 template <class F, class Fit>
 static constexpr bool encodes = [] {
     if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
+    else {
+        constexpr bool params = requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
             fit.template blocks<room, F>(s, p);
-        }
-    || requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
-        fit.template whole_blocks<room, F>(s, out);
-    };
+        };
+        constexpr bool all = requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
+            fit.template whole_blocks<room, F>(s, out);
+        };
+        return params || all;
+    }
 }();
 
 /// n elements as floats.
@@ -11299,7 +11299,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s,
+                                                         typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -13090,12 +13091,11 @@ static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, 
 /// Whether F's codes are packed here; others go through F::store, block by block.
 template <class F>
 static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
-                           F::store_params(p, to);
-                       })
-        return false;
-    else return packing_of<F>.kind != code_layout::own;
+    constexpr bool params_alone = requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
+        F::store_params(p, to);
+    };
+    if constexpr (has_bit_layout<F> && params_alone) return packing_of<F>.kind != code_layout::own;
+    else return false;
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
@@ -13130,12 +13130,15 @@ static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uin
 template <class F, class Fit>
 static constexpr bool encodes = [] {
     if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
+    else {
+        constexpr bool params = requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
             fit.template blocks<room, F>(s, p);
-        }
-    || requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
-        fit.template whole_blocks<room, F>(s, out);
-    };
+        };
+        constexpr bool all = requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
+            fit.template whole_blocks<room, F>(s, out);
+        };
+        return params || all;
+    }
 }();
 
 /// n elements as floats.
@@ -15179,7 +15182,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s,
+                                                         typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));
@@ -16970,12 +16974,11 @@ static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, 
 /// Whether F's codes are packed here; others go through F::store, block by block.
 template <class F>
 static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
-                           F::store_params(p, to);
-                       })
-        return false;
-    else return packing_of<F>.kind != code_layout::own;
+    constexpr bool params_alone = requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
+        F::store_params(p, to);
+    };
+    if constexpr (has_bit_layout<F> && params_alone) return packing_of<F>.kind != code_layout::own;
+    else return false;
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
@@ -17010,12 +17013,15 @@ static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uin
 template <class F, class Fit>
 static constexpr bool encodes = [] {
     if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
+    else {
+        constexpr bool params = requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
             fit.template blocks<room, F>(s, p);
-        }
-    || requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
-        fit.template whole_blocks<room, F>(s, out);
-    };
+        };
+        constexpr bool all = requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
+            fit.template whole_blocks<room, F>(s, out);
+        };
+        return params || all;
+    }
 }();
 
 /// n elements as floats.
@@ -24436,9 +24442,9 @@ template <class F> constexpr bool codes_mean_levels() noexcept {
     return same;
 }
 /// Only if the compiler can see it: what runs at run time alone counts as the format's own.
-template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
-    requires std::bool_constant < codes_mean_levels<F>()
-    > ::value;
+template <class F>
+concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
+    requires std::bool_constant<codes_mean_levels<F>()>::value;
 };
 
 /// The section of sub-scales, found by setting one bit after another.
@@ -24487,13 +24493,13 @@ private:
 };
 template <class F> inline constexpr described_subs<F> subs_of{};
 /// Formats of two_level whose packing the compiler can see through.
-template <class F> concept linear_subs = requires(typename F::params& p) {
+template <class F>
+concept linear_subs = requires(typename F::params& p) {
     p.sub;
     p.min;
     F::sub_bits;
     F::min_bits;
-    requires std::bool_constant < described_subs<F> {}
-    .linear > ::value;
+    requires std::bool_constant<described_subs<F>{}.linear>::value;
 };
 
 template <class F> constexpr const char* scale_name() noexcept {
@@ -24565,17 +24571,18 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
     d.ragged_rows = has_ragged_rows<F>;
     d.flat_blocks = has_flat_blocks<F>;
     detail::describe_codes<F>(d);
-    if constexpr (requires {
-                      F::layout::order;
-                      F::offset_of(field::codes);
-                      F::field_bytes(field::codes);
-                  })
-        d.fields = detail::described_block<F>;
-    if constexpr (requires {
-                      F::sub_bits;
-                      F::sub_signed;
-                      F::min_bits;
-                  }) {
+    constexpr bool in_sections = requires {
+        F::layout::order;
+        F::offset_of(field::codes);
+        F::field_bytes(field::codes);
+    };
+    if constexpr (in_sections) d.fields = detail::described_block<F>;
+    constexpr bool on_two_levels = requires {
+        F::sub_bits;
+        F::sub_signed;
+        F::min_bits;
+    };
+    if constexpr (on_two_levels) {
         d.sub_bits = F::sub_bits;
         d.sub_signed = F::sub_signed;
         d.min_bits = F::min_bits;
@@ -24589,10 +24596,10 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
         d.outer_bytes = F::outer_bytes;
         d.tensor_bytes = F::tensor_bytes;
         d.outer_multiplies = outer_multiplies<F>;
-        if constexpr (requires {
-                          { F::global } -> std::convertible_to<global_use>;
-                      })
-            d.outer_on_scales = F::global == global_use::times ? "times" : "over";
+        constexpr bool under_global = requires {
+            { F::global } -> std::convertible_to<global_use>;
+        };
+        if constexpr (under_global) d.outer_on_scales = F::global == global_use::times ? "times" : "over";
         if constexpr (requires { typename F::stored_outer; }) d.outer = detail::described_outer<F>;
     }
     return d;
@@ -24834,15 +24841,15 @@ struct iq2_xs_points {
     static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
     static constexpr float unit = 0.125f;
     static constexpr std::uint64_t bitmap[52] = {
-        0x9bcffe1b79bfdfff, 0xfc01102984de0134, 0x221309bc0261779b, 0x53f8008003409800, 0x480020138804126, 0xbcdfe14000012010,
-        0xc0c100984de01389, 0x41b09bc000100805, 0x2080000010098002, 0x2008203300000100, 0x200000500, 0x20100984ff000008,
-        0x1004000404804c, 0x8000001809a0020, 0x101040004200, 0x2040100219400, 0x1a00004100104000, 0x309bc02653f9bfc0,
-        0x8000001819880a01, 0x241301040261b7, 0x2600000480110800, 0x809004200011140, 0x49bc000000000800, 0x30298002013,
-        0x221380000040008, 0x4800000910084, 0x88082200400040, 0x18400100, 0x1044100980080000, 0x4000000000000c0,
-        0x81010002, 0x4000014020, 0x100000040000, 0x440002000000020, 0x17c00c027137800, 0x180002010000242,
-        0x1000200808040e69, 0x4001000020080000, 0x22006100202, 0x1342240002000000, 0x100040100101020, 0xa008020000000,
-        0x600004000000049, 0x2000000000010000, 0x1000020000, 0x221b000040004, 0x168000480000100, 0x8000080002010004,
-        0x0, 0x4800000b08020080, 0x30000030000002, 0x10100,
+        0x9bcffe1b79bfdfff, 0xfc01102984de0134, 0x221309bc0261779b, 0x53f8008003409800, 0x480020138804126,
+        0xbcdfe14000012010, 0xc0c100984de01389, 0x41b09bc000100805, 0x2080000010098002, 0x2008203300000100, 0x200000500,
+        0x20100984ff000008, 0x1004000404804c, 0x8000001809a0020, 0x101040004200, 0x2040100219400, 0x1a00004100104000,
+        0x309bc02653f9bfc0, 0x8000001819880a01, 0x241301040261b7, 0x2600000480110800, 0x809004200011140,
+        0x49bc000000000800, 0x30298002013, 0x221380000040008, 0x4800000910084, 0x88082200400040, 0x18400100,
+        0x1044100980080000, 0x4000000000000c0, 0x81010002, 0x4000014020, 0x100000040000, 0x440002000000020,
+        0x17c00c027137800, 0x180002010000242, 0x1000200808040e69, 0x4001000020080000, 0x22006100202, 0x1342240002000000,
+        0x100040100101020, 0xa008020000000, 0x600004000000049, 0x2000000000010000, 0x1000020000, 0x221b000040004,
+        0x168000480000100, 0x8000080002010004, 0x0, 0x4800000b08020080, 0x30000030000002, 0x10100,
     };
 };
 
@@ -24853,15 +24860,16 @@ struct iq2_s_points {
     static constexpr std::array<std::int8_t, base> numbers{8, 25, 43};
     static constexpr float unit = 0.125f;
     static constexpr std::uint64_t bitmap[52] = {
-        0xfbcdff537fbfdfff, 0xfc45502fc4de6736, 0xe6ff6ffcdbe7fffb, 0x5f7804c26d02f84d, 0x884da2f38114dff, 0xbddfe08000434610,
-        0xc06f37fbffe6d77f, 0x6ff6fbc026032996, 0x36804c26f37f84de, 0x184de2df80040261, 0x4024200404c26f00, 0x51239d7de000020,
-        0x12d04402613389ce, 0x6804c26f36fa0300, 0x202013000502613, 0x27008004c065000, 0x1820008200400000, 0xf3fbcda67ffbffc0,
-        0x800c26d27984de6f, 0x4de6ff09bcdfefff, 0xf6400804c26f009c, 0x100984de01209bcd, 0x7fbc000000804c08, 0x4c26f37f80de6ff,
-        0xde6ff00060261368, 0x6000804c26f00984, 0x8984de000000502, 0x404000000804c001, 0x4826d37ba0080000, 0x2012040402613780,
+        0xfbcdff537fbfdfff, 0xfc45502fc4de6736, 0xe6ff6ffcdbe7fffb, 0x5f7804c26d02f84d, 0x884da2f38114dff,
+        0xbddfe08000434610, 0xc06f37fbffe6d77f, 0x6ff6fbc026032996, 0x36804c26f37f84de, 0x184de2df80040261,
+        0x4024200404c26f00, 0x51239d7de000020, 0x12d04402613389ce, 0x6804c26f36fa0300, 0x202013000502613,
+        0x27008004c065000, 0x1820008200400000, 0xf3fbcda67ffbffc0, 0x800c26d27984de6f, 0x4de6ff09bcdfefff,
+        0xf6400804c26f009c, 0x100984de01209bcd, 0x7fbc000000804c08, 0x4c26f37f80de6ff, 0xde6ff00060261368,
+        0x6000804c26f00984, 0x8984de000000502, 0x404000000804c001, 0x4826d37ba0080000, 0x2012040402613780,
         0x804c26d100010, 0x20204044026, 0x4100400004c0400, 0x2000000000080, 0x6fb01945e65b7880, 0x4c07580980de,
-        0x984de01309bc5fe0, 0x4000000c04c01100, 0x8010018800013019, 0xfb10083002000000, 0x44c06500984de4, 0x84de800000402600,
-        0x500000804c081009, 0x140980004040004, 0x50000c0000, 0x4e455008000000, 0x8240002004001200, 0x10000804d01a0006,
-        0x4048, 0x1000000808000002, 0x16180020080000, 0x10040,
+        0x984de01309bc5fe0, 0x4000000c04c01100, 0x8010018800013019, 0xfb10083002000000, 0x44c06500984de4,
+        0x84de800000402600, 0x500000804c081009, 0x140980004040004, 0x50000c0000, 0x4e455008000000, 0x8240002004001200,
+        0x10000804d01a0006, 0x4048, 0x1000000808000002, 0x16180020080000, 0x10040,
     };
 };
 
@@ -24873,11 +24881,11 @@ struct iq3_xxs_points {
     static constexpr float unit = 0.25f;
     static constexpr std::uint64_t bitmap[32] = {
         0x10413533600213b7, 0x100004394090b317, 0x20200960848020, 0x10200d004004000, 0x31300187333, 0x808110320001133,
-        0x1008050000100005, 0x1020000000004, 0x1a00113700021b33, 0x5000005100418393, 0x4001080200204000, 0x4008300000000,
-        0xc110324100331, 0x201020200413, 0x40020920081000, 0x100200002008040, 0x4000000000a0c084, 0x4000809018100,
-        0x1002040004100004, 0x103400000000, 0x40080910010020, 0x20000220002040, 0x100220000a10, 0x2040000100000,
-        0x1000100040c0400, 0x900004000080, 0x20000400040000, 0x10200002000, 0x108000020201e, 0x100204100240020,
-        0x40300010100, 0x1000,
+        0x1008050000100005, 0x1020000000004, 0x1a00113700021b33, 0x5000005100418393, 0x4001080200204000,
+        0x4008300000000, 0xc110324100331, 0x201020200413, 0x40020920081000, 0x100200002008040, 0x4000000000a0c084,
+        0x4000809018100, 0x1002040004100004, 0x103400000000, 0x40080910010020, 0x20000220002040, 0x100220000a10,
+        0x2040000100000, 0x1000100040c0400, 0x900004000080, 0x20000400040000, 0x10200002000, 0x108000020201e,
+        0x100204100240020, 0x40300010100, 0x1000,
     };
 };
 
@@ -24888,17 +24896,16 @@ struct iq3_s_points {
     static constexpr std::array<std::int8_t, base> numbers{1, 3, 5, 7, 9, 11, 13, 15};
     static constexpr float unit = 1;
     static constexpr std::uint64_t bitmap[64] = {
-        0x92050aa5082357a7, 0x422001022892317, 0x9000aa4112249a3, 0x228005104a052208, 0x100020904128801, 0x84000a208450014,
-        0x200040002000a40, 0x110008450015, 0x40250005205ab17, 0x410005020902114b, 0x40120090411a401, 0x104000211820992,
-        0x11440a001428, 0x20005020902, 0x5000910000, 0x10400022002050a, 0x2980052a058a55ab, 0x20412248905,
-        0x12008802810a0092, 0x4001040a140225, 0x2400000224090082, 0x100080180040210, 0x2200000020085, 0x10801400220,
-        0x20802942a04aa04, 0x44010001000a102a, 0x10014010401, 0x800208a018a1102, 0x11040002044208, 0x800401004200502,
-        0x200004000, 0x2005000a, 0x100010204910411, 0x220821040a84, 0x10480010802210a, 0x22050a10,
+        0x92050aa5082357a7, 0x422001022892317, 0x9000aa4112249a3, 0x228005104a052208, 0x100020904128801,
+        0x84000a208450014, 0x200040002000a40, 0x110008450015, 0x40250005205ab17, 0x410005020902114b, 0x40120090411a401,
+        0x104000211820992, 0x11440a001428, 0x20005020902, 0x5000910000, 0x10400022002050a, 0x2980052a058a55ab,
+        0x20412248905, 0x12008802810a0092, 0x4001040a140225, 0x2400000224090082, 0x100080180040210, 0x2200000020085,
+        0x10801400220, 0x20802942a04aa04, 0x44010001000a102a, 0x10014010401, 0x800208a018a1102, 0x11040002044208,
+        0x800401004200502, 0x200004000, 0x2005000a, 0x100010204910411, 0x220821040a84, 0x10480010802210a, 0x22050a10,
         0x200000180100005, 0x40000000200a0, 0x1000010000800, 0x20801002100, 0x1040049100041104, 0x40000000402042a,
-        0x80041080201, 0x820021000800184, 0x4004010012, 0xa0000400400, 0x400000000, 0x40014,
-        0x100000a002a00, 0x10000000810001, 0x104200410000400, 0x100021001, 0x4000800200000, 0x1000010000009,
-        0x100000020, 0xa00, 0x4100140050091, 0x2800100204, 0x20001024112, 0x80024000004,
-        0x10000010822, 0x400040000, 0x2000004, 0x1,
+        0x80041080201, 0x820021000800184, 0x4004010012, 0xa0000400400, 0x400000000, 0x40014, 0x100000a002a00,
+        0x10000000810001, 0x104200410000400, 0x100021001, 0x4000800200000, 0x1000010000009, 0x100000020, 0xa00,
+        0x4100140050091, 0x2800100204, 0x20001024112, 0x80024000004, 0x10000010822, 0x400040000, 0x2000004, 0x1,
     };
 };
 
@@ -24909,24 +24916,27 @@ struct iq1_points {
     static constexpr std::array<std::int8_t, base> numbers{-1, 0, 1};
     static constexpr float unit = 1, shift = 0.125f;
     static constexpr std::uint64_t bitmap[103] = {
-        0x514202a085142555, 0xa28a2086a8314508, 0x14508514202a081a, 0xa005152545442082, 0x8208001888208202, 0xaaabb88a02a03a0,
-        0xaa0a0022000baa90, 0x4508514008a0828c, 0x851421450808821, 0x2a8008a09808308a, 0x4248208514214508, 0x20a0c22c01450855,
-        0xa2aaa8242a00268a, 0x28280808afe208, 0xa82028aa284202a0, 0xa8bab9089b0a2080, 0x3aaaaea289aeca20, 0xb80e82bbbaeaeb7c,
-        0x2202920ed3caba22, 0x820aba8aa8202200, 0x3ba2e04a2a000802, 0x81408100a22b2022, 0x8514012208288aaa, 0x5421450920821550,
-        0x203aa8230208a085, 0xa208514254208284, 0x82a021450950820, 0x200248a08082a8b8, 0xab2802a268a28208, 0x83082082085082a,
-        0xa085142145004045, 0x8229014500514200, 0x1430a1082a828a00, 0x2145082882145005, 0x2aaa200202208514, 0xa828ae8ab1122000,
-        0xa820070a8aaa1ba, 0x8200840222280208, 0xaa2ab0eaa0804800, 0xa7daea22ba8b20c2, 0xaa2ab092a86e8b8b, 0x48202a0c448a8b72,
-        0x20aa082a8a284084, 0xa09aafa222a2ccc8, 0xa82a00020002a8e8, 0xa2a28ba080200088, 0xba0a328280a0ba28, 0x2ba0a2ebfebab8be,
-        0xa2ea280a8a08a2, 0xdeeaa4fa0c0232a1, 0xeb7ebe8d2ea82bef, 0xdeba7de6bf7ff7fa, 0x12fa26bfff27fb69, 0xebeaa10228ae1e9,
-        0xae820ba8b208aa84, 0x62048083e924baff, 0x2ba40aa8f2682c, 0x12aae208082a02, 0x82c920a60a2a8202, 0x8c00a20028829089,
-        0x6c00080882001380, 0x8abea602bbaaaa8a, 0xd02e976b8002caa0, 0xdeaa2e108210e9b2, 0x820a0004a5d11528, 0x20a1010820828a00,
-        0xa0843222ba39aa82, 0x262a28a00188009, 0xac21450051441481, 0x20aa085142145082, 0x45082a120a87aa28, 0x8514208a0051421,
-        0x22a240a002200145, 0x8a6a08a208008800, 0xa200080aaaab86e, 0x5044082122c8e282, 0x8515208a09514214, 0x2a2aaa080a861450,
-        0x21450851420a0080, 0xe2085142145000a8, 0x82a82180a828820, 0xa028bb08aaaa2aa, 0xaaa80822820aa2a, 0x220288a900280828,
-        0xba8a08b8280bbea0, 0xaef8a4baffaeb24b, 0x30a0b668285220aa, 0x6a220828020a80e6, 0x2baaaa020a208062, 0x808a2a0a9a2eaaa,
-        0xe8200228aa02010, 0x400aa08514214500, 0x4a0006a921450851, 0x440d1000a50802aa, 0x514214508288214, 0x20f2ac82820800,
-        0x20ba0a280aaa0000, 0x280948820002a2ea, 0x51454b110014e9, 0x5142145002a80145, 0x400a288808248808, 0x2a0051401450008,
-        0x145085140,
+        0x514202a085142555, 0xa28a2086a8314508, 0x14508514202a081a, 0xa005152545442082, 0x8208001888208202,
+        0xaaabb88a02a03a0, 0xaa0a0022000baa90, 0x4508514008a0828c, 0x851421450808821, 0x2a8008a09808308a,
+        0x4248208514214508, 0x20a0c22c01450855, 0xa2aaa8242a00268a, 0x28280808afe208, 0xa82028aa284202a0,
+        0xa8bab9089b0a2080, 0x3aaaaea289aeca20, 0xb80e82bbbaeaeb7c, 0x2202920ed3caba22, 0x820aba8aa8202200,
+        0x3ba2e04a2a000802, 0x81408100a22b2022, 0x8514012208288aaa, 0x5421450920821550, 0x203aa8230208a085,
+        0xa208514254208284, 0x82a021450950820, 0x200248a08082a8b8, 0xab2802a268a28208, 0x83082082085082a,
+        0xa085142145004045, 0x8229014500514200, 0x1430a1082a828a00, 0x2145082882145005, 0x2aaa200202208514,
+        0xa828ae8ab1122000, 0xa820070a8aaa1ba, 0x8200840222280208, 0xaa2ab0eaa0804800, 0xa7daea22ba8b20c2,
+        0xaa2ab092a86e8b8b, 0x48202a0c448a8b72, 0x20aa082a8a284084, 0xa09aafa222a2ccc8, 0xa82a00020002a8e8,
+        0xa2a28ba080200088, 0xba0a328280a0ba28, 0x2ba0a2ebfebab8be, 0xa2ea280a8a08a2, 0xdeeaa4fa0c0232a1,
+        0xeb7ebe8d2ea82bef, 0xdeba7de6bf7ff7fa, 0x12fa26bfff27fb69, 0xebeaa10228ae1e9, 0xae820ba8b208aa84,
+        0x62048083e924baff, 0x2ba40aa8f2682c, 0x12aae208082a02, 0x82c920a60a2a8202, 0x8c00a20028829089,
+        0x6c00080882001380, 0x8abea602bbaaaa8a, 0xd02e976b8002caa0, 0xdeaa2e108210e9b2, 0x820a0004a5d11528,
+        0x20a1010820828a00, 0xa0843222ba39aa82, 0x262a28a00188009, 0xac21450051441481, 0x20aa085142145082,
+        0x45082a120a87aa28, 0x8514208a0051421, 0x22a240a002200145, 0x8a6a08a208008800, 0xa200080aaaab86e,
+        0x5044082122c8e282, 0x8515208a09514214, 0x2a2aaa080a861450, 0x21450851420a0080, 0xe2085142145000a8,
+        0x82a82180a828820, 0xa028bb08aaaa2aa, 0xaaa80822820aa2a, 0x220288a900280828, 0xba8a08b8280bbea0,
+        0xaef8a4baffaeb24b, 0x30a0b668285220aa, 0x6a220828020a80e6, 0x2baaaa020a208062, 0x808a2a0a9a2eaaa,
+        0xe8200228aa02010, 0x400aa08514214500, 0x4a0006a921450851, 0x440d1000a50802aa, 0x514214508288214,
+        0x20f2ac82820800, 0x20ba0a280aaa0000, 0x280948820002a2ea, 0x51454b110014e9, 0x5142145002a80145,
+        0x400a288808248808, 0x2a0051401450008, 0x145085140,
     };
 };
 
@@ -25707,9 +25717,9 @@ namespace qlib::inline QLIB_ABI {
 /// From the largest magnitude of a group to its scale. The top power is the largest
 /// power of two on the grid: E2M1's is 4, of 6.
 enum class mx_rule : std::uint8_t {
-    floor,  ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
-    ceil,   ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
-    even,   ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    floor,    ///< magnitude / top power, rounded down: OCP's own. What is beyond the levels saturates: 7.9 becomes 6
+    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
     rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
     nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
     search,   ///< the power of two with the least squared error, weighted by importance; exact
@@ -27907,8 +27917,8 @@ struct reference_fit {
         }
     }
     template <class L, class F>
-    requires(!has_reference<F>) QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s,
-                                                                  typename F::params* params) const noexcept {
+    requires(!has_reference<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
         L::template plain_blocks<F>(s, params);
     }
     template <class L, has_lane_reference F>

@@ -90,7 +90,8 @@ TEST_CASE("bitsandbytes: the tensors that bitsandbytes makes of a layer of 512 x
     CHECK(text(single) == R"({"quant_type":"nf4","blocksize":64,"dtype":"float32","shape":[512,512]})");
     CHECK(
         text(nested) ==
-        R"({"quant_type":"nf4","blocksize":64,"dtype":"float32","shape":[512,512],"nested_blocksize":256,"nested_dtype":"float32",)"
+        R"({"quant_type":"nf4","blocksize":64,"dtype":"float32",)"
+        R"("shape":[512,512],"nested_blocksize":256,"nested_dtype":"float32",)"
         R"("nested_offset":0.127329931}    )");
     CHECK(static_cast<float>(*json_value{"0.127329931"}.as_float()) == 0.12732993066310883f);  // bitsandbytes' own mean
 
@@ -345,7 +346,8 @@ TEST_CASE("bitsandbytes: tensors that are missing or disagree") {
           "nested_absmax: 2 elements of type 17, where 1 of type 17 are needed");
     auto twice = d;
     const std::string wide =
-        R"({"quant_type":"nf4","blocksize":64,"dtype":"float16","shape":[4,64],"nested_blocksize":512,"nested_dtype":"float32","nested_offset":1})";
+        R"({"quant_type":"nf4","blocksize":64,"dtype":"float16","shape":[4,64],"nested_blocksize":512,)"
+        R"("nested_dtype":"float32","nested_offset":1})";
     CHECK(refusal<nf4_dq>(with_text(twice, wide), errc::unsupported) ==
           "quant_state: abs-max in blocks of 512, the format has blocks of 256");
     auto loose = with_text(twice, wide);

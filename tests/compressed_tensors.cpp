@@ -354,12 +354,14 @@ TEST_CASE("pack_quantized: any words decode safely") {
 
 TEST_CASE("read_compressed_tensors_config: what vLLM's checkpoints hold") {
     const auto root = json_value::parse(
-        R"({"model_type":"llama","quantization_config":{"config_groups":{"group_0":{"input_activations":null,"output_activations":null,
-        "targets":["Linear"],"weights":{"actorder":null,"block_structure":null,"dynamic":false,"group_size":128,"num_bits":4,"observer":"minmax",
-        "observer_kwargs":{},"strategy":"group","symmetric":false,"type":"int"}},"group_1":{"targets":["re:.*down_proj"],"format":"float-quantized",
+        R"({"model_type":"llama","quantization_config":{"config_groups":{
+        "group_0":{"input_activations":null,"output_activations":null,"targets":["Linear"],
+        "weights":{"actorder":null,"block_structure":null,"dynamic":false,"group_size":128,"num_bits":4,
+        "observer":"minmax","observer_kwargs":{},"strategy":"group","symmetric":false,"type":"int"}},
+        "group_1":{"targets":["re:.*down_proj"],"format":"float-quantized",
         "weights":{"num_bits":8,"type":"float","strategy":"channel","group_size":-1}}},
-        "format":"pack-quantized","global_compression_ratio":1.9,"ignore":["lm_head"],"kv_cache_scheme":null,"quant_method":"compressed-tensors",
-        "quantization_status":"compressed","version":"0.9.1"}})");
+        "format":"pack-quantized","global_compression_ratio":1.9,"ignore":["lm_head"],"kv_cache_scheme":null,
+        "quant_method":"compressed-tensors","quantization_status":"compressed","version":"0.9.1"}})");
     REQUIRE(root);
     const auto config = read_compressed_tensors_config(*root);
     REQUIRE(config);
@@ -436,8 +438,10 @@ TEST_CASE("write_compressed_tensors_config: reads back") {
     CHECK(write_compressed_tensors_config<int4_g128_asym>(ignore, text) == size);
     CHECK(
         text ==
-        R"({"quant_method":"compressed-tensors","format":"pack-quantized","quantization_status":"compressed","config_groups":{"group_0":{"targets":["Linear"],)"
-        R"("weights":{"num_bits":4,"type":"int","symmetric":false,"strategy":"group","group_size":128,"dynamic":false}}},"ignore":["lm_head","a\"b"]})");
+        R"({"quant_method":"compressed-tensors","format":"pack-quantized","quantization_status":"compressed",)"
+        R"("config_groups":{"group_0":{"targets":["Linear"],)"
+        R"("weights":{"num_bits":4,"type":"int","symmetric":false,"strategy":"group","group_size":128,)"
+        R"("dynamic":false}}},"ignore":["lm_head","a\"b"]})");
     const std::string whole = "{\"quantization_config\":" + text + "}";
     const auto root = json_value::parse(whole);
     REQUIRE(root);

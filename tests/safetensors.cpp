@@ -101,7 +101,8 @@ std::vector<std::byte> read_file(const std::string& path) {
 /// escapes, an empty tensor and a scalar.
 constexpr std::string_view sample_header =
     R"({"__metadata__":{"format":"pt","a\u0062":"\u20ac"},"b":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-    R"("a\"\u00e9":{"dtype":"BF16","shape":[3],"data_offsets":[24,30]},"none":{"dtype":"U8","shape":[0,7],"data_offsets":[30,30]},)"
+    R"("a\"\u00e9":{"dtype":"BF16","shape":[3],"data_offsets":[24,30]},)"
+    R"("none":{"dtype":"U8","shape":[0,7],"data_offsets":[30,30]},)"
     R"("one":{"data_offsets":[30,31],"shape":[],"dtype":"I8"}}  )";
 
 }  // namespace
@@ -163,7 +164,8 @@ TEST_CASE("safetensors_file: what is unusual but harmless is read") {
     CHECK(safetensors_file::parse(file_of(R"({"__metadata__":{}})"))->metadata().empty());
     SUBCASE("the header's order is not the data's") {
         const auto bytes = file_of(
-            R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+            R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},)"
+            R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
             3);
         const auto file = safetensors_file::parse(bytes);
         REQUIRE(file);
@@ -213,11 +215,13 @@ TEST_CASE("safetensors_file: headers that are no JSON of the kind") {
     CHECK(refusal("{\"a\":" + std::string(100000, '[')) == "header: nested deeper than 64, at byte 68");
     CHECK(
         refusal(
-            R"({"t":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"t":{"dtype":"U8","shape":[],"data_offsets":[1,2]}})",
+            R"({"t":{"dtype":"U8","shape":[],"data_offsets":[0,1]},)"
+            R"("t":{"dtype":"U8","shape":[],"data_offsets":[1,2]}})",
             2) == "t: header: a key that was there before, at byte 52");
     CHECK(
         refusal(
-            R"({"t":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"\u0074":{"dtype":"U8","shape":[],"data_offsets":[1,2]}})",
+            R"({"t":{"dtype":"U8","shape":[],"data_offsets":[0,1]},)"
+            R"("\u0074":{"dtype":"U8","shape":[],"data_offsets":[1,2]}})",
             2) == "\\u0074: header: a key that was there before, at byte 52");
     CHECK(refusal(R"({"t":{"dtype":"U8","dtype":"U8","shape":[],"data_offsets":[0,1]}})", 1) ==
           "dtype: header: a key that was there before, at byte 19");
@@ -328,8 +332,10 @@ TEST_CASE("safetensors_writer: the bytes that the reference writes") {
     // descending, then names; padded with spaces to 8.
     const std::string want_header =
         R"({"__metadata__":{"format":"pt"},"z":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},)"
-        R"("a":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]},"b":{"dtype":"F32","shape":[],"data_offsets":[24,28]},)"
-        R"("w":{"dtype":"F16","shape":[3],"data_offsets":[28,34]},"c":{"dtype":"BOOL","shape":[0],"data_offsets":[34,34]}})";
+        R"("a":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]},)"
+        R"("b":{"dtype":"F32","shape":[],"data_offsets":[24,28]},)"
+        R"("w":{"dtype":"F16","shape":[3],"data_offsets":[28,34]},)"
+        R"("c":{"dtype":"BOOL","shape":[0],"data_offsets":[34,34]}})";
     REQUIRE(want_header.size() % 8 == 4);
     safetensors_writer out;
     memory_sink sink;

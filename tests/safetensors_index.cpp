@@ -75,7 +75,8 @@ TEST_CASE("write_safetensors_index: sorted, and read back") {
     const safetensors_location tensors[] = {{"b", "model-00002-of-00002.safetensors"},
                                             {"a\"", "model-00001-of-00002.safetensors"}};
     const std::string want =
-        R"({"metadata":{"total_size":12},"weight_map":{"a\"":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}})";
+        R"({"metadata":{"total_size":12},"weight_map":{"a\"":"model-00001-of-00002.safetensors",)"
+        R"("b":"model-00002-of-00002.safetensors"}})";
     CHECK(write_safetensors_index(tensors, 12, {}).value() == want.size());
     std::string text(want.size(), ' ');
     REQUIRE(write_safetensors_index(tensors, 12, text));

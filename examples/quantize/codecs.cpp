@@ -47,7 +47,8 @@ template <class F> constexpr checkpoint_codec compressed_tensors(std::uint32_t n
 template <class F> std::string bitsandbytes_config(dtype was) {
     const char* const type = was == dtype::f16 ? "float16" : was == dtype::bf16 ? "bfloat16" : "float32";
     return std::string(
-               R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false, "bnb_4bit_quant_type": "nf4", )") +
+               R"({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false, )"
+               R"("bnb_4bit_quant_type": "nf4", )") +
            R"("bnb_4bit_use_double_quant": )" + (std::is_same_v<F, qlib::nf4_dq> ? "true" : "false") +
            R"(, "bnb_4bit_compute_dtype": ")" + type +
            R"(", "bnb_4bit_quant_storage": "uint8", "llm_int8_threshold": 6.0, "llm_int8_skip_modules": []})";

@@ -34,8 +34,9 @@ TEST_CASE("compressed-tensors: int4 as it was quantized") {
     const synthetic_llama s;
     checkpoint c;
     c.quantization =
-        R"(, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "version": "0.17.0", "config_groups":
-        {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": false, "strategy": "group", "group_size": 32}}}})";
+        R"(, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized",
+        "version": "0.17.0", "config_groups": {"group_0": {"targets": ["Linear"], "weights":
+        {"num_bits": 4, "type": "int", "symmetric": false, "strategy": "group", "group_size": 32}}}})";
     c.fill(s, [](checkpoint& to, const std::string& layer, qlib::matrix_view<const float> w) {
         using F = qlib::int4_g32_asym;
         const auto whole = qlib::quantize(qlib::format_id::int4_g32_asym, w);

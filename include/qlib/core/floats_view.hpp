@@ -34,18 +34,20 @@ template <class Void> struct basic_floats {
 
     QLIB_INLINE constexpr basic_floats() noexcept = default;
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
         : data(m.data),
           rows(m.rows),
           cols(m.cols),
           stride(m.stride),
           type(element_of<std::remove_const_t<T>>) {}
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
         : basic_floats(matrix_view<T>{elements, m, n}) {}
     template <class T>
-    requires takes<T> QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n,
-                                                         std::size_t apart) noexcept
+    requires takes<T>
+    QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n, std::size_t apart) noexcept
         : basic_floats(matrix_view<T>{elements, m, n, apart}) {}
     QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept
         : rows(m),

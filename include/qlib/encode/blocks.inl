@@ -4,12 +4,15 @@
 template <class F, class Fit>
 static constexpr bool encodes = [] {
     if constexpr (!byte_codes<F> || !requires { typename F::part; }) return false;
-    else return requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
+    else {
+        constexpr bool params = requires(const Fit& fit, const lane_sites<room, F>& s, typename F::params* p) {
             fit.template blocks<room, F>(s, p);
-        }
-    || requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
-        fit.template whole_blocks<room, F>(s, out);
-    };
+        };
+        constexpr bool all = requires(const Fit& fit, const lane_sites<room, F>& s, lane_blocks<room, F>& out) {
+            fit.template whole_blocks<room, F>(s, out);
+        };
+        return params || all;
+    }
 }();
 
 /// n elements as floats.

@@ -59,11 +59,7 @@ inline constexpr code_kind code_kind_of = [] {
     using grid = typename F::grid;
     if constexpr (requires { grid::flip; })
         return grid::level(grid::flip ^ 1) - grid::level(grid::flip) == 1 ? code_kind::whole_steps : code_kind::steps;
-    else if constexpr (requires {
-                           grid::sorted.midpoint;
-                           requires grid::size <= 16;
-                       })
-        return code_kind::table;
+    else if constexpr (grid::size <= 16 && requires { grid::sorted.midpoint; }) return code_kind::table;
     else if constexpr (requires { grid::magnitude_thresholds; }) return code_kind::signed_table;
     else if constexpr (requires { typename grid::element; }) return code_kind::small_float;
     else return code_kind::own;

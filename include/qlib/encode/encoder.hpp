@@ -87,9 +87,7 @@ template <class Fit, class F> concept encodes_whole = requires(const Fit& fit, c
 template <class F>
 inline constexpr bool weighs_by_row = [] {
     if constexpr (requires { F::weighs_by_row; }) return bool{F::weighs_by_row};
-    else return requires(const site<F>& s) {
-            F::reference(s);
-        };
+    else return requires(const site<F>& s) { F::reference(s); };
 }();
 
 /// A block by any fit.

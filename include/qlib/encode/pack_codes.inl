@@ -37,12 +37,11 @@ static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, 
 /// Whether F's codes are packed here; others go through F::store, block by block.
 template <class F>
 static constexpr bool packs = [] {
-    if constexpr (!has_bit_layout<F>) return false;
-    else if constexpr (!requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
-                           F::store_params(p, to);
-                       })
-        return false;
-    else return packing_of<F>.kind != code_layout::own;
+    constexpr bool params_alone = requires(const typename F::params& p, const plane_pointers<F, std::byte>& to) {
+        F::store_params(p, to);
+    };
+    if constexpr (has_bit_layout<F> && params_alone) return packing_of<F>.kind != code_layout::own;
+    else return false;
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 

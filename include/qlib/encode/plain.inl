@@ -217,7 +217,8 @@ template <class F> QLIB_INLINE static constexpr std::size_t group_end(std::size_
 }
 
 template <class F>
-[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void plain_blocks(const lane_sites<room, F>& s,
+                                                         typename F::params* params) noexcept {
     lane_map wishes[F::groups] = {};
     for (std::size_t g = 0; g < F::groups; ++g)
         wishes[g] = plain_map(plain_rule_of<F>, s.x, g * F::group, group_end<F>(s.n, g));

@@ -59,9 +59,9 @@ public:
 };
 
 /// Formats whose scales have 8 bits, so that a search may try code after code.
-template <class F> concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
-    requires std::same_as < std::remove_cvref_t<decltype(p.scale[0])>,
-    typename F::stored_scale > ;
+template <class F>
+concept has_byte_scale = F::map == form::scaled && requires(typename F::params& p) {
+    requires std::same_as<std::remove_cvref_t<decltype(p.scale[0])>, typename F::stored_scale>;
     requires sizeof(p.scale[0].bits) == 1;
 };
 

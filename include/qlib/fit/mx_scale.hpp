@@ -8,9 +8,9 @@ namespace qlib::inline QLIB_ABI {
 /// From the largest magnitude of a group to its scale. The top power is the largest
 /// power of two on the grid: E2M1's is 4, of 6.
 enum class mx_rule : std::uint8_t {
-    floor,  ///< magnitude / top power, rounded down: OCP's own. Weights beyond the highest level saturate: 7.9 becomes 6
-    ceil,   ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
-    even,   ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
+    floor,    ///< magnitude / top power, rounded down: OCP's own. What is beyond the levels saturates: 7.9 becomes 6
+    ceil,     ///< magnitude / top power, rounded up: nothing saturates, and most groups leave the highest levels unused
+    even,     ///< as floor, once the magnitude has been rounded to the levels' distance at its place: 7.9 counts as 8
     rceil,    ///< magnitude / highest level, rounded up: nothing saturates. Blackwell's cvt.rp.ue8m0x2
     nearest,  ///< magnitude / highest level, rounded to the nearest power of two, ties to the even exponent
     search,   ///< the power of two with the least squared error, weighted by importance; exact

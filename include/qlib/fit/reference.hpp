@@ -45,8 +45,8 @@ struct reference_fit {
         }
     }
     template <class L, class F>
-    requires(!has_reference<F>) QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s,
-                                                                  typename F::params* params) const noexcept {
+    requires(!has_reference<F>)
+    QLIB_INLINE constexpr void blocks(const detail::lane_sites<L, F>& s, typename F::params* params) const noexcept {
         L::template plain_blocks<F>(s, params);
     }
     template <class L, has_lane_reference F>

@@ -97,9 +97,9 @@ template <class F> constexpr bool codes_mean_levels() noexcept {
     return same;
 }
 /// Only if the compiler can see it: what runs at run time alone counts as the format's own.
-template <class F> concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
-    requires std::bool_constant < codes_mean_levels<F>()
-    > ::value;
+template <class F>
+concept codes_are_levels = F::vec == 1 && std::integral<typename F::code> && requires {
+    requires std::bool_constant<codes_mean_levels<F>()>::value;
 };
 
 /// The section of sub-scales, found by setting one bit after another.
@@ -148,13 +148,13 @@ private:
 };
 template <class F> inline constexpr described_subs<F> subs_of{};
 /// Formats of two_level whose packing the compiler can see through.
-template <class F> concept linear_subs = requires(typename F::params& p) {
+template <class F>
+concept linear_subs = requires(typename F::params& p) {
     p.sub;
     p.min;
     F::sub_bits;
     F::min_bits;
-    requires std::bool_constant < described_subs<F> {}
-    .linear > ::value;
+    requires std::bool_constant<described_subs<F>{}.linear>::value;
 };
 
 template <class F> constexpr const char* scale_name() noexcept {
@@ -226,17 +226,18 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
     d.ragged_rows = has_ragged_rows<F>;
     d.flat_blocks = has_flat_blocks<F>;
     detail::describe_codes<F>(d);
-    if constexpr (requires {
-                      F::layout::order;
-                      F::offset_of(field::codes);
-                      F::field_bytes(field::codes);
-                  })
-        d.fields = detail::described_block<F>;
-    if constexpr (requires {
-                      F::sub_bits;
-                      F::sub_signed;
-                      F::min_bits;
-                  }) {
+    constexpr bool in_sections = requires {
+        F::layout::order;
+        F::offset_of(field::codes);
+        F::field_bytes(field::codes);
+    };
+    if constexpr (in_sections) d.fields = detail::described_block<F>;
+    constexpr bool on_two_levels = requires {
+        F::sub_bits;
+        F::sub_signed;
+        F::min_bits;
+    };
+    if constexpr (on_two_levels) {
         d.sub_bits = F::sub_bits;
         d.sub_signed = F::sub_signed;
         d.min_bits = F::min_bits;
@@ -250,10 +251,10 @@ template <block_format F> [[nodiscard]] constexpr description describe() noexcep
         d.outer_bytes = F::outer_bytes;
         d.tensor_bytes = F::tensor_bytes;
         d.outer_multiplies = outer_multiplies<F>;
-        if constexpr (requires {
-                          { F::global } -> std::convertible_to<global_use>;
-                      })
-            d.outer_on_scales = F::global == global_use::times ? "times" : "over";
+        constexpr bool under_global = requires {
+            { F::global } -> std::convertible_to<global_use>;
+        };
+        if constexpr (under_global) d.outer_on_scales = F::global == global_use::times ? "times" : "over";
         if constexpr (requires { typename F::stored_outer; }) d.outer = detail::described_outer<F>;
     }
     return d;

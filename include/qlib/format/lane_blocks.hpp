@@ -11,8 +11,8 @@ template <class L, class F> struct lane_sites {
     const typename L::floats* x;           ///< [n] weights
     const typename L::floats* importance;  ///< [n], >= 0; null: none was given
     std::size_t n;
-    typename L::floats
-        row_mean_square;  ///< of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`
+    /// Of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`.
+    typename L::floats row_mean_square;
     const typename F::outer* outer;  ///< [lane]
 };
 

@@ -44,7 +44,7 @@ template <class Grid> consteval integer_levels integers_of() {
 enum class operand : std::uint8_t {
     weights_unsigned,  ///< (level - bias) in 0..255 times the activation: vpdpbusd, vpmaddubsw, USDOT
     both_signed,       ///< (level - bias) in -128..127 times the activation: SDOT, SMMLA, vpdpbssd
-    sign_transfer,  ///< |level - bias| times the activation with its sign flipped where level < bias: vpmaddubsw for 8 bits
+    sign_transfer,     ///< |level - bias| times the activation, negated where level < bias: vpmaddubsw for 8 bits
 };
 
 /// What the dot-product instruction of a room does. `pair_limit`: two neighbouring
