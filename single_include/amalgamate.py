@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes single_include/qlib.hpp from include/qlib. With --check: exits 1 when the file that is there is not what would be written."""
+"""Writes single_include/qlib.hpp from include/qlib. With --check: exits 1 when the file that is there is another."""
 import re
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ seen = {}        # header -> the conditions under which it was expanded
 
 
 def needed(header, user):
-    """Whether `header` must be written here: an earlier copy serves only if it stands under no #if that is closed by now."""
+    """Whether `header` must be written here: an earlier copy serves only if it stands under no #if closed by now."""
     under = seen.get(header)
     if under is not None and under == conditions[:len(under)]:
         return False
@@ -50,7 +50,8 @@ def expand(path):
 
 
 version = ".".join(re.findall(r"define QLIB_VERSION_\w+ (\d+)", (root / "core" / "abi.hpp").read_text()))
-lines += [f"// qlib {version}, all of it in one file: written by amalgamate.py from include/qlib, not to be edited.", "//"]
+lines += [f"// qlib {version}, all of it in one file: written by amalgamate.py from include/qlib, not to be edited.",
+          "//"]
 lines += [f"// {line}".rstrip() for line in (here.parent / "LICENSE").read_text().splitlines()]
 lines += ["#ifndef QLIB_SINGLE_HEADER", "#define QLIB_SINGLE_HEADER"]
 needed(root / "qlib.hpp", output)

@@ -51,9 +51,11 @@ else()
     add_variant(clang ${QLIB_CLANG} "-O0" -DQLIB_TEST_BYTES=ON)
 endif()
 # Without exceptions and RTTI, as the headers promise; so UBSan cannot look at vptrs, of which there are none.
-add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-exceptions -fno-rtti"
+set(sanitized "-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all")
+add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only ${sanitized} -fno-exceptions -fno-rtti"
     -DQLIB_TEST_LARGE=OFF)
-add_variant(gcc-single-header ${QLIB_GCC} "-O0 -DQLIB_QUICK_ROOMS -fno-exceptions -fno-rtti" -DQLIB_TEST_SINGLE_HEADER=ON -DQLIB_TEST_BYTES=ON)
+add_variant(gcc-single-header ${QLIB_GCC} "-O0 -DQLIB_QUICK_ROOMS -fno-exceptions -fno-rtti"
+    -DQLIB_TEST_SINGLE_HEADER=ON -DQLIB_TEST_BYTES=ON)
 
 # No flags may change a byte; -O0 has its turn elsewhere. The linker does not see them: -ffast-math there makes the
 # whole program flush subnormals.
@@ -74,26 +76,33 @@ set_tests_properties(baselines PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
 find_program(QLIB_MINGW x86_64-w64-mingw32-g++-posix)
 find_program(QLIB_WINE NAMES wine wine64 PATHS /usr/lib/wine)
 if(QLIB_MINGW AND QLIB_WINE)
-    set(folder ${CMAKE_CURRENT_BINARY_DIR}/mingw)  # the libraries' headers without the system's, which stand beside them
+    # The libraries' headers without the system's, which stand beside them.
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/mingw)
+    set(tests bytes,doors,executor,exact,foreign_macros,integer_product,json,mapped_file,memory,minifloat,nf4,result)
+    string(APPEND tests ,thread_pool)
     file(MAKE_DIRECTORY ${folder})
     file(CREATE_LINK ${QLIB_DOCTEST}/doctest ${folder}/doctest SYMBOLIC)
     file(CREATE_LINK ${QLIB_JSON}/nlohmann ${folder}/nlohmann SYMBOLIC)
     add_variant(mingw ${QLIB_MINGW} "-O1 -DQLIB_QUICK_ROOMS"
         -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_CROSSCOMPILING_EMULATOR=${QLIB_WINE} -DCMAKE_EXE_LINKER_FLAGS=-static
         -DQLIB_DOCTEST=${folder} -DQLIB_JSON=${folder}
-        -DQLIB_TEST_ONLY=bytes,doors,executor,exact,foreign_macros,integer_product,json,mapped_file,memory,minifloat,nf4,result,thread_pool)
+        -DQLIB_TEST_ONLY=${tests})
     set_tests_properties(mingw PROPERTIES ENVIRONMENT "WINEPREFIX=${folder}/wine;WINEDEBUG=-all")
 else()
-    message(STATUS "No MinGW, or no Wine (Debian packages: g++-mingw-w64-x86-64-posix, wine64): nothing is tested for Windows")
+    message(STATUS
+        "No MinGW, or no Wine (Debian packages: g++-mingw-w64-x86-64-posix, wine64): nothing is tested for Windows")
 endif()
 
 foreach(compiler IN ITEMS gcc clang)
     string(TOUPPER QLIB_${compiler} path)
-    add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)
+    add_project_test(${compiler}-two-baselines ${CMAKE_CURRENT_SOURCE_DIR}/two_baselines
+        -DCMAKE_CXX_COMPILER=${${path}} -DCMAKE_CXX_FLAGS=-O2)
 endforeach()
 foreach(way IN ITEMS find_package add_subdirectory FetchContent meson pkg-config single_header C C++17)
-    add_test(NAME consumer-${way} COMMAND ${CMAKE_COMMAND} -DBY=${way} -DQLIB=${PROJECT_SOURCE_DIR} -DCOMPILER=${QLIB_GCC}
-        -DFOLDER=${PROJECT_BINARY_DIR}/consumer/${way} -DGENERATOR=${CMAKE_GENERATOR} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check.cmake)
+    add_test(NAME consumer-${way} COMMAND ${CMAKE_COMMAND}
+        -DBY=${way} -DQLIB=${PROJECT_SOURCE_DIR} -DCOMPILER=${QLIB_GCC}
+        -DFOLDER=${PROJECT_BINARY_DIR}/consumer/${way} -DGENERATOR=${CMAKE_GENERATOR}
+        -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check.cmake)
     set_tests_properties(consumer-${way} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped:|\nskipped:")
 endforeach()
 add_test(NAME single-header-current

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""qlib from Python through its C interface, by ctypes alone: quantizes, decodes, multiplies, runs GPTQ, and checks the numbers.
+"""qlib from Python through its C interface, by ctypes alone: quantizes, decodes, multiplies, runs GPTQ, and checks the
+numbers.
 
 usage: demo.py LIBRARY        (libqlib_c.so)
 """
@@ -21,7 +22,8 @@ class Error(c.Structure):
 
 
 class Report(c.Structure):
-    _fields_ = [("loss", c.c_double), ("loss_rtn", c.c_double), ("rows_rounded", Size), ("damping", c.c_float), ("rung", c.c_int),
+    _fields_ = [("loss", c.c_double), ("loss_rtn", c.c_double), ("rows_rounded", Size), ("damping", c.c_float),
+                ("rung", c.c_int),
                 ("dead_columns", Size)]
 
 
@@ -53,8 +55,10 @@ qgemm = declare("qlib_qgemm", Floats, Floats, Size, Number, c.c_void_p, Size, Si
 hessian_create = declare("qlib_hessian_create", Size, c.POINTER(c.c_void_p), ErrorOut)
 hessian_add = declare("qlib_hessian_add", c.c_void_p, Floats, Size, RunWith, ErrorOut)
 hessian_destroy = declare("qlib_hessian_destroy", c.c_void_p, returns=None)
-gptq = declare("qlib_gptq", Number, Floats, Size, Size, c.c_void_p, c.c_float, c.c_int, c.c_void_p, Size, c.POINTER(Report), RunWith, ErrorOut)
-chunk = declare("qlib_quantize_chunk", c.c_int, Floats, c.c_void_p, c.c_int64, c.c_int64, c.c_int64, Floats, returns=Size)
+gptq = declare("qlib_gptq", Number, Floats, Size, Size, c.c_void_p, c.c_float, c.c_int, c.c_void_p, Size,
+               c.POINTER(Report), RunWith, ErrorOut)
+chunk = declare("qlib_quantize_chunk", c.c_int, Floats, c.c_void_p, c.c_int64, c.c_int64, c.c_int64, Floats,
+                returns=Size)
 
 
 class QlibError(Exception):
@@ -99,7 +103,8 @@ class Quantized:
 
     def gptq(self, W, hessian, fit=SEARCH):
         report = Report()
-        call(gptq, self.fmt, W, self.rows, self.cols, hessian, 0.01, fit, self.bytes, len(self.bytes), c.byref(report), None)
+        call(gptq, self.fmt, W, self.rows, self.cols, hessian, 0.01, fit, self.bytes, len(self.bytes), c.byref(report),
+             None)
         return report
 
     def floats(self):
@@ -188,8 +193,10 @@ check(f"rounding's loss was {report.loss_rtn:.4g}", report.loss < 0.5 * report.l
 hessian_destroy(hessian)
 
 # Threads of the caller's: here a loop that goes backwards.
-backwards = Executor(None, 2, Run(lambda context, count, task, data: [task(data, i, i % 2) for i in reversed(range(count))]))
-same = Quantized(number("Q4_K"), rows, cols).quantize(W, run=c.byref(backwards)).bytes.raw == Quantized(number("Q4_K"), rows, cols).quantize(W).bytes.raw
+backwards = Executor(None, 2,
+                     Run(lambda context, count, task, data: [task(data, i, i % 2) for i in reversed(range(count))]))
+forwards = Quantized(number("Q4_K"), rows, cols).quantize(W)
+same = Quantized(number("Q4_K"), rows, cols).quantize(W, run=c.byref(backwards)).bytes.raw == forwards.bytes.raw
 check("the same bytes by somebody else's loop", same)
 
 # In the shape of ggml_quantize_chunk: rows at an offset, with the bytes of the reference fit.
@@ -198,12 +205,14 @@ for name in ("Q4_0", "Q5_1", "Q8_0", "Q4_K", "Q6_K", "IQ4_XS", "TQ1_0", "MXFP4",
     tensor_scale = 4 if name == "NVFP4" else 0  # GGUF keeps it in a tensor of its own
     out = c.create_string_buffer(len(whole) - tensor_scale)
     row = len(out) // rows
-    sizes = [chunk(number(name), W, out, first * cols, count, cols, important) for first, count in ((5, 7), (0, 1), (1, 4))]
+    sizes = [chunk(number(name), W, out, first * cols, count, cols, important)
+             for first, count in ((5, 7), (0, 1), (1, 4))]
     check(f"{name} in three chunks", sizes == [7 * row, row, 4 * row] and out.raw == whole[:len(out)])
 halves = c.create_string_buffer(2 * rows * cols)
 check("F16 in a chunk", chunk(1, W, halves, cols, rows - 1, cols, None) == 2 * (rows - 1) * cols
       and halves.raw[2 * cols:] == struct.pack(f"<{(rows - 1) * cols}e", *W[cols:]))
-check("chunks that are none", [chunk(2, W, halves, 1, 1, cols, None), chunk(4, W, halves, 0, 1, cols, None), chunk(2, W, halves, 0, 1, 31, None)] == [0, 0, 0])
+check("chunks that are none", [chunk(2, W, halves, 1, 1, cols, None), chunk(4, W, halves, 0, 1, cols, None),
+                               chunk(2, W, halves, 0, 1, 31, None)] == [0, 0, 0])
 
 # What a format is, in JSON.
 length = describe(number("NF4"), None, 0)

@@ -10,7 +10,8 @@ file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 
 function(llm expected_code expected_text)  # further arguments: the command's
-    execute_process(COMMAND ${LLM} ${ARGN} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE code OUTPUT_VARIABLE text ERROR_VARIABLE errors)
+    execute_process(COMMAND ${LLM} ${ARGN} WORKING_DIRECTORY ${FOLDER}
+        RESULT_VARIABLE code OUTPUT_VARIABLE text ERROR_VARIABLE errors)
     if(NOT code EQUAL expected_code OR NOT "${text}${errors}" MATCHES "${expected_text}")
         message(FATAL_ERROR "llm ${ARGN}: exit code ${code}, and not \"${expected_text}\" but: ${text}${errors}")
     endif()
@@ -57,13 +58,14 @@ foreach(way IN ITEMS "--batch;512;--threads;1" "--batch;1;--threads;2" "--batch;
 endforeach()
 
 # A model does not differ from itself, a ternary one does.
-llm(0 "batch 512.*mean 0\\.000000.*largest 0\\.000000.*100\\.000.*batch 1,.*largest 0\\.000000" compare ${f32} ${f32} ${text} --chunks 2 --single-chunks 1
-    --max-kl 0)
+llm(0 "batch 512.*mean 0\\.000000.*largest 0\\.000000.*100\\.000.*batch 1,.*largest 0\\.000000"
+    compare ${f32} ${f32} ${text} --chunks 2 --single-chunks 1 --max-kl 0)
 set(q8_0 compare ${f32} ${f32} ${text} --chunks 1 --load-b-as q8_0)
 llm(0 "batch 1,.*mean [0-9.]+ \\+/- unknown, 99th percentile [0-9.]+ \\+/- unknown" ${q8_0} --max-kl 0.02)
 llm(1 "error: the mean KL divergence is more than 0\n" ${q8_0} --batch 512 --max-kl 0)
 llm(105 "max-kl" compare ${f32} ${f32} ${text} --chunks 1 --max-kl=-1)
-llm(1 "error: the mean KL divergence is more than 0.02" compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --load-b-as ternary_g80 --max-kl 0.02)
+llm(1 "error: the mean KL divergence is more than 0.02"
+    compare ${f32} ${f32} ${text} --chunks 1 --batch 512 --load-b-as ternary_g80 --max-kl 0.02)
 
 # The same seed, the same story.
 foreach(seed IN ITEMS 7 7 8)
@@ -113,7 +115,8 @@ expect_same("${hash}" "${hash_in_manifest}" "hashes of the text")
 file(REMOVE_RECURSE ${FOLDER}/int4 ${FOLDER}/checkpoint.gguf)
 
 llm(1 "no format of this name" perplexity ${f32} ${text} --load-as q9_9)
-llm(1 "token_embd.weight .512 x 64.: mode: the levels of this format have no 8-bit integer form" perplexity ${f32} ${text} --mode integer)
+llm(1 "token_embd.weight .512 x 64.: mode: the levels of this format have no 8-bit integer form"
+    perplexity ${f32} ${text} --mode integer)
 llm(1 "the text has 37 chunks" perplexity ${f32} ${text} --chunks 100)
 llm(1 "no GGUF file" perplexity ${CMAKE_CURRENT_LIST_FILE} ${text})
 file(WRITE ${FOLDER}/lfs.gguf "version https://git-lfs.github.com/spec/v1\n")

@@ -42,8 +42,10 @@ expect_failure("no GGUF file" ${CMAKE_CURRENT_LIST_FILE} bad.gguf --format q8_0)
 expect_failure("q9_9: there is no such format" model.gguf bad.gguf --format q9_9)
 expect_failure("--preset" model.gguf bad.gguf --preset Q9_K)
 expect_failure("q8_1: models cannot be written in this format" model.gguf bad.gguf --format q8_1)
-expect_failure("blk.0.attn_k.weight .128 x 256.: iq2_s is of no use without an imatrix" model.gguf bad.gguf --preset IQ3_XXS)
-expect_failure("blk.0.attn_k.weight .128 x 256.: q2_K is of no use without an imatrix" model.gguf bad.gguf --preset Q2_K_S)
+expect_failure("blk.0.attn_k.weight .128 x 256.: iq2_s is of no use without an imatrix"
+    model.gguf bad.gguf --preset IQ3_XXS)
+expect_failure("blk.0.attn_k.weight .128 x 256.: q2_K is of no use without an imatrix"
+    model.gguf bad.gguf --preset Q2_K_S)
 expect_failure("REGEX=FORMAT" model.gguf bad.gguf --preset Q4_K_M --tensor-type ffn_down)
 expect_failure("--tensor-type .=q8_0: not a pattern" model.gguf bad.gguf --preset Q4_K_M --tensor-type [=q8_0)
 expect_failure("there is no manifest in it" --verify model.gguf)

@@ -2,7 +2,8 @@
 # tree QLIB, BY one of the ways below.
 cmake_minimum_required(VERSION 3.25)
 file(REMOVE_RECURSE ${FOLDER})
-file(COPY ${CMAKE_CURRENT_LIST_DIR}/main.cpp ${CMAKE_CURRENT_LIST_DIR}/CMakeLists.txt ${CMAKE_CURRENT_LIST_DIR}/meson.build DESTINATION ${FOLDER})
+file(COPY ${CMAKE_CURRENT_LIST_DIR}/main.cpp ${CMAKE_CURRENT_LIST_DIR}/CMakeLists.txt
+    ${CMAKE_CURRENT_LIST_DIR}/meson.build DESTINATION ${FOLDER})
 set(ENV{CXX} ${COMPILER})
 
 function(run)

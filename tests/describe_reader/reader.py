@@ -1,4 +1,5 @@
-"""Decodes quantized matrices of any format by nothing but the JSON that describes it, and compares with what qlib decodes.
+"""Decodes quantized matrices of any format by nothing but the JSON that describes it, and compares with what qlib
+decodes.
 
 usage: reader.py CASES_PROGRAM
 """
@@ -145,7 +146,8 @@ class Format:
         out = []
         for i, code in enumerate(codes):
             g, l = i // d["group"], self.level(code)
-            y = {"scaled": lambda: s[g] * l, "shifted": lambda: s[g] * rounded(l - z[g]), "offset": lambda: rounded(s[g] * l) + z[g]}[d["map"]]()
+            y = {"scaled": lambda: s[g] * l, "shifted": lambda: s[g] * rounded(l - z[g]),
+                 "offset": lambda: rounded(s[g] * l) + z[g]}[d["map"]]()
             y = rounded(y)
             out.append(rounded(y * outer["scales"]) if d.get("outer", {}).get("multiplies") else y)
         return out
@@ -155,7 +157,8 @@ class Format:
         whole, rest = divmod(n, self.d["block_weights"])
         short = 0
         if rest:
-            short = sum(codes_size(self.d["codes"], rest) if f["field"] == "codes" else f["bytes"] for f in self.d["fields"] if f["plane"] == p)
+            short = sum(codes_size(self.d["codes"], rest) if f["field"] == "codes" else f["bytes"]
+                        for f in self.d["fields"] if f["plane"] == p)
         return whole * self.d["planes"][p] + short
 
     def matrix(self, data, rows, cols):
@@ -171,9 +174,11 @@ class Format:
         out = []
         for r in range(wire_rows):
             for c in range(0, wire_cols, d["block_weights"]):
-                planes = [data[start + r * self.row_bytes(p, wire_cols) + c // d["block_weights"] * d["planes"][p]:] for p, start in enumerate(starts)]
+                planes = [data[start + r * self.row_bytes(p, wire_cols) + c // d["block_weights"] * d["planes"][p]:]
+                          for p, start in enumerate(starts)]
                 t = at + (r // tile_rows * across + c // tile_cols) * tile["bytes"]
-                out += self.block(planes, min(d["block_weights"], wire_cols - c), self.outer_value(data[t:t + tile["bytes"]]))
+                out += self.block(planes, min(d["block_weights"], wire_cols - c),
+                                  self.outer_value(data[t:t + tile["bytes"]]))
         return out
 
 
@@ -190,6 +195,7 @@ for line in subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, check=True, tex
     count += 1
     if wrong or len(made) != len(expected):
         failed += 1
-        print(f"{case['format']['name']}: {len(wrong)} of {len(expected)} floats differ, {len(made)} were read; the first at {wrong[:1]}")
+        print(f"{case['format']['name']}: {len(wrong)} of {len(expected)} floats differ, {len(made)} were read; "
+              f"the first at {wrong[:1]}")
 print(f"{count - failed} of {count} formats decoded by their descriptions")
 sys.exit(failed != 0 or count < 20)

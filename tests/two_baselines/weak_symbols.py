@@ -1,4 +1,5 @@
-"""Checks a program linked from two files of different baselines: no weak function may hold instructions that only one of them allows.
+"""Checks a program linked from two files of different baselines: no weak function may hold instructions that only one
+of them allows.
 
 usage: weak_symbols.py PROGRAM
 
@@ -21,7 +22,8 @@ def lines_of(*command, text=None):
 
 
 def above_baseline(code):
-    """By the encoding: all of AVX, AVX-512, FMA and BMI is VEX or EVEX; of what came before, all from SSSE3 on has opcodes of three bytes."""
+    """By the encoding: all of AVX, AVX-512, FMA and BMI is VEX or EVEX; of what came before, all from SSSE3 on has
+    opcodes of three bytes."""
     code = code.lstrip(b"\x66\xf2\xf3\x2e\x36\x3e\x26\x64\x65\x67")
     if code and code[0] & 0xF0 == 0x40:  # REX
         code = code[1:]
@@ -47,10 +49,12 @@ for line in lines_of("objdump", "--disassemble", "--wide", sys.argv[1]):
             wide[current] = code[2]
 
 own = sorted(set().union(*map(bases, wide)))
-print(f"{len(weak)} weak symbols; {len(wide)} have instructions above the baseline, in {' and '.join(own) or 'no namespace'}")
+print(f"{len(weak)} weak symbols; {len(wide)} have instructions above the baseline, "
+      f"in {' and '.join(own) or 'no namespace'}")
 wrong = [name for name in wide if not bases(name)]
 if wrong:
     found = zip(lines_of("c++filt", text="\n".join(wrong)), wrong)
-    sys.exit(f"{len(wrong)} of them outside of a baseline's namespace:\n" + "\n".join(f"  {name}\n    {wide[symbol]}" for name, symbol in found))
+    sys.exit(f"{len(wrong)} of them outside of a baseline's namespace:\n"
+             + "\n".join(f"  {name}\n    {wide[symbol]}" for name, symbol in found))
 if len(own) < 2:
     sys.exit("skipped: this machine adds nothing to its baseline")

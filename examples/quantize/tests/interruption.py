@@ -35,21 +35,25 @@ whole = content("whole.gguf")
 for tensors in (1, 9, 17):
     kill_after(tensors, "model.gguf", "out.gguf", *OPTIONS)
     again = run("model.gguf", "out.gguf", *OPTIONS, "--resume")
-    expect(again.returncode == 0 and again.stdout.count(" earlier\n") >= tensors, f"{tensors} tensors are taken over: {again.stdout}")
+    expect(again.returncode == 0 and again.stdout.count(" earlier\n") >= tensors,
+           f"{tensors} tensors are taken over: {again.stdout}")
     expect(content("out.gguf") == whole, "the bytes are those of a run that was not interrupted")
-    expect(sorted(os.listdir()) == ["model.gguf", "out.gguf", "out.gguf.manifest.json", "whole.gguf", "whole.gguf.manifest.json"], "nothing else is left")
+    expect(sorted(os.listdir()) == ["model.gguf", "out.gguf", "out.gguf.manifest.json", "whole.gguf",
+                                    "whole.gguf.manifest.json"], "nothing else is left")
     os.remove("out.gguf")
 
 kill_after(9, "model.gguf", "out.gguf", *OPTIONS)
 for change, key in ((["--fit", "plain"], "options"), (["--tensor-type", "ffn=q8_0"], "options")):
     other = run("model.gguf", "out.gguf", *OPTIONS, *change, "--resume")
-    expect(other.returncode == 1 and "begun with another " + key in other.stdout, "other options are not taken up: " + other.stdout)
+    expect(other.returncode == 1 and "begun with another " + key in other.stdout,
+           "other options are not taken up: " + other.stdout)
 data = bytearray(content("model.gguf"))
 data[-5] ^= 1
 with open("model.gguf", "wb") as f:
     f.write(data)
 other = run("model.gguf", "out.gguf", *OPTIONS, "--resume")
-expect(other.returncode == 1 and "begun with another source" in other.stdout, "another source is not taken up: " + other.stdout)
+expect(other.returncode == 1 and "begun with another source" in other.stdout,
+       "another source is not taken up: " + other.stdout)
 data[-5] ^= 1
 with open("model.gguf", "wb") as f:
     f.write(data)
@@ -68,7 +72,8 @@ os.remove("out.gguf")
 
 kill_after(9, "model.gguf", "out.gguf", *OPTIONS)
 again = run("model.gguf", "out.gguf", *OPTIONS)
-expect(again.returncode == 0 and " earlier\n" not in again.stdout and content("out.gguf") == whole, "without --resume it is begun anew")
+expect(again.returncode == 0 and " earlier\n" not in again.stdout and content("out.gguf") == whole,
+       "without --resume it is begun anew")
 expect(not glob.glob("out.gguf.unfinished-*"), "and what the killed run left is gone")
 os.remove("out.gguf")
 

@@ -1,8 +1,10 @@
-"""Compares quantize with llama.cpp's own quantizer, its function llama_model_quantize, tensor by tensor and byte by byte.
+"""Compares quantize with llama.cpp's own quantizer, its function llama_model_quantize, tensor by tensor and byte by
+byte.
 
 usage: llama_cpp_bytes.py QUANTIZE FOLDER_OF_LIBRARIES FOLDER_TO_WRITE_IN [FOLDER_OF_MODELS]
 
-Small models of many kinds are made up, so that every rule for a preset's mixture is reached; trained models are used where they are there.
+Small models of many kinds are made up, so that every rule for a preset's mixture is reached; trained models are used
+where they are there.
 """
 import ctypes
 import functools
@@ -16,10 +18,13 @@ import sys
 
 import gguf_file
 
-FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15,
-              "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "Q2_K_S": 21, "IQ4_NL": 25, "IQ4_XS": 30, "TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38, "Q1_0": 40, "Q2_0": 41,
-              "IQ1_S": 24, "IQ1_M": 31, "IQ2_XXS": 19, "IQ2_XS": 20, "IQ2_S": 28, "IQ2_M": 29, "IQ3_XXS": 23, "IQ3_XS": 22, "IQ3_S": 26, "IQ3_M": 27}
-NEED_IMATRIX = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}  # where rows are whole blocks
+FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12,
+              "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "Q2_K_S": 21,
+              "IQ4_NL": 25, "IQ4_XS": 30, "TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38, "Q1_0": 40, "Q2_0": 41,
+              "IQ1_S": 24, "IQ1_M": 31, "IQ2_XXS": 19, "IQ2_XS": 20, "IQ2_S": 28, "IQ2_M": 29, "IQ3_XXS": 23,
+              "IQ3_XS": 22, "IQ3_S": 26, "IQ3_M": 27}
+# Where rows are whole blocks.
+NEED_IMATRIX = {"Q2_K_S", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"}
 IQ1_M = 29
 REFUSAL = re.compile(r"\S+\.weight.*without an imatrix")
 
@@ -29,16 +34,20 @@ class Imatrix(ctypes.Structure):
 
 
 class Parameters(ctypes.Structure):
-    _fields_ = [("threads", ctypes.c_int32), ("file_type", ctypes.c_int32), ("output_type", ctypes.c_int32), ("embedding_type", ctypes.c_int32),
-                ("allow_requantize", ctypes.c_bool), ("quantize_output", ctypes.c_bool), ("only_copy", ctypes.c_bool), ("pure", ctypes.c_bool),
-                ("keep_split", ctypes.c_bool), ("dry_run", ctypes.c_bool), ("imatrix", ctypes.POINTER(Imatrix)), ("overrides", ctypes.c_void_p),
+    _fields_ = [("threads", ctypes.c_int32), ("file_type", ctypes.c_int32), ("output_type", ctypes.c_int32),
+                ("embedding_type", ctypes.c_int32), ("allow_requantize", ctypes.c_bool),
+                ("quantize_output", ctypes.c_bool), ("only_copy", ctypes.c_bool), ("pure", ctypes.c_bool),
+                ("keep_split", ctypes.c_bool), ("dry_run", ctypes.c_bool), ("imatrix", ctypes.POINTER(Imatrix)),
+                ("overrides", ctypes.c_void_p),
                 ("tensor_types", ctypes.c_void_p), ("prune", ctypes.c_void_p), ("later_members", ctypes.c_char * 256)]
 
 
 class LlamaCpp:
     def __init__(self, folder):
-        self.library = ctypes.CDLL(next(p for p in glob.glob(folder + "/libllama.*") if "common" not in p), mode=ctypes.RTLD_GLOBAL)
-        self.log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda level, text, user: None)
+        self.library = ctypes.CDLL(next(p for p in glob.glob(folder + "/libllama.*") if "common" not in p),
+                                   mode=ctypes.RTLD_GLOBAL)
+        log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+        self.log = log(lambda level, text, user: None)
         self.library.llama_log_set(self.log, None)
         self.library.llama_backend_init()
         self.library.llama_model_quantize_default_params.restype = Parameters
@@ -65,9 +74,10 @@ def write_imatrix(path, imatrix):
 def make_model(path, architecture, layers, heads, kv_heads, cols=256, tied=False, experts=0, fused=False, shared=False):
     rng = random.Random(f"{architecture} {layers} {kv_heads} {experts}")
     metadata = {"general.architecture": architecture, "general.file_type": 1}
-    for key, value in {"block_count": layers, "context_length": 64, "embedding_length": cols, "feed_forward_length": cols, "attention.head_count": heads,
-                       "attention.head_count_kv": kv_heads, "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5,
-                       "vocab_size": 4}.items():
+    for key, value in {"block_count": layers, "context_length": 64, "embedding_length": cols,
+                       "feed_forward_length": cols, "attention.head_count": heads,
+                       "attention.head_count_kv": kv_heads, "attention.layer_norm_rms_epsilon": 1e-5,
+                       "attention.layer_norm_epsilon": 1e-5, "vocab_size": 4}.items():
         metadata[f"{architecture}.{key}"] = value
     if experts:
         metadata |= {f"{architecture}.expert_count": experts, f"{architecture}.expert_used_count": 2}
@@ -77,7 +87,8 @@ def make_model(path, architecture, layers, heads, kv_heads, cols=256, tied=False
     def add(name, rows, depth=1):
         count = cols * rows * depth
         start = rng.randrange(65536 - count)
-        tensors.append((name, 1, [cols, rows] if depth == 1 else [cols, rows, depth], pool[2 * start:2 * (start + count)]))
+        tensors.append((name, 1, [cols, rows] if depth == 1 else [cols, rows, depth],
+                        pool[2 * start:2 * (start + count)]))
 
     add("token_embd.weight", 4)
     if not tied:
@@ -107,7 +118,8 @@ def make_imatrix(path):
 
 
 class Iq1m:
-    """IQ1_M under an imatrix, whose search has ties that builds of ggml decide differently: the one of GOLDEN, which quantize follows, and others.
+    """IQ1_M under an imatrix, whose search has ties that builds of ggml decide differently: the one of GOLDEN, which
+    quantize follows, and others.
 
     Mainline ggml without contraction (gcc 12 -O2 and -O3, for AVX2 too, clang 14 -O3) has quantize's bytes. With -mfma,
     where GCC contracts products and sums by default, a few groups differ, though GOLDEN's block does not: two weights
@@ -116,15 +128,16 @@ class Iq1m:
     one the super-scale fell to the next f16, for 0.1 %.
     Where qsort is not stable, equal weights of f16 are cut in another order, and whole groups differ.
 
-    Each build is asked for GOLDEN's block first. If it has other bytes there, blocks of this one type may differ, but not in size, and what ggml
-    itself decodes from them must be as near to the weights, under ggml's own weighting.
+    Each build is asked for GOLDEN's block first. If it has other bytes there, blocks of this one type may differ, but
+    not in size, and what ggml itself decodes from them must be as near to the weights, under ggml's own weighting.
     """
     GOLDEN = 0x686de14388c084ad  # FNV-1a 64 of what mainline ggml d99724f2 makes of `golden_input`, 8 rows of 1024
 
     def __init__(self, folder):
         library = ctypes.CDLL(glob.glob(folder + "/libggml-base.*")[0])
         self.encode, self.decode = library.ggml_quantize_chunk, library.dequantize_row_iq1_m
-        self.encode.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+        self.encode.argtypes = ([ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3
+                                + [ctypes.c_void_p])
         self.decode.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64]
         self.blocks = self.ratio = 0
 
@@ -176,7 +189,8 @@ class Iq1m:
     def conclude(self):
         if self.blocks != 0:
             mean = self.ratio / self.blocks
-            print(f"{self.blocks} blocks of IQ1_M are others than this build of ggml's, which has not the golden bytes; their error is {mean:.5f} of its")
+            print(f"{self.blocks} blocks of IQ1_M are others than this build of ggml's, which has not the golden "
+                  f"bytes; their error is {mean:.5f} of its")
             if not 0.999 < mean < 1.001:
                 raise SystemExit("they should be as good")
 
@@ -191,7 +205,8 @@ class Comparison:
         title = f"{os.path.basename(model)} {preset}{' with an imatrix' if imatrix else ''}{' pure' if pure else ''}"
         if self.llama.quantize(model, theirs, preset, imatrix or {}, pure) == refused:
             raise SystemExit(f"{title}: llama.cpp {'does' if refused else 'refuses'}")
-        command = [self.program, model, ours, "--preset", preset, "--fit", "reference", "--threads", "1"] + (["--pure"] if pure else [])
+        command = [self.program, model, ours, "--preset", preset, "--fit", "reference", "--threads", "1"]
+        command += ["--pure"] if pure else []
         if imatrix:
             write_imatrix(imatrix_path, imatrix)
             command += ["--imatrix", imatrix_path]
@@ -209,7 +224,8 @@ class Comparison:
         for name in a.tensors:
             if a.tensors[name] != b.tensors[name] and not self.differs_as_builds_do(model, name, imatrix, a, b):
                 kinds = [f.tensors[name][0] for f in (a, b)]
-                raise SystemExit(f"{title}: {name}: " + ("the bytes differ" if kinds[0] == kinds[1] else f"llama.cpp's type {kinds[0]}, ours {kinds[1]}"))
+                raise SystemExit(f"{title}: {name}: " + ("the bytes differ" if kinds[0] == kinds[1]
+                                                         else f"llama.cpp's type {kinds[0]}, ours {kinds[1]}"))
         for key, value in a.metadata.items():
             if b.metadata.get(key) != value:
                 raise SystemExit(f"{title}: {key} is {b.metadata.get(key)}, llama.cpp says {value}")
@@ -271,7 +287,8 @@ def main():
                 comparison.run(source, preset)
                 comparison.run(source, preset, imatrix)
     comparison.iq1m.conclude()
-    print(f"{comparison.refused} refused alike; {comparison.done} quantized models, {comparison.tensors} tensors of {len(comparison.types)} types: the same bytes as llama.cpp's")
+    print(f"{comparison.refused} refused alike; {comparison.done} quantized models, "
+          f"{comparison.tensors} tensors of {len(comparison.types)} types: the same bytes as llama.cpp's")
 
 
 main()

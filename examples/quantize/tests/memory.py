@@ -1,4 +1,5 @@
-"""Quantizes a model of 8 GB, nearly all of it holes that take no room on the disk, and looks at the most memory that was used.
+"""Quantizes a model of 8 GB, nearly all of it holes that take no room on the disk, and looks at the most memory
+that was used.
 
 usage: memory.py QUANTIZE FOLDER_TO_WRITE_IN
 """
@@ -16,12 +17,14 @@ os.makedirs(folder)
 model, output = (os.path.join(folder, name) for name in ("model.gguf", "output.gguf"))
 MB = 1 << 20
 cols, rows, count = 4096, 16384, 30  # 256 MiB each
-metadata = {"general.architecture": "llama", "llama.block_count": count, "llama.attention.head_count": 32, "llama.attention.head_count_kv": 8}
+metadata = {"general.architecture": "llama", "llama.block_count": count, "llama.attention.head_count": 32,
+            "llama.attention.head_count_kv": 8}
 gguf_file.write(model, metadata, [(f"blk.{i}.ffn_down.weight", 0, [cols, rows], None) for i in range(count)])
 size = os.path.getsize(model)
 assert size > 8e9 and os.stat(model).st_blocks * 512 < MB, "a sparse file of 8 GB"
 try:
-    child = subprocess.run([program, model, output, "--format", "q2_k", "--fit", "plain", "--tensor-type", r"blk\.[0-9]\.=q4_0", "--threads", "2"],
+    child = subprocess.run([program, model, output, "--format", "q2_k", "--fit", "plain", "--tensor-type",
+                            r"blk\.[0-9]\.=q4_0", "--threads", "2"],
                            stdout=subprocess.DEVNULL)
     assert child.returncode == 0
     tensors = gguf_file.Reader(output).tensors

@@ -26,7 +26,8 @@ def read(path):
     header = json.loads(raw[8:8 + size])
     metadata = header.pop("__metadata__", {})
     data = raw[8 + size:]
-    tensors = {name: (t["dtype"], t["shape"], data[t["data_offsets"][0]:t["data_offsets"][1]]) for name, t in header.items()}
+    tensors = {name: (t["dtype"], t["shape"], data[t["data_offsets"][0]:t["data_offsets"][1]])
+               for name, t in header.items()}
     end = 0
     for first, last in sorted(t["data_offsets"] for t in header.values()):
         assert first == end, "a gap"
