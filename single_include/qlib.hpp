@@ -1256,31 +1256,7 @@ inline constexpr std::size_t block_bytes = [] {
 
 }  // namespace qlib::inline QLIB_ABI
 
-QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
-
-/// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
-template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
-    if constexpr (Map == form::scaled) return product(a.s, level);
-    else if constexpr (Map == form::shifted) return product(a.s, level - a.z);
-    else return product(a.s, level) + a.z;
-}
-
-/// The way back, from weights to level units, for one group. Total: a dead group sends all weights to one level.
-template <class F> struct to_levels {
-    float reciprocal, z, outer_reciprocal;
-
-    QLIB_INLINE constexpr to_levels(affine a, float outer_scale) noexcept
-        : reciprocal(safe_reciprocal(a.s)),
-          z(a.z),
-          outer_reciprocal(safe_reciprocal(outer_scale)) {}
-    QLIB_INLINE constexpr float operator()(float x) const noexcept {
-        if constexpr (outer_multiplies<F>) x = product(x, outer_reciprocal);
-        if constexpr (F::map == form::scaled) return product(x, reciprocal);
-        else if constexpr (F::map == form::shifted) return product(x, reciprocal) + z;
-        else return product(x - z, reciprocal);
-    }
-};
 
 /// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
 template <class F>
@@ -1294,31 +1270,7 @@ inline constexpr bool offset_has_sign = [] {
     else return true;
 }();
 
-/// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
-template <class F>
-QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units,
-                                                   const float* x, const float* w, std::size_t lanes,
-                                                   float* decoded) noexcept {
-    float u[F::vec] = {}, weight[F::vec] = {}, most = 0;
-    for (std::size_t i = 0; i < lanes; ++i) {
-        u[i] = units(x[i]);
-        weight[i] = w != nullptr ? w[i] : 1.0f;
-        most = larger(most, weight[i]);
-    }
-    if (!(most > 0))  // weights that nothing is known of still get their nearest code
-        for (std::size_t i = 0; i < lanes; ++i) weight[i] = 1.0f;
-    const auto c = F::nearest(u, weight);
-    float l[F::vec];
-    F::level(c, l);
-    for (std::size_t i = 0; i < F::vec; ++i) {
-        decoded[i] = mapped<F::map>(a, l[i]);
-        if constexpr (outer_multiplies<F>) decoded[i] = product(decoded[i], outer_scale);
-    }
-    return c;
-}
-
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
-QLIB_EXACT_END
 
 #include <bit>
 
@@ -1740,6 +1692,7 @@ struct e8m0 {
 QLIB_EXACT_END
 // The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain
 // fit and by the outer values of tiles.
+// What maps do, from levels to weights and back: for one weight, or for the several of a code.
 // one_lane: the vocabulary of room/vocabulary.hpp with one block in place of many. What runs over lanes in a room runs
 // at compile time over this.
 
@@ -1812,6 +1765,81 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
 QLIB_EXACT_END
 
 QLIB_EXACT_BEGIN
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
+
+/// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
+template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
+    if constexpr (Map == form::scaled) return product(a.s, level);
+    else if constexpr (Map == form::shifted) return product(a.s, level - a.z);
+    else return product(a.s, level) + a.z;
+}
+
+/// The text of maps for one weight.
+struct one_map : one_lane {
+// No #pragma once: included in one_map and in each room. From weights to level units, and how far levels reach.
+
+/// The way from weights to level units, for one group. Total: a dead group sends all weights to one level.
+template <form Map, bool OuterMultiplies> struct level_units {
+    floats reciprocal, z, outer_reciprocal;
+
+    QLIB_INLINE constexpr level_units(const lane_map& m, floats outer_scale) noexcept
+        : reciprocal(safe_reciprocal(m.s)),
+          z(m.z),
+          outer_reciprocal(safe_reciprocal(outer_scale)) {}
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
+        if constexpr (Map == form::scaled) return times(x, reciprocal);
+        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// What no weight that a level decodes to exceeds in magnitude; `largest` is the largest magnitude of a level.
+template <form Map, bool OuterMultiplies>
+QLIB_INLINE static constexpr floats reach_of(const lane_map& m, float largest,
+                                             [[maybe_unused]] floats outer_scale) noexcept {
+    floats reach = splat(largest);
+    if constexpr (Map == form::shifted) reach = magnitude(m.z) + reach;
+    reach = times(magnitude(m.s), reach);
+    if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
+    if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
+    return reach;
+}
+};
+
+/// From weights to level units under a map of F.
+template <class F> struct to_levels : one_map::level_units<F::map, outer_multiplies<F>> {
+    QLIB_INLINE constexpr to_levels(affine a, float outer_scale) noexcept
+        : one_map::level_units<F::map, outer_multiplies<F>>({a.s, a.z}, outer_scale) {}
+};
+
+/// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
+template <class F>
+QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units,
+                                                   const float* x, const float* w, std::size_t lanes,
+                                                   float* decoded) noexcept {
+    float u[F::vec] = {}, weight[F::vec] = {}, most = 0;
+    for (std::size_t i = 0; i < lanes; ++i) {
+        u[i] = units(x[i]);
+        weight[i] = w != nullptr ? w[i] : 1.0f;
+        most = larger(most, weight[i]);
+    }
+    if (!(most > 0))  // weights that nothing is known of still get their nearest code
+        for (std::size_t i = 0; i < lanes; ++i) weight[i] = 1.0f;
+    const auto c = F::nearest(u, weight);
+    float l[F::vec];
+    F::level(c, l);
+    for (std::size_t i = 0; i < F::vec; ++i) {
+        decoded[i] = mapped<F::map>(a, l[i]);
+        if constexpr (outer_multiplies<F>) decoded[i] = product(decoded[i], outer_scale);
+    }
+    return c;
+}
+
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
+QLIB_EXACT_END
+
+QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI {
 
 /// The largest magnitude of a grid's levels, infinities aside.
@@ -1859,8 +1887,8 @@ template <form Map, class Grid, bool SignedScale, bool SignedOffset>
 inline constexpr range_rule range_rule_of{Map, lowest_level<Grid>, highest_level<Grid>, SignedScale, SignedOffset};
 
 /// The map of one range.
-struct one_range : one_lane {
-// No #pragma once: included in one_range and in each room. The map of a range, in each lane.
+struct one_range : one_map {
+// No #pragma once: included in one_range and in each room, after map.inl. The map of a range, in each lane.
 
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
 /// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
@@ -4205,17 +4233,6 @@ static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<ro
     }
 }
 
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <form Map, bool OuterMultiplies> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
-        if constexpr (Map == form::scaled) return times(x, reciprocal);
-        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
 /// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
@@ -4226,12 +4243,8 @@ template <code_kind K, form Map, bool OuterMultiplies>
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
-                                            : times(magnitude(m.s), rule.largest);
-        if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
-        if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
-        most = larger(most, bits(magnitude(reach)));
-        const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        most = larger(most, bits(magnitude(reach_of<Map, OuterMultiplies>(m, rule.largest, outer_scale))));
+        const level_units<Map, OuterMultiplies> units(m, outer_scale);
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
         for (; i + 4 <= group; i += 4)
@@ -5232,6 +5245,25 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
+/// less.
+struct scale_error {
+    floats all, saturated;
+};
+template <level_kind K>
+QLIB_INLINE static constexpr scale_error scale_error_of(const level_rule& levels, const search_group& g,
+                                                        floats s) noexcept {
+    const floats inverse = safe_reciprocal(s);
+    scale_error sum{splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                     beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+        sum.all = sum.all + times(times(g.w[i], e), e);
+        sum.saturated = sum.saturated + times(times(g.w[i], beyond), beyond);
+    }
+    return sum;
+}
+
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
 /// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
 /// search goes on until saturation alone costs more than the best. `unit` is a power of two.
@@ -5246,20 +5278,13 @@ static constexpr lane_map search_power_of_two(const search_shape& f, const searc
     floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
-        const floats inverse = safe_reciprocal(s);
-        floats error = splat(0.0f), saturated = splat(0.0f);
-        for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
-                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
-            error = error + times(times(g.w[i], e), e);
-            saturated = saturated + times(times(g.w[i], beyond), beyond);
-        }
-        const mask m = (error < least) & (power >= least_power);
+        const scale_error error = scale_error_of<K>(levels, g, s);
+        const mask m = (error.all < least) & (power >= least_power);
         best = select(m, s, best);
-        least = select(m, error, least);
+        least = select(m, error.all, least);
         power = power - 1;
         s = times(s, 0.5f);
-        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+        if (!any((error.saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
     }
 }
 
@@ -5857,6 +5882,11 @@ template <class F> struct texts_of_one_block {
         const auto m = one_block::plain_map(plain_rule_of<F>, x.data(), 0, x.size());
         return {m.s, m.z};
     }
+    /// Of n weights x that count w, under scale s.
+    QLIB_INLINE static constexpr one_block::scale_error scale_error(const float* x, const float* w, std::size_t n,
+                                                                    float s) noexcept {
+        return one_block::scale_error_of<level_kind_of<F>>(level_rule_of<F>, {x, w, n}, s);
+    }
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
@@ -5961,16 +5991,12 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
 /// and a finite f32 scale may be too large for the levels at the grid's end. False of maps so close to
 /// overflow that only codes decide, see stays_finite.
 template <class F>
-constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale,
-                          std::size_t weights) noexcept {
+constexpr bool all_finite(const typename F::params& p, float outer_scale, std::size_t weights) noexcept {
+    constexpr float largest = largest_level<typename F::grid>;
     bool ok = true;
     for (std::size_t g = 0; g * F::group < weights; ++g) {
         const affine a = F::at(p, g);
-        constexpr float most = largest_level<typename F::grid>;
-        float reach = product(magnitude(a.s), F::map == form::shifted ? most + magnitude(a.z) : most);
-        if constexpr (F::map == form::offset) reach += magnitude(a.z);
-        if constexpr (outer_multiplies<F>) reach = product(reach, magnitude(outer_scale));
-        ok = ok && is_finite(reach);
+        ok = ok && is_finite(one_map::reach_of<F::map, outer_multiplies<F>>({a.s, a.z}, largest, outer_scale));
     }
     return ok;
 }
@@ -7302,7 +7328,36 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
-// No #pragma once: included in one_range and in each room. The map of a range, in each lane.
+// No #pragma once: included in one_map and in each room. From weights to level units, and how far levels reach.
+
+/// The way from weights to level units, for one group. Total: a dead group sends all weights to one level.
+template <form Map, bool OuterMultiplies> struct level_units {
+    floats reciprocal, z, outer_reciprocal;
+
+    QLIB_INLINE constexpr level_units(const lane_map& m, floats outer_scale) noexcept
+        : reciprocal(safe_reciprocal(m.s)),
+          z(m.z),
+          outer_reciprocal(safe_reciprocal(outer_scale)) {}
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
+        if constexpr (Map == form::scaled) return times(x, reciprocal);
+        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// What no weight that a level decodes to exceeds in magnitude; `largest` is the largest magnitude of a level.
+template <form Map, bool OuterMultiplies>
+QLIB_INLINE static constexpr floats reach_of(const lane_map& m, float largest,
+                                             [[maybe_unused]] floats outer_scale) noexcept {
+    floats reach = splat(largest);
+    if constexpr (Map == form::shifted) reach = magnitude(m.z) + reach;
+    reach = times(magnitude(m.s), reach);
+    if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
+    if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
+    return reach;
+}
+// No #pragma once: included in one_range and in each room, after map.inl. The map of a range, in each lane.
 
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
 /// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
@@ -7625,17 +7680,6 @@ static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<ro
     }
 }
 
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <form Map, bool OuterMultiplies> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
-        if constexpr (Map == form::scaled) return times(x, reciprocal);
-        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
 /// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
@@ -7646,12 +7690,8 @@ template <code_kind K, form Map, bool OuterMultiplies>
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
-                                            : times(magnitude(m.s), rule.largest);
-        if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
-        if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
-        most = larger(most, bits(magnitude(reach)));
-        const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        most = larger(most, bits(magnitude(reach_of<Map, OuterMultiplies>(m, rule.largest, outer_scale))));
+        const level_units<Map, OuterMultiplies> units(m, outer_scale);
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
         for (; i + 4 <= group; i += 4)
@@ -8652,6 +8692,25 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
+/// less.
+struct scale_error {
+    floats all, saturated;
+};
+template <level_kind K>
+QLIB_INLINE static constexpr scale_error scale_error_of(const level_rule& levels, const search_group& g,
+                                                        floats s) noexcept {
+    const floats inverse = safe_reciprocal(s);
+    scale_error sum{splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                     beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+        sum.all = sum.all + times(times(g.w[i], e), e);
+        sum.saturated = sum.saturated + times(times(g.w[i], beyond), beyond);
+    }
+    return sum;
+}
+
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
 /// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
 /// search goes on until saturation alone costs more than the best. `unit` is a power of two.
@@ -8666,20 +8725,13 @@ static constexpr lane_map search_power_of_two(const search_shape& f, const searc
     floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
-        const floats inverse = safe_reciprocal(s);
-        floats error = splat(0.0f), saturated = splat(0.0f);
-        for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
-                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
-            error = error + times(times(g.w[i], e), e);
-            saturated = saturated + times(times(g.w[i], beyond), beyond);
-        }
-        const mask m = (error < least) & (power >= least_power);
+        const scale_error error = scale_error_of<K>(levels, g, s);
+        const mask m = (error.all < least) & (power >= least_power);
         best = select(m, s, best);
-        least = select(m, error, least);
+        least = select(m, error.all, least);
         power = power - 1;
         s = times(s, 0.5f);
-        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+        if (!any((error.saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
     }
 }
 
@@ -11050,7 +11102,36 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
-// No #pragma once: included in one_range and in each room. The map of a range, in each lane.
+// No #pragma once: included in one_map and in each room. From weights to level units, and how far levels reach.
+
+/// The way from weights to level units, for one group. Total: a dead group sends all weights to one level.
+template <form Map, bool OuterMultiplies> struct level_units {
+    floats reciprocal, z, outer_reciprocal;
+
+    QLIB_INLINE constexpr level_units(const lane_map& m, floats outer_scale) noexcept
+        : reciprocal(safe_reciprocal(m.s)),
+          z(m.z),
+          outer_reciprocal(safe_reciprocal(outer_scale)) {}
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
+        if constexpr (Map == form::scaled) return times(x, reciprocal);
+        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// What no weight that a level decodes to exceeds in magnitude; `largest` is the largest magnitude of a level.
+template <form Map, bool OuterMultiplies>
+QLIB_INLINE static constexpr floats reach_of(const lane_map& m, float largest,
+                                             [[maybe_unused]] floats outer_scale) noexcept {
+    floats reach = splat(largest);
+    if constexpr (Map == form::shifted) reach = magnitude(m.z) + reach;
+    reach = times(magnitude(m.s), reach);
+    if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
+    if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
+    return reach;
+}
+// No #pragma once: included in one_range and in each room, after map.inl. The map of a range, in each lane.
 
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
 /// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
@@ -11373,17 +11454,6 @@ static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<ro
     }
 }
 
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <form Map, bool OuterMultiplies> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
-        if constexpr (Map == form::scaled) return times(x, reciprocal);
-        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
 /// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
@@ -11394,12 +11464,8 @@ template <code_kind K, form Map, bool OuterMultiplies>
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
-                                            : times(magnitude(m.s), rule.largest);
-        if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
-        if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
-        most = larger(most, bits(magnitude(reach)));
-        const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        most = larger(most, bits(magnitude(reach_of<Map, OuterMultiplies>(m, rule.largest, outer_scale))));
+        const level_units<Map, OuterMultiplies> units(m, outer_scale);
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
         for (; i + 4 <= group; i += 4)
@@ -12400,6 +12466,25 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
+/// less.
+struct scale_error {
+    floats all, saturated;
+};
+template <level_kind K>
+QLIB_INLINE static constexpr scale_error scale_error_of(const level_rule& levels, const search_group& g,
+                                                        floats s) noexcept {
+    const floats inverse = safe_reciprocal(s);
+    scale_error sum{splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                     beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+        sum.all = sum.all + times(times(g.w[i], e), e);
+        sum.saturated = sum.saturated + times(times(g.w[i], beyond), beyond);
+    }
+    return sum;
+}
+
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
 /// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
 /// search goes on until saturation alone costs more than the best. `unit` is a power of two.
@@ -12414,20 +12499,13 @@ static constexpr lane_map search_power_of_two(const search_shape& f, const searc
     floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
-        const floats inverse = safe_reciprocal(s);
-        floats error = splat(0.0f), saturated = splat(0.0f);
-        for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
-                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
-            error = error + times(times(g.w[i], e), e);
-            saturated = saturated + times(times(g.w[i], beyond), beyond);
-        }
-        const mask m = (error < least) & (power >= least_power);
+        const scale_error error = scale_error_of<K>(levels, g, s);
+        const mask m = (error.all < least) & (power >= least_power);
         best = select(m, s, best);
-        least = select(m, error, least);
+        least = select(m, error.all, least);
         power = power - 1;
         s = times(s, 0.5f);
-        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+        if (!any((error.saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
     }
 }
 
@@ -14933,7 +15011,36 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
-// No #pragma once: included in one_range and in each room. The map of a range, in each lane.
+// No #pragma once: included in one_map and in each room. From weights to level units, and how far levels reach.
+
+/// The way from weights to level units, for one group. Total: a dead group sends all weights to one level.
+template <form Map, bool OuterMultiplies> struct level_units {
+    floats reciprocal, z, outer_reciprocal;
+
+    QLIB_INLINE constexpr level_units(const lane_map& m, floats outer_scale) noexcept
+        : reciprocal(safe_reciprocal(m.s)),
+          z(m.z),
+          outer_reciprocal(safe_reciprocal(outer_scale)) {}
+    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
+        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
+        if constexpr (Map == form::scaled) return times(x, reciprocal);
+        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
+        else return times(x - z, reciprocal);
+    }
+};
+
+/// What no weight that a level decodes to exceeds in magnitude; `largest` is the largest magnitude of a level.
+template <form Map, bool OuterMultiplies>
+QLIB_INLINE static constexpr floats reach_of(const lane_map& m, float largest,
+                                             [[maybe_unused]] floats outer_scale) noexcept {
+    floats reach = splat(largest);
+    if constexpr (Map == form::shifted) reach = magnitude(m.z) + reach;
+    reach = times(magnitude(m.s), reach);
+    if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
+    if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
+    return reach;
+}
+// No #pragma once: included in one_range and in each room, after map.inl. The map of a range, in each lane.
 
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
 /// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both
@@ -15256,17 +15363,6 @@ static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<ro
     }
 }
 
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <form Map, bool OuterMultiplies> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
-        if constexpr (Map == form::scaled) return times(x, reciprocal);
-        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
 /// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
@@ -15277,12 +15373,8 @@ template <code_kind K, form Map, bool OuterMultiplies>
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
-                                            : times(magnitude(m.s), rule.largest);
-        if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
-        if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
-        most = larger(most, bits(magnitude(reach)));
-        const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        most = larger(most, bits(magnitude(reach_of<Map, OuterMultiplies>(m, rule.largest, outer_scale))));
+        const level_units<Map, OuterMultiplies> units(m, outer_scale);
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
         for (; i + 4 <= group; i += 4)
@@ -16283,6 +16375,25 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
+/// less.
+struct scale_error {
+    floats all, saturated;
+};
+template <level_kind K>
+QLIB_INLINE static constexpr scale_error scale_error_of(const level_rule& levels, const search_group& g,
+                                                        floats s) noexcept {
+    const floats inverse = safe_reciprocal(s);
+    scale_error sum{splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                     beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+        sum.all = sum.all + times(times(g.w[i], e), e);
+        sum.saturated = sum.saturated + times(times(g.w[i], beyond), beyond);
+    }
+    return sum;
+}
+
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
 /// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
 /// search goes on until saturation alone costs more than the best. `unit` is a power of two.
@@ -16297,20 +16408,13 @@ static constexpr lane_map search_power_of_two(const search_shape& f, const searc
     floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
-        const floats inverse = safe_reciprocal(s);
-        floats error = splat(0.0f), saturated = splat(0.0f);
-        for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
-                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
-            error = error + times(times(g.w[i], e), e);
-            saturated = saturated + times(times(g.w[i], beyond), beyond);
-        }
-        const mask m = (error < least) & (power >= least_power);
+        const scale_error error = scale_error_of<K>(levels, g, s);
+        const mask m = (error.all < least) & (power >= least_power);
         best = select(m, s, best);
-        least = select(m, error, least);
+        least = select(m, error.all, least);
         power = power - 1;
         s = times(s, 0.5f);
-        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+        if (!any((error.saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
     }
 }
 
@@ -25774,43 +25878,22 @@ template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noex
     return up ? 2 * down : down;
 }
 
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is
-/// due to saturation: no smaller scale has less.
-struct mx_error {
-    float all = 0, saturated = 0;
-};
-
-template <class F>
-constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit,
-                               float s) noexcept {
-    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
-    mx_error sum;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
-        float level = 0;
-        F::level(F::nearest(&u, &weight), &level);
-        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
-        sum.all += product(product(weight, e), e);
-        sum.saturated += product(product(weight, beyond), beyond);
-    }
-    return sum;
-}
-
 /// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on
 /// until saturation alone costs more than the best found.
 template <class F>
 constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
     const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
     if (inverse == 0) return unit;
-    mx_error least = mx_error_of<F>(x, w, inverse, 1);
-    float best = 1;
-    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
-        least = e;
-        best = 2;
+    float in_units[F::group]{}, weight[F::group]{};
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        in_units[i] = product(x[i], inverse);
+        weight[i] = w.empty() ? 1.0f : w[i];
     }
-    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
-        const mx_error e = mx_error_of<F>(x, w, inverse, s);
-        if (!(e.saturated < least.all)) break;
+    float best = 1;
+    auto least = texts_of_one_block<F>::scale_error(in_units, weight, x.size(), best);
+    for (float s = 2; product(unit, s) >= 0x1p-126f; s *= s == 2 ? 0.25f : 0.5f) {
+        const auto e = texts_of_one_block<F>::scale_error(in_units, weight, x.size(), s);
+        if (s < 1 && !(e.saturated < least.all)) break;
         if (e.all < least.all) {
             least = e;
             best = s;

@@ -29,7 +29,7 @@ LAYERS = [
     ["qlib.hpp"],
 ]
 # Who may include a text, besides other texts.
-INCLUDE_TEXTS = re.compile(r"room/\w+\.hpp|encode/one_block\.hpp|format/range\.hpp|numeric/one_lane\.hpp")
+INCLUDE_TEXTS = re.compile(r"room/\w+\.hpp|encode/one_block\.hpp|format/(map|range)\.hpp|numeric/one_lane\.hpp")
 
 root = Path(__file__).resolve().parent.parent / "include" / "qlib"
 layer_of = {name: number for number, names in enumerate(LAYERS) for name in names}

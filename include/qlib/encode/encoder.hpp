@@ -106,16 +106,12 @@ template <class F, class Fit> constexpr encoded<F> encode_block(const site<F>& s
 /// and a finite f32 scale may be too large for the levels at the grid's end. False of maps so close to
 /// overflow that only codes decide, see stays_finite.
 template <class F>
-constexpr bool all_finite(const typename F::params& p, [[maybe_unused]] float outer_scale,
-                          std::size_t weights) noexcept {
+constexpr bool all_finite(const typename F::params& p, float outer_scale, std::size_t weights) noexcept {
+    constexpr float largest = largest_level<typename F::grid>;
     bool ok = true;
     for (std::size_t g = 0; g * F::group < weights; ++g) {
         const affine a = F::at(p, g);
-        constexpr float most = largest_level<typename F::grid>;
-        float reach = product(magnitude(a.s), F::map == form::shifted ? most + magnitude(a.z) : most);
-        if constexpr (F::map == form::offset) reach += magnitude(a.z);
-        if constexpr (outer_multiplies<F>) reach = product(reach, magnitude(outer_scale));
-        ok = ok && is_finite(reach);
+        ok = ok && is_finite(one_map::reach_of<F::map, outer_multiplies<F>>({a.s, a.z}, largest, outer_scale));
     }
     return ok;
 }

@@ -30,6 +30,11 @@ template <class F> struct texts_of_one_block {
         const auto m = one_block::plain_map(plain_rule_of<F>, x.data(), 0, x.size());
         return {m.s, m.z};
     }
+    /// Of n weights x that count w, under scale s.
+    QLIB_INLINE static constexpr one_block::scale_error scale_error(const float* x, const float* w, std::size_t n,
+                                                                    float s) noexcept {
+        return one_block::scale_error_of<level_kind_of<F>>(level_rule_of<F>, {x, w, n}, s);
+    }
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE

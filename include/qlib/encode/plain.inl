@@ -291,17 +291,6 @@ static constexpr void divided_block(const lane_sites<room, F>& s, lane_blocks<ro
     }
 }
 
-/// The way from weights to level units, for one group: to_levels in lanes.
-template <form Map, bool OuterMultiplies> struct lane_units {
-    floats reciprocal, z, outer_reciprocal;
-    QLIB_INLINE constexpr floats operator()(floats x) const noexcept {
-        if constexpr (OuterMultiplies) x = times(x, outer_reciprocal);
-        if constexpr (Map == form::scaled) return times(x, reciprocal);
-        else if constexpr (Map == form::shifted) return times(x, reciprocal) + z;
-        else return times(x - z, reciprocal);
-    }
-};
-
 /// Codes of `groups` whole groups under the maps that will decode them. False: some level may not decode to a finite
 /// weight, as all_finite says.
 template <code_kind K, form Map, bool OuterMultiplies>
@@ -312,12 +301,8 @@ template <code_kind K, form Map, bool OuterMultiplies>
     ints most = splat(0);
     for (std::size_t g = 0; g < groups; ++g) {
         const lane_map m = maps[g];
-        floats reach = Map == form::shifted ? times(magnitude(m.s), magnitude(m.z) + rule.largest)
-                                            : times(magnitude(m.s), rule.largest);
-        if constexpr (Map == form::offset) reach = reach + magnitude(m.z);
-        if constexpr (OuterMultiplies) reach = times(reach, magnitude(outer_scale));
-        most = larger(most, bits(magnitude(reach)));
-        const lane_units<Map, OuterMultiplies> units{safe_reciprocal(m.s), m.z, safe_reciprocal(outer_scale)};
+        most = larger(most, bits(magnitude(reach_of<Map, OuterMultiplies>(m, rule.largest, outer_scale))));
+        const level_units<Map, OuterMultiplies> units(m, outer_scale);
         const auto code_of = [&](std::size_t i) QLIB_INLINE_LAMBDA { return nearest_code<K>(rule, units(x[i])); };
         std::size_t i = 0;
         for (; i + 4 <= group; i += 4)

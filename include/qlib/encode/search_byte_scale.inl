@@ -1,5 +1,24 @@
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
+/// less.
+struct scale_error {
+    floats all, saturated;
+};
+template <level_kind K>
+QLIB_INLINE static constexpr scale_error scale_error_of(const level_rule& levels, const search_group& g,
+                                                        floats s) noexcept {
+    const floats inverse = safe_reciprocal(s);
+    scale_error sum{splat(0.0f), splat(0.0f)};
+    for (std::size_t i = 0; i < g.n; ++i) {
+        const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
+                     beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
+        sum.all = sum.all + times(times(g.w[i], e), e);
+        sum.saturated = sum.saturated + times(times(g.w[i], beyond), beyond);
+    }
+    return sum;
+}
+
 /// The power of two with the least error, of all that the wire can hold. At the first one tried no weight saturates, so
 /// all of its levels that the weights use are levels of any larger one as well: none of those is better. Below, the
 /// search goes on until saturation alone costs more than the best. `unit` is a power of two.
@@ -14,20 +33,13 @@ static constexpr lane_map search_power_of_two(const search_shape& f, const searc
     floats s = from_bits((bits(ratio) & 0x7F800000) + up), best = s, least = splat((std::numeric_limits<float>::max)());
     ints power = ((bits(s) >> 23) - 127) + ((bits(unit) >> 23) - 127);
     for (;;) {
-        const floats inverse = safe_reciprocal(s);
-        floats error = splat(0.0f), saturated = splat(0.0f);
-        for (std::size_t i = 0; i < g.n; ++i) {
-            const floats u = times(g.x[i], inverse), e = g.x[i] - times(s, nearest_level<K>(levels, u)),
-                         beyond = g.x[i] - times(s, clamp(u, levels.low, levels.high));
-            error = error + times(times(g.w[i], e), e);
-            saturated = saturated + times(times(g.w[i], beyond), beyond);
-        }
-        const mask m = (error < least) & (power >= least_power);
+        const scale_error error = scale_error_of<K>(levels, g, s);
+        const mask m = (error.all < least) & (power >= least_power);
         best = select(m, s, best);
-        least = select(m, error, least);
+        least = select(m, error.all, least);
         power = power - 1;
         s = times(s, 0.5f);
-        if (!any((saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
+        if (!any((error.saturated < least) & (power >= least_power))) return {best, splat(0.0f)};
     }
 }
 

@@ -2,6 +2,7 @@
 // mx_scale_fit: how the power-of-two scale of a group follows from its weights. Sources: OCP MX v1.0, section 6.3;
 // torchao (mx_tensor.py); Mishra et al., Recipes for Pre-training LLMs with MXFP8 (2025), for rounding up.
 #include "../format/scales.hpp"
+#include "weights.hpp"
 
 namespace qlib::inline QLIB_ABI {
 
@@ -65,43 +66,22 @@ template <class Grid> constexpr float mx_scale(mx_rule rule, float largest) noex
     return up ? 2 * down : down;
 }
 
-/// Weighted squared error of a group under scale s * unit, in units of `unit`, and the part of it that is
-/// due to saturation: no smaller scale has less.
-struct mx_error {
-    float all = 0, saturated = 0;
-};
-
-template <class F>
-constexpr mx_error mx_error_of(std::span<const float> x, std::span<const float> w, float inverse_unit,
-                               float s) noexcept {
-    constexpr float low = lowest_level<typename F::grid>, high = highest_level<typename F::grid>;
-    mx_error sum;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        const float v = product(x[i], inverse_unit), u = v / s, weight = w.empty() ? 1.0f : w[i];
-        float level = 0;
-        F::level(F::nearest(&u, &weight), &level);
-        const float e = v - product(s, level), beyond = v - product(s, clamp(u, low, high));
-        sum.all += product(product(weight, e), e);
-        sum.saturated += product(product(weight, beyond), beyond);
-    }
-    return sum;
-}
-
 /// The best of all powers of two. One above floor's can gain only where weights saturate; below it the search goes on
 /// until saturation alone costs more than the best found.
 template <class F>
 constexpr float mx_search(std::span<const float> x, std::span<const float> w, float largest) noexcept {
     const float unit = mx_scale<typename F::grid>(mx_rule::floor, largest), inverse = safe_reciprocal(unit);
     if (inverse == 0) return unit;
-    mx_error least = mx_error_of<F>(x, w, inverse, 1);
-    float best = 1;
-    if (const mx_error e = mx_error_of<F>(x, w, inverse, 2); e.all < least.all) {
-        least = e;
-        best = 2;
+    float in_units[F::group]{}, weight[F::group]{};
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        in_units[i] = product(x[i], inverse);
+        weight[i] = w.empty() ? 1.0f : w[i];
     }
-    for (float s = 0.5f; product(unit, s) >= 0x1p-126f; s *= 0.5f) {
-        const mx_error e = mx_error_of<F>(x, w, inverse, s);
-        if (!(e.saturated < least.all)) break;
+    float best = 1;
+    auto least = texts_of_one_block<F>::scale_error(in_units, weight, x.size(), best);
+    for (float s = 2; product(unit, s) >= 0x1p-126f; s *= s == 2 ? 0.25f : 0.5f) {
+        const auto e = texts_of_one_block<F>::scale_error(in_units, weight, x.size(), s);
+        if (s < 1 && !(e.saturated < least.all)) break;
         if (e.all < least.all) {
             least = e;
             best = s;

@@ -175,31 +175,7 @@ inline constexpr std::size_t block_bytes = [] {
 
 }  // namespace qlib::inline QLIB_ABI
 
-QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
-
-/// A level's weight, before the outer scale. The one definition of decoding: every room gives these bits.
-template <form Map> QLIB_INLINE constexpr float mapped(affine a, float level) noexcept {
-    if constexpr (Map == form::scaled) return product(a.s, level);
-    else if constexpr (Map == form::shifted) return product(a.s, level - a.z);
-    else return product(a.s, level) + a.z;
-}
-
-/// The way back, from weights to level units, for one group. Total: a dead group sends all weights to one level.
-template <class F> struct to_levels {
-    float reciprocal, z, outer_reciprocal;
-
-    QLIB_INLINE constexpr to_levels(affine a, float outer_scale) noexcept
-        : reciprocal(safe_reciprocal(a.s)),
-          z(a.z),
-          outer_reciprocal(safe_reciprocal(outer_scale)) {}
-    QLIB_INLINE constexpr float operator()(float x) const noexcept {
-        if constexpr (outer_multiplies<F>) x = product(x, outer_reciprocal);
-        if constexpr (F::map == form::scaled) return product(x, reciprocal);
-        else if constexpr (F::map == form::shifted) return product(x, reciprocal) + z;
-        else return product(x - z, reciprocal);
-    }
-};
 
 /// Whether F's scales and offsets have a sign; what a format does not say is taken to have one.
 template <class F>
@@ -213,28 +189,4 @@ inline constexpr bool offset_has_sign = [] {
     else return true;
 }();
 
-/// Chooses the code of `vec` weights (fewer at a ragged end: `lanes`) and gives what it decodes to.
-template <class F>
-QLIB_INLINE constexpr typename F::code choose_code(affine a, float outer_scale, const to_levels<F>& units,
-                                                   const float* x, const float* w, std::size_t lanes,
-                                                   float* decoded) noexcept {
-    float u[F::vec] = {}, weight[F::vec] = {}, most = 0;
-    for (std::size_t i = 0; i < lanes; ++i) {
-        u[i] = units(x[i]);
-        weight[i] = w != nullptr ? w[i] : 1.0f;
-        most = larger(most, weight[i]);
-    }
-    if (!(most > 0))  // weights that nothing is known of still get their nearest code
-        for (std::size_t i = 0; i < lanes; ++i) weight[i] = 1.0f;
-    const auto c = F::nearest(u, weight);
-    float l[F::vec];
-    F::level(c, l);
-    for (std::size_t i = 0; i < F::vec; ++i) {
-        decoded[i] = mapped<F::map>(a, l[i]);
-        if constexpr (outer_multiplies<F>) decoded[i] = product(decoded[i], outer_scale);
-    }
-    return c;
-}
-
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
-QLIB_EXACT_END

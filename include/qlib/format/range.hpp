@@ -1,8 +1,7 @@
 #pragma once
 // The map of a range: abs-max and min-max scaling, for any grid. Shared by the plain
 // fit and by the outer values of tiles.
-#include "../numeric/one_lane.hpp"
-#include "concept.hpp"
+#include "map.hpp"
 
 #include <limits>
 
@@ -54,7 +53,7 @@ template <form Map, class Grid, bool SignedScale, bool SignedOffset>
 inline constexpr range_rule range_rule_of{Map, lowest_level<Grid>, highest_level<Grid>, SignedScale, SignedOffset};
 
 /// The map of one range.
-struct one_range : one_lane {
+struct one_range : one_map {
 #include "range.inl"
 };
 

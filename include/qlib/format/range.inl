@@ -1,4 +1,4 @@
-// No #pragma once: included in one_range and in each room. The map of a range, in each lane.
+// No #pragma once: included in one_range and in each room, after map.inl. The map of a range, in each lane.
 
 /// Abs-max scale of a range on a grid. A scale with a sign maps the extreme value to the end of
 /// the grid that reaches furthest (ggml's Q4_0); one without maps the abs-max to the mean of both

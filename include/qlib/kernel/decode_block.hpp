@@ -1,6 +1,7 @@
 #pragma once
 // Decoding by the definition: any format, one block at a time, through its own load. Rooms
 // that know a bit layout are faster, same bits.
+#include "../format/map.hpp"
 #include "../store/view.hpp"
 
 QLIB_EXACT_BEGIN

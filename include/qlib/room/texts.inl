@@ -1,5 +1,6 @@
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
+#include "../format/map.inl"
 #include "../format/range.inl"
 #include "../encode/plain.inl"
 #include "../encode/ggml_search.inl"
