@@ -271,8 +271,10 @@ enum class isa : std::uint8_t;
 struct call_report {
     isa room{};             ///< never `best` after a call
     const char* mode = "";  ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    /// "bits": codes unpacked by the room; "load": one by one through the format's own load, slower.
+    /// Codes are taken in as "bits", unpacked by the room, or by the format's own "load", slower; encoders work in
+    /// "lanes", or on "blocks" one by one, slower.
     const char* path = "";
+    const char* why = "";  ///< what keeps the format from a faster way; empty: nothing
 };
 
 /// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of
@@ -1183,7 +1185,8 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 ///                               through load, and call.report says "load"
 /// store_params(params, planes)  the params alone: encoders pack the codes. Without, blocks go through store
 /// part                          the scales that project and at come from (format<>): encoders work in lanes. Without,
-///                               block by block, and call.report says "blocks"
+///                               block by block, and call.report says "blocks". It also says why, and where project
+///                               or at are not the part's own, so that params are made one by one
 /// project_group(params, g, wish, o)  one map again: searches judge stored maps group by group, not blocks of equals
 /// maps(params, s, z)            `at` for all groups at once
 /// outer_multiplies              whether outer_scale does anything: as if there is an outer value
@@ -3096,7 +3099,7 @@ namespace qlib::inline QLIB_ABI::detail {
 /// A format in one room.
 struct decoder_kernels {
     isa room;
-    const char* path;  ///< how codes are taken in
+    const char *path, *why;  ///< how codes are taken in, as in call_report
     /// Blocks [first, end) of wire row r of a qview, `cols` weights long, to consecutive floats.
     void (*decode)(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                    float* out) noexcept;
@@ -3198,7 +3201,7 @@ status decode_in_room(const decode_job& job, std::size_t pieces, std::size_t byt
                       const Decode& decode) noexcept {
     if (const status s = check_room(how.room); !s) return s;
     const decoder_kernels& k = job.in_room(how.room);
-    if (how.report != nullptr) *how.report = {k.room, "", k.path};
+    if (how.report != nullptr) *how.report = {k.room, "", k.path, k.why};
     if (pieces == 0) return {};
     const bool streamed = bytes >= streamed_from;
     const std::size_t step = divide_up(pieces, saturating_multiply(how.run.workers(), 8));
@@ -3977,10 +3980,16 @@ static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, B
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+/// Whether F overrides what its part does, in whatever signature.
+template <class F>
+static constexpr bool has_own_params = !requires {
+    requires(&F::project == &F::part::project);
+    requires(&F::at == &F::part::at);
+};
 template <class F>
 static constexpr lane_params lane_params_of = [] {
-    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
-    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    if constexpr (width == 1) return lane_params::none;
+    else if constexpr (has_own_params<F>) return lane_params::none;
     else if constexpr (requires { F::part::two_levels; })
         return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));
@@ -5911,6 +5920,7 @@ struct encoder_kernels {
     bool row_mean_square;  ///< whether the fit asks for it, under importance
     const char* fit_name;  ///< null: none
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
+    const char* why;       ///< call_report's
     // What the fit does, all else being the same for every fit:
     /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
     void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;
@@ -7424,10 +7434,16 @@ static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, B
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+/// Whether F overrides what its part does, in whatever signature.
+template <class F>
+static constexpr bool has_own_params = !requires {
+    requires(&F::project == &F::part::project);
+    requires(&F::at == &F::part::at);
+};
 template <class F>
 static constexpr lane_params lane_params_of = [] {
-    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
-    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    if constexpr (width == 1) return lane_params::none;
+    else if constexpr (has_own_params<F>) return lane_params::none;
     else if constexpr (requires { F::part::two_levels; })
         return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));
@@ -9724,6 +9740,18 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
     if (streamed) end_stream();
 }
 
+/// What keeps F under Fit from the fastest way here.
+template <class F, class Fit>
+static constexpr const char* why_slow = [] {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) return "";
+    else if constexpr (!byte_codes<F>) return "codes of several weights, or of more than 8 bits";
+    else if constexpr (!requires { typename F::part; }) return "the format has no part";
+    else if constexpr (!encodes<F, Fit>) return "the fit makes one block at a time";
+    else if constexpr (!packs<F>) return "the format has no store_params, or no bit layout that is known";
+    else if constexpr (has_own_params<F>) return "project or at are not those of the format's part";
+    else return "";
+}();
+
 /// F under Fit in this room.
 template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
     encoder_kernels k{};
@@ -9738,6 +9766,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
     }
+    k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -9955,9 +9984,17 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
     else if (type == element::bfloat16) put_typed<bf16>(x, made, n, out, streamed);
     else put_typed<float>(x, made, n, out, streamed);
 }
+/// Why codes of F are not unpacked here.
+template <class F>
+static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
+                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
+                                                                : "the room does not know the bit layout";
+
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
@@ -11198,10 +11235,16 @@ static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, B
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+/// Whether F overrides what its part does, in whatever signature.
+template <class F>
+static constexpr bool has_own_params = !requires {
+    requires(&F::project == &F::part::project);
+    requires(&F::at == &F::part::at);
+};
 template <class F>
 static constexpr lane_params lane_params_of = [] {
-    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
-    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    if constexpr (width == 1) return lane_params::none;
+    else if constexpr (has_own_params<F>) return lane_params::none;
     else if constexpr (requires { F::part::two_levels; })
         return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));
@@ -13498,6 +13541,18 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
     if (streamed) end_stream();
 }
 
+/// What keeps F under Fit from the fastest way here.
+template <class F, class Fit>
+static constexpr const char* why_slow = [] {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) return "";
+    else if constexpr (!byte_codes<F>) return "codes of several weights, or of more than 8 bits";
+    else if constexpr (!requires { typename F::part; }) return "the format has no part";
+    else if constexpr (!encodes<F, Fit>) return "the fit makes one block at a time";
+    else if constexpr (!packs<F>) return "the format has no store_params, or no bit layout that is known";
+    else if constexpr (has_own_params<F>) return "project or at are not those of the format's part";
+    else return "";
+}();
+
 /// F under Fit in this room.
 template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
     encoder_kernels k{};
@@ -13512,6 +13567,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
     }
+    k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -13729,9 +13785,17 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
     else if (type == element::bfloat16) put_typed<bf16>(x, made, n, out, streamed);
     else put_typed<float>(x, made, n, out, streamed);
 }
+/// Why codes of F are not unpacked here.
+template <class F>
+static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
+                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
+                                                                : "the room does not know the bit layout";
+
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
@@ -15107,10 +15171,16 @@ static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, B
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+/// Whether F overrides what its part does, in whatever signature.
+template <class F>
+static constexpr bool has_own_params = !requires {
+    requires(&F::project == &F::part::project);
+    requires(&F::at == &F::part::at);
+};
 template <class F>
 static constexpr lane_params lane_params_of = [] {
-    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
-    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    if constexpr (width == 1) return lane_params::none;
+    else if constexpr (has_own_params<F>) return lane_params::none;
     else if constexpr (requires { F::part::two_levels; })
         return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));
@@ -17407,6 +17477,18 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
     if (streamed) end_stream();
 }
 
+/// What keeps F under Fit from the fastest way here.
+template <class F, class Fit>
+static constexpr const char* why_slow = [] {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) return "";
+    else if constexpr (!byte_codes<F>) return "codes of several weights, or of more than 8 bits";
+    else if constexpr (!requires { typename F::part; }) return "the format has no part";
+    else if constexpr (!encodes<F, Fit>) return "the fit makes one block at a time";
+    else if constexpr (!packs<F>) return "the format has no store_params, or no bit layout that is known";
+    else if constexpr (has_own_params<F>) return "project or at are not those of the format's part";
+    else return "";
+}();
+
 /// F under Fit in this room.
 template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
     encoder_kernels k{};
@@ -17421,6 +17503,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
     }
+    k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
@@ -17638,9 +17721,17 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
     else if (type == element::bfloat16) put_typed<bf16>(x, made, n, out, streamed);
     else put_typed<float>(x, made, n, out, streamed);
 }
+/// Why codes of F are not unpacked here.
+template <class F>
+static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
+                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
+                                                                : "the room does not know the bit layout";
+
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
@@ -28504,7 +28595,7 @@ inline status encode_matrix(const encode_job& job, const outer_rule& outer, cons
     if (how.report != nullptr) {
         const encoder_kernels& k = *job.kernels;
         *how.report = {k.room, k.fit_name != nullptr ? k.fit_name : "",
-                       k.batch != nullptr || k.numbers != nullptr ? "lanes" : "blocks"};
+                       k.batch != nullptr || k.numbers != nullptr ? "lanes" : "blocks", k.why};
     }
     return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
         const std::size_t first = i * step, count = smaller_size(step, rows - first);

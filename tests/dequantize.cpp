@@ -220,15 +220,24 @@ TEST_CASE("dequantize: what no cache holds, written by whole lines, is the same 
     CHECK(same_bits(out, by_definition<nf4_dq>(q)));
 }
 
-TEST_CASE("dequantize: which path served") {
-    const auto path = []<class F>(F*, isa room) {
+TEST_CASE("dequantize: which path served, and what keeps a format from the faster one") {
+    const auto served = []<class F>(F*, isa room) {
         const auto q = qmatrix<F>::make(2, block_size<F>);
         std::vector<float> out(2 * block_size<F>);
         call_report report;
         REQUIRE(dequantize(*q, {out.data(), 2, block_size<F>}, {.room = room, .report = &report}).ok());
+        return report;
+    };
+    const auto path = [&](auto* format, isa room) {
+        const call_report report = served(format, room);
+        CHECK((report.path == std::string_view("bits")) == std::string_view(report.why).empty());
         return std::string_view(report.path);
     };
     using namespace kernel_formats;
+    const auto why = [&](auto* format, isa room) { return std::string_view(served(format, room).why); };
+    CHECK(why(static_cast<lattice8*>(nullptr), isa::best) == "codes of several weights, or of more than 8 bits");
+    if (has_room(isa::avx512))
+        CHECK(why(static_cast<own_layout*>(nullptr), isa::avx512) == "the room does not know the bit layout");
     CHECK(path(static_cast<super6*>(nullptr), isa::best) == "bits");
     CHECK(path(static_cast<own_layout*>(nullptr), isa::portable) == "bits");
     if (has_room(isa::avx2)) CHECK(path(static_cast<own_layout*>(nullptr), isa::avx2) == "bits");

@@ -1,5 +1,7 @@
 // quantize and quantize_into: strides, threads, reports, fits of the user's own, and one block at compile time.
+#include "support/kernel_formats.hpp"
 #include "support/matrix.hpp"
+#include "support/own_format.hpp"
 #include "support/threads.hpp"
 #include "support/witnesses.hpp"
 
@@ -70,6 +72,42 @@ TEST_CASE_TEMPLATE("a fit of the user's own works with every format", F, QLIB_WI
     REQUIRE(q.has_value());
     CHECK(std::string_view(report.mode) == "shrunk");
     CHECK(report.room != qlib::isa::best);
+}
+
+namespace {
+
+/// The same as its part does, but the library cannot know that.
+struct own_project : kernel_formats::split4 {
+    static constexpr params project(const std::array<qlib::affine, groups>& wishes, outer o) {
+        return kernel_formats::split4::project(wishes, o);
+    }
+};
+/// Whose scales nobody knows.
+struct partless : kernel_formats::split4 {
+private:
+    using part = kernel_formats::split4::part;
+};
+
+}  // namespace
+
+TEST_CASE("a format that misses the fastest way is told why") {
+    const auto told = []<class F>(F*, const auto& fit) {
+        const std::size_t cols = qlib::block_size<F>;
+        const auto x = sample::weights(4 * cols, 2);
+        qlib::call_report report;
+        CHECK(qlib::quantize<F>({x.data(), 4, cols}, fit, {}, {.report = &report}).has_value());
+        return std::string(report.path) + ": " + report.why;
+    };
+    const qlib::search_fit search{};
+    CHECK(told(static_cast<own_format*>(nullptr), search) == "lanes: ");
+    CHECK(told(static_cast<kernel_formats::split4*>(nullptr), search) == "lanes: ");
+    CHECK(told(static_cast<own_project*>(nullptr), search) == "lanes: project or at are not those of the format's part");
+    CHECK(told(static_cast<kernel_formats::own_layout*>(nullptr), search) ==
+          "lanes: the format has no store_params, or no bit layout that is known");
+    CHECK(told(static_cast<partless*>(nullptr), search) == "blocks: the format has no part");
+    CHECK(told(static_cast<own_format*>(nullptr), shrunk_fit{}) == "blocks: the fit makes one block at a time");
+    CHECK(told(static_cast<kernel_formats::lattice8*>(nullptr), search) ==
+          "blocks: codes of several weights, or of more than 8 bits");
 }
 
 TEST_CASE("quantize_into writes where it is told, at any address, and nowhere else") {

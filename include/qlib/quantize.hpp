@@ -45,7 +45,7 @@ inline status encode_matrix(const encode_job& job, const outer_rule& outer, cons
     if (how.report != nullptr) {
         const encoder_kernels& k = *job.kernels;
         *how.report = {k.room, k.fit_name != nullptr ? k.fit_name : "",
-                       k.batch != nullptr || k.numbers != nullptr ? "lanes" : "blocks"};
+                       k.batch != nullptr || k.numbers != nullptr ? "lanes" : "blocks", k.why};
     }
     return for_each_task(how, divide_up(rows, step), [&](std::size_t i, std::size_t) {
         const std::size_t first = i * step, count = smaller_size(step, rows - first);

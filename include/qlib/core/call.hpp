@@ -14,8 +14,10 @@ enum class isa : std::uint8_t;
 struct call_report {
     isa room{};             ///< never `best` after a call
     const char* mode = "";  ///< "integer" or "exact" for qgemm, the fit's name for an encoder
-    /// "bits": codes unpacked by the room; "load": one by one through the format's own load, slower.
+    /// Codes are taken in as "bits", unpacked by the room, or by the format's own "load", slower; encoders work in
+    /// "lanes", or on "blocks" one by one, slower.
     const char* path = "";
+    const char* why = "";  ///< what keeps the format from a faster way; empty: nothing
 };
 
 /// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of

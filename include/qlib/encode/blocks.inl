@@ -294,6 +294,18 @@ template <block_format F> static void encode_numbers(const encode_job& job, std:
     if (streamed) end_stream();
 }
 
+/// What keeps F under Fit from the fastest way here.
+template <class F, class Fit>
+static constexpr const char* why_slow = [] {
+    if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) return "";
+    else if constexpr (!byte_codes<F>) return "codes of several weights, or of more than 8 bits";
+    else if constexpr (!requires { typename F::part; }) return "the format has no part";
+    else if constexpr (!encodes<F, Fit>) return "the fit makes one block at a time";
+    else if constexpr (!packs<F>) return "the format has no store_params, or no bit layout that is known";
+    else if constexpr (has_own_params<F>) return "project or at are not those of the format's part";
+    else return "";
+}();
+
 /// F under Fit in this room.
 template <block_format F, class Fit> static constexpr encoder_kernels encoder_of() noexcept {
     encoder_kernels k{};
@@ -308,6 +320,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
     }
+    k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
     k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;

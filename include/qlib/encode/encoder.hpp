@@ -26,6 +26,7 @@ struct encoder_kernels {
     bool row_mean_square;  ///< whether the fit asks for it, under importance
     const char* fit_name;  ///< null: none
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
+    const char* why;       ///< call_report's
     // What the fit does, all else being the same for every fit:
     /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
     void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;

@@ -35,10 +35,16 @@ static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, B
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
+/// Whether F overrides what its part does, in whatever signature.
+template <class F>
+static constexpr bool has_own_params = !requires {
+    requires(&F::project == &F::part::project);
+    requires(&F::at == &F::part::at);
+};
 template <class F>
 static constexpr lane_params lane_params_of = [] {
-    if constexpr (width == 1 || !requires { typename F::part; }) return lane_params::none;
-    else if constexpr (&F::project != &F::part::project || &F::at != &F::part::at) return lane_params::none;
+    if constexpr (width == 1) return lane_params::none;
+    else if constexpr (has_own_params<F>) return lane_params::none;
     else if constexpr (requires { F::part::two_levels; })
         return std::same_as<typename F::stored_scale, f16> ? lane_params::two_levels : lane_params::none;
     else return params_of(static_cast<typename F::part*>(nullptr));

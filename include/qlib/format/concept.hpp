@@ -102,7 +102,8 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 ///                               through load, and call.report says "load"
 /// store_params(params, planes)  the params alone: encoders pack the codes. Without, blocks go through store
 /// part                          the scales that project and at come from (format<>): encoders work in lanes. Without,
-///                               block by block, and call.report says "blocks"
+///                               block by block, and call.report says "blocks". It also says why, and where project
+///                               or at are not the part's own, so that params are made one by one
 /// project_group(params, g, wish, o)  one map again: searches judge stored maps group by group, not blocks of equals
 /// maps(params, s, z)            `at` for all groups at once
 /// outer_multiplies              whether outer_scale does anything: as if there is an outer value

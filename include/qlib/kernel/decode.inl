@@ -203,9 +203,17 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
     else if (type == element::bfloat16) put_typed<bf16>(x, made, n, out, streamed);
     else put_typed<float>(x, made, n, out, streamed);
 }
+/// Why codes of F are not unpacked here.
+template <class F>
+static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
+                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
+                                                                : "the room does not know the bit layout";
+
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,

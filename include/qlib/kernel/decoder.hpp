@@ -11,7 +11,7 @@ namespace qlib::inline QLIB_ABI::detail {
 /// A format in one room.
 struct decoder_kernels {
     isa room;
-    const char* path;  ///< how codes are taken in
+    const char *path, *why;  ///< how codes are taken in, as in call_report
     /// Blocks [first, end) of wire row r of a qview, `cols` weights long, to consecutive floats.
     void (*decode)(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                    float* out) noexcept;
@@ -113,7 +113,7 @@ status decode_in_room(const decode_job& job, std::size_t pieces, std::size_t byt
                       const Decode& decode) noexcept {
     if (const status s = check_room(how.room); !s) return s;
     const decoder_kernels& k = job.in_room(how.room);
-    if (how.report != nullptr) *how.report = {k.room, "", k.path};
+    if (how.report != nullptr) *how.report = {k.room, "", k.path, k.why};
     if (pieces == 0) return {};
     const bool streamed = bytes >= streamed_from;
     const std::size_t step = divide_up(pieces, saturating_multiply(how.run.workers(), 8));
