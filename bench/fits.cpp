@@ -38,7 +38,8 @@ namespace {
 /// levels, of all super-scales around the plain one.
 struct strong_fit {
     static constexpr const char* name = "strong";
-    template <class F> static constexpr bool serves = F::map == qlib::form::scaled&& F::vec == 1 && requires {
+    template <class F>
+    static constexpr bool serves = F::map == qlib::form::scaled && F::vec == 1 && requires {
         requires sizeof(F::stored_scale::bits) <= 2;
     };
 

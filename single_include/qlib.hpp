@@ -1144,7 +1144,7 @@ template <class F> struct site {
 };
 
 /// Weights in a block of F.
-template <class F> inline constexpr std::size_t block_size = F::group* F::groups;
+template <class F> inline constexpr std::size_t block_size = F::group * F::groups;
 /// Codes in a block of F.
 template <class F> inline constexpr std::size_t codes = block_size<F> / F::vec;
 
@@ -2157,9 +2157,8 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         QLIB_INLINE static constexpr void load_field(field, params&, const std::byte*) noexcept {}
 
         /// A tile's wire form: the scale, then the zero point (one byte) or the offset.
-        static constexpr std::size_t outer_bytes = sizeof(T::bits) + (Map == form::shifted  ? 1
-                                                                      : Map == form::offset ? sizeof(T::bits)
-                                                                                            : 0);
+        static constexpr std::size_t zero_bytes = Map == form::shifted ? 1 : Map == form::offset ? sizeof(T::bits) : 0;
+        static constexpr std::size_t outer_bytes = sizeof(T::bits) + zero_bytes;
         static constexpr std::size_t tensor_bytes = 0;
         QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte*) noexcept {
             detail::store_little_endian(T::from(o.s), out);
@@ -2411,14 +2410,17 @@ template <class Void> struct basic_floats {
                                   (std::is_const_v<Void> || !std::is_const_v<T>);
 
     QLIB_INLINE constexpr basic_floats() noexcept = default;
+    QLIB_INLINE constexpr basic_floats(Void* elements, std::size_t m, std::size_t n, std::size_t apart,
+                                       element of_type) noexcept
+        : data(elements),
+          rows(m),
+          cols(n),
+          stride(apart),
+          type(of_type) {}
     template <class T>
     requires takes<T>
     QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
-        : data(m.data),
-          rows(m.rows),
-          cols(m.cols),
-          stride(m.stride),
-          type(element_of<std::remove_const_t<T>>) {}
+        : basic_floats(m.data, m.rows, m.cols, m.stride, element_of<std::remove_const_t<T>>) {}
     template <class T>
     requires takes<T>
     QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
@@ -2428,17 +2430,9 @@ template <class Void> struct basic_floats {
     QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n, std::size_t apart) noexcept
         : basic_floats(matrix_view<T>{elements, m, n, apart}) {}
     QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept
-        : rows(m),
-          cols(n),
-          stride(n) {}
+        : basic_floats(nullptr, m, n, n, element::float32) {}
     QLIB_INLINE operator basic_floats<const void>() const noexcept requires(!std::is_const_v<Void>) {
-        basic_floats<const void> v;
-        v.data = data;
-        v.rows = rows;
-        v.cols = cols;
-        v.stride = stride;
-        v.type = type;
-        return v;
+        return {data, rows, cols, stride, type};
     }
 
     /// The address of an element.
@@ -2660,12 +2654,11 @@ public:
         const auto shape = detail::wire_shape_of<F>(rows, cols);
         planes<F, Byte> where;
         where.row_bytes[0] = options.row_bytes;
-        const auto take = [&bytes](std::size_t n)
-                              QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
-                                  const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
-                                  bytes = bytes.subspan(part.size());
-                                  return part;
-                              };
+        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: see below
+            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
+            bytes = bytes.subspan(part.size());
+            return part;
+        };
         for (std::size_t p = 0; p < F::planes.size(); ++p)
             where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
         where.outer = options.outer.empty() ? bytes : options.outer;
@@ -3443,8 +3436,9 @@ concept has_bit_layout = byte_codes<F> && requires(const std::byte* in, std::spa
 };
 
 /// Formats whose codes are numbers of a type, one after another, and nothing else.
-template <class F> concept holds_numbers = requires { typename F::grid::number; }
-&&F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
+template <class F>
+concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 &&
+                        std::same_as<typename F::bits, little_endian> && !has_outer<F>;
 
 /// The level of every code.
 template <byte_codes F>
@@ -4038,9 +4032,10 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
                 m.s = times(super,
                             to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins)
-                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
-                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                if constexpr (F::has_mins) {
+                    const ints mins = of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; });
+                    m.z = -times(super_min, to_float(mins));
+                }
             } else {
                 m.s = minifloat_value(
                     number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
@@ -7492,9 +7487,10 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
                 m.s = times(super,
                             to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins)
-                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
-                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                if constexpr (F::has_mins) {
+                    const ints mins = of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; });
+                    m.z = -times(super_min, to_float(mins));
+                }
             } else {
                 m.s = minifloat_value(
                     number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
@@ -11293,9 +11289,10 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
                 m.s = times(super,
                             to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins)
-                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
-                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                if constexpr (F::has_mins) {
+                    const ints mins = of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; });
+                    m.z = -times(super_min, to_float(mins));
+                }
             } else {
                 m.s = minifloat_value(
                     number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
@@ -15229,9 +15226,10 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
                 m.s = times(super,
                             to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins)
-                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
-                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                if constexpr (F::has_mins) {
+                    const ints mins = of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; });
+                    m.z = -times(super_min, to_float(mins));
+                }
             } else {
                 m.s = minifloat_value(
                     number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
@@ -19303,12 +19301,13 @@ class sink_ref {
 public:
     QLIB_INLINE sink_ref() noexcept = default;
     template <class Sink>
-    requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref>) &&
-        std::is_object_v<Sink>&& std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>> QLIB_INLINE QLIB_TAGGED
-        sink_ref(Sink& sink) noexcept
+    requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref> && std::is_object_v<Sink> &&
+             std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>>)
+    QLIB_INLINE QLIB_TAGGED sink_ref(Sink& sink) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(sink)))),
-    call_([](void* object, std::span<const std::byte> bytes) -> bool { return (*static_cast<Sink*>(object))(bytes); }) {
-    }
+          call_([](void* object, std::span<const std::byte> bytes) -> bool {
+              return (*static_cast<Sink*>(object))(bytes);
+          }) {}
     [[nodiscard]] QLIB_INLINE bool operator()(std::span<const std::byte> bytes) const {
         return call_ != nullptr && call_(object_, bytes);
     }
@@ -21254,10 +21253,11 @@ struct int8_row
 namespace qlib::inline QLIB_ABI {
 
 /// Formats that these checkpoints can hold: an int_format of 2 to 8 bits with one scale per group, and no offset.
-template <class F> concept pack_quantizable = block_format<F> && requires {
+template <class F>
+concept pack_quantizable = block_format<F> && requires {
     { F::spec } -> std::convertible_to<int_spec>;
-    requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset&& F::spec.granularity == granularity::group &&
-        !F::spec.tensor_scale;
+    requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset;
+    requires F::spec.granularity == granularity::group && !F::spec.tensor_scale;
     requires F::spec.scale == scale_type::float32 || F::spec.scale == scale_type::float16 ||
         F::spec.scale == scale_type::bfloat16;
 };
@@ -21507,8 +21507,9 @@ struct packed_place {
 QLIB_INLINE inline void store_packed(std::byte* words, std::size_t stride, std::size_t i, std::size_t bits,
                                      std::uint8_t code) noexcept {
     const auto [word, bit] = place_of(i, bits, pack_layout::dense);
-    const auto merge = [&](std::byte* p, std::uint64_t v)
-                           QLIB_INLINE_LAMBDA { store_little(p, load_little(p, 4) | (v & 0xFFFFFFFFu), 4); };
+    const auto merge = [&](std::byte* p, std::uint64_t v) QLIB_INLINE_LAMBDA {
+        store_little(p, load_little(p, 4) | (v & 0xFFFFFFFFu), 4);
+    };
     merge(words + word * stride, std::uint64_t{code} << bit);
     if (bit + bits > 32) merge(words + (word + 1) * stride, std::uint64_t{code} >> (32 - bit));
 }
@@ -24513,10 +24514,10 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
     QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
-        const bool usable = safe_reciprocal(o.global) != 0;
-        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global)
-                                     : usable                ? wish.s / o.global
-                                                             : 0.0f);
+        float scale = 0;
+        if (Use == global_use::over) scale = product(wish.s, o.global);
+        else if (safe_reciprocal(o.global) != 0) scale = wish.s / o.global;
+        p.stored = storable_scale<T>(scale);
         take_outer(p, o);
     }
     QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {
@@ -25441,9 +25442,10 @@ struct iq3_xxs_wire {
             const auto rest = detail::read_number<std::uint32_t>(in + 66 + 4 * b);
             p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
             if (codes.empty()) continue;
-            for (std::size_t l = 0; l < 4; ++l)
-                codes[4 * b + l] = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l) | (rest >> 7 * l & 127)
-                                                                                                    << 16;
+            for (std::size_t l = 0; l < 4; ++l) {
+                const std::uint32_t point = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l);
+                codes[4 * b + l] = point | (rest >> 7 * l & 127) << 16;
+            }
         }
     }
 };
@@ -25926,7 +25928,7 @@ template <> inline constexpr bool power_of_two_type<e8m0> = true;
 
 /// Formats whose groups have a power of two as their whole map.
 template <class F>
-concept power_of_two_scaled = block_format<F> && F::map == form::scaled&& F::vec == 1 && !has_outer<F> && requires {
+concept power_of_two_scaled = block_format<F> && (F::map == form::scaled) && F::vec == 1 && !has_outer<F> && requires {
     requires power_of_two_type<typename F::stored_scale>;
 };
 
@@ -27513,9 +27515,8 @@ inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const
         float sum = 0;
         for (std::size_t i = 0; i < n; ++i) {
             const int level = nearest_int(product(inverse, x[i]));
-            const float e = x[i] - product(scale, static_cast<float>(wraps          ? static_cast<std::uint8_t>(level)
-                                                                     : level < nmax ? level
-                                                                                    : nmax));
+            const int stored = wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax;
+            const float e = x[i] - product(scale, static_cast<float>(stored));
             sum += product(product(w[i], e), e);
         }
         return sum;
@@ -28033,9 +28034,9 @@ inline status tile_statistics(const encode_job& job, const extent& tile, std::si
 /// of a rectangle, and codes are of one weight.
 template <class F>
 inline constexpr bool judges_tiles =
-    has_map_in_outer<F>&& byte_codes<F>&& F::vec == 1 && !F::tile.flat && requires(affine a) {
-    { F::outer_of(a) } -> std::same_as<typename F::outer>;
-};
+    has_map_in_outer<F> && byte_codes<F> && !F::tile.flat && requires(affine a) {
+        { F::outer_of(a) } -> std::same_as<typename F::outer>;
+    };
 
 /// Adds to `sums` what maps leave of n weights, see sum_errors.
 using error_summer = void (*)(const level_rule& levels, const float* x, const float* w, std::size_t n,
@@ -28458,8 +28459,10 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
 /// The search where codes hold several weights. Without importance all weights count the same.
 template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
     const auto& outer = s.outer;
-    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance)
-                                      QLIB_INLINE_LAMBDA { return search_map<F>(outer, weights, importance); });
+    const auto wish = [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+        return search_map<F>(outer, weights, importance);
+    };
+    auto p = project_wishes<F>(s, wish);
     if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
     return p;
 }

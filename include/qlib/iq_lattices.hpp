@@ -125,9 +125,10 @@ struct iq3_xxs_wire {
             const auto rest = detail::read_number<std::uint32_t>(in + 66 + 4 * b);
             p.sub[b] = static_cast<std::int8_t>(rest >> 28 << 1 | 1);
             if (codes.empty()) continue;
-            for (std::size_t l = 0; l < 4; ++l)
-                codes[4 * b + l] = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l) | (rest >> 7 * l & 127)
-                                                                                                    << 16;
+            for (std::size_t l = 0; l < 4; ++l) {
+                const std::uint32_t point = detail::read_number<std::uint16_t>(in + 2 + 8 * b + 2 * l);
+                codes[4 * b + l] = point | (rest >> 7 * l & 127) << 16;
+            }
         }
     }
 };

@@ -33,14 +33,17 @@ template <class Void> struct basic_floats {
                                   (std::is_const_v<Void> || !std::is_const_v<T>);
 
     QLIB_INLINE constexpr basic_floats() noexcept = default;
+    QLIB_INLINE constexpr basic_floats(Void* elements, std::size_t m, std::size_t n, std::size_t apart,
+                                       element of_type) noexcept
+        : data(elements),
+          rows(m),
+          cols(n),
+          stride(apart),
+          type(of_type) {}
     template <class T>
     requires takes<T>
     QLIB_INLINE constexpr basic_floats(matrix_view<T> m) noexcept
-        : data(m.data),
-          rows(m.rows),
-          cols(m.cols),
-          stride(m.stride),
-          type(element_of<std::remove_const_t<T>>) {}
+        : basic_floats(m.data, m.rows, m.cols, m.stride, element_of<std::remove_const_t<T>>) {}
     template <class T>
     requires takes<T>
     QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n) noexcept
@@ -50,17 +53,9 @@ template <class Void> struct basic_floats {
     QLIB_INLINE constexpr basic_floats(T* elements, std::size_t m, std::size_t n, std::size_t apart) noexcept
         : basic_floats(matrix_view<T>{elements, m, n, apart}) {}
     QLIB_INLINE constexpr basic_floats(std::nullptr_t, std::size_t m, std::size_t n) noexcept
-        : rows(m),
-          cols(n),
-          stride(n) {}
+        : basic_floats(nullptr, m, n, n, element::float32) {}
     QLIB_INLINE operator basic_floats<const void>() const noexcept requires(!std::is_const_v<Void>) {
-        basic_floats<const void> v;
-        v.data = data;
-        v.rows = rows;
-        v.cols = cols;
-        v.stride = stride;
-        v.type = type;
-        return v;
+        return {data, rows, cols, stride, type};
     }
 
     /// The address of an element.

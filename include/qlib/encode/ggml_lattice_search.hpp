@@ -83,9 +83,8 @@ inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const
         float sum = 0;
         for (std::size_t i = 0; i < n; ++i) {
             const int level = nearest_int(product(inverse, x[i]));
-            const float e = x[i] - product(scale, static_cast<float>(wraps          ? static_cast<std::uint8_t>(level)
-                                                                     : level < nmax ? level
-                                                                                    : nmax));
+            const int stored = wraps ? static_cast<std::uint8_t>(level) : level < nmax ? level : nmax;
+            const float e = x[i] - product(scale, static_cast<float>(stored));
             sum += product(product(w[i], e), e);
         }
         return sum;

@@ -77,9 +77,9 @@ inline status tile_statistics(const encode_job& job, const extent& tile, std::si
 /// of a rectangle, and codes are of one weight.
 template <class F>
 inline constexpr bool judges_tiles =
-    has_map_in_outer<F>&& byte_codes<F>&& F::vec == 1 && !F::tile.flat && requires(affine a) {
-    { F::outer_of(a) } -> std::same_as<typename F::outer>;
-};
+    has_map_in_outer<F> && byte_codes<F> && !F::tile.flat && requires(affine a) {
+        { F::outer_of(a) } -> std::same_as<typename F::outer>;
+    };
 
 /// Adds to `sums` what maps leave of n weights, see sum_errors.
 using error_summer = void (*)(const level_rule& levels, const float* x, const float* w, std::size_t n,

@@ -93,9 +93,10 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             if constexpr (lane_params_of<F> == lane_params::two_levels) {
                 m.s = times(super,
                             to_float(of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.sub[g]; })));
-                if constexpr (F::has_mins)
-                    m.z = -times(super_min, to_float(of_each(params, [g](const params_t& p)
-                                                                         QLIB_INLINE_LAMBDA { return p.min[g]; })));
+                if constexpr (F::has_mins) {
+                    const ints mins = of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.min[g]; });
+                    m.z = -times(super_min, to_float(mins));
+                }
             } else {
                 m.s = minifloat_value(
                     number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));

@@ -12,12 +12,13 @@ class sink_ref {
 public:
     QLIB_INLINE sink_ref() noexcept = default;
     template <class Sink>
-    requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref>) &&
-        std::is_object_v<Sink>&& std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>> QLIB_INLINE QLIB_TAGGED
-        sink_ref(Sink& sink) noexcept
+    requires(!std::is_same_v<std::remove_const_t<Sink>, sink_ref> && std::is_object_v<Sink> &&
+             std::is_invocable_r_v<bool, Sink&, std::span<const std::byte>>)
+    QLIB_INLINE QLIB_TAGGED sink_ref(Sink& sink) noexcept
         : object_(const_cast<void*>(static_cast<const void*>(__builtin_addressof(sink)))),
-    call_([](void* object, std::span<const std::byte> bytes) -> bool { return (*static_cast<Sink*>(object))(bytes); }) {
-    }
+          call_([](void* object, std::span<const std::byte> bytes) -> bool {
+              return (*static_cast<Sink*>(object))(bytes);
+          }) {}
     [[nodiscard]] QLIB_INLINE bool operator()(std::span<const std::byte> bytes) const {
         return call_ != nullptr && call_(object_, bytes);
     }

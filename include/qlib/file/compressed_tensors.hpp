@@ -59,8 +59,9 @@ struct packed_place {
 QLIB_INLINE inline void store_packed(std::byte* words, std::size_t stride, std::size_t i, std::size_t bits,
                                      std::uint8_t code) noexcept {
     const auto [word, bit] = place_of(i, bits, pack_layout::dense);
-    const auto merge = [&](std::byte* p, std::uint64_t v)
-                           QLIB_INLINE_LAMBDA { store_little(p, load_little(p, 4) | (v & 0xFFFFFFFFu), 4); };
+    const auto merge = [&](std::byte* p, std::uint64_t v) QLIB_INLINE_LAMBDA {
+        store_little(p, load_little(p, 4) | (v & 0xFFFFFFFFu), 4);
+    };
     merge(words + word * stride, std::uint64_t{code} << bit);
     if (bit + bits > 32) merge(words + (word + 1) * stride, std::uint64_t{code} >> (32 - bit));
 }

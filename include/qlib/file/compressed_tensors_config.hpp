@@ -8,10 +8,11 @@
 namespace qlib::inline QLIB_ABI {
 
 /// Formats that these checkpoints can hold: an int_format of 2 to 8 bits with one scale per group, and no offset.
-template <class F> concept pack_quantizable = block_format<F> && requires {
+template <class F>
+concept pack_quantizable = block_format<F> && requires {
     { F::spec } -> std::convertible_to<int_spec>;
-    requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset&& F::spec.granularity == granularity::group &&
-        !F::spec.tensor_scale;
+    requires F::spec.bits >= 2 && F::spec.sym != symmetry::offset;
+    requires F::spec.granularity == granularity::group && !F::spec.tensor_scale;
     requires F::spec.scale == scale_type::float32 || F::spec.scale == scale_type::float16 ||
         F::spec.scale == scale_type::bfloat16;
 };

@@ -23,7 +23,7 @@ template <> inline constexpr bool power_of_two_type<e8m0> = true;
 
 /// Formats whose groups have a power of two as their whole map.
 template <class F>
-concept power_of_two_scaled = block_format<F> && F::map == form::scaled&& F::vec == 1 && !has_outer<F> && requires {
+concept power_of_two_scaled = block_format<F> && (F::map == form::scaled) && F::vec == 1 && !has_outer<F> && requires {
     requires power_of_two_type<typename F::stored_scale>;
 };
 

@@ -156,8 +156,10 @@ template <class F> constexpr void step_sub_scales(const site<F>& s, typename F::
 /// The search where codes hold several weights. Without importance all weights count the same.
 template <class F> constexpr typename F::params search_vectors(const site<F>& s) noexcept {
     const auto& outer = s.outer;
-    auto p = project_wishes<F>(s, [&outer](std::span<const float> weights, std::span<const float> importance)
-                                      QLIB_INLINE_LAMBDA { return search_map<F>(outer, weights, importance); });
+    const auto wish = [&outer](std::span<const float> weights, std::span<const float> importance) QLIB_INLINE_LAMBDA {
+        return search_map<F>(outer, weights, importance);
+    };
+    auto p = project_wishes<F>(s, wish);
     if constexpr (has_sub_scales<F>) step_sub_scales<F>(s, p);
     return p;
 }

@@ -61,7 +61,7 @@ template <class F> struct site {
 };
 
 /// Weights in a block of F.
-template <class F> inline constexpr std::size_t block_size = F::group* F::groups;
+template <class F> inline constexpr std::size_t block_size = F::group * F::groups;
 /// Codes in a block of F.
 template <class F> inline constexpr std::size_t codes = block_size<F> / F::vec;
 

@@ -40,10 +40,10 @@ template <class Grid, std::size_t N, class T, global_use Use> struct global_leve
     QLIB_INLINE static constexpr float outer_scale(const outer&) noexcept { return 1; }
     QLIB_INLINE static constexpr affine at(const params& p, std::size_t) noexcept { return {p.scale, 0}; }
     QLIB_INLINE static constexpr void project_group(params& p, std::size_t, affine wish, const outer& o) noexcept {
-        const bool usable = safe_reciprocal(o.global) != 0;
-        p.stored = storable_scale<T>(Use == global_use::over ? product(wish.s, o.global)
-                                     : usable                ? wish.s / o.global
-                                                             : 0.0f);
+        float scale = 0;
+        if (Use == global_use::over) scale = product(wish.s, o.global);
+        else if (safe_reciprocal(o.global) != 0) scale = wish.s / o.global;
+        p.stored = storable_scale<T>(scale);
         take_outer(p, o);
     }
     QLIB_INLINE static constexpr params project(const std::array<affine, 1>& wishes, const outer& o) noexcept {

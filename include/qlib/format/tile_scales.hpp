@@ -57,9 +57,8 @@ template <extent Tile, class T = f32, form Map = form::scaled> struct tile_scale
         QLIB_INLINE static constexpr void load_field(field, params&, const std::byte*) noexcept {}
 
         /// A tile's wire form: the scale, then the zero point (one byte) or the offset.
-        static constexpr std::size_t outer_bytes = sizeof(T::bits) + (Map == form::shifted  ? 1
-                                                                      : Map == form::offset ? sizeof(T::bits)
-                                                                                            : 0);
+        static constexpr std::size_t zero_bytes = Map == form::shifted ? 1 : Map == form::offset ? sizeof(T::bits) : 0;
+        static constexpr std::size_t outer_bytes = sizeof(T::bits) + zero_bytes;
         static constexpr std::size_t tensor_bytes = 0;
         QLIB_INLINE static constexpr void store_outer(const outer& o, std::byte* out, std::byte*) noexcept {
             detail::store_little_endian(T::from(o.s), out);

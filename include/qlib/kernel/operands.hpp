@@ -111,8 +111,9 @@ concept has_bit_layout = byte_codes<F> && requires(const std::byte* in, std::spa
 };
 
 /// Formats whose codes are numbers of a type, one after another, and nothing else.
-template <class F> concept holds_numbers = requires { typename F::grid::number; }
-&&F::groups == 1 && std::same_as<typename F::bits, little_endian> && !has_outer<F>;
+template <class F>
+concept holds_numbers = requires { typename F::grid::number; } && F::groups == 1 &&
+                        std::same_as<typename F::bits, little_endian> && !has_outer<F>;
 
 /// The level of every code.
 template <byte_codes F>

@@ -159,12 +159,11 @@ public:
         const auto shape = detail::wire_shape_of<F>(rows, cols);
         planes<F, Byte> where;
         where.row_bytes[0] = options.row_bytes;
-        const auto take = [&bytes](std::size_t n)
-                              QLIB_INLINE_LAMBDA {  // all there is, if that is less: found out below
-                                  const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
-                                  bytes = bytes.subspan(part.size());
-                                  return part;
-                              };
+        const auto take = [&bytes](std::size_t n) QLIB_INLINE_LAMBDA {  // all there is, if that is less: see below
+            const auto part = bytes.first(n < bytes.size() ? n : bytes.size());
+            bytes = bytes.subspan(part.size());
+            return part;
+        };
         for (std::size_t p = 0; p < F::planes.size(); ++p)
             where.at[p] = take(detail::plane_bytes<F>(p, shape, where.row_bytes[p]));
         where.outer = options.outer.empty() ? bytes : options.outer;
