@@ -1162,8 +1162,7 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 ///
 /// group, groups, vec    weights per map, maps per block, weights per code
 /// map                   the form
-/// grid                  size and level(i) of every level that a code can mean: kernels derive their operands from the
-///                       table
+/// grid                  size and level(i) of every level that a code can mean: kernels derive operands from the table
 /// tile, outer           extent and type of an outer value; an empty type when there is none
 /// nearest(u, w)         the best code for vec values u in level units, with importances w
 /// level(code, l)        writes the vec levels of a code
@@ -5249,8 +5248,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
-/// less.
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
+/// no smaller scale has less.
 struct scale_error {
     floats all, saturated;
 };
@@ -5627,8 +5626,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
-/// - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs,
+/// super_min * mm - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };
@@ -8704,8 +8703,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
-/// less.
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
+/// no smaller scale has less.
 struct scale_error {
     floats all, saturated;
 };
@@ -9082,8 +9081,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
-/// - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs,
+/// super_min * mm - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };
@@ -12506,8 +12505,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
-/// less.
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
+/// no smaller scale has less.
 struct scale_error {
     floats all, saturated;
 };
@@ -12884,8 +12883,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
-/// - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs,
+/// super_min * mm - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };
@@ -16443,8 +16442,8 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
 
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
-/// less.
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
+/// no smaller scale has less.
 struct scale_error {
     floats all, saturated;
 };
@@ -16821,8 +16820,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
-/// - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs,
+/// super_min * mm - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };
@@ -19113,8 +19112,8 @@ QLIB_EXACT_END
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ...
-/// * 10^point.
+/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back:
+/// 0.d1 d2 d3 ... * 10^point.
 struct decimal {
     std::array<std::uint8_t, 160> digit{};  // exact on the way there: 8 digits, and one more for each of 149 halvings
     int count = 0, point = 0;

@@ -1,7 +1,7 @@
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
-/// Weighted squared error of a group under scale s, and the part of it that is due to saturation: no smaller scale has
-/// less.
+/// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
+/// no smaller scale has less.
 struct scale_error {
     floats all, saturated;
 };

@@ -173,8 +173,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
     }
 }
 
-/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs, super_min * mm
-/// - super * sm = -xm.
+/// Sums over groups for both super-scales: the least-squares equations super * ss - super_min * sm = xs,
+/// super_min * mm - super * sm = -xm.
 struct super_sums {
     floats ss, sm, mm, xs, xm;
 };

@@ -79,8 +79,7 @@ template <class F, class Byte> using plane_pointers = std::array<Byte*, F::plane
 ///
 /// group, groups, vec    weights per map, maps per block, weights per code
 /// map                   the form
-/// grid                  size and level(i) of every level that a code can mean: kernels derive their operands from the
-///                       table
+/// grid                  size and level(i) of every level that a code can mean: kernels derive operands from the table
 /// tile, outer           extent and type of an outer value; an empty type when there is none
 /// nearest(u, w)         the best code for vec values u in level units, with importances w
 /// level(code, l)        writes the vec levels of a code

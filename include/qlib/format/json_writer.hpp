@@ -9,8 +9,8 @@
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back: 0.d1 d2 d3 ...
-/// * 10^point.
+/// The decimal digits of a finite float >= 0, nine of them, as many as any float needs to be read back:
+/// 0.d1 d2 d3 ... * 10^point.
 struct decimal {
     std::array<std::uint8_t, 160> digit{};  // exact on the way there: 8 digits, and one more for each of 149 halvings
     int count = 0, point = 0;
