@@ -4903,6 +4903,9 @@ static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_block
     }
 }
 
+// No #pragma once: part of ggml_blocks.inl. The encoders of formats with one level of scales: Q4_0 to Q8_0, Q1_0, Q2_0,
+// TQ1_0, TQ2_0, MXFP4 and NVFP4.
+
 /// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
 QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept {
     return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f)));
@@ -5019,10 +5022,12 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
-// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
-// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
-// its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: the best maps of its
+// groups, judged as the wire will store them.
+
+// No #pragma once: part of search.inl. The map of one group: candidates, scored by how much of the weighted sum of
+// squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -5245,7 +5250,6 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
     s = best.xl / best.rest;
     return {s, center - times(s, best.z)};
 }
-
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
@@ -8358,6 +8362,9 @@ static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_block
     }
 }
 
+// No #pragma once: part of ggml_blocks.inl. The encoders of formats with one level of scales: Q4_0 to Q8_0, Q1_0, Q2_0,
+// TQ1_0, TQ2_0, MXFP4 and NVFP4.
+
 /// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
 QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept {
     return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f)));
@@ -8474,10 +8481,12 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
-// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
-// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
-// its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: the best maps of its
+// groups, judged as the wire will store them.
+
+// No #pragma once: part of search.inl. The map of one group: candidates, scored by how much of the weighted sum of
+// squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -8700,7 +8709,6 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
     s = best.xl / best.rest;
     return {s, center - times(s, best.z)};
 }
-
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
@@ -12160,6 +12168,9 @@ static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_block
     }
 }
 
+// No #pragma once: part of ggml_blocks.inl. The encoders of formats with one level of scales: Q4_0 to Q8_0, Q1_0, Q2_0,
+// TQ1_0, TQ2_0, MXFP4 and NVFP4.
+
 /// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
 QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept {
     return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f)));
@@ -12276,10 +12287,12 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
-// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
-// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
-// its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: the best maps of its
+// groups, judged as the wire will store them.
+
+// No #pragma once: part of search.inl. The map of one group: candidates, scored by how much of the weighted sum of
+// squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -12502,7 +12515,6 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
     s = best.xl / best.rest;
     return {s, center - times(s, best.z)};
 }
-
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
@@ -16097,6 +16109,9 @@ static constexpr void ggml_iq4_xs_block(const lane_sites<room, F>& s, lane_block
     }
 }
 
+// No #pragma once: part of ggml_blocks.inl. The encoders of formats with one level of scales: Q4_0 to Q8_0, Q1_0, Q2_0,
+// TQ1_0, TQ2_0, MXFP4 and NVFP4.
+
 /// trunc(x), as the cast to int8 does for what the encoders feed it; 0 for the rest.
 QLIB_INLINE static constexpr ints ggml_truncate(floats x) noexcept {
     return truncate(select(magnitude(x) < 32767.0f, x, splat(0.0f)));
@@ -16213,10 +16228,12 @@ static constexpr void ggml_e2m1_block(const lane_sites<room, F>& s, lane_blocks<
             put(&out.code[i * width], ggml_first_nearest<F>(s.x[i], d));
     }
 }
-// No #pragma once: included in one_block and in each room. search_fit over one block in each lane:
-// candidates for the map of a group, scored by how much of the weighted sum of squares their codes can
-// explain. For levels l under weights w a scale s leaves the error sum w x^2 - (sum w x l)^2 / sum w l^2 at
-// its best, so a candidate costs one pass and no division.
+// No #pragma once: included in one_block and in each room. search_fit over one block in each lane: the best maps of its
+// groups, judged as the wire will store them.
+
+// No #pragma once: part of search.inl. The map of one group: candidates, scored by how much of the weighted sum of
+// squares their codes can explain. For levels l under weights w a scale s leaves the error
+// sum w x^2 - (sum w x l)^2 / sum w l^2 at its best, so a candidate costs one pass and no division.
 
 /// A group of weights near 1, and what each of them counts.
 struct search_group {
@@ -16439,7 +16456,6 @@ static constexpr lane_map search_offset(const search_shape& f, const search_grou
     s = best.xl / best.rest;
     return {s, center - times(s, best.z)};
 }
-
 // No #pragma once: part of search.inl. Scales of 8 bits are tried code after code, by their exact error.
 
 /// Weighted squared error of a group under scale s, and the part of it that is due to saturation:
