@@ -14700,6 +14700,7 @@ private:
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_ROOM_END
 #endif
+// What the room for AVX-512 does to rows of numbers on their way into lanes and out: widening, and transposition.
 
 #if defined(__x86_64__)
 
@@ -14743,6 +14744,46 @@ QLIB_INLINE inline void avx512_transpose(__m512i* a, std::byte* out) noexcept {
         _mm512_storeu_si512(out + 64 * (j + 12), _mm512_shuffle_i32x4(u, v, 0xDD));
     }
 }
+
+/// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
+QLIB_INLINE inline void avx512_transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
+    // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
+    const __m512i bytes =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i quad[4];
+#pragma GCC unroll 4
+    for (std::size_t r = 0; r < 4; ++r) {
+        // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
+        quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
+        quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
+    }
+    const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]),
+                  ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
+    const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]),
+                  cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
+    const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
+    const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high),
+                  column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
+    // part c of column_j is column 4c + j
+    const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44),
+                  q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
+    const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44),
+                  s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
+    out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
+    out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
+    out[2] = _mm512_shuffle_i32x4(q, s, 0x88);
+    out[3] = _mm512_shuffle_i32x4(q, s, 0xDD);
+}
+
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
+QLIB_ROOM_END
+#endif
+
+#if defined(__x86_64__)
+
+QLIB_ROOM(QLIB_AVX512_FEATURES)
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 struct avx512 : avx512_codes {
     using room = avx512;
@@ -14885,7 +14926,7 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
         const std::size_t whole = n / 16 * 16;
         for (std::size_t i = 0; i < whole; i += 16) {
             __m512i rows[4];  // of four lanes each
-            transpose_bytes(from + 16 * i, rows);
+            avx512_transpose_bytes(from + 16 * i, rows);
 #pragma GCC unroll 4
             for (std::size_t q = 0; q < 4; ++q) {
                 _mm_storeu_si128(reinterpret_cast<__m128i*>(to[4 * q] + i), _mm512_extracti32x4_epi32(rows[q], 0));
@@ -18588,36 +18629,6 @@ private:
                                          low);
         }
         return r;
-    }
-    /// A 16 x 16 matrix of bytes, transposed: four of its rows to a vector.
-    QLIB_INLINE static void transpose_bytes(const std::uint8_t* from, __m512i* out) noexcept {
-        // Words of 4 bytes first, as 4 x 4 inside each 16-byte row quadruple; then the words of equal place together.
-        const __m512i bytes =
-            _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-        const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        __m512i quad[4];
-#pragma GCC unroll 4
-        for (std::size_t r = 0; r < 4;
-             ++r) {  // rows 4r .. 4r+3: word (column quarter c, row) -> c-major, then 4 x 4 bytes
-            quad[r] = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(from + 64 * r));
-            quad[r] = _mm512_shuffle_epi8(quad[r], bytes);  // 128-bit part c: columns 4c .. 4c+3, four rows each
-        }
-        const __m512i ab_low = _mm512_unpacklo_epi32(quad[0], quad[1]),
-                      ab_high = _mm512_unpackhi_epi32(quad[0], quad[1]);
-        const __m512i cd_low = _mm512_unpacklo_epi32(quad[2], quad[3]),
-                      cd_high = _mm512_unpackhi_epi32(quad[2], quad[3]);
-        const __m512i column0 = _mm512_unpacklo_epi64(ab_low, cd_low), column1 = _mm512_unpackhi_epi64(ab_low, cd_low);
-        const __m512i column2 = _mm512_unpacklo_epi64(ab_high, cd_high),
-                      column3 = _mm512_unpackhi_epi64(ab_high, cd_high);
-        // part c of column_j is column 4c + j
-        const __m512i p = _mm512_shuffle_i32x4(column0, column1, 0x44),
-                      q = _mm512_shuffle_i32x4(column0, column1, 0xEE);
-        const __m512i r = _mm512_shuffle_i32x4(column2, column3, 0x44),
-                      s = _mm512_shuffle_i32x4(column2, column3, 0xEE);
-        out[0] = _mm512_shuffle_i32x4(p, r, 0x88);
-        out[1] = _mm512_shuffle_i32x4(p, r, 0xDD);
-        out[2] = _mm512_shuffle_i32x4(q, s, 0x88);
-        out[3] = _mm512_shuffle_i32x4(q, s, 0xDD);
     }
 };
 static_assert(room_vectors<avx512>);
