@@ -101,7 +101,8 @@ TEST_CASE("a format that misses the fastest way is told why") {
     const qlib::search_fit search{};
     CHECK(told(static_cast<own_format*>(nullptr), search) == "lanes: ");
     CHECK(told(static_cast<kernel_formats::split4*>(nullptr), search) == "lanes: ");
-    CHECK(told(static_cast<own_project*>(nullptr), search) == "lanes: project or at are not those of the format's part");
+    CHECK(told(static_cast<own_project*>(nullptr), search) ==
+          "lanes: project or at are not those of the format's part");
     CHECK(told(static_cast<kernel_formats::own_layout*>(nullptr), search) ==
           "lanes: the format has no store_params, or no bit layout that is known");
     CHECK(told(static_cast<partless*>(nullptr), search) == "blocks: the format has no part");
