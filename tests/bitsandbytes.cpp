@@ -107,6 +107,8 @@ TEST_CASE("bitsandbytes: the tensors that bitsandbytes makes of a layer of 512 x
 }
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("bitsandbytes_parts: names, types and shapes") {
     const auto list = [](const auto& parts) {
         REQUIRE(parts);
@@ -353,3 +355,5 @@ TEST_CASE("bitsandbytes: tensors that are missing or disagree") {
     auto loose = with_text(twice, wide);
     CHECK(import <nf4>(loose));
 }
+
+#endif

@@ -167,6 +167,8 @@ TEST_CASE("pack_quantized: three bits, packed densely and in whole fields") {
 }
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("pack_quantized_parts: names, types and shapes") {
     const auto parts = pack_quantized_parts<int4_g128_asym>(11, 300);
     std::string list;
@@ -451,3 +453,5 @@ TEST_CASE("write_compressed_tensors_config: reads back") {
     REQUIRE(scheme);
     CHECK((scheme->bits == 4 && scheme->group == 128 && !scheme->symmetric));
 }
+
+#endif

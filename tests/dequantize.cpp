@@ -150,6 +150,8 @@ TEST_CASE("dequantize: the same floats as ever") {
 
 TEST_SUITE_END();
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("dequantize: blocks that run over row ends, whole and in threads") {
     constexpr std::size_t rows = 37, cols = 41;
     const auto bytes = random_bytes(wire_size<nf4_dq>(rows, cols), 3);
@@ -303,3 +305,5 @@ TEST_CASE("dequantize: f16 and bf16 are the float's nearest; rows by id, as an e
     check(static_cast<dense4*>(nullptr));
     check(static_cast<lattice8*>(nullptr));
 }
+
+#endif

@@ -75,6 +75,8 @@ TEST_CASE("hessian: the published problems are made to the bit") {
 
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("hessian: merge adds, copy copies, a moved-from one has no columns") {
     auto X = sample::activations(100, 20, 2), Y = sample::activations(50, 20, 3);
     hessian a = fresh(20), b = fresh(20);
@@ -281,3 +283,5 @@ TEST_CASE_TEMPLATE("tokens of f16 and bf16 count as the floats that they are, in
     CHECK(std::memcmp(a->bytes().data(), b->bytes().data(), a->bytes().size()) == 0);
     CHECK(qlib::hessian::add_scratch_bytes<float>(tokens, cols) == 0);
 }
+
+#endif

@@ -39,7 +39,7 @@ template <class F> std::vector<std::byte> random_blocks(bool random_scale) {
     return b;
 }
 template <class F>
-floats decoded(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols, qlib::call how = {}) {
+floats floats_of(std::span<const std::byte> bytes, std::size_t rows, std::size_t cols, qlib::call how = {}) {
     floats y(rows * cols);
     REQUIRE(qlib::dequantize<F>(*qlib::qview<F>::over(bytes, rows, cols), {y.data(), rows, cols}, how).ok());
     return y;
@@ -49,10 +49,10 @@ std::uint64_t hash_of(const floats& y) { return golden::fnv1a(std::as_bytes(std:
 template <class F> void check_decoder(std::uint64_t fixed, std::uint64_t random) {
     for (const bool random_scale : {false, true}) {
         const auto bytes = random_blocks<F>(random_scale);
-        const auto y = decoded<F>(bytes, 256, 256);
+        const auto y = floats_of<F>(bytes, 256, 256);
         CHECK(hash_of(y) == (random_scale ? random : fixed));
         for (const qlib::isa room : sample::rooms())
-            CHECK(hash_of(decoded<F>(bytes, 256, 256, {.room = room})) == hash_of(y));
+            CHECK(hash_of(floats_of<F>(bytes, 256, 256, {.room = room})) == hash_of(y));
     }
 }
 template <class F> void check_encoder(bool with, std::uint64_t bytes, std::uint64_t values) {
@@ -61,13 +61,13 @@ template <class F> void check_encoder(bool with, std::uint64_t bytes, std::uint6
                                      {.importance = with ? std::span<const float>(w) : std::span<const float>()});
     REQUIRE(q.has_value());
     CHECK(golden::fnv1a(q->bytes()) == bytes);
-    CHECK(hash_of(decoded<F>(q->bytes(), 8, 1024)) == values);
+    CHECK(hash_of(floats_of<F>(q->bytes(), 8, 1024)) == values);
 }
 
 template <class F, class Fit> floats through(const floats& x, const Fit& fit, std::span<const float> importance = {}) {
     const auto q = qlib::quantize<F>({x.data(), x.size() / 256, 256}, fit, {.importance = importance});
     REQUIRE(q.has_value());
-    return decoded<F>(q->bytes(), x.size() / 256, 256);
+    return floats_of<F>(q->bytes(), x.size() / 256, 256);
 }
 double error_of(const floats& x, const floats& y, std::span<const float> w = {}) {
     double error = 0, all = 0;
@@ -106,6 +106,8 @@ TEST_CASE("reference fits of lattices give ggml's bytes") {
     check_encoder<qlib::iq1_m>(true, 0x686de14388c084ad, 0x3fa1837d782ac277);
 }
 }  // TEST_SUITE("bytes")
+
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
 
 TEST_CASE("the point sets are ggml's") {
     const auto hash = [](const auto& points) { return golden::fnv1a(std::as_bytes(std::span(points))); };
@@ -236,3 +238,5 @@ TEST_CASE("GPTQ goes through lattices") {
     check(qlib::gptq<qlib::iq3_s>({x.data(), rows, cols}, *factor, qlib::search_fit{}));
     check(qlib::gptq<qlib::iq1_s>({x.data(), rows, cols}, *factor, qlib::search_fit{}));
 }
+
+#endif

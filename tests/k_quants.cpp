@@ -15,6 +15,8 @@ TEST_CASE("K-quants have ggml's bytes, with and without importance") {
 }
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE_TEMPLATE("packed sub-scales: every value in every place", P, qlib::six_bit_scales_and_mins,
                    qlib::nibble_scales_and_mins, qlib::six_bit_signed_scales, qlib::int8_scales) {
     std::array<std::int8_t, P::groups> sub{}, sub_back{};
@@ -72,3 +74,5 @@ TEST_CASE("a super-block beyond its f16 super-scales is an error of the search, 
     refuse(static_cast<qlib::q3_k*>(nullptr));
     refuse(static_cast<qlib::q4_k*>(nullptr));
 }
+
+#endif

@@ -82,6 +82,8 @@ TEST_CASE("the bytes that bitsandbytes makes of a layer") {
 }
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("rows whose length is no multiple of 64 are one long run of blocks") {
     const auto x = sample::weights(7 * 33, 2);
     const auto q = qlib::quantize<qlib::nf4>({x.data(), 7, 33}, qlib::plain_fit{});
@@ -114,3 +116,5 @@ TEST_CASE("double quantization: 4.127 bits, abs-max within the map's step") {
     REQUIRE(qlib::dequantize(*part, {some.data(), 50, 256}).ok());
     CHECK(std::equal(some.begin(), some.end(), z.begin() + 100 * 256));
 }
+
+#endif

@@ -58,6 +58,8 @@ TEST_CASE("rows: steps may run downward, and coefficients along columns") {
 
 }  // TEST_SUITE("bytes")
 
+#if !defined(QLIB_TEST_BYTES)  // the rest stays out of builds that run this suite alone
+
 TEST_CASE("rows: the room that served is reported, and one beyond the machine refused") {
     call_report report;
     REQUIRE(detail::open_rows({.report = &report}).has_value());
@@ -77,3 +79,5 @@ TEST_CASE("rows: strides are whole cache lines, an odd number of them") {
         CHECK(stride % 32 == 16);
     }
 }
+
+#endif
