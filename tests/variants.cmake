@@ -53,7 +53,7 @@ endif()
 # Without exceptions and RTTI, as the headers promise; so UBSan cannot look at vptrs, of which there are none.
 # AddressSanitizer calls its checks: inline they take the compiler a quarter longer and twice the memory.
 set(sanitized "-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all")
-string(APPEND sanitized " -mllvm -asan-instrumentation-with-call-threshold=0")
+string(APPEND sanitized " -mllvm -asan-instrumentation-with-call-threshold=0 -Wno-unused-command-line-argument")
 add_variant(clang-sanitize ${QLIB_CLANG} "-O0 -gline-tables-only ${sanitized} -fno-exceptions -fno-rtti"
     -DQLIB_TEST_LARGE=OFF)
 add_variant(gcc-single-header ${QLIB_GCC} "-O0 -DQLIB_QUICK_ROOMS -fno-exceptions -fno-rtti"
