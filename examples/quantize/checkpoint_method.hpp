@@ -7,6 +7,7 @@
 #include <qlib/file/safetensors.hpp>
 
 #include <optional>
+#include <set>
 
 namespace methods {
 
@@ -160,10 +161,14 @@ inline std::optional<checkpoint_method> find_method(const checkpoint_config& con
     };
     for (const qlib::safetensors_tensor* t : tensors)
         if (const std::string method = methods::method_by_name(*t); !method.empty()) return told_by(*t, method);
-    for (const qlib::safetensors_tensor* t : tensors)
-        if (const std::string method = methods::method_by_type(*t, has_biases); !method.empty())
-            return told_by(*t, method);
     const auto is_fp8 = [](const auto* t) { return methods::is_fp8(t->type); };
+    std::set<std::string, std::less<>> fp8_scales;  // bytes there are MXFP8's
+    for (const qlib::safetensors_tensor* t : tensors)
+        if (is_fp8(t)) fp8_scales.insert(std::string(t->name) + "_scale");
+    for (const qlib::safetensors_tensor* t : tensors)
+        if (const std::string method = methods::method_by_type(*t, has_biases);
+            !method.empty() && !(t->type == qlib::safetensors_type::u8 && fp8_scales.contains(t->name)))
+            return told_by(*t, method);
     const auto at = std::ranges::find_if(tensors, is_fp8);
     const qlib::safetensors_tensor* const fp8 = at != tensors.end() ? *at : nullptr;
     if (fp8 == nullptr) {

@@ -1,9 +1,10 @@
 #pragma once
 // Weights in FP8 as checkpoints hold them: a tensor of E4M3 or E5M2 beside its scales, one for the tensor, for a row or
-// for a block. A weight is its code's value times its scale, in f32.
+// for a block, and so for each expert of a tensor of three dimensions. A weight is its code's value times its scale, in
+// f32.
 //
 // source: DeepSeek-V3 (weight_scale_inv, which is multiplied all the same), compressed-tensors (float-quantized),
-//         FBGEMM, ModelOpt
+//         FBGEMM, ModelOpt; OCP MX, MXFP8: E8M0 scales of 32 weights, as bytes
 #include <qlib/core/call.hpp>
 #include <qlib/core/matrix_view.hpp>
 #include <qlib/file/safetensors_tensor.hpp>
@@ -15,14 +16,16 @@
 
 struct fp8_weights {
     qlib::safetensors_type type{};        ///< f8_e4m3 or f8_e5m2
-    qlib::safetensors_type scale_type{};  ///< f32, f16, bf16 or f8_e8m0
+    qlib::safetensors_type scale_type{};  ///< f32, f16, bf16, f8_e8m0, or u8, which is the same
     std::span<const std::byte> scales;
     std::uint64_t block_rows = 1, block_cols = 1;  ///< weights that share a scale
-    std::uint64_t scale_cols = 1;                  ///< scales along a row
+    std::uint64_t scale_rows = 1, scale_cols = 1;  ///< scales of a matrix, down and along a row
+    std::uint64_t matrix_rows = 1;                 ///< of one expert where a tensor holds several
 
     [[nodiscard]] float scale(std::uint64_t row, std::uint64_t col) const {
-        const std::uint64_t i = row / block_rows * scale_cols + col / block_cols;
-        if (scale_type == qlib::safetensors_type::f8_e8m0) {
+        const std::uint64_t down = row / matrix_rows * scale_rows + row % matrix_rows / block_rows;
+        const std::uint64_t i = down * scale_cols + col / block_cols;
+        if (scale_type == qlib::safetensors_type::f8_e8m0 || scale_type == qlib::safetensors_type::u8) {
             const auto e = std::to_integer<std::uint32_t>(scales[i]);  // 2^(e - 127), or NaN
             return std::bit_cast<float>(e == 0 ? 0x00400000u : e == 255 ? 0x7FC00000u : e << 23);
         }

@@ -80,18 +80,20 @@ SCALES = [
     ((160, 2), "weight_scale", "F32", {"quant_method": "compressed-tensors", "format": "float-quantized",
                                        "config_groups": {"group_0": {"weights": {"group_size": 80}}}}, (1, 80)),
     ((2, 2), "scale", "F8_E8M0", {"quant_method": "fp8"}, (128, 128)),
+    ((160, 5), "weight_scale", "U8", {"quant_method": "modelopt", "quant_algo": "MXFP8"}, (1, 32)),
 ]
 for shape, suffix, dtype, quantization, (rows, cols) in SCALES:
     codes, scales = make("F8_E4M3", 160, 160), make(dtype, *shape)
-    if dtype == "F8_E8M0":
-        scales = dtype, list(shape), bytes([120, 127, 130, 0x7D])
+    is_power = dtype in ("F8_E8M0", "U8")
+    if is_power:
+        scales = dtype, list(shape), bytes([120, 127, 130, 0x7D][i % 4] for i in range(len(scales[2])))
     config = LLAMA | ({"quantization_config": quantization} if quantization else {})
     write("in", PLAIN | {Q + "weight": codes, Q + suffix: scales, Q + "input_scale": make("F32")}, config)
     succeed("in", "out", "--format", "f32")
     tensors, config = read("out")
     expect("quantization_config" not in config and Q + suffix not in tensors and Q + "input_scale" not in tensors,
            "nothing speaks of FP8 any more")
-    values = [2.0 ** (b - 127) for b in scales[2]] if dtype == "F8_E8M0" else safetensors_file.floats(dtype, scales[2])
+    values = [2.0 ** (b - 127) for b in scales[2]] if is_power else safetensors_file.floats(dtype, scales[2])
     per_row = -(-160 // cols)
     want = [single(e4m3(c) * values[i // 160 // rows * per_row + i % 160 // cols]) for i, c in enumerate(codes[2])]
     expect(safetensors_file.floats("F32", tensors[Q + "weight"][2]) == want,
@@ -111,11 +113,31 @@ succeed("in", "out", "--format", "nf4")
 expect(read("out")[0]["lm_head.weight"][0] == "BF16", "the output layer is floats again")
 os.system("rm -r in out")
 
+# Experts in one tensor, which stay together as floats, aloud.
+E = "model.layers.0.mlp.experts.down_proj"
+for end, shape, (rows, cols) in (("_scale_inv", (3, 2, 1), (128, 128)), ("_scale", (3,), (160, 96)),
+                                 ("_scale", (3, 160), (1, 96)), ("_scale", (3, 160, 1), (1, 96)),
+                                 ("_scale", (1,), (480, 96))):
+    codes, scales = make("F8_E4M3", 3, 160, 96), make("F32", *shape)
+    write("in", PLAIN | {E: codes, E + end: scales}, LLAMA)
+    expect(E in succeed("in", "out", "--format", "nf4"), "experts are listed")
+    tensors, _ = read("out")
+    values, along = safetensors_file.floats("F32", scales[2]), -(-96 // cols)
+    of_expert = 0 if len(values) == 1 else len(values) // 3
+    place = lambda i: i // 15360 * of_expert + i // 96 % 160 // rows * along + i % 96 // cols
+    want = [e4m3(c) * values[place(i)] for i, c in enumerate(codes[2])]
+    got = safetensors_file.floats("BF16", tensors[E][2])
+    expect(E + end not in tensors and all(abs(a - b) <= abs(b) / 256 for a, b in zip(got, want)), f"experts, {shape}")
+    os.system("rm -r in out")
+
 FP8 = {Q + "weight": make("F8_E4M3", 128, 128)}
 for tensors, rule in ((FP8, "without its scales"),
                       (FP8 | {Q + "weight_scale_inv": make("F32", 3, 1)}, "do not fit"),
-                      (FP8 | {Q + "weight_scale": make("U8", 128, 4)}, "MXFP8"),
-                      ({"x.experts.down_proj": make("F8_E4M3", 2, 64, 64)}, "only matrices of layers")):
+                      (FP8 | {Q + "weight_scale": make("U8", 128, 3)}, "do not fit"),
+                      ({Q + "weight": make("U8", 128, 64), Q + "weight_scale": make("U8", 128, 4)}, "codes of type U8"),
+                      ({E: make("F8_E4M3", 2, 64, 64)}, "without its scales"),
+                      ({E: make("F8_E4M3", 2, 64, 64), E + "_scale": make("F32", 64, 2)}, "do not fit"),
+                      ({E: make("F8_E4M3", 2, 3, 4, 4)}, "only matrices of layers")):
     write("in", PLAIN | tensors, LLAMA)
     done = run("in", "out", "--format", "nf4")
     expect(done.returncode == 1 and rule in done.stdout and not os.path.exists("out"), f"{rule}: {done.stdout}")
