@@ -5,6 +5,8 @@
 #include "support/threads.hpp"
 
 #include <qlib/dequantize.hpp>
+#include <qlib/integer.hpp>
+#include <qlib/mx.hpp>
 #include <qlib/qgemm.hpp>
 #include <qlib/quantize.hpp>
 
@@ -12,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 using namespace qlib;
@@ -370,4 +373,37 @@ TEST_CASE(
     check(static_cast<kernel_formats::split4*>(nullptr), static_cast<f16*>(nullptr), compute::integer);
     check(static_cast<kernel_formats::super6*>(nullptr), static_cast<bf16*>(nullptr), compute::integer);
     check(static_cast<kernel_formats::split4*>(nullptr), static_cast<bf16*>(nullptr), compute::exact);
+}
+
+TEST_CASE_TEMPLATE("integers whose sums overflow leave what the exact way makes of them", F, mxfp4, mxint8, int8_row,
+                   int4_g128_asym, kernel_formats::dense2, kernel_formats::dense3) {
+    constexpr std::size_t n = 9, rows = 21, k = some_cols<F>;
+    for (const float size : {1e29f, 1e34f, 3e37f}) {
+        auto w = sample::weights(rows * k, 3, 0.3);
+        const auto size_of_row = [&](std::size_t r) { return r % 3 == 1 ? 1.0f : size; };  // both kinds in a tile
+        for (std::size_t i = 0; i < w.size(); ++i) w[i] *= size_of_row(i / k);
+        auto x = sample::weights(n * k, 4);
+        for (float& v : x) v *= 1e-6f;
+        const auto q = quantize<F>(matrix_view<const float>{w.data(), rows, k}, {.fit = fit::plain});
+        if (!q) continue;  // the format's scales do not reach so far
+        CAPTURE(size);
+        for (const isa room : sample::rooms()) {
+            std::vector<float> y(n * rows), exact(n * rows);
+            const auto multiply = [&](std::vector<float>& to, compute mode) {
+                const matrix_view<const float> X{x.data(), n, k};
+                CHECK(qgemm<F>(matrix_view<float>{to.data(), n, rows}, X, *q, {.mode = mode}, {.room = room}).ok());
+            };
+            multiply(y, compute::integer);
+            multiply(exact, compute::exact);
+            for (std::size_t i = 0; i < y.size(); ++i) {
+                CHECK(std::isfinite(exact[i]));
+                const double off = std::fabs(static_cast<double>(y[i]) - static_cast<double>(exact[i]));
+                CHECK(off <= 0.02 * static_cast<double>(size_of_row(i % rows)) * 1e-6);
+            }
+            x[2 * k + 5] = std::numeric_limits<float>::infinity();
+            multiply(y, compute::integer);
+            for (std::size_t i = 0; i < y.size(); ++i) CHECK(std::isnan(y[i]) == (i / rows == 2));
+            x[2 * k + 5] = 0;
+        }
+    }
 }

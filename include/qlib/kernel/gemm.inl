@@ -135,10 +135,10 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 }
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
-/// added to unless first == 0.
+/// added to unless first == 0. `lost` becomes NaN where y is not finite.
 template <std::size_t N, bool Offset>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
-                         float* y, std::size_t stride, std::size_t lanes) noexcept {
+                         float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
@@ -174,6 +174,8 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
         for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat_16(x.scale[j]), total[j]);
     }
 #pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) lost = multiply_add(total[j], splat_16(0.0f), lost);
+#pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
 }
 
@@ -195,13 +197,17 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
+    sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
             integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16));
+                                          smaller_size(16, rows - t * 16), lost);
     });
+    float of_lane[16];
+    store(of_lane, lost, 16);
+    return largest_magnitude(of_lane, 16) == 0;
 }
 
 QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
@@ -249,17 +255,45 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
     });
 }
 
+/// tile_kernels::exact_element.
+static float exact_element(const gemm_format& f, const product_kernels& kernels, const void* W, std::size_t row,
+                           floats_view X, std::size_t j, float* memory) noexcept {
+    const std::size_t k = X.cols, piece = f.chunk() * f.block;
+    sixteen total = splat_16(0.0f);
+    for (std::size_t c = 0; c < k; c += piece) {
+        const std::size_t n = smaller_size(piece, k - c);
+        kernels.decode(W, row, c / f.block, c / f.block + divide_up(n, f.block), k, memory);
+        for (std::size_t i = 0; i < n; ++i) {
+            float x = 0;
+            detail::widen_elements(X.at(j, c + i), X.type, 1, &x);
+            total = multiply_add(splat_16(memory[i]), splat_16(x), total);
+        }
+    }
+    float y[16];
+    store(y, total, 16);
+    return y[0];
+}
+
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
+    return {widths[0],
+            most_summed,
+            &pack_activations,
+            &pack_floats,
+            &multiply_exact_panel,
+            &exact_element};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{
-        id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      &tiles,  0,
+                      nullptr, nullptr,
+                      nullptr, nullptr};
+    k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
         k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
+        k.decode = &decode_view<F, float>;
     }
     return k;
 }

@@ -1,6 +1,7 @@
 #pragma once
 // How a multiplication Y = X * W^T is cut up, and what its pieces look like in memory. The same in every room.
 #include "../core/call.hpp"
+#include "../core/floats_view.hpp"
 #include "../core/matrix_view.hpp"
 #include "../core/memory.hpp"
 #include "operands.hpp"
@@ -89,6 +90,9 @@ struct tile_kernels {
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
     void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first,
                              std::size_t end, const float* x, matrix_view<float> Y) noexcept;
+    /// Element (j, row) as multiply_exactly makes it. `memory`: for the floats of a chunk of weights.
+    float (*exact_element)(const gemm_format&, const product_kernels&, const void* W, std::size_t row, floats_view X,
+                           std::size_t j, float* memory) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.
@@ -97,8 +101,8 @@ struct product_kernels {
     const char* path;  ///< how codes are taken in
     const tile_kernels* tiles;
     int bias;  ///< of the operands
-    /// All rows of X against the tiles of a panel, groups [first, end).
-    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
+    /// All rows of X against the tiles of a panel, groups [first, end). False: Y is not finite.
+    bool (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
     /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups
     /// [first, end), `first` beginning a block.
@@ -107,6 +111,9 @@ struct product_kernels {
     /// The same with decoded weights [first, end).
     void (*fill_exactly)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first,
                          std::size_t end, const panel_memory&, std::size_t t) noexcept;
+    /// decoder_kernels::decode.
+    void (*decode)(const void* W, std::size_t row, std::size_t first, std::size_t end, std::size_t cols,
+                   float* out) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail

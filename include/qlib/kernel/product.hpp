@@ -130,19 +130,42 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
     else tiles.pack_floats(s.p.k, rows, first, s.floats);
 }
 
+/// The end of multiply_rows for integers. They are summed in units of weights times 127, before the scales of
+/// activations make them small: from weights of 2^90 on that may overflow, as may a scale times a zero point. What was
+/// lost so, infinite or NaN, is replaced by what the exact way makes of it, unless X is not finite. `memory`: for the
+/// floats of a chunk of weights.
+[[gnu::__noinline__]] inline void mend_overflows(const planned_product& s, const void* W, std::size_t row,
+                                                 matrix_view<float> Y, float* memory) noexcept {
+    const auto x_is_finite = [&](std::size_t j) {
+        float x = 0;
+        for (std::size_t i = 0; i < s.p.k && is_finite(x); ++i) widen_elements(s.X.at(j, i), s.X.type, 1, &x);
+        return is_finite(x);
+    };
+    for (std::size_t j = 0; j < Y.rows; ++j) {
+        bool lost = false;
+        for (std::size_t r = 0; r < Y.cols; ++r) lost = lost || !is_finite(Y(j, r));
+        if (!lost || !x_is_finite(j)) continue;
+        for (std::size_t r = 0; r < Y.cols; ++r)
+            if (!is_finite(Y(j, r)))
+                Y(j, r) = s.kernels->tiles->exact_element(*s.format, *s.kernels, W, row + r, s.X, j, memory);
+    }
+}
+
 /// Rows [row, row + Y.cols) of W against all of X; Y: the columns of the product that these rows make.
 inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y,
                           const panel_memory& m) noexcept {
     const product_kernels& k = *s.kernels;
     const std::size_t depth = s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
+    bool finite = true;
     for (std::size_t first = 0; first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);
-        if (s.integer) k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
+        if (s.integer) finite = k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
         else k.tiles->multiply_exactly(s.p, m, Y.cols, first, end, s.floats, Y);
     }
+    if (!finite) mend_overflows(s, W, row, Y, reinterpret_cast<float*>(m.panel));
 }
 
 inline void run_task(const planned_product& s, std::size_t stage, std::size_t task, std::size_t worker,
