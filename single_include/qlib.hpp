@@ -3314,6 +3314,11 @@ template <class L, class F> struct lane_sites {
     /// Of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`.
     typename L::floats row_mean_square;
     const typename F::outer* outer;  ///< [lane]
+    /// [n] each: memory for the fit to work in. It may be that of x and importance themselves: a fit that writes there
+    /// reads them no more, and says so.
+    typename L::floats* work_x;
+    typename L::floats* work_w;
+    mutable bool spent = false;  ///< whether the fit wrote to work_x
 };
 
 /// Encoded blocks, one in each lane.
@@ -4367,26 +4372,26 @@ template <std::size_t N>
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
 /// where there is none further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+QLIB_INLINE static constexpr void ggml_slack_of(floats level, float low, float high, floats& down,
+                                                floats& up) noexcept {
+    down = select(level == low, splat(-0x1p20f), splat(-0.49f));
+    up = select(level == high, splat(0x1p20f), splat(0.49f));
 }
 
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
 /// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
-/// share no sum of w l l is left keeps its level.
+/// share no sum of w l l is left keeps its level. `space`: 4 N, to work in.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
-                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
+                                                         bool convex, floats* level, floats& lx, floats& ll,
+                                                         floats* space) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
+    floats *const share_x = space, *const share_l = space + N;
+    floats *const down = space + 2 * N, *const up = space + 3 * N;
     for (std::size_t i = 0; i < N; ++i) {
         share_x[i] = times(times(w[i], x[i]), level[i]);
         share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
     }
     for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
         const std::size_t i = step % N;
@@ -4395,7 +4400,7 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+        if (!any(open & (off != smaller(times(rest_lx, up[i]), larger(times(rest_lx, down[i]), off)))))
             continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
@@ -4407,27 +4412,27 @@ template <std::size_t N>
         level[i] = select(better, tried, l);
         share_x[i] = select(better, try_x, share_x[i]);
         share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
         lx = select(better, new_lx, lx);
         ll = select(better, new_ll, ll);
     }
 }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax. `space`: 6 N.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
-                                                                  std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes,
+                                                                  floats* space) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    floats lx = splat(0.0f), ll = splat(0.0f), *const w = space, *const level = space + N;
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(x[i], x[i]);
         level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
         lx += times(times(w[i], x[i]), level[i]);
         ll += times(times(w[i], level[i]), level[i]);
     }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll, space + 2 * N);
     for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
@@ -4578,10 +4583,10 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
     return sum;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w. `space`: 5 N.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
-                                                                   ints* codes) noexcept {
+                                                                   std::uint8_t* codes, floats* space) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -4595,15 +4600,15 @@ template <std::size_t N>
         inverse = select(e < best, tried, inverse);
         best = select(e < best, e, best);
     }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    floats *const level = space, lx = splat(0.0f), ll = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
         lx += times(times(w[i], x[i]), to_float(l));
         ll += times(times(w[i], to_float(l)), to_float(l));
         level[i] = to_float(l & 255);  // the original keeps bytes
     }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll, space + N);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i])));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
 
@@ -4683,32 +4688,32 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group
-/// whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left. subs and mins: [group][lane].
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
-                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const std::uint8_t* subs,
+                                      floats super_min, const std::uint8_t* mins,
+                                      lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        const floats scale = times(super, to_float((get(subs + g * width) ^ 128) - 128));  // they have signs
+        const floats min = mins != nullptr ? times(super_min, to_float(get(mins + g * width))) : splat(0.0f);
         ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
         for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
+            out.params[l].sub[g] = static_cast<std::int8_t>(subs[g * width + l]);
+            out.params[l].min[g] = mins != nullptr ? mins[g * width + l] : std::uint8_t{0};
         }
     }
 }
 
 /// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+template <std::size_t N>
+static constexpr floats ggml_plain_subs(const floats* v, int nmax, std::uint8_t* subs) noexcept {
     floats high = splat(0.0f);
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    for (std::size_t g = 0; g < N; ++g)
+        put(subs + g * width, clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax));
     return high / static_cast<float>(nmax);
 }
 
@@ -4728,10 +4733,13 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
     const bool weighted = s.importance != nullptr;
     const floats sigma2 =
         weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
+    // A group's scale and min stand where weights did that are not needed any more, and so do later searches.
+    static_assert(G + P <= N * P && 7 * G <= N * G);
+    floats* const space = s.work_w + 2 * G;
+    floats *const scale = s.work_w, *const min = s.work_w + G, weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
-        floats w[N * P];
+        floats* const w = s.work_w + g * N;
         for (std::size_t p = 0; p < P; ++p) {
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
@@ -4749,10 +4757,10 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             min[g + p] = found[p].min;
         }
     }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+    std::uint8_t subs[G * width], mins[G * width];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs, space)
                                   : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins, space)
                                       : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
     const floats stored_min =
@@ -4766,27 +4774,28 @@ static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blo
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     if (s.importance != nullptr) {
         const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
         floats weight_sum[G];
         for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
+            floats* const w = s.work_w + g * N;
             weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
             scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
         }
         std::uint8_t codes[G * width];
         super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
 #pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+        for (std::size_t g = 0; g < G; ++g) put(subs + g * width, get(codes + g * width) + low);
     } else {
         for (std::size_t g = 0; g < G; ++g)
-            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width], s.work_w);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
         for (std::size_t g = 0; g < G; ++g)
-            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+            put(subs + g * width,
+                select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low)));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
@@ -4804,10 +4813,10 @@ static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     for (std::size_t g = 0; g < G; ++g) {
         const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+        put(subs + g * width, select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l)));
     }
     if (any(dead))
 #pragma GCC unroll 1
@@ -5437,42 +5446,55 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
-                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
-    const floats most = largest_of(from, n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    const floats inverse_unit = from_bits((254 << 23) - power);
+/// The unit in which weights are near 1.
+[[gnu::__noinline__]] static constexpr floats unit_of(const floats* x, std::size_t n) noexcept {
+    const floats most = largest_of(x, n);
+    return from_bits(
+        select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23)));
+}
+QLIB_INLINE static constexpr floats inverse_of_unit(floats unit) noexcept {
+    return from_bits((254 << 23) - bits(unit));
+}
+
+/// Weights in their unit and what they count for: their importance, or all the same. Counting large weights for more
+/// has more error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. `x` and `w` may be
+/// `from` and `importance`: copies of 16 blocks of 256 would take 32 KiB of stack.
+[[gnu::__noinline__]] static constexpr void open_block(const floats* from, const floats* importance, std::size_t n,
+                                                       floats unit, bool all_scales_tried, floats* x,
+                                                       floats* w) noexcept {
+    const floats inverse_unit = inverse_of_unit(unit);
     for (std::size_t i = 0; i < n; ++i) x[i] = times(from[i], inverse_unit);
     if (importance == nullptr) {
         for (std::size_t i = 0; i < n; ++i) w[i] = splat(1.0f);
-        return from_bits(power);
+        return;
     }
     const floats inverse = safe_reciprocal(largest_of(importance, n));
     const float least = all_scales_tried ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
     for (std::size_t i = 0; i < n; ++i) w[i] = times(importance[i], inverse) + least;
-    return from_bits(power);
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
 // under which whole numbers of steps come close, then for each group the numbers around with the least exact
 // error, and the super-scales again by least squares.
 
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+/// Sub-scales and mins, as bytes, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
     floats super, super_min, error;
-    floats sub[G], min[G];
+    std::uint8_t sub[G * width], min[G * width];  ///< [group][lane]
 };
 template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, const super_fit<G>& tried) noexcept {
     const mask m = tried.error < best.error;
     best.super = select(m, tried.super, best.super);
     best.super_min = select(m, tried.super_min, best.super_min);
     best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < G; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
+    std::uint8_t taken[width];  // all bits or none; get() of bytes is slow on g++ 12
+    put(taken, select(m, splat(255), splat(0)));
+    for (std::size_t g = 0; g < G * width; g += width)
+        for (std::size_t k = 0; k < width; ++k) {
+            const int sub = best.sub[g + k] ^ tried.sub[g + k], min = best.min[g + k] ^ tried.min[g + k];
+            best.sub[g + k] = static_cast<std::uint8_t>(best.sub[g + k] ^ (sub & taken[k]));
+            best.min[g + k] = static_cast<std::uint8_t>(best.min[g + k] ^ (min & taken[k]));
+        }
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
@@ -5485,12 +5507,19 @@ QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v
 }
 
 /// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
-/// lopsided; or scale and offset.
+/// lopsided; or scale and offset, and those of -x.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
-    floats scale[2][G], offset[G];
-    floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
+    floats scale[2][G], offset[2][G];
+    floats sum[G];  ///< with mins: of w * x
 };
+
+/// What a group's weights count for, all together.
+QLIB_INLINE static constexpr floats weight_of(const search_group& g) noexcept {
+    floats weight = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) weight = weight + g.w[i];
+    return weight;
+}
 
 QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
                                                    std::size_t g) noexcept {
@@ -5524,7 +5553,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
                 ll = select(m, t.ll, ll);
             }
         }
-        made.sub[g] = sub;
+        put(&made.sub[g * width], truncate(sub));
         made.error = made.error + least;
         sum_xl = sum_xl + times(sub, xl);
         sum_ll = sum_ll + times(times(sub, sub), ll);
@@ -5600,16 +5629,14 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 
 template <level_kind K, std::size_t G>
 static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                 group_wishes<G>& wish) noexcept {
+                                 std::size_t side, group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < f.group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
+        const floats weight = weight_of(group);
+        floats sum = splat(0.0f);
+        for (std::size_t i = 0; i < f.group; ++i) sum = sum + times(group.w[i], group.x[i]);
         const search_range r = range_of(group);
         const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
                      inverse_size = safe_reciprocal(size);
@@ -5623,9 +5650,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
                             best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
+        wish.scale[side][g] = best.s;
+        wish.offset[side][g] = best.z;
         wish.sum[g] = sum;
     }
 }
@@ -5639,9 +5665,9 @@ struct super_sums {
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
 /// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
-                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                          floats& super_min, super_fit<G>& best) noexcept {
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          const group_wishes<G>& wish, std::size_t side, int reach, int min_reach,
+                                          floats& super, floats& super_min, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
                min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
@@ -5652,15 +5678,16 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     made.error = splat(0.0f);
     super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t g = 0; g < G; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
+        const floats weight = weighted ? weight_of(group_at(f, x, w, g)) : splat(static_cast<float>(f.group));
+        const floats sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
                          inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats offset = wish.offset[side][g] + times(wish.scale[side][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
@@ -5678,8 +5705,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
                 of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
             }
         }
-        made.sub[g] = sub;
-        made.min[g] = min;
+        put(&made.sub[g * width], truncate(sub));
+        put(&made.min[g * width], truncate(min));
         made.error = made.error + least;
         sums.ss = sums.ss + times(times(sub, sub), of.ll);
         sums.sm = sums.sm + times(times(sub, min), of.l);
@@ -5720,19 +5747,18 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
 static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
-                                          super_fit<G>& best) noexcept {
+                                          floats unit, floats inverse_unit, std::size_t side, group_wishes<G>& wish,
+                                          super_starts& starts, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
-    wish_lines<K>(f, x, w, weighted, wish);
+    wish_lines<K>(f, x, w, weighted, side, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
+        most = larger(most, wish.scale[side][g]);
+        deepest = smaller(deepest, wish.offset[side][g]);
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat((std::numeric_limits<float>::max)());
-    for (floats& e : starts.error) e = best.error;
+    for (floats& e : starts.error) e = splat((std::numeric_limits<float>::max)());
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -5741,7 +5767,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
                 super = stored_super(f, super, unit, inverse_unit);
                 super_min = stored_super(f, super_min, unit, inverse_unit);
                 const floats tried = super, tried_min = super_min;
-                const floats error = fit_subs_and_mins<K>(f, x, w, wish, 0, 0, super, super_min, best);
+                const floats error = fit_subs_and_mins<K>(f, x, w, weighted, wish, side, 0, 0, super, super_min, best);
                 keep_start(starts, error, tried, tried_min);
             }
         }
@@ -5751,34 +5777,39 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 template <level_kind K, std::size_t G>
 static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
                                            floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
-    group_wishes<G> wish{}, mirrored{};
-    super_fit<G> other{};
-    super_starts starts{}, mirrored_starts{};
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, wish, starts, best);
+    group_wishes<G> wish{};
+    super_starts starts{};
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 0, wish, starts, best);
+    const floats least = best.error;
+    floats first_super[super_starts::size]{}, first_super_min[super_starts::size]{};
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        first_super[k] = starts.super[k];
+        first_super_min[k] = starts.super_min[k];
+    }
     for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 1, wish, starts, best);
+    const mask m = best.error < least;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f)), flip = times(sign, -1.0f);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], flip);
     for (std::size_t g = 0; g < G; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+        wish.scale[0][g] = select(m, wish.scale[1][g], wish.scale[0][g]);
+        wish.offset[0][g] = select(m, wish.offset[1][g], wish.offset[0][g]);
+        wish.sum[g] = times(wish.sum[g], flip);  // they are those of -x
     }
     const super_steps steps = f.super[weighted ? 1 : 0];
     for (int i = 0; i < steps.starts; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
-        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        floats super = select(m, starts.super[at], first_super[at]);
+        floats super_min = select(m, starts.super_min[at], first_super_min[at]);
         for (int k = 0; k < steps.sweeps; ++k) {
-            fit_subs_and_mins<K>(f, x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            fit_subs_and_mins<K>(f, x, w, weighted, wish, 0, steps.reach, steps.min_reach, super, super_min, best);
             super = stored_super(f, super, unit, inverse_unit);
             super_min = stored_super(f, super_min, unit, inverse_unit);
         }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], sign);  // they may be searched again
 }
 
 template <level_kind K, bool Mins, std::size_t G>
@@ -5793,93 +5824,94 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
 }
-/// The attempt as params, in each lane.
+/// The attempt as params, in the wanted lanes.
 template <class F>
-static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, mask wanted,
+                                      typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
+        if (lane(one_if(wanted), k) == 0) continue;
         typename F::params p{};
         p.super = storable_scale<T>(lane(fit.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(fit.sub[g], k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(fit.sub[g * width + k]);
         if constexpr (F::has_mins) {
             p.super_min = storable_scale<T>(lane(fit.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(fit.min[g], k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = fit.min[g * width + k];
         }
         params[k] = p;
     }
 }
 
+/// The params of opened blocks, x in their unit, in the wanted lanes.
 template <class F>
-static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void search_opened(const lane_sites<room, F>& s, bool weighted, floats unit,
+                                                          mask wanted, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
-    floats x[block_size<F>]{}, w[block_size<F>]{};
-    const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
-    const floats inverse_unit = from_bits((254 << 23) - bits(unit));
+    const floats inverse_unit = inverse_of_unit(unit);
     if constexpr (has_sub_scales<F>) {
         super_fit<F::groups> fit{};
-        search_super_blocks<level_kind_of<F>, F::has_mins>(f, x, w, s.importance != nullptr, unit, inverse_unit, fit);
-        store_super_fit<F>(fit, params);
+        search_super_blocks<level_kind_of<F>, F::has_mins>(f, s.work_x, s.work_w, weighted, unit, inverse_unit, fit);
+        store_super_fit<F>(fit, wanted, params);
     } else {
         lane_map wishes[F::groups]{};
         floats space[F::map == form::offset ? F::group : 1]{};
         stored_maps_of<F> stored{{&stored_map<F>}, s.outer};
-        opened_block b{&stored, splat(1.0f), unit, inverse_unit, s.importance != nullptr};
+        opened_block b{&stored, splat(1.0f), unit, inverse_unit, weighted};
         if constexpr (has_byte_scale<F>)
             for (std::size_t k = 0; k < width; ++k) set_lane(b.outer_scale, k, F::outer_scale(s.outer[k]));
-        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, x, w, s.n, space, b, wishes);
-        project<F>(wishes, s.outer, params);
+        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, s.work_x, s.work_w, s.n, space, b, wishes);
+        typename F::params found[width]{};
+        project<F>(wishes, s.outer, found);
+        for (std::size_t k = 0; k < width; ++k)
+            if (lane(one_if(wanted), k) != 0) params[k] = found[k];
     }
-}
-
-/// A block whose importances are all zero is searched as one without.
-template <class F>
-static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    search_opened<F>(s, params);
-    if (s.importance == nullptr) return;
-    const floats heaviest = largest_of(s.importance, s.n);
-    if (!any(no(heaviest > 0.0f))) return;
-    lane_sites<room, F> bare = s;
-    bare.importance = nullptr;
-    typename F::params other[width]{};
-    search_opened<F>(bare, other);
-    for (std::size_t k = 0; k < width; ++k)
-        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
 /// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
-/// knows scales that are.
+/// knows scales that are. Gives the lanes of the others.
 template <class F>
-static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
-    typename F::params plain[width]{};
-    plain_blocks<F>(s, plain);
-    for (std::size_t k = 0; k < width; ++k) {
-        bool finite = true;
+static constexpr mask keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    floats overflows = splat(0.0f);
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return overflows == 0.0f;
+    plain_blocks<F>(s, params);
+    for (std::size_t k = 0; k < width; ++k)
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(plain[k], g);
-            finite = finite && is_finite(a.s) && is_finite(a.z);
+            const affine a = F::at(params[k], g);
+            if (!is_finite(a.s) || !is_finite(a.z)) set_lane(overflows, k, 1.0f);
         }
-        if (!finite) params[k] = plain[k];
-    }
+    return overflows == 0.0f;
 }
 
-/// search_fit for one block in each lane.
+/// search_fit for one block in each lane. One whose importances are all zero is searched as one without.
 template <class F>
 static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_known<F>(s, params);
-        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+        const bool weighted = s.importance != nullptr;
+        mask wanted = splat(0.0f) == 0.0f;  // all
+        if constexpr (has_sub_scales<F>) wanted = keep_overflows<F>(s, params);
+        const floats unit = unit_of(s.x, s.n);
+        const mask seen = (weighted ? largest_of(s.importance, s.n) : splat(1.0f)) > 0.0f;
+        open_block(s.x, s.importance, s.n, unit, has_power_of_two_scale<F>, s.work_x, s.work_w);
+        s.spent = true;
+        search_opened<F>(s, weighted, unit, wanted & seen, params);
+        if (!any(no(seen))) return;
+        for (std::size_t i = 0; i < s.n; ++i) s.work_w[i] = splat(1.0f);
+        search_opened<F>(s, false, unit, wanted & no(seen), params);
     }
 }
 };
 template <class F> struct texts_of_one_block {
     using type = one_block;
+    /// What the texts work in.
+    struct space {
+        float x[block_size<F>], w[block_size<F>];
+    };
     /// A site as the texts see it.
-    QLIB_INLINE static constexpr lane_sites<one_block, F> sites(const site<F>& s) noexcept {
+    QLIB_INLINE static constexpr lane_sites<one_block, F> sites(const site<F>& s, space& work) noexcept {
         return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square,
-                &s.outer};
+                &s.outer,   work.x,                                               work.w};
     }
     QLIB_INLINE static constexpr affine map_of_range(float low, float high) noexcept {
         const auto m = one_block::map_of_range(plain_rule_of<F>.range, low, high);
@@ -5920,8 +5952,8 @@ struct encoder_kernels {
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
     const char* why;       ///< call_report's
     // What the fit does, all else being the same for every fit:
-    /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
-    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;
+    /// lane_sites<room, F>, F::params [lane]; lane_blocks<room, F> if whole.
+    void (*fit_lanes)(const void* fit, const void* sites, void* made) noexcept;
     /// site<F>, F::params; null: never asked.
     void (*fit_site)(const void* fit, const void* site, void* params) noexcept;
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
@@ -5949,6 +5981,7 @@ struct encode_job {
     const void* out;               ///< a qspan<F>
     std::size_t block, wire_cols;  ///< weights of a block, and of a row as the wire has them
     const encoder_kernels* kernels;
+    float* space = nullptr;  ///< 2 * block * lanes, for weights and importances; null: the stack has it
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -6081,7 +6114,7 @@ inline status read_weights(const encode_job& job, std::size_t r, std::size_t c, 
 }
 
 /// The mean square of a row, summed in order without FMA: ggml's sigma^2.
-inline float mean_square(const encode_job& job, std::size_t r) noexcept {
+[[gnu::__noinline__]] inline float mean_square(const encode_job& job, std::size_t r) noexcept {
     float sum = 0, piece[256];
     for (std::size_t c = 0; c < job.W.cols; c += 256) {
         const std::size_t n = smaller_size(256, job.W.cols - c);
@@ -6791,6 +6824,9 @@ struct tile_kernels {
     void (*pack_floats)(std::size_t k, matrix_view<const float> X, std::size_t column, float* all) noexcept;
     void (*multiply_exactly)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first,
                              std::size_t end, const float* x, matrix_view<float> Y) noexcept;
+    /// Element (j, row) as multiply_exactly makes it. `memory`: for the floats of a chunk of weights.
+    float (*exact_element)(const gemm_format&, const product_kernels&, const void* W, std::size_t row, floats_view X,
+                           std::size_t j, float* memory) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.
@@ -6799,8 +6835,8 @@ struct product_kernels {
     const char* path;  ///< how codes are taken in
     const tile_kernels* tiles;
     int bias;  ///< of the operands
-    /// All rows of X against the tiles of a panel, groups [first, end).
-    void (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
+    /// All rows of X against the tiles of a panel, groups [first, end). False: Y is not finite.
+    bool (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
     /// Fills tile `t` of a panel with rows [row, row + rows), rows <= 16, and groups
     /// [first, end), `first` beginning a block.
@@ -6809,6 +6845,9 @@ struct product_kernels {
     /// The same with decoded weights [first, end).
     void (*fill_exactly)(const gemm_plan&, const void* W, std::size_t row, std::size_t rows, std::size_t first,
                          std::size_t end, const panel_memory&, std::size_t t) noexcept;
+    /// decoder_kernels::decode.
+    void (*decode)(const void* W, std::size_t row, std::size_t first, std::size_t end, std::size_t cols,
+                   float* out) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -7826,26 +7865,26 @@ template <std::size_t N>
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
 /// where there is none further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+QLIB_INLINE static constexpr void ggml_slack_of(floats level, float low, float high, floats& down,
+                                                floats& up) noexcept {
+    down = select(level == low, splat(-0x1p20f), splat(-0.49f));
+    up = select(level == high, splat(0x1p20f), splat(0.49f));
 }
 
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
 /// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
-/// share no sum of w l l is left keeps its level.
+/// share no sum of w l l is left keeps its level. `space`: 4 N, to work in.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
-                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
+                                                         bool convex, floats* level, floats& lx, floats& ll,
+                                                         floats* space) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
+    floats *const share_x = space, *const share_l = space + N;
+    floats *const down = space + 2 * N, *const up = space + 3 * N;
     for (std::size_t i = 0; i < N; ++i) {
         share_x[i] = times(times(w[i], x[i]), level[i]);
         share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
     }
     for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
         const std::size_t i = step % N;
@@ -7854,7 +7893,7 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+        if (!any(open & (off != smaller(times(rest_lx, up[i]), larger(times(rest_lx, down[i]), off)))))
             continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
@@ -7866,27 +7905,27 @@ template <std::size_t N>
         level[i] = select(better, tried, l);
         share_x[i] = select(better, try_x, share_x[i]);
         share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
         lx = select(better, new_lx, lx);
         ll = select(better, new_ll, ll);
     }
 }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax. `space`: 6 N.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
-                                                                  std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes,
+                                                                  floats* space) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    floats lx = splat(0.0f), ll = splat(0.0f), *const w = space, *const level = space + N;
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(x[i], x[i]);
         level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
         lx += times(times(w[i], x[i]), level[i]);
         ll += times(times(w[i], level[i]), level[i]);
     }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll, space + 2 * N);
     for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
@@ -8037,10 +8076,10 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
     return sum;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w. `space`: 5 N.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
-                                                                   ints* codes) noexcept {
+                                                                   std::uint8_t* codes, floats* space) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -8054,15 +8093,15 @@ template <std::size_t N>
         inverse = select(e < best, tried, inverse);
         best = select(e < best, e, best);
     }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    floats *const level = space, lx = splat(0.0f), ll = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
         lx += times(times(w[i], x[i]), to_float(l));
         ll += times(times(w[i], to_float(l)), to_float(l));
         level[i] = to_float(l & 255);  // the original keeps bytes
     }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll, space + N);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i])));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
 
@@ -8142,32 +8181,32 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group
-/// whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left. subs and mins: [group][lane].
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
-                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const std::uint8_t* subs,
+                                      floats super_min, const std::uint8_t* mins,
+                                      lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        const floats scale = times(super, to_float((get(subs + g * width) ^ 128) - 128));  // they have signs
+        const floats min = mins != nullptr ? times(super_min, to_float(get(mins + g * width))) : splat(0.0f);
         ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
         for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
+            out.params[l].sub[g] = static_cast<std::int8_t>(subs[g * width + l]);
+            out.params[l].min[g] = mins != nullptr ? mins[g * width + l] : std::uint8_t{0};
         }
     }
 }
 
 /// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+template <std::size_t N>
+static constexpr floats ggml_plain_subs(const floats* v, int nmax, std::uint8_t* subs) noexcept {
     floats high = splat(0.0f);
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    for (std::size_t g = 0; g < N; ++g)
+        put(subs + g * width, clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax));
     return high / static_cast<float>(nmax);
 }
 
@@ -8187,10 +8226,13 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
     const bool weighted = s.importance != nullptr;
     const floats sigma2 =
         weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
+    // A group's scale and min stand where weights did that are not needed any more, and so do later searches.
+    static_assert(G + P <= N * P && 7 * G <= N * G);
+    floats* const space = s.work_w + 2 * G;
+    floats *const scale = s.work_w, *const min = s.work_w + G, weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
-        floats w[N * P];
+        floats* const w = s.work_w + g * N;
         for (std::size_t p = 0; p < P; ++p) {
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
@@ -8208,10 +8250,10 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             min[g + p] = found[p].min;
         }
     }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+    std::uint8_t subs[G * width], mins[G * width];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs, space)
                                   : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins, space)
                                       : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
     const floats stored_min =
@@ -8225,27 +8267,28 @@ static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blo
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     if (s.importance != nullptr) {
         const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
         floats weight_sum[G];
         for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
+            floats* const w = s.work_w + g * N;
             weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
             scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
         }
         std::uint8_t codes[G * width];
         super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
 #pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+        for (std::size_t g = 0; g < G; ++g) put(subs + g * width, get(codes + g * width) + low);
     } else {
         for (std::size_t g = 0; g < G; ++g)
-            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width], s.work_w);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
         for (std::size_t g = 0; g < G; ++g)
-            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+            put(subs + g * width,
+                select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low)));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
@@ -8263,10 +8306,10 @@ static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     for (std::size_t g = 0; g < G; ++g) {
         const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+        put(subs + g * width, select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l)));
     }
     if (any(dead))
 #pragma GCC unroll 1
@@ -8896,42 +8939,55 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
-                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
-    const floats most = largest_of(from, n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    const floats inverse_unit = from_bits((254 << 23) - power);
+/// The unit in which weights are near 1.
+[[gnu::__noinline__]] static constexpr floats unit_of(const floats* x, std::size_t n) noexcept {
+    const floats most = largest_of(x, n);
+    return from_bits(
+        select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23)));
+}
+QLIB_INLINE static constexpr floats inverse_of_unit(floats unit) noexcept {
+    return from_bits((254 << 23) - bits(unit));
+}
+
+/// Weights in their unit and what they count for: their importance, or all the same. Counting large weights for more
+/// has more error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. `x` and `w` may be
+/// `from` and `importance`: copies of 16 blocks of 256 would take 32 KiB of stack.
+[[gnu::__noinline__]] static constexpr void open_block(const floats* from, const floats* importance, std::size_t n,
+                                                       floats unit, bool all_scales_tried, floats* x,
+                                                       floats* w) noexcept {
+    const floats inverse_unit = inverse_of_unit(unit);
     for (std::size_t i = 0; i < n; ++i) x[i] = times(from[i], inverse_unit);
     if (importance == nullptr) {
         for (std::size_t i = 0; i < n; ++i) w[i] = splat(1.0f);
-        return from_bits(power);
+        return;
     }
     const floats inverse = safe_reciprocal(largest_of(importance, n));
     const float least = all_scales_tried ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
     for (std::size_t i = 0; i < n; ++i) w[i] = times(importance[i], inverse) + least;
-    return from_bits(power);
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
 // under which whole numbers of steps come close, then for each group the numbers around with the least exact
 // error, and the super-scales again by least squares.
 
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+/// Sub-scales and mins, as bytes, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
     floats super, super_min, error;
-    floats sub[G], min[G];
+    std::uint8_t sub[G * width], min[G * width];  ///< [group][lane]
 };
 template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, const super_fit<G>& tried) noexcept {
     const mask m = tried.error < best.error;
     best.super = select(m, tried.super, best.super);
     best.super_min = select(m, tried.super_min, best.super_min);
     best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < G; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
+    std::uint8_t taken[width];  // all bits or none; get() of bytes is slow on g++ 12
+    put(taken, select(m, splat(255), splat(0)));
+    for (std::size_t g = 0; g < G * width; g += width)
+        for (std::size_t k = 0; k < width; ++k) {
+            const int sub = best.sub[g + k] ^ tried.sub[g + k], min = best.min[g + k] ^ tried.min[g + k];
+            best.sub[g + k] = static_cast<std::uint8_t>(best.sub[g + k] ^ (sub & taken[k]));
+            best.min[g + k] = static_cast<std::uint8_t>(best.min[g + k] ^ (min & taken[k]));
+        }
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
@@ -8944,12 +9000,19 @@ QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v
 }
 
 /// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
-/// lopsided; or scale and offset.
+/// lopsided; or scale and offset, and those of -x.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
-    floats scale[2][G], offset[G];
-    floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
+    floats scale[2][G], offset[2][G];
+    floats sum[G];  ///< with mins: of w * x
 };
+
+/// What a group's weights count for, all together.
+QLIB_INLINE static constexpr floats weight_of(const search_group& g) noexcept {
+    floats weight = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) weight = weight + g.w[i];
+    return weight;
+}
 
 QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
                                                    std::size_t g) noexcept {
@@ -8983,7 +9046,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
                 ll = select(m, t.ll, ll);
             }
         }
-        made.sub[g] = sub;
+        put(&made.sub[g * width], truncate(sub));
         made.error = made.error + least;
         sum_xl = sum_xl + times(sub, xl);
         sum_ll = sum_ll + times(times(sub, sub), ll);
@@ -9059,16 +9122,14 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 
 template <level_kind K, std::size_t G>
 static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                 group_wishes<G>& wish) noexcept {
+                                 std::size_t side, group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < f.group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
+        const floats weight = weight_of(group);
+        floats sum = splat(0.0f);
+        for (std::size_t i = 0; i < f.group; ++i) sum = sum + times(group.w[i], group.x[i]);
         const search_range r = range_of(group);
         const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
                      inverse_size = safe_reciprocal(size);
@@ -9082,9 +9143,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
                             best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
+        wish.scale[side][g] = best.s;
+        wish.offset[side][g] = best.z;
         wish.sum[g] = sum;
     }
 }
@@ -9098,9 +9158,9 @@ struct super_sums {
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
 /// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
-                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                          floats& super_min, super_fit<G>& best) noexcept {
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          const group_wishes<G>& wish, std::size_t side, int reach, int min_reach,
+                                          floats& super, floats& super_min, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
                min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
@@ -9111,15 +9171,16 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     made.error = splat(0.0f);
     super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t g = 0; g < G; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
+        const floats weight = weighted ? weight_of(group_at(f, x, w, g)) : splat(static_cast<float>(f.group));
+        const floats sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
                          inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats offset = wish.offset[side][g] + times(wish.scale[side][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
@@ -9137,8 +9198,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
                 of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
             }
         }
-        made.sub[g] = sub;
-        made.min[g] = min;
+        put(&made.sub[g * width], truncate(sub));
+        put(&made.min[g * width], truncate(min));
         made.error = made.error + least;
         sums.ss = sums.ss + times(times(sub, sub), of.ll);
         sums.sm = sums.sm + times(times(sub, min), of.l);
@@ -9179,19 +9240,18 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
 static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
-                                          super_fit<G>& best) noexcept {
+                                          floats unit, floats inverse_unit, std::size_t side, group_wishes<G>& wish,
+                                          super_starts& starts, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
-    wish_lines<K>(f, x, w, weighted, wish);
+    wish_lines<K>(f, x, w, weighted, side, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
+        most = larger(most, wish.scale[side][g]);
+        deepest = smaller(deepest, wish.offset[side][g]);
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat((std::numeric_limits<float>::max)());
-    for (floats& e : starts.error) e = best.error;
+    for (floats& e : starts.error) e = splat((std::numeric_limits<float>::max)());
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -9200,7 +9260,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
                 super = stored_super(f, super, unit, inverse_unit);
                 super_min = stored_super(f, super_min, unit, inverse_unit);
                 const floats tried = super, tried_min = super_min;
-                const floats error = fit_subs_and_mins<K>(f, x, w, wish, 0, 0, super, super_min, best);
+                const floats error = fit_subs_and_mins<K>(f, x, w, weighted, wish, side, 0, 0, super, super_min, best);
                 keep_start(starts, error, tried, tried_min);
             }
         }
@@ -9210,34 +9270,39 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 template <level_kind K, std::size_t G>
 static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
                                            floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
-    group_wishes<G> wish{}, mirrored{};
-    super_fit<G> other{};
-    super_starts starts{}, mirrored_starts{};
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, wish, starts, best);
+    group_wishes<G> wish{};
+    super_starts starts{};
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 0, wish, starts, best);
+    const floats least = best.error;
+    floats first_super[super_starts::size]{}, first_super_min[super_starts::size]{};
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        first_super[k] = starts.super[k];
+        first_super_min[k] = starts.super_min[k];
+    }
     for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 1, wish, starts, best);
+    const mask m = best.error < least;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f)), flip = times(sign, -1.0f);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], flip);
     for (std::size_t g = 0; g < G; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+        wish.scale[0][g] = select(m, wish.scale[1][g], wish.scale[0][g]);
+        wish.offset[0][g] = select(m, wish.offset[1][g], wish.offset[0][g]);
+        wish.sum[g] = times(wish.sum[g], flip);  // they are those of -x
     }
     const super_steps steps = f.super[weighted ? 1 : 0];
     for (int i = 0; i < steps.starts; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
-        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        floats super = select(m, starts.super[at], first_super[at]);
+        floats super_min = select(m, starts.super_min[at], first_super_min[at]);
         for (int k = 0; k < steps.sweeps; ++k) {
-            fit_subs_and_mins<K>(f, x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            fit_subs_and_mins<K>(f, x, w, weighted, wish, 0, steps.reach, steps.min_reach, super, super_min, best);
             super = stored_super(f, super, unit, inverse_unit);
             super_min = stored_super(f, super_min, unit, inverse_unit);
         }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], sign);  // they may be searched again
 }
 
 template <level_kind K, bool Mins, std::size_t G>
@@ -9252,84 +9317,81 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
 }
-/// The attempt as params, in each lane.
+/// The attempt as params, in the wanted lanes.
 template <class F>
-static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, mask wanted,
+                                      typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
+        if (lane(one_if(wanted), k) == 0) continue;
         typename F::params p{};
         p.super = storable_scale<T>(lane(fit.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(fit.sub[g], k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(fit.sub[g * width + k]);
         if constexpr (F::has_mins) {
             p.super_min = storable_scale<T>(lane(fit.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(fit.min[g], k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = fit.min[g * width + k];
         }
         params[k] = p;
     }
 }
 
+/// The params of opened blocks, x in their unit, in the wanted lanes.
 template <class F>
-static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void search_opened(const lane_sites<room, F>& s, bool weighted, floats unit,
+                                                          mask wanted, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
-    floats x[block_size<F>]{}, w[block_size<F>]{};
-    const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
-    const floats inverse_unit = from_bits((254 << 23) - bits(unit));
+    const floats inverse_unit = inverse_of_unit(unit);
     if constexpr (has_sub_scales<F>) {
         super_fit<F::groups> fit{};
-        search_super_blocks<level_kind_of<F>, F::has_mins>(f, x, w, s.importance != nullptr, unit, inverse_unit, fit);
-        store_super_fit<F>(fit, params);
+        search_super_blocks<level_kind_of<F>, F::has_mins>(f, s.work_x, s.work_w, weighted, unit, inverse_unit, fit);
+        store_super_fit<F>(fit, wanted, params);
     } else {
         lane_map wishes[F::groups]{};
         floats space[F::map == form::offset ? F::group : 1]{};
         stored_maps_of<F> stored{{&stored_map<F>}, s.outer};
-        opened_block b{&stored, splat(1.0f), unit, inverse_unit, s.importance != nullptr};
+        opened_block b{&stored, splat(1.0f), unit, inverse_unit, weighted};
         if constexpr (has_byte_scale<F>)
             for (std::size_t k = 0; k < width; ++k) set_lane(b.outer_scale, k, F::outer_scale(s.outer[k]));
-        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, x, w, s.n, space, b, wishes);
-        project<F>(wishes, s.outer, params);
+        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, s.work_x, s.work_w, s.n, space, b, wishes);
+        typename F::params found[width]{};
+        project<F>(wishes, s.outer, found);
+        for (std::size_t k = 0; k < width; ++k)
+            if (lane(one_if(wanted), k) != 0) params[k] = found[k];
     }
-}
-
-/// A block whose importances are all zero is searched as one without.
-template <class F>
-static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    search_opened<F>(s, params);
-    if (s.importance == nullptr) return;
-    const floats heaviest = largest_of(s.importance, s.n);
-    if (!any(no(heaviest > 0.0f))) return;
-    lane_sites<room, F> bare = s;
-    bare.importance = nullptr;
-    typename F::params other[width]{};
-    search_opened<F>(bare, other);
-    for (std::size_t k = 0; k < width; ++k)
-        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
 /// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
-/// knows scales that are.
+/// knows scales that are. Gives the lanes of the others.
 template <class F>
-static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
-    typename F::params plain[width]{};
-    plain_blocks<F>(s, plain);
-    for (std::size_t k = 0; k < width; ++k) {
-        bool finite = true;
+static constexpr mask keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    floats overflows = splat(0.0f);
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return overflows == 0.0f;
+    plain_blocks<F>(s, params);
+    for (std::size_t k = 0; k < width; ++k)
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(plain[k], g);
-            finite = finite && is_finite(a.s) && is_finite(a.z);
+            const affine a = F::at(params[k], g);
+            if (!is_finite(a.s) || !is_finite(a.z)) set_lane(overflows, k, 1.0f);
         }
-        if (!finite) params[k] = plain[k];
-    }
+    return overflows == 0.0f;
 }
 
-/// search_fit for one block in each lane.
+/// search_fit for one block in each lane. One whose importances are all zero is searched as one without.
 template <class F>
 static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_known<F>(s, params);
-        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+        const bool weighted = s.importance != nullptr;
+        mask wanted = splat(0.0f) == 0.0f;  // all
+        if constexpr (has_sub_scales<F>) wanted = keep_overflows<F>(s, params);
+        const floats unit = unit_of(s.x, s.n);
+        const mask seen = (weighted ? largest_of(s.importance, s.n) : splat(1.0f)) > 0.0f;
+        open_block(s.x, s.importance, s.n, unit, has_power_of_two_scale<F>, s.work_x, s.work_w);
+        s.spent = true;
+        search_opened<F>(s, weighted, unit, wanted & seen, params);
+        if (!any(no(seen))) return;
+        for (std::size_t i = 0; i < s.n; ++i) s.work_w[i] = splat(1.0f);
+        search_opened<F>(s, false, unit, wanted & no(seen), params);
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
@@ -9557,7 +9619,8 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
 
 /// Stores params and codes of a batch.
 template <class F>
-static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+[[gnu::__noinline__]] static void scatter(const block_batch& b, const qspan<F>& to,
+                                          const lane_blocks<room, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
@@ -9622,11 +9685,11 @@ static bool widen_range(const void* x, element type, std::size_t n, float& low, 
 }
 
 /// encoder_kernels::fit_lanes.
-template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* blocks) noexcept {
+template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* made) noexcept {
     const auto& s = *static_cast<const lane_sites<room, F>*>(sites);
-    auto& e = *static_cast<lane_blocks<room, F>*>(blocks);
-    if constexpr (encodes_whole<Fit, F>) static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, e);
-    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
+    if constexpr (encodes_whole<Fit, F>)
+        static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, *static_cast<lane_blocks<room, F>*>(made));
+    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, static_cast<typename F::params*>(made));
 }
 
 /// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
@@ -9643,45 +9706,111 @@ static void encode_site_in_lanes(const void* fit, const void* one, void* encoded
         w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
     }
     for (auto& o : outer) o = s.outer;
-    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    const lane_sites<room, F> sites{x,     s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square),
+                                    outer, x,                                  w};
     alignas(64) lane_blocks<room, F> e;
-    fit_lanes<F, Fit>(fit, &sites, &e);
-    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    if constexpr (encodes_whole<Fit, F>) {
+        fit_lanes<F, Fit>(fit, &sites, &e);
+    } else {
+        fit_lanes<F, Fit>(fit, &sites, e.params);
+        for (std::size_t i = 0; i < n; ++i) x[i] = splat(s.x[i]);  // the fit may have worked there
+        (void)choose_codes<F>(sites, e);
+    }
     made.params = e.params[0];
     for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
 }
 
-/// encoder_kernels::batch.
-template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+// The steps of encode_batch are functions of their own, none of which is inlined: what one needs of the stack, a fit
+// above all, another need not hold.
+
+/// Brings a batch into lanes and fits: params or, by a fit that does so, whole blocks. Afterwards x are its weights;
+/// behind them lie the importances.
+/// False: some weight is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool fit_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                            const typename F::outer* outer, floats* x, void* made) noexcept {
     constexpr std::size_t n = block_size<F>;
-    const auto& to = *static_cast<const qspan<F>*>(job.out);
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    const std::byte* at[width];
+    floats* const w = x + n;
     if (!open_batch(job, b, at, x, w)) return false;
-    typename F::outer outer[width];
-    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
-    for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
-    alignas(64) lane_blocks<room, F> e;
-    job.kernels->fit_lanes(job.fit, &s, &e);
-    if (job.kernels->whole) {
-        for (std::size_t l = 0; l < width; ++l)
-            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
-    } else {
-        prefetch(job, at, 2);
-        if (!choose_codes<F>(s, e)) return false;
-    }
-    prefetch(job, at, 3);
-    scatter<F>(b, to, e);
+    const lane_sites<room, F> s{x,     job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square),
+                                outer, x,                                            w};
+    job.kernels->fit_lanes(job.fit, &s, made);
+    if (s.spent && !job.kernels->whole) gather(job, b, at, x);
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an
-/// algorithm that chooses codes itself asks of a fit.
+/// Chooses and stores codes under the params that a fit gave. False: some scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool code_batch(const encode_job& job, const block_batch& b, const std::byte* const* at,
+                                             typename F::outer* outer, floats* x,
+                                             const typename F::params* params) noexcept {
+    const lane_sites<room, F> s{x, nullptr, block_size<F>, splat(0.0f), outer, nullptr, nullptr};
+    alignas(64) lane_blocks<room, F> e;
+    for (std::size_t l = 0; l < width; ++l) e.params[l] = params[l];
+    prefetch(job, at, 2);
+    if (!choose_codes<F>(s, e)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// By a fit that gives params.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_params_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                      typename F::outer* outer, floats* x) noexcept {
+    typename F::params params[width];
+    return fit_batch<F>(job, b, at, outer, x, params) && code_batch<F>(job, b, at, outer, x, params);
+}
+
+/// By a fit that encodes whole blocks. False: some weight or scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_whole_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                     const typename F::outer* outer, floats* x) noexcept {
+    alignas(64) lane_blocks<room, F> e;
+    if (!fit_batch<F>(job, b, at, outer, x, &e)) return false;
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), block_size<F>)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// In `space`, for weights and importances.
+template <block_format F>
+static bool encode_batch_in(const encode_job& job, const block_batch& b, floats* space) noexcept {
+    const std::byte* at[width];
+    typename F::outer outer[width];
+    for (std::size_t l = 0; l < width; ++l)
+        outer[l] = static_cast<const qspan<F>*>(job.out)->outer(b.row[l], b.block[l] * block_size<F>);
+    return job.kernels->whole ? encode_whole_batch<F>(job, b, at, outer, space)
+                              : encode_params_batch<F>(job, b, at, outer, space);
+}
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_batch_on_stack(const encode_job& job, const block_batch& b) noexcept {
+    alignas(64) floats space[2 * block_size<F>];
+    return encode_batch_in<F>(job, b, space);
+}
+/// encoder_kernels::batch.
+template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+    if (job.space == nullptr) return encode_batch_on_stack<F>(job, b);
+    return encode_batch_in<F>(job, b, reinterpret_cast<floats*>(job.space));
+}
+
+/// The params of blocks, by a fit that encodes them whole.
+template <block_format F>
+[[gnu::__noinline__]] static void fit_whole_params(const encoder_kernels& k, const void* fit,
+                                                   const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    lane_blocks<room, F> e;
+    k.fit_lanes(fit, &s, &e);
+    for (std::size_t l = 0; l < width; ++l) params[l] = e.params[l];
+}
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
+/// asks of a fit. `params`: as many as rows fill whole vectors of lanes.
+/// `space`: 2 vectors for each weight of a block, 64-byte aligned.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
-                     std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
+                     std::span<const float> importance, const typename F::outer* outer, typename F::params* params,
+                     float* space) noexcept {
     if (k.fit_lanes == nullptr) {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
@@ -9691,9 +9820,8 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
     }
     if constexpr (byte_codes<F>) {
         constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        auto* const weights = reinterpret_cast<floats*>(space);
+        floats* const w = weights + n;
         for (std::size_t first = 0; first < x.rows; first += width) {
             const float* from[width];
             typename F::outer at[width];
@@ -9703,10 +9831,10 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
                 at[l] = outer[r];
             }
             gather_blocks(from, n, weights);
-            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<room, F> e;
-            k.fit_lanes(fit, &s, &e);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+            for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at, weights, w};
+            if (k.whole) fit_whole_params<F>(k, fit, s, params + first);
+            else k.fit_lanes(fit, &s, params + first);
         }
     }
 }
@@ -9764,7 +9892,8 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
     if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
-        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+        // and nobody fits a part of a block. One block fills the lanes of the room that has fewest: bits are the same
+        k.encode_site = &portable::template encode_site_in_lanes<F, Fit>;
     } else {
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
@@ -10144,10 +10273,10 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 }
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
-/// added to unless first == 0.
+/// added to unless first == 0. `lost` becomes NaN where y is not finite.
 template <std::size_t N, bool Offset>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
-                         float* y, std::size_t stride, std::size_t lanes) noexcept {
+                         float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
@@ -10183,6 +10312,8 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
         for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat_16(x.scale[j]), total[j]);
     }
 #pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) lost = multiply_add(total[j], splat_16(0.0f), lost);
+#pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
 }
 
@@ -10204,13 +10335,17 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
+    sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
             integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16));
+                                          smaller_size(16, rows - t * 16), lost);
     });
+    float of_lane[16];
+    store(of_lane, lost, 16);
+    return largest_magnitude(of_lane, 16) == 0;
 }
 
 QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
@@ -10258,17 +10393,45 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
     });
 }
 
+/// tile_kernels::exact_element.
+static float exact_element(const gemm_format& f, const product_kernels& kernels, const void* W, std::size_t row,
+                           floats_view X, std::size_t j, float* memory) noexcept {
+    const std::size_t k = X.cols, piece = f.chunk() * f.block;
+    sixteen total = splat_16(0.0f);
+    for (std::size_t c = 0; c < k; c += piece) {
+        const std::size_t n = smaller_size(piece, k - c);
+        kernels.decode(W, row, c / f.block, c / f.block + divide_up(n, f.block), k, memory);
+        for (std::size_t i = 0; i < n; ++i) {
+            float x = 0;
+            detail::widen_elements(X.at(j, c + i), X.type, 1, &x);
+            total = multiply_add(splat_16(memory[i]), splat_16(x), total);
+        }
+    }
+    float y[16];
+    store(y, total, 16);
+    return y[0];
+}
+
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
+    return {widths[0],
+            most_summed,
+            &pack_activations,
+            &pack_floats,
+            &multiply_exact_panel,
+            &exact_element};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{
-        id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      &tiles,  0,
+                      nullptr, nullptr,
+                      nullptr, nullptr};
+    k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
         k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
+        k.decode = &decode_view<F, float>;
     }
     return k;
 }
@@ -11632,26 +11795,26 @@ template <std::size_t N>
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
 /// where there is none further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+QLIB_INLINE static constexpr void ggml_slack_of(floats level, float low, float high, floats& down,
+                                                floats& up) noexcept {
+    down = select(level == low, splat(-0x1p20f), splat(-0.49f));
+    up = select(level == high, splat(0x1p20f), splat(0.49f));
 }
 
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
 /// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
-/// share no sum of w l l is left keeps its level.
+/// share no sum of w l l is left keeps its level. `space`: 4 N, to work in.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
-                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
+                                                         bool convex, floats* level, floats& lx, floats& ll,
+                                                         floats* space) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
+    floats *const share_x = space, *const share_l = space + N;
+    floats *const down = space + 2 * N, *const up = space + 3 * N;
     for (std::size_t i = 0; i < N; ++i) {
         share_x[i] = times(times(w[i], x[i]), level[i]);
         share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
     }
     for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
         const std::size_t i = step % N;
@@ -11660,7 +11823,7 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+        if (!any(open & (off != smaller(times(rest_lx, up[i]), larger(times(rest_lx, down[i]), off)))))
             continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
@@ -11672,27 +11835,27 @@ template <std::size_t N>
         level[i] = select(better, tried, l);
         share_x[i] = select(better, try_x, share_x[i]);
         share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
         lx = select(better, new_lx, lx);
         ll = select(better, new_ll, ll);
     }
 }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax. `space`: 6 N.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
-                                                                  std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes,
+                                                                  floats* space) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    floats lx = splat(0.0f), ll = splat(0.0f), *const w = space, *const level = space + N;
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(x[i], x[i]);
         level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
         lx += times(times(w[i], x[i]), level[i]);
         ll += times(times(w[i], level[i]), level[i]);
     }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll, space + 2 * N);
     for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
@@ -11843,10 +12006,10 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
     return sum;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w. `space`: 5 N.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
-                                                                   ints* codes) noexcept {
+                                                                   std::uint8_t* codes, floats* space) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -11860,15 +12023,15 @@ template <std::size_t N>
         inverse = select(e < best, tried, inverse);
         best = select(e < best, e, best);
     }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    floats *const level = space, lx = splat(0.0f), ll = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
         lx += times(times(w[i], x[i]), to_float(l));
         ll += times(times(w[i], to_float(l)), to_float(l));
         level[i] = to_float(l & 255);  // the original keeps bytes
     }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll, space + N);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i])));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
 
@@ -11948,32 +12111,32 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group
-/// whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left. subs and mins: [group][lane].
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
-                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const std::uint8_t* subs,
+                                      floats super_min, const std::uint8_t* mins,
+                                      lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        const floats scale = times(super, to_float((get(subs + g * width) ^ 128) - 128));  // they have signs
+        const floats min = mins != nullptr ? times(super_min, to_float(get(mins + g * width))) : splat(0.0f);
         ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
         for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
+            out.params[l].sub[g] = static_cast<std::int8_t>(subs[g * width + l]);
+            out.params[l].min[g] = mins != nullptr ? mins[g * width + l] : std::uint8_t{0};
         }
     }
 }
 
 /// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+template <std::size_t N>
+static constexpr floats ggml_plain_subs(const floats* v, int nmax, std::uint8_t* subs) noexcept {
     floats high = splat(0.0f);
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    for (std::size_t g = 0; g < N; ++g)
+        put(subs + g * width, clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax));
     return high / static_cast<float>(nmax);
 }
 
@@ -11993,10 +12156,13 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
     const bool weighted = s.importance != nullptr;
     const floats sigma2 =
         weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
+    // A group's scale and min stand where weights did that are not needed any more, and so do later searches.
+    static_assert(G + P <= N * P && 7 * G <= N * G);
+    floats* const space = s.work_w + 2 * G;
+    floats *const scale = s.work_w, *const min = s.work_w + G, weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
-        floats w[N * P];
+        floats* const w = s.work_w + g * N;
         for (std::size_t p = 0; p < P; ++p) {
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
@@ -12014,10 +12180,10 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             min[g + p] = found[p].min;
         }
     }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+    std::uint8_t subs[G * width], mins[G * width];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs, space)
                                   : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins, space)
                                       : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
     const floats stored_min =
@@ -12031,27 +12197,28 @@ static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blo
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     if (s.importance != nullptr) {
         const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
         floats weight_sum[G];
         for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
+            floats* const w = s.work_w + g * N;
             weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
             scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
         }
         std::uint8_t codes[G * width];
         super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
 #pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+        for (std::size_t g = 0; g < G; ++g) put(subs + g * width, get(codes + g * width) + low);
     } else {
         for (std::size_t g = 0; g < G; ++g)
-            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width], s.work_w);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
         for (std::size_t g = 0; g < G; ++g)
-            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+            put(subs + g * width,
+                select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low)));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
@@ -12069,10 +12236,10 @@ static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     for (std::size_t g = 0; g < G; ++g) {
         const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+        put(subs + g * width, select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l)));
     }
     if (any(dead))
 #pragma GCC unroll 1
@@ -12702,42 +12869,55 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
-                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
-    const floats most = largest_of(from, n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    const floats inverse_unit = from_bits((254 << 23) - power);
+/// The unit in which weights are near 1.
+[[gnu::__noinline__]] static constexpr floats unit_of(const floats* x, std::size_t n) noexcept {
+    const floats most = largest_of(x, n);
+    return from_bits(
+        select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23)));
+}
+QLIB_INLINE static constexpr floats inverse_of_unit(floats unit) noexcept {
+    return from_bits((254 << 23) - bits(unit));
+}
+
+/// Weights in their unit and what they count for: their importance, or all the same. Counting large weights for more
+/// has more error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. `x` and `w` may be
+/// `from` and `importance`: copies of 16 blocks of 256 would take 32 KiB of stack.
+[[gnu::__noinline__]] static constexpr void open_block(const floats* from, const floats* importance, std::size_t n,
+                                                       floats unit, bool all_scales_tried, floats* x,
+                                                       floats* w) noexcept {
+    const floats inverse_unit = inverse_of_unit(unit);
     for (std::size_t i = 0; i < n; ++i) x[i] = times(from[i], inverse_unit);
     if (importance == nullptr) {
         for (std::size_t i = 0; i < n; ++i) w[i] = splat(1.0f);
-        return from_bits(power);
+        return;
     }
     const floats inverse = safe_reciprocal(largest_of(importance, n));
     const float least = all_scales_tried ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
     for (std::size_t i = 0; i < n; ++i) w[i] = times(importance[i], inverse) + least;
-    return from_bits(power);
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
 // under which whole numbers of steps come close, then for each group the numbers around with the least exact
 // error, and the super-scales again by least squares.
 
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+/// Sub-scales and mins, as bytes, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
     floats super, super_min, error;
-    floats sub[G], min[G];
+    std::uint8_t sub[G * width], min[G * width];  ///< [group][lane]
 };
 template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, const super_fit<G>& tried) noexcept {
     const mask m = tried.error < best.error;
     best.super = select(m, tried.super, best.super);
     best.super_min = select(m, tried.super_min, best.super_min);
     best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < G; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
+    std::uint8_t taken[width];  // all bits or none; get() of bytes is slow on g++ 12
+    put(taken, select(m, splat(255), splat(0)));
+    for (std::size_t g = 0; g < G * width; g += width)
+        for (std::size_t k = 0; k < width; ++k) {
+            const int sub = best.sub[g + k] ^ tried.sub[g + k], min = best.min[g + k] ^ tried.min[g + k];
+            best.sub[g + k] = static_cast<std::uint8_t>(best.sub[g + k] ^ (sub & taken[k]));
+            best.min[g + k] = static_cast<std::uint8_t>(best.min[g + k] ^ (min & taken[k]));
+        }
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
@@ -12750,12 +12930,19 @@ QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v
 }
 
 /// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
-/// lopsided; or scale and offset.
+/// lopsided; or scale and offset, and those of -x.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
-    floats scale[2][G], offset[G];
-    floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
+    floats scale[2][G], offset[2][G];
+    floats sum[G];  ///< with mins: of w * x
 };
+
+/// What a group's weights count for, all together.
+QLIB_INLINE static constexpr floats weight_of(const search_group& g) noexcept {
+    floats weight = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) weight = weight + g.w[i];
+    return weight;
+}
 
 QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
                                                    std::size_t g) noexcept {
@@ -12789,7 +12976,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
                 ll = select(m, t.ll, ll);
             }
         }
-        made.sub[g] = sub;
+        put(&made.sub[g * width], truncate(sub));
         made.error = made.error + least;
         sum_xl = sum_xl + times(sub, xl);
         sum_ll = sum_ll + times(times(sub, sub), ll);
@@ -12865,16 +13052,14 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 
 template <level_kind K, std::size_t G>
 static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                 group_wishes<G>& wish) noexcept {
+                                 std::size_t side, group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < f.group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
+        const floats weight = weight_of(group);
+        floats sum = splat(0.0f);
+        for (std::size_t i = 0; i < f.group; ++i) sum = sum + times(group.w[i], group.x[i]);
         const search_range r = range_of(group);
         const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
                      inverse_size = safe_reciprocal(size);
@@ -12888,9 +13073,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
                             best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
+        wish.scale[side][g] = best.s;
+        wish.offset[side][g] = best.z;
         wish.sum[g] = sum;
     }
 }
@@ -12904,9 +13088,9 @@ struct super_sums {
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
 /// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
-                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                          floats& super_min, super_fit<G>& best) noexcept {
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          const group_wishes<G>& wish, std::size_t side, int reach, int min_reach,
+                                          floats& super, floats& super_min, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
                min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
@@ -12917,15 +13101,16 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     made.error = splat(0.0f);
     super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t g = 0; g < G; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
+        const floats weight = weighted ? weight_of(group_at(f, x, w, g)) : splat(static_cast<float>(f.group));
+        const floats sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
                          inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats offset = wish.offset[side][g] + times(wish.scale[side][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
@@ -12943,8 +13128,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
                 of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
             }
         }
-        made.sub[g] = sub;
-        made.min[g] = min;
+        put(&made.sub[g * width], truncate(sub));
+        put(&made.min[g * width], truncate(min));
         made.error = made.error + least;
         sums.ss = sums.ss + times(times(sub, sub), of.ll);
         sums.sm = sums.sm + times(times(sub, min), of.l);
@@ -12985,19 +13170,18 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
 static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
-                                          super_fit<G>& best) noexcept {
+                                          floats unit, floats inverse_unit, std::size_t side, group_wishes<G>& wish,
+                                          super_starts& starts, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
-    wish_lines<K>(f, x, w, weighted, wish);
+    wish_lines<K>(f, x, w, weighted, side, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
+        most = larger(most, wish.scale[side][g]);
+        deepest = smaller(deepest, wish.offset[side][g]);
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat((std::numeric_limits<float>::max)());
-    for (floats& e : starts.error) e = best.error;
+    for (floats& e : starts.error) e = splat((std::numeric_limits<float>::max)());
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -13006,7 +13190,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
                 super = stored_super(f, super, unit, inverse_unit);
                 super_min = stored_super(f, super_min, unit, inverse_unit);
                 const floats tried = super, tried_min = super_min;
-                const floats error = fit_subs_and_mins<K>(f, x, w, wish, 0, 0, super, super_min, best);
+                const floats error = fit_subs_and_mins<K>(f, x, w, weighted, wish, side, 0, 0, super, super_min, best);
                 keep_start(starts, error, tried, tried_min);
             }
         }
@@ -13016,34 +13200,39 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 template <level_kind K, std::size_t G>
 static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
                                            floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
-    group_wishes<G> wish{}, mirrored{};
-    super_fit<G> other{};
-    super_starts starts{}, mirrored_starts{};
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, wish, starts, best);
+    group_wishes<G> wish{};
+    super_starts starts{};
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 0, wish, starts, best);
+    const floats least = best.error;
+    floats first_super[super_starts::size]{}, first_super_min[super_starts::size]{};
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        first_super[k] = starts.super[k];
+        first_super_min[k] = starts.super_min[k];
+    }
     for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 1, wish, starts, best);
+    const mask m = best.error < least;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f)), flip = times(sign, -1.0f);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], flip);
     for (std::size_t g = 0; g < G; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+        wish.scale[0][g] = select(m, wish.scale[1][g], wish.scale[0][g]);
+        wish.offset[0][g] = select(m, wish.offset[1][g], wish.offset[0][g]);
+        wish.sum[g] = times(wish.sum[g], flip);  // they are those of -x
     }
     const super_steps steps = f.super[weighted ? 1 : 0];
     for (int i = 0; i < steps.starts; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
-        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        floats super = select(m, starts.super[at], first_super[at]);
+        floats super_min = select(m, starts.super_min[at], first_super_min[at]);
         for (int k = 0; k < steps.sweeps; ++k) {
-            fit_subs_and_mins<K>(f, x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            fit_subs_and_mins<K>(f, x, w, weighted, wish, 0, steps.reach, steps.min_reach, super, super_min, best);
             super = stored_super(f, super, unit, inverse_unit);
             super_min = stored_super(f, super_min, unit, inverse_unit);
         }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], sign);  // they may be searched again
 }
 
 template <level_kind K, bool Mins, std::size_t G>
@@ -13058,84 +13247,81 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
 }
-/// The attempt as params, in each lane.
+/// The attempt as params, in the wanted lanes.
 template <class F>
-static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, mask wanted,
+                                      typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
+        if (lane(one_if(wanted), k) == 0) continue;
         typename F::params p{};
         p.super = storable_scale<T>(lane(fit.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(fit.sub[g], k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(fit.sub[g * width + k]);
         if constexpr (F::has_mins) {
             p.super_min = storable_scale<T>(lane(fit.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(fit.min[g], k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = fit.min[g * width + k];
         }
         params[k] = p;
     }
 }
 
+/// The params of opened blocks, x in their unit, in the wanted lanes.
 template <class F>
-static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void search_opened(const lane_sites<room, F>& s, bool weighted, floats unit,
+                                                          mask wanted, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
-    floats x[block_size<F>]{}, w[block_size<F>]{};
-    const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
-    const floats inverse_unit = from_bits((254 << 23) - bits(unit));
+    const floats inverse_unit = inverse_of_unit(unit);
     if constexpr (has_sub_scales<F>) {
         super_fit<F::groups> fit{};
-        search_super_blocks<level_kind_of<F>, F::has_mins>(f, x, w, s.importance != nullptr, unit, inverse_unit, fit);
-        store_super_fit<F>(fit, params);
+        search_super_blocks<level_kind_of<F>, F::has_mins>(f, s.work_x, s.work_w, weighted, unit, inverse_unit, fit);
+        store_super_fit<F>(fit, wanted, params);
     } else {
         lane_map wishes[F::groups]{};
         floats space[F::map == form::offset ? F::group : 1]{};
         stored_maps_of<F> stored{{&stored_map<F>}, s.outer};
-        opened_block b{&stored, splat(1.0f), unit, inverse_unit, s.importance != nullptr};
+        opened_block b{&stored, splat(1.0f), unit, inverse_unit, weighted};
         if constexpr (has_byte_scale<F>)
             for (std::size_t k = 0; k < width; ++k) set_lane(b.outer_scale, k, F::outer_scale(s.outer[k]));
-        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, x, w, s.n, space, b, wishes);
-        project<F>(wishes, s.outer, params);
+        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, s.work_x, s.work_w, s.n, space, b, wishes);
+        typename F::params found[width]{};
+        project<F>(wishes, s.outer, found);
+        for (std::size_t k = 0; k < width; ++k)
+            if (lane(one_if(wanted), k) != 0) params[k] = found[k];
     }
-}
-
-/// A block whose importances are all zero is searched as one without.
-template <class F>
-static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    search_opened<F>(s, params);
-    if (s.importance == nullptr) return;
-    const floats heaviest = largest_of(s.importance, s.n);
-    if (!any(no(heaviest > 0.0f))) return;
-    lane_sites<room, F> bare = s;
-    bare.importance = nullptr;
-    typename F::params other[width]{};
-    search_opened<F>(bare, other);
-    for (std::size_t k = 0; k < width; ++k)
-        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
 /// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
-/// knows scales that are.
+/// knows scales that are. Gives the lanes of the others.
 template <class F>
-static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
-    typename F::params plain[width]{};
-    plain_blocks<F>(s, plain);
-    for (std::size_t k = 0; k < width; ++k) {
-        bool finite = true;
+static constexpr mask keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    floats overflows = splat(0.0f);
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return overflows == 0.0f;
+    plain_blocks<F>(s, params);
+    for (std::size_t k = 0; k < width; ++k)
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(plain[k], g);
-            finite = finite && is_finite(a.s) && is_finite(a.z);
+            const affine a = F::at(params[k], g);
+            if (!is_finite(a.s) || !is_finite(a.z)) set_lane(overflows, k, 1.0f);
         }
-        if (!finite) params[k] = plain[k];
-    }
+    return overflows == 0.0f;
 }
 
-/// search_fit for one block in each lane.
+/// search_fit for one block in each lane. One whose importances are all zero is searched as one without.
 template <class F>
 static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_known<F>(s, params);
-        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+        const bool weighted = s.importance != nullptr;
+        mask wanted = splat(0.0f) == 0.0f;  // all
+        if constexpr (has_sub_scales<F>) wanted = keep_overflows<F>(s, params);
+        const floats unit = unit_of(s.x, s.n);
+        const mask seen = (weighted ? largest_of(s.importance, s.n) : splat(1.0f)) > 0.0f;
+        open_block(s.x, s.importance, s.n, unit, has_power_of_two_scale<F>, s.work_x, s.work_w);
+        s.spent = true;
+        search_opened<F>(s, weighted, unit, wanted & seen, params);
+        if (!any(no(seen))) return;
+        for (std::size_t i = 0; i < s.n; ++i) s.work_w[i] = splat(1.0f);
+        search_opened<F>(s, false, unit, wanted & no(seen), params);
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
@@ -13363,7 +13549,8 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
 
 /// Stores params and codes of a batch.
 template <class F>
-static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+[[gnu::__noinline__]] static void scatter(const block_batch& b, const qspan<F>& to,
+                                          const lane_blocks<room, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
@@ -13428,11 +13615,11 @@ static bool widen_range(const void* x, element type, std::size_t n, float& low, 
 }
 
 /// encoder_kernels::fit_lanes.
-template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* blocks) noexcept {
+template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* made) noexcept {
     const auto& s = *static_cast<const lane_sites<room, F>*>(sites);
-    auto& e = *static_cast<lane_blocks<room, F>*>(blocks);
-    if constexpr (encodes_whole<Fit, F>) static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, e);
-    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
+    if constexpr (encodes_whole<Fit, F>)
+        static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, *static_cast<lane_blocks<room, F>*>(made));
+    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, static_cast<typename F::params*>(made));
 }
 
 /// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
@@ -13449,45 +13636,111 @@ static void encode_site_in_lanes(const void* fit, const void* one, void* encoded
         w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
     }
     for (auto& o : outer) o = s.outer;
-    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    const lane_sites<room, F> sites{x,     s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square),
+                                    outer, x,                                  w};
     alignas(64) lane_blocks<room, F> e;
-    fit_lanes<F, Fit>(fit, &sites, &e);
-    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    if constexpr (encodes_whole<Fit, F>) {
+        fit_lanes<F, Fit>(fit, &sites, &e);
+    } else {
+        fit_lanes<F, Fit>(fit, &sites, e.params);
+        for (std::size_t i = 0; i < n; ++i) x[i] = splat(s.x[i]);  // the fit may have worked there
+        (void)choose_codes<F>(sites, e);
+    }
     made.params = e.params[0];
     for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
 }
 
-/// encoder_kernels::batch.
-template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+// The steps of encode_batch are functions of their own, none of which is inlined: what one needs of the stack, a fit
+// above all, another need not hold.
+
+/// Brings a batch into lanes and fits: params or, by a fit that does so, whole blocks. Afterwards x are its weights;
+/// behind them lie the importances.
+/// False: some weight is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool fit_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                            const typename F::outer* outer, floats* x, void* made) noexcept {
     constexpr std::size_t n = block_size<F>;
-    const auto& to = *static_cast<const qspan<F>*>(job.out);
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    const std::byte* at[width];
+    floats* const w = x + n;
     if (!open_batch(job, b, at, x, w)) return false;
-    typename F::outer outer[width];
-    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
-    for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
-    alignas(64) lane_blocks<room, F> e;
-    job.kernels->fit_lanes(job.fit, &s, &e);
-    if (job.kernels->whole) {
-        for (std::size_t l = 0; l < width; ++l)
-            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
-    } else {
-        prefetch(job, at, 2);
-        if (!choose_codes<F>(s, e)) return false;
-    }
-    prefetch(job, at, 3);
-    scatter<F>(b, to, e);
+    const lane_sites<room, F> s{x,     job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square),
+                                outer, x,                                            w};
+    job.kernels->fit_lanes(job.fit, &s, made);
+    if (s.spent && !job.kernels->whole) gather(job, b, at, x);
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an
-/// algorithm that chooses codes itself asks of a fit.
+/// Chooses and stores codes under the params that a fit gave. False: some scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool code_batch(const encode_job& job, const block_batch& b, const std::byte* const* at,
+                                             typename F::outer* outer, floats* x,
+                                             const typename F::params* params) noexcept {
+    const lane_sites<room, F> s{x, nullptr, block_size<F>, splat(0.0f), outer, nullptr, nullptr};
+    alignas(64) lane_blocks<room, F> e;
+    for (std::size_t l = 0; l < width; ++l) e.params[l] = params[l];
+    prefetch(job, at, 2);
+    if (!choose_codes<F>(s, e)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// By a fit that gives params.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_params_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                      typename F::outer* outer, floats* x) noexcept {
+    typename F::params params[width];
+    return fit_batch<F>(job, b, at, outer, x, params) && code_batch<F>(job, b, at, outer, x, params);
+}
+
+/// By a fit that encodes whole blocks. False: some weight or scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_whole_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                     const typename F::outer* outer, floats* x) noexcept {
+    alignas(64) lane_blocks<room, F> e;
+    if (!fit_batch<F>(job, b, at, outer, x, &e)) return false;
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), block_size<F>)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// In `space`, for weights and importances.
+template <block_format F>
+static bool encode_batch_in(const encode_job& job, const block_batch& b, floats* space) noexcept {
+    const std::byte* at[width];
+    typename F::outer outer[width];
+    for (std::size_t l = 0; l < width; ++l)
+        outer[l] = static_cast<const qspan<F>*>(job.out)->outer(b.row[l], b.block[l] * block_size<F>);
+    return job.kernels->whole ? encode_whole_batch<F>(job, b, at, outer, space)
+                              : encode_params_batch<F>(job, b, at, outer, space);
+}
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_batch_on_stack(const encode_job& job, const block_batch& b) noexcept {
+    alignas(64) floats space[2 * block_size<F>];
+    return encode_batch_in<F>(job, b, space);
+}
+/// encoder_kernels::batch.
+template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+    if (job.space == nullptr) return encode_batch_on_stack<F>(job, b);
+    return encode_batch_in<F>(job, b, reinterpret_cast<floats*>(job.space));
+}
+
+/// The params of blocks, by a fit that encodes them whole.
+template <block_format F>
+[[gnu::__noinline__]] static void fit_whole_params(const encoder_kernels& k, const void* fit,
+                                                   const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    lane_blocks<room, F> e;
+    k.fit_lanes(fit, &s, &e);
+    for (std::size_t l = 0; l < width; ++l) params[l] = e.params[l];
+}
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
+/// asks of a fit. `params`: as many as rows fill whole vectors of lanes.
+/// `space`: 2 vectors for each weight of a block, 64-byte aligned.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
-                     std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
+                     std::span<const float> importance, const typename F::outer* outer, typename F::params* params,
+                     float* space) noexcept {
     if (k.fit_lanes == nullptr) {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
@@ -13497,9 +13750,8 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
     }
     if constexpr (byte_codes<F>) {
         constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        auto* const weights = reinterpret_cast<floats*>(space);
+        floats* const w = weights + n;
         for (std::size_t first = 0; first < x.rows; first += width) {
             const float* from[width];
             typename F::outer at[width];
@@ -13509,10 +13761,10 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
                 at[l] = outer[r];
             }
             gather_blocks(from, n, weights);
-            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<room, F> e;
-            k.fit_lanes(fit, &s, &e);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+            for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at, weights, w};
+            if (k.whole) fit_whole_params<F>(k, fit, s, params + first);
+            else k.fit_lanes(fit, &s, params + first);
         }
     }
 }
@@ -13570,7 +13822,8 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
     if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
-        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+        // and nobody fits a part of a block. One block fills the lanes of the room that has fewest: bits are the same
+        k.encode_site = &portable::template encode_site_in_lanes<F, Fit>;
     } else {
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
@@ -13950,10 +14203,10 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 }
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
-/// added to unless first == 0.
+/// added to unless first == 0. `lost` becomes NaN where y is not finite.
 template <std::size_t N, bool Offset>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
-                         float* y, std::size_t stride, std::size_t lanes) noexcept {
+                         float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
@@ -13989,6 +14242,8 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
         for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat_16(x.scale[j]), total[j]);
     }
 #pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) lost = multiply_add(total[j], splat_16(0.0f), lost);
+#pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
 }
 
@@ -14010,13 +14265,17 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
+    sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
             integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16));
+                                          smaller_size(16, rows - t * 16), lost);
     });
+    float of_lane[16];
+    store(of_lane, lost, 16);
+    return largest_magnitude(of_lane, 16) == 0;
 }
 
 QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
@@ -14064,17 +14323,45 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
     });
 }
 
+/// tile_kernels::exact_element.
+static float exact_element(const gemm_format& f, const product_kernels& kernels, const void* W, std::size_t row,
+                           floats_view X, std::size_t j, float* memory) noexcept {
+    const std::size_t k = X.cols, piece = f.chunk() * f.block;
+    sixteen total = splat_16(0.0f);
+    for (std::size_t c = 0; c < k; c += piece) {
+        const std::size_t n = smaller_size(piece, k - c);
+        kernels.decode(W, row, c / f.block, c / f.block + divide_up(n, f.block), k, memory);
+        for (std::size_t i = 0; i < n; ++i) {
+            float x = 0;
+            detail::widen_elements(X.at(j, c + i), X.type, 1, &x);
+            total = multiply_add(splat_16(memory[i]), splat_16(x), total);
+        }
+    }
+    float y[16];
+    store(y, total, 16);
+    return y[0];
+}
+
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
+    return {widths[0],
+            most_summed,
+            &pack_activations,
+            &pack_floats,
+            &multiply_exact_panel,
+            &exact_element};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{
-        id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      &tiles,  0,
+                      nullptr, nullptr,
+                      nullptr, nullptr};
+    k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
         k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
+        k.decode = &decode_view<F, float>;
     }
     return k;
 }
@@ -15614,26 +15901,26 @@ template <std::size_t N>
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
 /// where there is none further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+QLIB_INLINE static constexpr void ggml_slack_of(floats level, float low, float high, floats& down,
+                                                floats& up) noexcept {
+    down = select(level == low, splat(-0x1p20f), splat(-0.49f));
+    up = select(level == high, splat(0x1p20f), splat(0.49f));
 }
 
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
 /// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
-/// share no sum of w l l is left keeps its level.
+/// share no sum of w l l is left keeps its level. `space`: 4 N, to work in.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
-                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
+                                                         bool convex, floats* level, floats& lx, floats& ll,
+                                                         floats* space) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
+    floats *const share_x = space, *const share_l = space + N;
+    floats *const down = space + 2 * N, *const up = space + 3 * N;
     for (std::size_t i = 0; i < N; ++i) {
         share_x[i] = times(times(w[i], x[i]), level[i]);
         share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
     }
     for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
         const std::size_t i = step % N;
@@ -15642,7 +15929,7 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+        if (!any(open & (off != smaller(times(rest_lx, up[i]), larger(times(rest_lx, down[i]), off)))))
             continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
@@ -15654,27 +15941,27 @@ template <std::size_t N>
         level[i] = select(better, tried, l);
         share_x[i] = select(better, try_x, share_x[i]);
         share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
         lx = select(better, new_lx, lx);
         ll = select(better, new_ll, ll);
     }
 }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax. `space`: 6 N.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
-                                                                  std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes,
+                                                                  floats* space) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    floats lx = splat(0.0f), ll = splat(0.0f), *const w = space, *const level = space + N;
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(x[i], x[i]);
         level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
         lx += times(times(w[i], x[i]), level[i]);
         ll += times(times(w[i], level[i]), level[i]);
     }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll, space + 2 * N);
     for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
@@ -15825,10 +16112,10 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
     return sum;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w. `space`: 5 N.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
-                                                                   ints* codes) noexcept {
+                                                                   std::uint8_t* codes, floats* space) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -15842,15 +16129,15 @@ template <std::size_t N>
         inverse = select(e < best, tried, inverse);
         best = select(e < best, e, best);
     }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    floats *const level = space, lx = splat(0.0f), ll = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
         lx += times(times(w[i], x[i]), to_float(l));
         ll += times(times(w[i], to_float(l)), to_float(l));
         level[i] = to_float(l & 255);  // the original keeps bytes
     }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll, space + N);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i])));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
 
@@ -15930,32 +16217,32 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group
-/// whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left. subs and mins: [group][lane].
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
-                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const std::uint8_t* subs,
+                                      floats super_min, const std::uint8_t* mins,
+                                      lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        const floats scale = times(super, to_float((get(subs + g * width) ^ 128) - 128));  // they have signs
+        const floats min = mins != nullptr ? times(super_min, to_float(get(mins + g * width))) : splat(0.0f);
         ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
         for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
+            out.params[l].sub[g] = static_cast<std::int8_t>(subs[g * width + l]);
+            out.params[l].min[g] = mins != nullptr ? mins[g * width + l] : std::uint8_t{0};
         }
     }
 }
 
 /// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+template <std::size_t N>
+static constexpr floats ggml_plain_subs(const floats* v, int nmax, std::uint8_t* subs) noexcept {
     floats high = splat(0.0f);
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    for (std::size_t g = 0; g < N; ++g)
+        put(subs + g * width, clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax));
     return high / static_cast<float>(nmax);
 }
 
@@ -15975,10 +16262,13 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
     const bool weighted = s.importance != nullptr;
     const floats sigma2 =
         weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
+    // A group's scale and min stand where weights did that are not needed any more, and so do later searches.
+    static_assert(G + P <= N * P && 7 * G <= N * G);
+    floats* const space = s.work_w + 2 * G;
+    floats *const scale = s.work_w, *const min = s.work_w + G, weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
-        floats w[N * P];
+        floats* const w = s.work_w + g * N;
         for (std::size_t p = 0; p < P; ++p) {
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
@@ -15996,10 +16286,10 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             min[g + p] = found[p].min;
         }
     }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+    std::uint8_t subs[G * width], mins[G * width];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs, space)
                                   : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins, space)
                                       : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
     const floats stored_min =
@@ -16013,27 +16303,28 @@ static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blo
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     if (s.importance != nullptr) {
         const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
         floats weight_sum[G];
         for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
+            floats* const w = s.work_w + g * N;
             weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
             scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
         }
         std::uint8_t codes[G * width];
         super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
 #pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+        for (std::size_t g = 0; g < G; ++g) put(subs + g * width, get(codes + g * width) + low);
     } else {
         for (std::size_t g = 0; g < G; ++g)
-            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width], s.work_w);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
         for (std::size_t g = 0; g < G; ++g)
-            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+            put(subs + g * width,
+                select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low)));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
@@ -16051,10 +16342,10 @@ static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     for (std::size_t g = 0; g < G; ++g) {
         const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+        put(subs + g * width, select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l)));
     }
     if (any(dead))
 #pragma GCC unroll 1
@@ -16684,42 +16975,55 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
-                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
-    const floats most = largest_of(from, n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    const floats inverse_unit = from_bits((254 << 23) - power);
+/// The unit in which weights are near 1.
+[[gnu::__noinline__]] static constexpr floats unit_of(const floats* x, std::size_t n) noexcept {
+    const floats most = largest_of(x, n);
+    return from_bits(
+        select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23)));
+}
+QLIB_INLINE static constexpr floats inverse_of_unit(floats unit) noexcept {
+    return from_bits((254 << 23) - bits(unit));
+}
+
+/// Weights in their unit and what they count for: their importance, or all the same. Counting large weights for more
+/// has more error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. `x` and `w` may be
+/// `from` and `importance`: copies of 16 blocks of 256 would take 32 KiB of stack.
+[[gnu::__noinline__]] static constexpr void open_block(const floats* from, const floats* importance, std::size_t n,
+                                                       floats unit, bool all_scales_tried, floats* x,
+                                                       floats* w) noexcept {
+    const floats inverse_unit = inverse_of_unit(unit);
     for (std::size_t i = 0; i < n; ++i) x[i] = times(from[i], inverse_unit);
     if (importance == nullptr) {
         for (std::size_t i = 0; i < n; ++i) w[i] = splat(1.0f);
-        return from_bits(power);
+        return;
     }
     const floats inverse = safe_reciprocal(largest_of(importance, n));
     const float least = all_scales_tried ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
     for (std::size_t i = 0; i < n; ++i) w[i] = times(importance[i], inverse) + least;
-    return from_bits(power);
 }
 
 // No #pragma once: part of search.inl. Super-blocks: first what each group would wish for alone, then super-scales
 // under which whole numbers of steps come close, then for each group the numbers around with the least exact
 // error, and the super-scales again by least squares.
 
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+/// Sub-scales and mins, as bytes, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
     floats super, super_min, error;
-    floats sub[G], min[G];
+    std::uint8_t sub[G * width], min[G * width];  ///< [group][lane]
 };
 template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, const super_fit<G>& tried) noexcept {
     const mask m = tried.error < best.error;
     best.super = select(m, tried.super, best.super);
     best.super_min = select(m, tried.super_min, best.super_min);
     best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < G; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
+    std::uint8_t taken[width];  // all bits or none; get() of bytes is slow on g++ 12
+    put(taken, select(m, splat(255), splat(0)));
+    for (std::size_t g = 0; g < G * width; g += width)
+        for (std::size_t k = 0; k < width; ++k) {
+            const int sub = best.sub[g + k] ^ tried.sub[g + k], min = best.min[g + k] ^ tried.min[g + k];
+            best.sub[g + k] = static_cast<std::uint8_t>(best.sub[g + k] ^ (sub & taken[k]));
+            best.min[g + k] = static_cast<std::uint8_t>(best.min[g + k] ^ (min & taken[k]));
+        }
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
@@ -16732,12 +17036,19 @@ QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v
 }
 
 /// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
-/// lopsided; or scale and offset.
+/// lopsided; or scale and offset, and those of -x.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
-    floats scale[2][G], offset[G];
-    floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
+    floats scale[2][G], offset[2][G];
+    floats sum[G];  ///< with mins: of w * x
 };
+
+/// What a group's weights count for, all together.
+QLIB_INLINE static constexpr floats weight_of(const search_group& g) noexcept {
+    floats weight = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) weight = weight + g.w[i];
+    return weight;
+}
 
 QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
                                                    std::size_t g) noexcept {
@@ -16771,7 +17082,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
                 ll = select(m, t.ll, ll);
             }
         }
-        made.sub[g] = sub;
+        put(&made.sub[g * width], truncate(sub));
         made.error = made.error + least;
         sum_xl = sum_xl + times(sub, xl);
         sum_ll = sum_ll + times(times(sub, sub), ll);
@@ -16847,16 +17158,14 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 
 template <level_kind K, std::size_t G>
 static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                 group_wishes<G>& wish) noexcept {
+                                 std::size_t side, group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < f.group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
+        const floats weight = weight_of(group);
+        floats sum = splat(0.0f);
+        for (std::size_t i = 0; i < f.group; ++i) sum = sum + times(group.w[i], group.x[i]);
         const search_range r = range_of(group);
         const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
                      inverse_size = safe_reciprocal(size);
@@ -16870,9 +17179,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
                             best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
+        wish.scale[side][g] = best.s;
+        wish.offset[side][g] = best.z;
         wish.sum[g] = sum;
     }
 }
@@ -16886,9 +17194,9 @@ struct super_sums {
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
 /// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
-                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                          floats& super_min, super_fit<G>& best) noexcept {
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          const group_wishes<G>& wish, std::size_t side, int reach, int min_reach,
+                                          floats& super, floats& super_min, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
                min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
@@ -16899,15 +17207,16 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     made.error = splat(0.0f);
     super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t g = 0; g < G; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
+        const floats weight = weighted ? weight_of(group_at(f, x, w, g)) : splat(static_cast<float>(f.group));
+        const floats sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
                          inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats offset = wish.offset[side][g] + times(wish.scale[side][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
@@ -16925,8 +17234,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
                 of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
             }
         }
-        made.sub[g] = sub;
-        made.min[g] = min;
+        put(&made.sub[g * width], truncate(sub));
+        put(&made.min[g * width], truncate(min));
         made.error = made.error + least;
         sums.ss = sums.ss + times(times(sub, sub), of.ll);
         sums.sm = sums.sm + times(times(sub, min), of.l);
@@ -16967,19 +17276,18 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
 static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
-                                          super_fit<G>& best) noexcept {
+                                          floats unit, floats inverse_unit, std::size_t side, group_wishes<G>& wish,
+                                          super_starts& starts, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
-    wish_lines<K>(f, x, w, weighted, wish);
+    wish_lines<K>(f, x, w, weighted, side, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
+        most = larger(most, wish.scale[side][g]);
+        deepest = smaller(deepest, wish.offset[side][g]);
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat((std::numeric_limits<float>::max)());
-    for (floats& e : starts.error) e = best.error;
+    for (floats& e : starts.error) e = splat((std::numeric_limits<float>::max)());
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -16988,7 +17296,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
                 super = stored_super(f, super, unit, inverse_unit);
                 super_min = stored_super(f, super_min, unit, inverse_unit);
                 const floats tried = super, tried_min = super_min;
-                const floats error = fit_subs_and_mins<K>(f, x, w, wish, 0, 0, super, super_min, best);
+                const floats error = fit_subs_and_mins<K>(f, x, w, weighted, wish, side, 0, 0, super, super_min, best);
                 keep_start(starts, error, tried, tried_min);
             }
         }
@@ -16998,34 +17306,39 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 template <level_kind K, std::size_t G>
 static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
                                            floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
-    group_wishes<G> wish{}, mirrored{};
-    super_fit<G> other{};
-    super_starts starts{}, mirrored_starts{};
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, wish, starts, best);
+    group_wishes<G> wish{};
+    super_starts starts{};
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 0, wish, starts, best);
+    const floats least = best.error;
+    floats first_super[super_starts::size]{}, first_super_min[super_starts::size]{};
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        first_super[k] = starts.super[k];
+        first_super_min[k] = starts.super_min[k];
+    }
     for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 1, wish, starts, best);
+    const mask m = best.error < least;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f)), flip = times(sign, -1.0f);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], flip);
     for (std::size_t g = 0; g < G; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+        wish.scale[0][g] = select(m, wish.scale[1][g], wish.scale[0][g]);
+        wish.offset[0][g] = select(m, wish.offset[1][g], wish.offset[0][g]);
+        wish.sum[g] = times(wish.sum[g], flip);  // they are those of -x
     }
     const super_steps steps = f.super[weighted ? 1 : 0];
     for (int i = 0; i < steps.starts; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
-        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        floats super = select(m, starts.super[at], first_super[at]);
+        floats super_min = select(m, starts.super_min[at], first_super_min[at]);
         for (int k = 0; k < steps.sweeps; ++k) {
-            fit_subs_and_mins<K>(f, x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            fit_subs_and_mins<K>(f, x, w, weighted, wish, 0, steps.reach, steps.min_reach, super, super_min, best);
             super = stored_super(f, super, unit, inverse_unit);
             super_min = stored_super(f, super_min, unit, inverse_unit);
         }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], sign);  // they may be searched again
 }
 
 template <level_kind K, bool Mins, std::size_t G>
@@ -17040,84 +17353,81 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
 }
-/// The attempt as params, in each lane.
+/// The attempt as params, in the wanted lanes.
 template <class F>
-static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, mask wanted,
+                                      typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
+        if (lane(one_if(wanted), k) == 0) continue;
         typename F::params p{};
         p.super = storable_scale<T>(lane(fit.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(fit.sub[g], k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(fit.sub[g * width + k]);
         if constexpr (F::has_mins) {
             p.super_min = storable_scale<T>(lane(fit.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(fit.min[g], k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = fit.min[g * width + k];
         }
         params[k] = p;
     }
 }
 
+/// The params of opened blocks, x in their unit, in the wanted lanes.
 template <class F>
-static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void search_opened(const lane_sites<room, F>& s, bool weighted, floats unit,
+                                                          mask wanted, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
-    floats x[block_size<F>]{}, w[block_size<F>]{};
-    const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
-    const floats inverse_unit = from_bits((254 << 23) - bits(unit));
+    const floats inverse_unit = inverse_of_unit(unit);
     if constexpr (has_sub_scales<F>) {
         super_fit<F::groups> fit{};
-        search_super_blocks<level_kind_of<F>, F::has_mins>(f, x, w, s.importance != nullptr, unit, inverse_unit, fit);
-        store_super_fit<F>(fit, params);
+        search_super_blocks<level_kind_of<F>, F::has_mins>(f, s.work_x, s.work_w, weighted, unit, inverse_unit, fit);
+        store_super_fit<F>(fit, wanted, params);
     } else {
         lane_map wishes[F::groups]{};
         floats space[F::map == form::offset ? F::group : 1]{};
         stored_maps_of<F> stored{{&stored_map<F>}, s.outer};
-        opened_block b{&stored, splat(1.0f), unit, inverse_unit, s.importance != nullptr};
+        opened_block b{&stored, splat(1.0f), unit, inverse_unit, weighted};
         if constexpr (has_byte_scale<F>)
             for (std::size_t k = 0; k < width; ++k) set_lane(b.outer_scale, k, F::outer_scale(s.outer[k]));
-        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, x, w, s.n, space, b, wishes);
-        project<F>(wishes, s.outer, params);
+        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, s.work_x, s.work_w, s.n, space, b, wishes);
+        typename F::params found[width]{};
+        project<F>(wishes, s.outer, found);
+        for (std::size_t k = 0; k < width; ++k)
+            if (lane(one_if(wanted), k) != 0) params[k] = found[k];
     }
-}
-
-/// A block whose importances are all zero is searched as one without.
-template <class F>
-static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    search_opened<F>(s, params);
-    if (s.importance == nullptr) return;
-    const floats heaviest = largest_of(s.importance, s.n);
-    if (!any(no(heaviest > 0.0f))) return;
-    lane_sites<room, F> bare = s;
-    bare.importance = nullptr;
-    typename F::params other[width]{};
-    search_opened<F>(bare, other);
-    for (std::size_t k = 0; k < width; ++k)
-        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
 /// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
-/// knows scales that are.
+/// knows scales that are. Gives the lanes of the others.
 template <class F>
-static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
-    typename F::params plain[width]{};
-    plain_blocks<F>(s, plain);
-    for (std::size_t k = 0; k < width; ++k) {
-        bool finite = true;
+static constexpr mask keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    floats overflows = splat(0.0f);
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return overflows == 0.0f;
+    plain_blocks<F>(s, params);
+    for (std::size_t k = 0; k < width; ++k)
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(plain[k], g);
-            finite = finite && is_finite(a.s) && is_finite(a.z);
+            const affine a = F::at(params[k], g);
+            if (!is_finite(a.s) || !is_finite(a.z)) set_lane(overflows, k, 1.0f);
         }
-        if (!finite) params[k] = plain[k];
-    }
+    return overflows == 0.0f;
 }
 
-/// search_fit for one block in each lane.
+/// search_fit for one block in each lane. One whose importances are all zero is searched as one without.
 template <class F>
 static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_known<F>(s, params);
-        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+        const bool weighted = s.importance != nullptr;
+        mask wanted = splat(0.0f) == 0.0f;  // all
+        if constexpr (has_sub_scales<F>) wanted = keep_overflows<F>(s, params);
+        const floats unit = unit_of(s.x, s.n);
+        const mask seen = (weighted ? largest_of(s.importance, s.n) : splat(1.0f)) > 0.0f;
+        open_block(s.x, s.importance, s.n, unit, has_power_of_two_scale<F>, s.work_x, s.work_w);
+        s.spent = true;
+        search_opened<F>(s, weighted, unit, wanted & seen, params);
+        if (!any(no(seen))) return;
+        for (std::size_t i = 0; i < s.n; ++i) s.work_w[i] = splat(1.0f);
+        search_opened<F>(s, false, unit, wanted & no(seen), params);
     }
 }
 // No #pragma once: included in each room. What maps of a whole tile make of a run of its weights, summed up in 16 sums
@@ -17345,7 +17655,8 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
 
 /// Stores params and codes of a batch.
 template <class F>
-static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+[[gnu::__noinline__]] static void scatter(const block_batch& b, const qspan<F>& to,
+                                          const lane_blocks<room, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
@@ -17410,11 +17721,11 @@ static bool widen_range(const void* x, element type, std::size_t n, float& low, 
 }
 
 /// encoder_kernels::fit_lanes.
-template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* blocks) noexcept {
+template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* made) noexcept {
     const auto& s = *static_cast<const lane_sites<room, F>*>(sites);
-    auto& e = *static_cast<lane_blocks<room, F>*>(blocks);
-    if constexpr (encodes_whole<Fit, F>) static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, e);
-    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
+    if constexpr (encodes_whole<Fit, F>)
+        static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, *static_cast<lane_blocks<room, F>*>(made));
+    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, static_cast<typename F::params*>(made));
 }
 
 /// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
@@ -17431,45 +17742,111 @@ static void encode_site_in_lanes(const void* fit, const void* one, void* encoded
         w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
     }
     for (auto& o : outer) o = s.outer;
-    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    const lane_sites<room, F> sites{x,     s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square),
+                                    outer, x,                                  w};
     alignas(64) lane_blocks<room, F> e;
-    fit_lanes<F, Fit>(fit, &sites, &e);
-    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    if constexpr (encodes_whole<Fit, F>) {
+        fit_lanes<F, Fit>(fit, &sites, &e);
+    } else {
+        fit_lanes<F, Fit>(fit, &sites, e.params);
+        for (std::size_t i = 0; i < n; ++i) x[i] = splat(s.x[i]);  // the fit may have worked there
+        (void)choose_codes<F>(sites, e);
+    }
     made.params = e.params[0];
     for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
 }
 
-/// encoder_kernels::batch.
-template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+// The steps of encode_batch are functions of their own, none of which is inlined: what one needs of the stack, a fit
+// above all, another need not hold.
+
+/// Brings a batch into lanes and fits: params or, by a fit that does so, whole blocks. Afterwards x are its weights;
+/// behind them lie the importances.
+/// False: some weight is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool fit_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                            const typename F::outer* outer, floats* x, void* made) noexcept {
     constexpr std::size_t n = block_size<F>;
-    const auto& to = *static_cast<const qspan<F>*>(job.out);
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    const std::byte* at[width];
+    floats* const w = x + n;
     if (!open_batch(job, b, at, x, w)) return false;
-    typename F::outer outer[width];
-    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
-    for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
-    alignas(64) lane_blocks<room, F> e;
-    job.kernels->fit_lanes(job.fit, &s, &e);
-    if (job.kernels->whole) {
-        for (std::size_t l = 0; l < width; ++l)
-            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
-    } else {
-        prefetch(job, at, 2);
-        if (!choose_codes<F>(s, e)) return false;
-    }
-    prefetch(job, at, 3);
-    scatter<F>(b, to, e);
+    const lane_sites<room, F> s{x,     job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square),
+                                outer, x,                                            w};
+    job.kernels->fit_lanes(job.fit, &s, made);
+    if (s.spent && !job.kernels->whole) gather(job, b, at, x);
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an
-/// algorithm that chooses codes itself asks of a fit.
+/// Chooses and stores codes under the params that a fit gave. False: some scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool code_batch(const encode_job& job, const block_batch& b, const std::byte* const* at,
+                                             typename F::outer* outer, floats* x,
+                                             const typename F::params* params) noexcept {
+    const lane_sites<room, F> s{x, nullptr, block_size<F>, splat(0.0f), outer, nullptr, nullptr};
+    alignas(64) lane_blocks<room, F> e;
+    for (std::size_t l = 0; l < width; ++l) e.params[l] = params[l];
+    prefetch(job, at, 2);
+    if (!choose_codes<F>(s, e)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// By a fit that gives params.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_params_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                      typename F::outer* outer, floats* x) noexcept {
+    typename F::params params[width];
+    return fit_batch<F>(job, b, at, outer, x, params) && code_batch<F>(job, b, at, outer, x, params);
+}
+
+/// By a fit that encodes whole blocks. False: some weight or scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_whole_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                     const typename F::outer* outer, floats* x) noexcept {
+    alignas(64) lane_blocks<room, F> e;
+    if (!fit_batch<F>(job, b, at, outer, x, &e)) return false;
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), block_size<F>)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// In `space`, for weights and importances.
+template <block_format F>
+static bool encode_batch_in(const encode_job& job, const block_batch& b, floats* space) noexcept {
+    const std::byte* at[width];
+    typename F::outer outer[width];
+    for (std::size_t l = 0; l < width; ++l)
+        outer[l] = static_cast<const qspan<F>*>(job.out)->outer(b.row[l], b.block[l] * block_size<F>);
+    return job.kernels->whole ? encode_whole_batch<F>(job, b, at, outer, space)
+                              : encode_params_batch<F>(job, b, at, outer, space);
+}
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_batch_on_stack(const encode_job& job, const block_batch& b) noexcept {
+    alignas(64) floats space[2 * block_size<F>];
+    return encode_batch_in<F>(job, b, space);
+}
+/// encoder_kernels::batch.
+template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+    if (job.space == nullptr) return encode_batch_on_stack<F>(job, b);
+    return encode_batch_in<F>(job, b, reinterpret_cast<floats*>(job.space));
+}
+
+/// The params of blocks, by a fit that encodes them whole.
+template <block_format F>
+[[gnu::__noinline__]] static void fit_whole_params(const encoder_kernels& k, const void* fit,
+                                                   const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    lane_blocks<room, F> e;
+    k.fit_lanes(fit, &s, &e);
+    for (std::size_t l = 0; l < width; ++l) params[l] = e.params[l];
+}
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
+/// asks of a fit. `params`: as many as rows fill whole vectors of lanes.
+/// `space`: 2 vectors for each weight of a block, 64-byte aligned.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
-                     std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
+                     std::span<const float> importance, const typename F::outer* outer, typename F::params* params,
+                     float* space) noexcept {
     if (k.fit_lanes == nullptr) {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
@@ -17479,9 +17856,8 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
     }
     if constexpr (byte_codes<F>) {
         constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        auto* const weights = reinterpret_cast<floats*>(space);
+        floats* const w = weights + n;
         for (std::size_t first = 0; first < x.rows; first += width) {
             const float* from[width];
             typename F::outer at[width];
@@ -17491,10 +17867,10 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
                 at[l] = outer[r];
             }
             gather_blocks(from, n, weights);
-            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<room, F> e;
-            k.fit_lanes(fit, &s, &e);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+            for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at, weights, w};
+            if (k.whole) fit_whole_params<F>(k, fit, s, params + first);
+            else k.fit_lanes(fit, &s, params + first);
         }
     }
 }
@@ -17552,7 +17928,8 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
     if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
-        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+        // and nobody fits a part of a block. One block fills the lanes of the room that has fewest: bits are the same
+        k.encode_site = &portable::template encode_site_in_lanes<F, Fit>;
     } else {
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;
@@ -17932,10 +18309,10 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 }
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
-/// added to unless first == 0.
+/// added to unless first == 0. `lost` becomes NaN where y is not finite.
 template <std::size_t N, bool Offset>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
-                         float* y, std::size_t stride, std::size_t lanes) noexcept {
+                         float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
 #pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) total[j] = first != 0 ? load(y + j * stride, lanes) : splat_16(0.0f);
@@ -17971,6 +18348,8 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
         for (std::size_t j = 0; j < N; ++j) total[j] = multiply_add(sum[j], splat_16(x.scale[j]), total[j]);
     }
 #pragma GCC unroll 16
+    for (std::size_t j = 0; j < N; ++j) lost = multiply_add(total[j], splat_16(0.0f), lost);
+#pragma GCC unroll 16
     for (std::size_t j = 0; j < N; ++j) store(y + j * stride, total[j], lanes);
 }
 
@@ -17992,13 +18371,17 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 
 /// All rows of X against the tiles of a panel, groups [first, end).
 template <bool Offset>
-static void multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
+static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
+    sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
             integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16));
+                                          smaller_size(16, rows - t * 16), lost);
     });
+    float of_lane[16];
+    store(of_lane, lost, 16);
+    return largest_magnitude(of_lane, 16) == 0;
 }
 
 QLIB_INLINE static integer_panel panel_of(const panel_memory& m, std::size_t t) noexcept {
@@ -18046,17 +18429,45 @@ static void multiply_exact_panel(const gemm_plan& p, const panel_memory& m, std:
     });
 }
 
+/// tile_kernels::exact_element.
+static float exact_element(const gemm_format& f, const product_kernels& kernels, const void* W, std::size_t row,
+                           floats_view X, std::size_t j, float* memory) noexcept {
+    const std::size_t k = X.cols, piece = f.chunk() * f.block;
+    sixteen total = splat_16(0.0f);
+    for (std::size_t c = 0; c < k; c += piece) {
+        const std::size_t n = smaller_size(piece, k - c);
+        kernels.decode(W, row, c / f.block, c / f.block + divide_up(n, f.block), k, memory);
+        for (std::size_t i = 0; i < n; ++i) {
+            float x = 0;
+            detail::widen_elements(X.at(j, c + i), X.type, 1, &x);
+            total = multiply_add(splat_16(memory[i]), splat_16(x), total);
+        }
+    }
+    float y[16];
+    store(y, total, 16);
+    return y[0];
+}
+
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0], most_summed, &pack_activations, &pack_floats, &multiply_exact_panel};
+    return {widths[0],
+            most_summed,
+            &pack_activations,
+            &pack_floats,
+            &multiply_exact_panel,
+            &exact_element};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{
-        id, unpacks<F> || holds_numbers<F> ? "bits" : "load", &tiles, 0, nullptr, nullptr, &fill_exact_panel<F>};
+    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
+                      &tiles,  0,
+                      nullptr, nullptr,
+                      nullptr, nullptr};
+    k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
         k.multiply = &multiply_panel<F::map != form::scaled>;
         k.fill = &fill_panel<F>;
+        k.decode = &decode_view<F, float>;
     }
     return k;
 }
@@ -27244,9 +27655,10 @@ struct gptq_column {
 struct gptq_kernels {
     std::size_t block, group, vec, encoded_bytes;
     /// Fits the blocks of x, (rows, weights of a block), that begin at column c of
-    /// row `first`; also their outer scales.
+    /// row `first`; also their outer scales. `space`: fit_floats().
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x,
-                std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept;
+                std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale,
+                float* space) noexcept;
     void (*round_code)(const gptq_column&) noexcept;
     /// Row r of what has been written, decoded.
     void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
@@ -27257,6 +27669,10 @@ struct gptq_kernels {
     /// smallest multiple of the block >= 128.
     [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept {
         return divide_up(128, block) * block;
+    }
+    /// What a fit of 16 rows works in, their weights and importances in lanes: too much for a small stack.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t fit_floats() const noexcept {
+        return saturating_multiply(2 * gptq_strip_rows, block);
     }
 };
 
@@ -27271,6 +27687,7 @@ struct gptq_workspace {
     matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
     matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
     float* losses;
+    float* fit;         // gptq_kernels::fit_floats()
     std::byte* blocks;  // (strip, blocks of a row)
 };
 
@@ -27285,17 +27702,21 @@ public:
           column_block_(k.column_block()),
           floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, column_block_)),
                                       quadratic_losses_scratch(gptq_strip_rows))),
+          fit_each_(k.fit_floats()),
           blocks_each_(saturating_multiply(gptq_strip_rows * divide_up(cols, k.block), k.encoded_bytes)) {}
 
     [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t fits() const noexcept { return saturating_multiply(fit_each_, workers_); }
     [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
     [[nodiscard]] constexpr std::size_t bytes() const noexcept {
         const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)),
                                                   workspace::piece<double>(saturating_multiply(2, rows_)));
         return saturating_add(matrix,
-                              saturating_add(workspace::piece<float>(floats()), workspace::piece<std::byte>(blocks())));
+                              saturating_add(workspace::piece<float>(floats()),
+                                             saturating_add(workspace::piece<float>(fits()),
+                                                            workspace::piece<std::byte>(blocks()))));
     }
-    [[nodiscard]] gptq_workspace worker(float* floats, std::byte* blocks, std::size_t i,
+    [[nodiscard]] gptq_workspace worker(float* floats, float* fits, std::byte* blocks, std::size_t i,
                                         std::size_t rows) const noexcept {
         float* const at = floats + i * floats_each_;
         const std::size_t strip = gptq_strip_rows * stride_;
@@ -27303,11 +27724,12 @@ public:
                 {at + strip, rows, cols_, stride_},
                 {at + 2 * strip, rows, column_block_},
                 at + 2 * strip + gptq_strip_rows * column_block_,
+                fits + i * fit_each_,
                 blocks + i * blocks_each_};
     }
 
 private:
-    std::size_t rows_, cols_, workers_, stride_, column_block_, floats_each_, blocks_each_;
+    std::size_t rows_, cols_, workers_, stride_, column_block_, floats_each_, fit_each_, blocks_each_;
 };
 
 /// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
@@ -27322,7 +27744,9 @@ struct gptq_strip {
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
-        if (const status rounded = encode_rows(baseline, first, count); !rounded) return rounded;
+        encode_job job = baseline;
+        job.space = work.fit;
+        if (const status rounded = encode_rows(job, first, count); !rounded) return rounded;
         for (std::size_t r = 0; r < count; ++r) kernels.decode(baseline, first + r, work.errors.row(r));
         losses_of_decoded(loss_rtn);
         load_original();
@@ -27372,7 +27796,7 @@ private:
             const std::size_t n = weights_in(c / kernels.block);
             kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride},
                         some_importance({importance + c, n}), encoded_block(0, c / kernels.block), apart(),
-                        outer_scale);
+                        outer_scale, work.fit);
             for (std::size_t j = c; j < c + n; ++j) {
                 if ((j - c) % kernels.vec == 0) round_code(c, j, map, outer_scale);
                 const float pivot = factor.pivot(j);
@@ -28260,8 +28684,10 @@ namespace qlib::inline QLIB_ABI {
 struct plain_fit {
     static constexpr const char* name = "plain";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        using texts = detail::texts_of_one_block<F>;
         typename F::params p;
-        detail::texts_of_one_block<F>::type::template plain_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
+        typename texts::space work;
+        texts::type::template plain_blocks<F>(texts::sites(s, work), &p);
         return p;
     }
     template <class L, class F>
@@ -28308,8 +28734,10 @@ struct reference_fit {
         if constexpr (has_site_reference<F>) {
             return F::reference(s);
         } else {
-            detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F> lanes{};
-            F::reference(detail::texts_of_one_block<F>::sites(s), lanes);
+            using texts = detail::texts_of_one_block<F>;
+            detail::lane_blocks<typename texts::type, F> lanes{};
+            typename texts::space work;
+            F::reference(texts::sites(s, work), lanes);
             encoded<F> e;
             e.params = lanes.params[0];
             for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];
@@ -28524,8 +28952,10 @@ struct search_fit {
         if constexpr (has_own_search<F>) {
             return F::search(s).params;
         } else if constexpr (F::vec == 1) {
+            using texts = detail::texts_of_one_block<F>;
             typename F::params p;
-            detail::texts_of_one_block<F>::type::template search_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
+            typename texts::space work;
+            texts::type::template search_blocks<F>(texts::sites(s, work), &p);
             return p;
         } else {
             return detail::search_vectors<F>(s);
@@ -28781,7 +29211,8 @@ void gptq_store(const encode_job& job, std::size_t r, std::size_t b, std::size_t
 }
 template <class Room, block_format F>
 void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x,
-              std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept {
+              std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale,
+              float* space) noexcept {
     const auto& to = *static_cast<const qspan<F>*>(job.out);
     typename F::outer outer[gptq_strip_rows];
     typename F::params params[gptq_strip_rows];
@@ -28790,7 +29221,7 @@ void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_vi
         outer_scale[r] = F::outer_scale(outer[r]);
     }
     if (x.cols == block_size<F>) {
-        Room::template fit_rows<F>(*job.kernels, job.fit, x, importance, outer, params);
+        Room::template fit_rows<F>(*job.kernels, job.fit, x, importance, outer, params, space);
     } else {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], job.kernels->room};
@@ -28829,6 +29260,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
     float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
     double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
     float* const floats = space.take<float>(memory.floats());
+    float* const fits = space.take<float>(memory.fits());
     std::byte* const blocks = space.take<std::byte>(memory.blocks());
     for (std::size_t j = 0; j < W.cols; ++j) {
         weigh[j] = factor.diagonal(j);
@@ -28841,7 +29273,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
     const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
         const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
         const gptq_strip strip{baseline,       kernels, factor,
-                               weigh + W.cols, rows,    memory.worker(floats, blocks, worker, count),
+                               weigh + W.cols, rows,    memory.worker(floats, fits, blocks, worker, count),
                                first,          count};
         return strip.run(losses + first, losses + W.rows + first);
     });
@@ -29095,19 +29527,42 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
     else tiles.pack_floats(s.p.k, rows, first, s.floats);
 }
 
+/// The end of multiply_rows for integers. They are summed in units of weights times 127, before the scales of
+/// activations make them small: from weights of 2^90 on that may overflow, as may a scale times a zero point. What was
+/// lost so, infinite or NaN, is replaced by what the exact way makes of it, unless X is not finite. `memory`: for the
+/// floats of a chunk of weights.
+[[gnu::__noinline__]] inline void mend_overflows(const planned_product& s, const void* W, std::size_t row,
+                                                 matrix_view<float> Y, float* memory) noexcept {
+    const auto x_is_finite = [&](std::size_t j) {
+        float x = 0;
+        for (std::size_t i = 0; i < s.p.k && is_finite(x); ++i) widen_elements(s.X.at(j, i), s.X.type, 1, &x);
+        return is_finite(x);
+    };
+    for (std::size_t j = 0; j < Y.rows; ++j) {
+        bool lost = false;
+        for (std::size_t r = 0; r < Y.cols; ++r) lost = lost || !is_finite(Y(j, r));
+        if (!lost || !x_is_finite(j)) continue;
+        for (std::size_t r = 0; r < Y.cols; ++r)
+            if (!is_finite(Y(j, r)))
+                Y(j, r) = s.kernels->tiles->exact_element(*s.format, *s.kernels, W, row + r, s.X, j, memory);
+    }
+}
+
 /// Rows [row, row + Y.cols) of W against all of X; Y: the columns of the product that these rows make.
 inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y,
                           const panel_memory& m) noexcept {
     const product_kernels& k = *s.kernels;
     const std::size_t depth = s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
+    bool finite = true;
     for (std::size_t first = 0; first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);
-        if (s.integer) k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
+        if (s.integer) finite = k.multiply(s.p, m, Y.cols, first, end, s.codes, Y);
         else k.tiles->multiply_exactly(s.p, m, Y.cols, first, end, s.floats, Y);
     }
+    if (!finite) mend_overflows(s, W, row, Y, reinterpret_cast<float*>(m.panel));
 }
 
 inline void run_task(const planned_product& s, std::size_t stage, std::size_t task, std::size_t worker,
@@ -29225,7 +29680,8 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 ///          group that cuts groups; memory, scratch, cancelled
 /// exact    the same bits for any number of threads. Integer: each activation group is rounded to
 ///          round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot products of up to 256 weights
-///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN. Exact:
+///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN; where
+///          those sums overflow, with weights from some 1e29 on, an element is what Exact makes of it. Exact:
 ///          dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
                                   call how = {}) noexcept {

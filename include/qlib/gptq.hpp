@@ -45,7 +45,8 @@ void gptq_store(const encode_job& job, std::size_t r, std::size_t b, std::size_t
 }
 template <class Room, block_format F>
 void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_view<const float> x,
-              std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept {
+              std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale,
+              float* space) noexcept {
     const auto& to = *static_cast<const qspan<F>*>(job.out);
     typename F::outer outer[gptq_strip_rows];
     typename F::params params[gptq_strip_rows];
@@ -54,7 +55,7 @@ void gptq_fit(const encode_job& job, std::size_t first, std::size_t c, matrix_vi
         outer_scale[r] = F::outer_scale(outer[r]);
     }
     if (x.cols == block_size<F>) {
-        Room::template fit_rows<F>(*job.kernels, job.fit, x, importance, outer, params);
+        Room::template fit_rows<F>(*job.kernels, job.fit, x, importance, outer, params, space);
     } else {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], job.kernels->room};
@@ -93,6 +94,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
     float* const weigh = space.take<float>(2 * W.cols);     // diag(H), then 1 / U_jj^2
     double* const losses = space.take<double>(2 * W.rows);  // of each row, then of its baseline
     float* const floats = space.take<float>(memory.floats());
+    float* const fits = space.take<float>(memory.fits());
     std::byte* const blocks = space.take<std::byte>(memory.blocks());
     for (std::size_t j = 0; j < W.cols; ++j) {
         weigh[j] = factor.diagonal(j);
@@ -105,7 +107,7 @@ inline result<gptq_report> gptq_matrix(encode_job& baseline, const gptq_kernels&
     const status ran = for_each_task(how, divide_up(W.rows, gptq_strip_rows), [&](std::size_t i, std::size_t worker) {
         const std::size_t first = i * gptq_strip_rows, count = smaller_size(gptq_strip_rows, W.rows - first);
         const gptq_strip strip{baseline,       kernels, factor,
-                               weigh + W.cols, rows,    memory.worker(floats, blocks, worker, count),
+                               weigh + W.cols, rows,    memory.worker(floats, fits, blocks, worker, count),
                                first,          count};
         return strip.run(losses + first, losses + W.rows + first);
     });

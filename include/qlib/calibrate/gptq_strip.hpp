@@ -25,9 +25,10 @@ struct gptq_column {
 struct gptq_kernels {
     std::size_t block, group, vec, encoded_bytes;
     /// Fits the blocks of x, (rows, weights of a block), that begin at column c of
-    /// row `first`; also their outer scales.
+    /// row `first`; also their outer scales. `space`: fit_floats().
     void (*fit)(const encode_job&, std::size_t first, std::size_t c, matrix_view<const float> x,
-                std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale) noexcept;
+                std::span<const float> importance, std::byte* blocks, std::size_t apart, float* outer_scale,
+                float* space) noexcept;
     void (*round_code)(const gptq_column&) noexcept;
     /// Row r of what has been written, decoded.
     void (*decode)(const encode_job&, std::size_t r, float* out) noexcept;
@@ -38,6 +39,10 @@ struct gptq_kernels {
     /// smallest multiple of the block >= 128.
     [[nodiscard]] QLIB_INLINE constexpr std::size_t column_block() const noexcept {
         return divide_up(128, block) * block;
+    }
+    /// What a fit of 16 rows works in, their weights and importances in lanes: too much for a small stack.
+    [[nodiscard]] QLIB_INLINE constexpr std::size_t fit_floats() const noexcept {
+        return saturating_multiply(2 * gptq_strip_rows, block);
     }
 };
 
@@ -52,6 +57,7 @@ struct gptq_workspace {
     matrix_view<float> errors;    // (strip, cols): decoded weights, then the difference to the original ones
     matrix_view<float> feedback;  // (strip, column block): -(w - q) / U_jj
     float* losses;
+    float* fit;         // gptq_kernels::fit_floats()
     std::byte* blocks;  // (strip, blocks of a row)
 };
 
@@ -66,17 +72,21 @@ public:
           column_block_(k.column_block()),
           floats_each_(saturating_add(saturating_multiply(gptq_strip_rows, saturating_add(2 * stride_, column_block_)),
                                       quadratic_losses_scratch(gptq_strip_rows))),
+          fit_each_(k.fit_floats()),
           blocks_each_(saturating_multiply(gptq_strip_rows * divide_up(cols, k.block), k.encoded_bytes)) {}
 
     [[nodiscard]] constexpr std::size_t floats() const noexcept { return saturating_multiply(floats_each_, workers_); }
+    [[nodiscard]] constexpr std::size_t fits() const noexcept { return saturating_multiply(fit_each_, workers_); }
     [[nodiscard]] constexpr std::size_t blocks() const noexcept { return saturating_multiply(blocks_each_, workers_); }
     [[nodiscard]] constexpr std::size_t bytes() const noexcept {
         const std::size_t matrix = saturating_add(workspace::piece<float>(saturating_multiply(2, cols_)),
                                                   workspace::piece<double>(saturating_multiply(2, rows_)));
         return saturating_add(matrix,
-                              saturating_add(workspace::piece<float>(floats()), workspace::piece<std::byte>(blocks())));
+                              saturating_add(workspace::piece<float>(floats()),
+                                             saturating_add(workspace::piece<float>(fits()),
+                                                            workspace::piece<std::byte>(blocks()))));
     }
-    [[nodiscard]] gptq_workspace worker(float* floats, std::byte* blocks, std::size_t i,
+    [[nodiscard]] gptq_workspace worker(float* floats, float* fits, std::byte* blocks, std::size_t i,
                                         std::size_t rows) const noexcept {
         float* const at = floats + i * floats_each_;
         const std::size_t strip = gptq_strip_rows * stride_;
@@ -84,11 +94,12 @@ public:
                 {at + strip, rows, cols_, stride_},
                 {at + 2 * strip, rows, column_block_},
                 at + 2 * strip + gptq_strip_rows * column_block_,
+                fits + i * fit_each_,
                 blocks + i * blocks_each_};
     }
 
 private:
-    std::size_t rows_, cols_, workers_, stride_, column_block_, floats_each_, blocks_each_;
+    std::size_t rows_, cols_, workers_, stride_, column_block_, floats_each_, fit_each_, blocks_each_;
 };
 
 /// The loop over one strip of rows. Rows are independent given the factor, so strips need no barrier.
@@ -103,7 +114,9 @@ struct gptq_strip {
 
     /// Leaves the better of GPTQ and the baseline in each row of the output, and both losses of each row.
     status run(double* loss, double* loss_rtn) const noexcept {
-        if (const status rounded = encode_rows(baseline, first, count); !rounded) return rounded;
+        encode_job job = baseline;
+        job.space = work.fit;
+        if (const status rounded = encode_rows(job, first, count); !rounded) return rounded;
         for (std::size_t r = 0; r < count; ++r) kernels.decode(baseline, first + r, work.errors.row(r));
         losses_of_decoded(loss_rtn);
         load_original();
@@ -153,7 +166,7 @@ private:
             const std::size_t n = weights_in(c / kernels.block);
             kernels.fit(baseline, first, c, {work.weights.row(0) + c, count, n, work.weights.stride},
                         some_importance({importance + c, n}), encoded_block(0, c / kernels.block), apart(),
-                        outer_scale);
+                        outer_scale, work.fit);
             for (std::size_t j = c; j < c + n; ++j) {
                 if ((j - c) % kernels.vec == 0) round_code(c, j, map, outer_scale);
                 const float pivot = factor.pivot(j);

@@ -108,7 +108,8 @@ static bool open_batch(const encode_job& job, const block_batch& b, const std::b
 
 /// Stores params and codes of a batch.
 template <class F>
-static void scatter(const block_batch& b, const qspan<F>& to, const lane_blocks<room, F>& e) noexcept {
+[[gnu::__noinline__]] static void scatter(const block_batch& b, const qspan<F>& to,
+                                          const lane_blocks<room, F>& e) noexcept {
     plane_pointers<F, std::byte> planes[width];
     for (std::size_t l = 0; l < width; ++l) planes[l] = to.block(b.row[l], b.block[l]);
     if constexpr (packs<F>) {
@@ -173,11 +174,11 @@ static bool widen_range(const void* x, element type, std::size_t n, float& low, 
 }
 
 /// encoder_kernels::fit_lanes.
-template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* blocks) noexcept {
+template <block_format F, class Fit> static void fit_lanes(const void* fit, const void* sites, void* made) noexcept {
     const auto& s = *static_cast<const lane_sites<room, F>*>(sites);
-    auto& e = *static_cast<lane_blocks<room, F>*>(blocks);
-    if constexpr (encodes_whole<Fit, F>) static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, e);
-    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, e.params);
+    if constexpr (encodes_whole<Fit, F>)
+        static_cast<const Fit*>(fit)->template whole_blocks<room, F>(s, *static_cast<lane_blocks<room, F>*>(made));
+    else static_cast<const Fit*>(fit)->template blocks<room, F>(s, static_cast<typename F::params*>(made));
 }
 
 /// encoder_kernels::encode_site of a whole block, in all lanes: not a second compilation of the fit, for one.
@@ -194,45 +195,111 @@ static void encode_site_in_lanes(const void* fit, const void* one, void* encoded
         w[i] = splat(s.importance.empty() ? 0.0f : s.importance[i]);
     }
     for (auto& o : outer) o = s.outer;
-    const lane_sites<room, F> sites{x, s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square), outer};
+    const lane_sites<room, F> sites{x,     s.importance.empty() ? nullptr : w, n, splat(s.row_mean_square),
+                                    outer, x,                                  w};
     alignas(64) lane_blocks<room, F> e;
-    fit_lanes<F, Fit>(fit, &sites, &e);
-    if constexpr (!encodes_whole<Fit, F>) (void)choose_codes<F>(sites, e);
+    if constexpr (encodes_whole<Fit, F>) {
+        fit_lanes<F, Fit>(fit, &sites, &e);
+    } else {
+        fit_lanes<F, Fit>(fit, &sites, e.params);
+        for (std::size_t i = 0; i < n; ++i) x[i] = splat(s.x[i]);  // the fit may have worked there
+        (void)choose_codes<F>(sites, e);
+    }
     made.params = e.params[0];
     for (std::size_t i = 0; i < n; ++i) made.code[i] = e.code[i * width];
 }
 
-/// encoder_kernels::batch.
-template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+// The steps of encode_batch are functions of their own, none of which is inlined: what one needs of the stack, a fit
+// above all, another need not hold.
+
+/// Brings a batch into lanes and fits: params or, by a fit that does so, whole blocks. Afterwards x are its weights;
+/// behind them lie the importances.
+/// False: some weight is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool fit_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                            const typename F::outer* outer, floats* x, void* made) noexcept {
     constexpr std::size_t n = block_size<F>;
-    const auto& to = *static_cast<const qspan<F>*>(job.out);
-    alignas(64) floats x[n];
-    alignas(64) floats w[n];
-    const std::byte* at[width];
+    floats* const w = x + n;
     if (!open_batch(job, b, at, x, w)) return false;
-    typename F::outer outer[width];
-    lane_sites<room, F> s{x, job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square), outer};
-    for (std::size_t l = 0; l < width; ++l) outer[l] = to.outer(b.row[l], b.block[l] * n);
-    alignas(64) lane_blocks<room, F> e;
-    job.kernels->fit_lanes(job.fit, &s, &e);
-    if (job.kernels->whole) {
-        for (std::size_t l = 0; l < width; ++l)
-            if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), n)) return false;
-    } else {
-        prefetch(job, at, 2);
-        if (!choose_codes<F>(s, e)) return false;
-    }
-    prefetch(job, at, 3);
-    scatter<F>(b, to, e);
+    const lane_sites<room, F> s{x,     job.importance.data != nullptr ? w : nullptr, n, get_floats(b.row_mean_square),
+                                outer, x,                                            w};
+    job.kernels->fit_lanes(job.fit, &s, made);
+    if (s.spent && !job.kernels->whole) gather(job, b, at, x);
     return true;
 }
 
-/// The params of one whole block of each row of x, (rows, block) weights: what an
-/// algorithm that chooses codes itself asks of a fit.
+/// Chooses and stores codes under the params that a fit gave. False: some scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool code_batch(const encode_job& job, const block_batch& b, const std::byte* const* at,
+                                             typename F::outer* outer, floats* x,
+                                             const typename F::params* params) noexcept {
+    const lane_sites<room, F> s{x, nullptr, block_size<F>, splat(0.0f), outer, nullptr, nullptr};
+    alignas(64) lane_blocks<room, F> e;
+    for (std::size_t l = 0; l < width; ++l) e.params[l] = params[l];
+    prefetch(job, at, 2);
+    if (!choose_codes<F>(s, e)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// By a fit that gives params.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_params_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                      typename F::outer* outer, floats* x) noexcept {
+    typename F::params params[width];
+    return fit_batch<F>(job, b, at, outer, x, params) && code_batch<F>(job, b, at, outer, x, params);
+}
+
+/// By a fit that encodes whole blocks. False: some weight or scale is not finite.
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_whole_batch(const encode_job& job, const block_batch& b, const std::byte** at,
+                                                     const typename F::outer* outer, floats* x) noexcept {
+    alignas(64) lane_blocks<room, F> e;
+    if (!fit_batch<F>(job, b, at, outer, x, &e)) return false;
+    for (std::size_t l = 0; l < width; ++l)
+        if (!all_finite<F>(e.params[l], F::outer_scale(outer[l]), block_size<F>)) return false;
+    prefetch(job, at, 3);
+    scatter<F>(b, *static_cast<const qspan<F>*>(job.out), e);
+    return true;
+}
+
+/// In `space`, for weights and importances.
+template <block_format F>
+static bool encode_batch_in(const encode_job& job, const block_batch& b, floats* space) noexcept {
+    const std::byte* at[width];
+    typename F::outer outer[width];
+    for (std::size_t l = 0; l < width; ++l)
+        outer[l] = static_cast<const qspan<F>*>(job.out)->outer(b.row[l], b.block[l] * block_size<F>);
+    return job.kernels->whole ? encode_whole_batch<F>(job, b, at, outer, space)
+                              : encode_params_batch<F>(job, b, at, outer, space);
+}
+template <block_format F>
+[[gnu::__noinline__]] static bool encode_batch_on_stack(const encode_job& job, const block_batch& b) noexcept {
+    alignas(64) floats space[2 * block_size<F>];
+    return encode_batch_in<F>(job, b, space);
+}
+/// encoder_kernels::batch.
+template <block_format F> static bool encode_batch(const encode_job& job, const block_batch& b) noexcept {
+    if (job.space == nullptr) return encode_batch_on_stack<F>(job, b);
+    return encode_batch_in<F>(job, b, reinterpret_cast<floats*>(job.space));
+}
+
+/// The params of blocks, by a fit that encodes them whole.
+template <block_format F>
+[[gnu::__noinline__]] static void fit_whole_params(const encoder_kernels& k, const void* fit,
+                                                   const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    lane_blocks<room, F> e;
+    k.fit_lanes(fit, &s, &e);
+    for (std::size_t l = 0; l < width; ++l) params[l] = e.params[l];
+}
+/// The params of one whole block of each row of x, (rows, block) weights: what an algorithm that chooses codes itself
+/// asks of a fit. `params`: as many as rows fill whole vectors of lanes.
+/// `space`: 2 vectors for each weight of a block, 64-byte aligned.
 template <block_format F>
 static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<const float> x,
-                     std::span<const float> importance, const typename F::outer* outer,
-                     typename F::params* params) noexcept {
+                     std::span<const float> importance, const typename F::outer* outer, typename F::params* params,
+                     float* space) noexcept {
     if (k.fit_lanes == nullptr) {
         for (std::size_t r = 0; r < x.rows; ++r) {
             const site<F> s{{x.row(r), x.cols}, importance, 0, outer[r], id};
@@ -242,9 +309,8 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
     }
     if constexpr (byte_codes<F>) {
         constexpr std::size_t n = block_size<F>;
-        alignas(64) floats weights[n];
-        alignas(64) floats w[n];
-        for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+        auto* const weights = reinterpret_cast<floats*>(space);
+        floats* const w = weights + n;
         for (std::size_t first = 0; first < x.rows; first += width) {
             const float* from[width];
             typename F::outer at[width];
@@ -254,10 +320,10 @@ static void fit_rows(const encoder_kernels& k, const void* fit, matrix_view<cons
                 at[l] = outer[r];
             }
             gather_blocks(from, n, weights);
-            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at};
-            lane_blocks<room, F> e;
-            k.fit_lanes(fit, &s, &e);
-            for (std::size_t l = 0; l < width && first + l < x.rows; ++l) params[first + l] = e.params[l];
+            for (std::size_t i = 0; i < importance.size(); ++i) w[i] = splat(importance[i]);
+            const lane_sites<room, F> s{weights, importance.empty() ? nullptr : w, n, splat(0.0f), at, weights, w};
+            if (k.whole) fit_whole_params<F>(k, fit, s, params + first);
+            else k.fit_lanes(fit, &s, params + first);
         }
     }
 }
@@ -315,7 +381,8 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     k.row_mean_square = encodes_whole<Fit, F> && weighs_by_row<F>;
     if constexpr (requires { Fit::name; }) k.fit_name = Fit::name;
     if constexpr (encodes<F, Fit> && !has_ragged_rows<F>) {
-        k.encode_site = &encode_site_in_lanes<F, Fit>;  // and nobody fits a part of a block
+        // and nobody fits a part of a block. One block fills the lanes of the room that has fewest: bits are the same
+        k.encode_site = &portable::template encode_site_in_lanes<F, Fit>;
     } else {
         k.fit_site = &fit_site<F, Fit>;
         k.encode_site = &encode_site<F, Fit>;

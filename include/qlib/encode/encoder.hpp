@@ -28,8 +28,8 @@ struct encoder_kernels {
     bool whole;            ///< the fit encodes whole blocks itself, as an original does
     const char* why;       ///< call_report's
     // What the fit does, all else being the same for every fit:
-    /// lane_sites<room, F>, lane_blocks<room, F>: params, or all if whole.
-    void (*fit_lanes)(const void* fit, const void* sites, void* blocks) noexcept;
+    /// lane_sites<room, F>, F::params [lane]; lane_blocks<room, F> if whole.
+    void (*fit_lanes)(const void* fit, const void* sites, void* made) noexcept;
     /// site<F>, F::params; null: never asked.
     void (*fit_site)(const void* fit, const void* site, void* params) noexcept;
     void (*encode_site)(const void* fit, const void* site, void* encoded) noexcept;  ///< site<F>, encoded<F>
@@ -57,6 +57,7 @@ struct encode_job {
     const void* out;               ///< a qspan<F>
     std::size_t block, wire_cols;  ///< weights of a block, and of a row as the wire has them
     const encoder_kernels* kernels;
+    float* space = nullptr;  ///< 2 * block * lanes, for weights and importances; null: the stack has it
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -189,7 +190,7 @@ inline status read_weights(const encode_job& job, std::size_t r, std::size_t c, 
 }
 
 /// The mean square of a row, summed in order without FMA: ggml's sigma^2.
-inline float mean_square(const encode_job& job, std::size_t r) noexcept {
+[[gnu::__noinline__]] inline float mean_square(const encode_job& job, std::size_t r) noexcept {
     float sum = 0, piece[256];
     for (std::size_t c = 0; c < job.W.cols; c += 256) {
         const std::size_t n = smaller_size(256, job.W.cols - c);

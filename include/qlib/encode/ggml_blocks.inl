@@ -63,32 +63,32 @@ template <std::size_t N>
     }
 }
 
-/// Codes chosen again under the scales as stored, value = scale * l - min; a group
-/// whose scale became 0 keeps what its search left.
+/// Codes chosen again under the scales as stored, value = scale * l - min; a group whose scale became 0 keeps what its
+/// search left. subs and mins: [group][lane].
 template <class F>
-static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const ints* subs, floats super_min,
-                                      const ints* mins, lane_blocks<room, F>& out) noexcept {
+static constexpr void ggml_requantize(const lane_sites<room, F>& s, floats super, const std::uint8_t* subs,
+                                      floats super_min, const std::uint8_t* mins,
+                                      lane_blocks<room, F>& out) noexcept {
     constexpr int low = static_cast<int>(F::grid::lowest), high = static_cast<int>(F::grid::highest);
     for (std::size_t g = 0; g < F::groups; ++g) {
-        const floats scale = times(super, to_float(subs[g]));
-        const floats min = mins != nullptr ? times(super_min, to_float(mins[g])) : splat(0.0f);
+        const floats scale = times(super, to_float((get(subs + g * width) ^ 128) - 128));  // they have signs
+        const floats min = mins != nullptr ? times(super_min, to_float(get(mins + g * width))) : splat(0.0f);
         ggml_choose<F::group>(s.x + g * F::group, scale, min, low, high, &out.code[g * F::group * width]);
-        std::uint8_t sub[width], min_sub[width] = {};
-        put(sub, subs[g]);
-        if (mins != nullptr) put(min_sub, mins[g]);
         for (std::size_t l = 0; l < width; ++l) {
-            out.params[l].sub[g] = static_cast<std::int8_t>(sub[l]);
-            out.params[l].min[g] = min_sub[l];
+            out.params[l].sub[g] = static_cast<std::int8_t>(subs[g * width + l]);
+            out.params[l].min[g] = mins != nullptr ? mins[g * width + l] : std::uint8_t{0};
         }
     }
 }
 
 /// Sub-scales or mins on 0 .. nmax, each group's `v`, without importance: the largest decides. Gives the super-scale.
-template <std::size_t N> static constexpr floats ggml_plain_subs(const floats* v, int nmax, ints* subs) noexcept {
+template <std::size_t N>
+static constexpr floats ggml_plain_subs(const floats* v, int nmax, std::uint8_t* subs) noexcept {
     floats high = splat(0.0f);
     for (std::size_t g = 0; g < N; ++g) high = larger(high, v[g]);
     const floats inverse = quotient(high > 0.0f, splat(static_cast<float>(nmax)), high);
-    for (std::size_t g = 0; g < N; ++g) subs[g] = clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax);
+    for (std::size_t g = 0; g < N; ++g)
+        put(subs + g * width, clamp(ggml_nearest_int(times(inverse, v[g])) & 255, 0, nmax));
     return high / static_cast<float>(nmax);
 }
 
@@ -108,10 +108,13 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
     const bool weighted = s.importance != nullptr;
     const floats sigma2 =
         weighted ? times(sum_of_squares<G * N>(s.x), recipe.sigma2_factor) / static_cast<float>(G * N) : splat(0.0f);
-    floats scale[G], min[G], weight_sum[G];
+    // A group's scale and min stand where weights did that are not needed any more, and so do later searches.
+    static_assert(G + P <= N * P && 7 * G <= N * G);
+    floats* const space = s.work_w + 2 * G;
+    floats *const scale = s.work_w, *const min = s.work_w + G, weight_sum[G];
     for (std::size_t g = 0; g < G; g += P) {
         const floats* const x = s.x + g * N;
-        floats w[N * P];
+        floats* const w = s.work_w + g * N;
         for (std::size_t p = 0; p < P; ++p) {
             if (weighted) {
                 weight_sum[g + p] = ggml_weights<N>(s.importance + (g + p) * N, sigma2, x + p * N, w + p * N);
@@ -129,10 +132,10 @@ static constexpr void ggml_block_with_mins(const lane_sites<room, F>& s, lane_bl
             min[g + p] = found[p].min;
         }
     }
-    ints subs[G], mins[G];
-    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs)
+    std::uint8_t subs[G * width], mins[G * width];
+    const floats super = weighted ? ggml_positive_search<G>(F::sub_high, scale, weight_sum, subs, space)
                                   : ggml_plain_subs<G>(scale, F::sub_high, subs);
-    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins)
+    const floats super_min = weighted ? ggml_positive_search<G>(F::min_high, min, weight_sum, mins, space)
                                       : ggml_plain_subs<G>(min, F::min_high, mins);
     const floats stored = ggml_store_super<F>(super, out);
     const floats stored_min =
@@ -146,27 +149,28 @@ static constexpr void ggml_q3_super_block(const lane_sites<room, F>& s, lane_blo
     constexpr std::size_t G = F::groups, N = F::group;
     constexpr int nmax = -static_cast<int>(F::grid::lowest), low = F::sub_low, high = F::sub_high;
     floats scale[G], super = splat(0.0f);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     if (s.importance != nullptr) {
         const floats sigma2 = times(sum_of_squares<G * N>(s.x), 2.0f) / static_cast<float>(G * N);
         floats weight_sum[G];
         for (std::size_t g = 0; g < G; ++g) {
-            floats w[N];
+            floats* const w = s.work_w + g * N;
             weight_sum[g] = ggml_weights<N>(s.importance + g * N, sigma2, s.x + g * N, w);
             scale[g] = ggml_signed_search<N>(nmax, s.x + g * N, w, &out.code[g * N * width]);
         }
         std::uint8_t codes[G * width];
         super = ggml_signed_search<G>(-low, scale, weight_sum, codes);
 #pragma GCC unroll 1
-        for (std::size_t g = 0; g < G; ++g) subs[g] = get(codes + g * width) + low;
+        for (std::size_t g = 0; g < G; ++g) put(subs + g * width, get(codes + g * width) + low);
     } else {
         for (std::size_t g = 0; g < G; ++g)
-            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width]);
+            scale[g] = ggml_descent_search<N>(nmax, s.x + g * N, &out.code[g * N * width], s.work_w);
         const floats extreme = extreme_of<G>(scale);
         const mask live = extreme != 0.0f;
         const floats inverse = quotient(live, splat(static_cast<float>(low)), extreme);
         for (std::size_t g = 0; g < G; ++g)
-            subs[g] = select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low));
+            put(subs + g * width,
+                select(live, ggml_level_int(ggml_tame_sum(times(inverse, scale[g])), low, high), splat(low)));
         super = quotient(live, splat(1.0f), inverse);
     }
     ggml_requantize<F>(s, ggml_store_super<F>(super, out), subs, splat(0.0f), nullptr, out);
@@ -184,10 +188,10 @@ static constexpr void ggml_signed_super_block(const lane_sites<room, F>& s, lane
     const floats extreme = extreme_of<G>(scale);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;  // then the block is all zero bytes
     const floats inverse = static_cast<float>(F::sub_low) / select(dead, splat(1.0f), extreme);
-    ints subs[G];
+    std::uint8_t subs[G * width];
     for (std::size_t g = 0; g < G; ++g) {
         const ints l = ggml_nearest_int(times(inverse, scale[g]));
-        subs[g] = select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l));
+        put(subs + g * width, select(dead, splat(0), select(l > F::sub_high, splat(F::sub_high), l)));
     }
     if (any(dead))
 #pragma GCC unroll 1

@@ -96,26 +96,26 @@ template <std::size_t N>
 
 /// How far from its level a weight may come to lie until it could get another one, in levels: half of one and less, or
 /// where there is none further out as far as nearest_int can tell.
-struct ggml_slack {
-    floats down, up;
-};
-QLIB_INLINE static constexpr ggml_slack ggml_slack_of(floats level, float low, float high) noexcept {
-    return {select(level == low, splat(-0x1p20f), splat(-0.49f)), select(level == high, splat(0x1p20f), splat(0.49f))};
+QLIB_INLINE static constexpr void ggml_slack_of(floats level, float low, float high, floats& down,
+                                                floats& up) noexcept {
+    down = select(level == low, splat(-0x1p20f), splat(-0.49f));
+    up = select(level == high, splat(0x1p20f), splat(0.49f));
 }
 
 /// The search for better levels, one by one, that ends make_q3_quants and make_qp_quants: five rounds, or until
 /// nothing has changed for one. lx and ll are the sums of w x l and w l l. `convex`: a weight without whose
-/// share no sum of w l l is left keeps its level.
+/// share no sum of w l l is left keeps its level. `space`: 4 N, to work in.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr void ggml_descend(const floats* x, const floats* w, int low, int high,
-                                                         bool convex, floats* level, floats& lx, floats& ll) noexcept {
+                                                         bool convex, floats* level, floats& lx, floats& ll,
+                                                         floats* space) noexcept {
     const auto bottom = static_cast<float>(low), top = static_cast<float>(high);
-    floats share_x[N], share_l[N];
-    ggml_slack slack[N];
+    floats *const share_x = space, *const share_l = space + N;
+    floats *const down = space + 2 * N, *const up = space + 3 * N;
     for (std::size_t i = 0; i < N; ++i) {
         share_x[i] = times(times(w[i], x[i]), level[i]);
         share_l[i] = times(times(w[i], level[i]), level[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
     }
     for (std::size_t step = 0, quiet = 0; step < 5 * N && quiet < N; ++step) {
         const std::size_t i = step % N;
@@ -124,7 +124,7 @@ template <std::size_t N>
         ++quiet;
         mask open = rest_lx > 0.0f;
         if (convex) open = open & (rest_ll > 0.0f);
-        if (!any(open & (off != smaller(times(rest_lx, slack[i].up), larger(times(rest_lx, slack[i].down), off)))))
+        if (!any(open & (off != smaller(times(rest_lx, up[i]), larger(times(rest_lx, down[i]), off)))))
             continue;
         const floats tried = ggml_level(ggml_tame_sum(quotient(open, aim, rest_lx)), low, high);
         const floats try_x = times(times(w[i], x[i]), tried), try_l = times(times(w[i], tried), tried);
@@ -136,27 +136,27 @@ template <std::size_t N>
         level[i] = select(better, tried, l);
         share_x[i] = select(better, try_x, share_x[i]);
         share_l[i] = select(better, try_l, share_l[i]);
-        slack[i] = ggml_slack_of(level[i], bottom, top);
+        ggml_slack_of(level[i], bottom, top, down[i], up[i]);
         lx = select(better, new_lx, lx);
         ll = select(better, new_ll, ll);
     }
 }
 
-/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax.
+/// make_q3_quants: a scale for levels -nmax .. nmax-1 under weights x^2. Writes levels + nmax. `space`: 6 N.
 template <std::size_t N>
-[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x,
-                                                                  std::uint8_t* codes) noexcept {
+[[gnu::__noinline__]] static constexpr floats ggml_descent_search(int nmax, const floats* x, std::uint8_t* codes,
+                                                                  floats* space) noexcept {
     const floats extreme = extreme_of<N>(x);
     const mask dead = magnitude(extreme) < ggml_group_max_eps;
     const floats inverse = -static_cast<float>(nmax) / select(dead, splat(1.0f), extreme);
-    floats lx = splat(0.0f), ll = splat(0.0f), w[N], level[N];
+    floats lx = splat(0.0f), ll = splat(0.0f), *const w = space, *const level = space + N;
     for (std::size_t i = 0; i < N; ++i) {
         w[i] = times(x[i], x[i]);
         level[i] = ggml_level(ggml_sum(times(inverse, x[i])), -nmax, nmax - 1);
         lx += times(times(w[i], x[i]), level[i]);
         ll += times(times(w[i], level[i]), level[i]);
     }
-    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll);
+    ggml_descend<N>(x, w, -nmax, nmax - 1, false, level, lx, ll, space + 2 * N);
     for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i]) + nmax));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
@@ -307,10 +307,10 @@ QLIB_INLINE static constexpr floats ggml_positive_error(int nmax, const floats* 
     return sum;
 }
 
-/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w.
+/// make_qp_quants: a scale for non-negative values on levels 0 .. nmax under weights w. `space`: 5 N.
 template <std::size_t N>
 [[gnu::__noinline__]] static constexpr floats ggml_positive_search(int nmax, const floats* x, const floats* w,
-                                                                   ints* codes) noexcept {
+                                                                   std::uint8_t* codes, floats* space) noexcept {
     floats high = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) high = larger(high, x[i]);
     const mask dead = high < ggml_group_max_eps;
@@ -324,15 +324,15 @@ template <std::size_t N>
         inverse = select(e < best, tried, inverse);
         best = select(e < best, e, best);
     }
-    floats level[N], lx = splat(0.0f), ll = splat(0.0f);
+    floats *const level = space, lx = splat(0.0f), ll = splat(0.0f);
     for (std::size_t i = 0; i < N; ++i) {
         const ints l = ggml_level_int(ggml_tame_sum(times(inverse, x[i])), -nmax, nmax);
         lx += times(times(w[i], x[i]), to_float(l));
         ll += times(times(w[i], to_float(l)), to_float(l));
         level[i] = to_float(l & 255);  // the original keeps bytes
     }
-    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll);
-    for (std::size_t i = 0; i < N; ++i) codes[i] = select(dead, splat(0), truncate(level[i]));
+    ggml_descend<N>(x, w, 0, nmax, true, level, lx, ll, space + N);
+    for (std::size_t i = 0; i < N; ++i) put(codes + i * width, select(dead, splat(0), truncate(level[i])));
     return quotient((ll > 0.0f) & no(dead), lx, ll);
 }
 

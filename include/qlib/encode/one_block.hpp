@@ -17,10 +17,14 @@ struct one_block : one_range {
 };
 template <class F> struct texts_of_one_block {
     using type = one_block;
+    /// What the texts work in.
+    struct space {
+        float x[block_size<F>], w[block_size<F>];
+    };
     /// A site as the texts see it.
-    QLIB_INLINE static constexpr lane_sites<one_block, F> sites(const site<F>& s) noexcept {
+    QLIB_INLINE static constexpr lane_sites<one_block, F> sites(const site<F>& s, space& work) noexcept {
         return {s.x.data(), s.importance.empty() ? nullptr : s.importance.data(), s.x.size(), s.row_mean_square,
-                &s.outer};
+                &s.outer,   work.x,                                               work.w};
     }
     QLIB_INLINE static constexpr affine map_of_range(float low, float high) noexcept {
         const auto m = one_block::map_of_range(plain_rule_of<F>.range, low, high);

@@ -120,87 +120,91 @@ template <level_kind K, form M, scale_kind S>
     }
 }
 
-/// Weights near 1 and what they count for: their importance, or all the same. Counting large weights for more has more
-/// error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. Gives the unit.
-[[gnu::__noinline__]] static constexpr floats open_block(const floats* from, const floats* importance, std::size_t n,
-                                                         bool all_scales_tried, floats* x, floats* w) noexcept {
-    const floats most = largest_of(from, n);
-    const ints power = select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23));
-    const floats inverse_unit = from_bits((254 << 23) - power);
+/// The unit in which weights are near 1.
+[[gnu::__noinline__]] static constexpr floats unit_of(const floats* x, std::size_t n) noexcept {
+    const floats most = largest_of(x, n);
+    return from_bits(
+        select(most >= 0x1p-126f, clamp(bits(most) & 0x7F800000, 1 << 23, 253 << 23), splat(127 << 23)));
+}
+QLIB_INLINE static constexpr floats inverse_of_unit(floats unit) noexcept {
+    return from_bits((254 << 23) - bits(unit));
+}
+
+/// Weights in their unit and what they count for: their importance, or all the same. Counting large weights for more
+/// has more error and no less KL: at 3 bits on stories15M a half of |x| / rms added cost 3 %. `x` and `w` may be
+/// `from` and `importance`: copies of 16 blocks of 256 would take 32 KiB of stack.
+[[gnu::__noinline__]] static constexpr void open_block(const floats* from, const floats* importance, std::size_t n,
+                                                       floats unit, bool all_scales_tried, floats* x,
+                                                       floats* w) noexcept {
+    const floats inverse_unit = inverse_of_unit(unit);
     for (std::size_t i = 0; i < n; ++i) x[i] = times(from[i], inverse_unit);
     if (importance == nullptr) {
         for (std::size_t i = 0; i < n; ++i) w[i] = splat(1.0f);
-        return from_bits(power);
+        return;
     }
     const floats inverse = safe_reciprocal(largest_of(importance, n));
     const float least = all_scales_tried ? 0.0f : 0x1p-30f;  // the least counts a little, unless all scales are tried
     for (std::size_t i = 0; i < n; ++i) w[i] = times(importance[i], inverse) + least;
-    return from_bits(power);
 }
 
 #include "search_two_levels.inl"
 
+/// The params of opened blocks, x in their unit, in the wanted lanes.
 template <class F>
-static constexpr void search_opened(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+[[gnu::__noinline__]] static constexpr void search_opened(const lane_sites<room, F>& s, bool weighted, floats unit,
+                                                          mask wanted, typename F::params* params) noexcept {
     constexpr const search_shape& f = search_shape_of<F>;
-    floats x[block_size<F>]{}, w[block_size<F>]{};
-    const floats unit = open_block(s.x, s.importance, s.n, has_power_of_two_scale<F>, x, w);
-    const floats inverse_unit = from_bits((254 << 23) - bits(unit));
+    const floats inverse_unit = inverse_of_unit(unit);
     if constexpr (has_sub_scales<F>) {
         super_fit<F::groups> fit{};
-        search_super_blocks<level_kind_of<F>, F::has_mins>(f, x, w, s.importance != nullptr, unit, inverse_unit, fit);
-        store_super_fit<F>(fit, params);
+        search_super_blocks<level_kind_of<F>, F::has_mins>(f, s.work_x, s.work_w, weighted, unit, inverse_unit, fit);
+        store_super_fit<F>(fit, wanted, params);
     } else {
         lane_map wishes[F::groups]{};
         floats space[F::map == form::offset ? F::group : 1]{};
         stored_maps_of<F> stored{{&stored_map<F>}, s.outer};
-        opened_block b{&stored, splat(1.0f), unit, inverse_unit, s.importance != nullptr};
+        opened_block b{&stored, splat(1.0f), unit, inverse_unit, weighted};
         if constexpr (has_byte_scale<F>)
             for (std::size_t k = 0; k < width; ++k) set_lane(b.outer_scale, k, F::outer_scale(s.outer[k]));
-        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, x, w, s.n, space, b, wishes);
-        project<F>(wishes, s.outer, params);
+        search_groups<level_kind_of<F>, F::map, scale_kind_of<F>>(f, s.work_x, s.work_w, s.n, space, b, wishes);
+        typename F::params found[width]{};
+        project<F>(wishes, s.outer, found);
+        for (std::size_t k = 0; k < width; ++k)
+            if (lane(one_if(wanted), k) != 0) params[k] = found[k];
     }
-}
-
-/// A block whose importances are all zero is searched as one without.
-template <class F>
-static constexpr void search_known(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    search_opened<F>(s, params);
-    if (s.importance == nullptr) return;
-    const floats heaviest = largest_of(s.importance, s.n);
-    if (!any(no(heaviest > 0.0f))) return;
-    lane_sites<room, F> bare = s;
-    bare.importance = nullptr;
-    typename F::params other[width]{};
-    search_opened<F>(bare, other);
-    for (std::size_t k = 0; k < width; ++k)
-        if (!(lane(heaviest, k) > 0)) params[k] = other[k];
 }
 
 /// Blocks too large for the wire get the plain params, which say so by a scale that is not finite: the search only
-/// knows scales that are.
+/// knows scales that are. Gives the lanes of the others.
 template <class F>
-static constexpr void keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
-    if (!any(largest_of(s.x, s.n) > 65504.0f)) return;
-    typename F::params plain[width]{};
-    plain_blocks<F>(s, plain);
-    for (std::size_t k = 0; k < width; ++k) {
-        bool finite = true;
+static constexpr mask keep_overflows(const lane_sites<room, F>& s, typename F::params* params) noexcept {
+    floats overflows = splat(0.0f);
+    if (!any(largest_of(s.x, s.n) > 65504.0f)) return overflows == 0.0f;
+    plain_blocks<F>(s, params);
+    for (std::size_t k = 0; k < width; ++k)
         for (std::size_t g = 0; g < F::groups; ++g) {
-            const affine a = F::at(plain[k], g);
-            finite = finite && is_finite(a.s) && is_finite(a.z);
+            const affine a = F::at(params[k], g);
+            if (!is_finite(a.s) || !is_finite(a.z)) set_lane(overflows, k, 1.0f);
         }
-        if (!finite) params[k] = plain[k];
-    }
+    return overflows == 0.0f;
 }
 
-/// search_fit for one block in each lane.
+/// search_fit for one block in each lane. One whose importances are all zero is searched as one without.
 template <class F>
 static constexpr void search_blocks(const lane_sites<room, F>& s, typename F::params* params) noexcept {
     if constexpr (has_map_in_outer<F> || requires { typename F::grid::number; }) {
         plain_blocks<F>(s, params);
     } else {
-        search_known<F>(s, params);
-        if constexpr (has_sub_scales<F>) keep_overflows<F>(s, params);
+        const bool weighted = s.importance != nullptr;
+        mask wanted = splat(0.0f) == 0.0f;  // all
+        if constexpr (has_sub_scales<F>) wanted = keep_overflows<F>(s, params);
+        const floats unit = unit_of(s.x, s.n);
+        const mask seen = (weighted ? largest_of(s.importance, s.n) : splat(1.0f)) > 0.0f;
+        open_block(s.x, s.importance, s.n, unit, has_power_of_two_scale<F>, s.work_x, s.work_w);
+        s.spent = true;
+        search_opened<F>(s, weighted, unit, wanted & seen, params);
+        if (!any(no(seen))) return;
+        for (std::size_t i = 0; i < s.n; ++i) s.work_w[i] = splat(1.0f);
+        search_opened<F>(s, false, unit, wanted & no(seen), params);
     }
 }

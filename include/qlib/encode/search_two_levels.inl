@@ -2,20 +2,24 @@
 // under which whole numbers of steps come close, then for each group the numbers around with the least exact
 // error, and the super-scales again by least squares.
 
-/// Sub-scales and mins, whole numbers, under the super-scales of the best attempt.
+/// Sub-scales and mins, as bytes, under the super-scales of the best attempt.
 template <std::size_t G> struct super_fit {
     floats super, super_min, error;
-    floats sub[G], min[G];
+    std::uint8_t sub[G * width], min[G * width];  ///< [group][lane]
 };
 template <std::size_t G> static constexpr void keep_better(super_fit<G>& best, const super_fit<G>& tried) noexcept {
     const mask m = tried.error < best.error;
     best.super = select(m, tried.super, best.super);
     best.super_min = select(m, tried.super_min, best.super_min);
     best.error = select(m, tried.error, best.error);
-    for (std::size_t g = 0; g < G; ++g) {
-        best.sub[g] = select(m, tried.sub[g], best.sub[g]);
-        best.min[g] = select(m, tried.min[g], best.min[g]);
-    }
+    std::uint8_t taken[width];  // all bits or none; get() of bytes is slow on g++ 12
+    put(taken, select(m, splat(255), splat(0)));
+    for (std::size_t g = 0; g < G * width; g += width)
+        for (std::size_t k = 0; k < width; ++k) {
+            const int sub = best.sub[g + k] ^ tried.sub[g + k], min = best.min[g + k] ^ tried.min[g + k];
+            best.sub[g + k] = static_cast<std::uint8_t>(best.sub[g + k] ^ (sub & taken[k]));
+            best.min[g + k] = static_cast<std::uint8_t>(best.min[g + k] ^ (min & taken[k]));
+        }
 }
 
 /// A super-scale as the wire holds it, in units of `unit`.
@@ -28,12 +32,19 @@ QLIB_INLINE static constexpr floats stored_super(const search_shape& f, floats v
 }
 
 /// What the groups of a super-block wish for: the best scale, and the best of the other sign where the levels are
-/// lopsided; or scale and offset.
+/// lopsided; or scale and offset, and those of -x.
 template <std::size_t G> struct group_wishes {
     std::size_t sides = 1;
-    floats scale[2][G], offset[G];
-    floats weight[G], sum[G];  ///< with mins: sum of w, sum of w * x
+    floats scale[2][G], offset[2][G];
+    floats sum[G];  ///< with mins: of w * x
 };
+
+/// What a group's weights count for, all together.
+QLIB_INLINE static constexpr floats weight_of(const search_group& g) noexcept {
+    floats weight = splat(0.0f);
+    for (std::size_t i = 0; i < g.n; ++i) weight = weight + g.w[i];
+    return weight;
+}
 
 QLIB_INLINE static constexpr search_group group_at(const search_shape& f, const floats* x, const floats* w,
                                                    std::size_t g) noexcept {
@@ -67,7 +78,7 @@ static constexpr floats fit_subs(const search_shape& f, const floats* x, const f
                 ll = select(m, t.ll, ll);
             }
         }
-        made.sub[g] = sub;
+        put(&made.sub[g * width], truncate(sub));
         made.error = made.error + least;
         sum_xl = sum_xl + times(sub, xl);
         sum_ll = sum_ll + times(times(sub, sub), ll);
@@ -143,16 +154,14 @@ static constexpr void try_line(const search_shape& f, const search_group& g, con
 
 template <level_kind K, std::size_t G>
 static constexpr void wish_lines(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                 group_wishes<G>& wish) noexcept {
+                                 std::size_t side, group_wishes<G>& wish) noexcept {
     const float span = f.levels.high - f.levels.low;
     const range_starts starts = range_starts_of(weighted);
     for (std::size_t g = 0; g < G; ++g) {
         const search_group group = group_at(f, x, w, g);
-        floats weight = splat(0.0f), sum = splat(0.0f);
-        for (std::size_t i = 0; i < f.group; ++i) {
-            weight = weight + group.w[i];
-            sum = sum + times(group.w[i], group.x[i]);
-        }
+        const floats weight = weight_of(group);
+        floats sum = splat(0.0f);
+        for (std::size_t i = 0; i < f.group; ++i) sum = sum + times(group.w[i], group.x[i]);
         const search_range r = range_of(group);
         const floats low = smaller(r.low, splat(0.0f)), size = larger(r.high, splat(0.0f)) - low,
                      inverse_size = safe_reciprocal(size);
@@ -166,9 +175,8 @@ static constexpr void wish_lines(const search_shape& f, const floats* x, const f
                             best);
             }
         try_line<K>(f, group, weight, sum, safe_reciprocal(best.s), best.z, best);
-        wish.scale[0][g] = best.s;
-        wish.offset[g] = best.z;
-        wish.weight[g] = weight;
+        wish.scale[side][g] = best.s;
+        wish.offset[side][g] = best.z;
         wish.sum[g] = sum;
     }
 }
@@ -182,9 +190,9 @@ struct super_sums {
 /// Sub-scales and mins around the wishes with the least error under both super-scales, which then become the
 /// least-squares ones for their codes. Gives that error.
 template <level_kind K, std::size_t G>
-static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w,
-                                          const group_wishes<G>& wish, int reach, int min_reach, floats& super,
-                                          floats& super_min, super_fit<G>& best) noexcept {
+static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x, const floats* w, bool weighted,
+                                          const group_wishes<G>& wish, std::size_t side, int reach, int min_reach,
+                                          floats& super, floats& super_min, super_fit<G>& best) noexcept {
     const auto low = static_cast<float>(f.sub_low), high = static_cast<float>(f.sub_high),
                min_high = static_cast<float>(f.min_high);
     const float middle = f.levels.high * 0.5f;
@@ -195,15 +203,16 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
     made.error = splat(0.0f);
     super_sums sums{splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     for (std::size_t g = 0; g < G; ++g) {
-        const floats weight = wish.weight[g], sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
-        const floats nearby = to_float(round_clamped(times(wish.scale[0][g], inverse), f.sub_low, f.sub_high));
+        const floats weight = weighted ? weight_of(group_at(f, x, w, g)) : splat(static_cast<float>(f.group));
+        const floats sum = wish.sum[g], inverse_weight = safe_reciprocal(weight);
+        const floats nearby = to_float(round_clamped(times(wish.scale[side][g], inverse), f.sub_low, f.sub_high));
         floats least = splat((std::numeric_limits<float>::max)()), sub = splat(0.0f), min = splat(0.0f);
         level_sums of{splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int step = -reach; step <= reach; ++step) {
             const floats tried = clamp(nearby + static_cast<float>(step), low, high), s = times(super, tried),
                          inverse_s = safe_reciprocal(s);
             // the middle of the range stays where it is
-            const floats offset = wish.offset[g] + times(wish.scale[0][g] - s, middle);
+            const floats offset = wish.offset[side][g] + times(wish.scale[side][g] - s, middle);
             const floats near_min = to_float(round_clamped(times(times(offset, -1.0f), inverse_min), 0, f.min_high));
             for (int min_step = -min_reach; min_step <= min_reach; ++min_step) {
                 const floats start = clamp(near_min + static_cast<float>(min_step), 0.0f, min_high);
@@ -221,8 +230,8 @@ static constexpr floats fit_subs_and_mins(const search_shape& f, const floats* x
                 of = {select(m, t.l, of.l), select(m, t.ll, of.ll), select(m, t.xl, of.xl)};
             }
         }
-        made.sub[g] = sub;
-        made.min[g] = min;
+        put(&made.sub[g * width], truncate(sub));
+        put(&made.min[g * width], truncate(min));
         made.error = made.error + least;
         sums.ss = sums.ss + times(times(sub, sub), of.ll);
         sums.sm = sums.sm + times(times(sub, min), of.l);
@@ -263,19 +272,18 @@ QLIB_INLINE static constexpr void keep_start(super_starts& kept, floats error, f
 /// Wishes, and the best of a grid of super-scales.
 template <level_kind K, std::size_t G>
 static constexpr void start_super_and_min(const search_shape& f, const floats* x, const floats* w, bool weighted,
-                                          floats unit, floats inverse_unit, group_wishes<G>& wish, super_starts& starts,
-                                          super_fit<G>& best) noexcept {
+                                          floats unit, floats inverse_unit, std::size_t side, group_wishes<G>& wish,
+                                          super_starts& starts, super_fit<G>& best) noexcept {
     const super_steps steps = f.super[weighted ? 1 : 0];
-    wish_lines<K>(f, x, w, weighted, wish);
+    wish_lines<K>(f, x, w, weighted, side, wish);
     floats most = splat(0.0f), deepest = splat(0.0f);
     for (std::size_t g = 0; g < G; ++g) {
-        most = larger(most, wish.scale[0][g]);
-        deepest = smaller(deepest, wish.offset[g]);
+        most = larger(most, wish.scale[side][g]);
+        deepest = smaller(deepest, wish.offset[side][g]);
     }
     most = times(most, 1.0f / static_cast<float>(f.sub_high));
     deepest = times(deepest, -1.0f / static_cast<float>(f.min_high));
-    best.error = splat((std::numeric_limits<float>::max)());
-    for (floats& e : starts.error) e = best.error;
+    for (floats& e : starts.error) e = splat((std::numeric_limits<float>::max)());
     for (int a = 0; a < steps.count; ++a)
         for (int b = 0; b < steps.count; ++b) {
             floats super = times(most, steps.from + product(steps.step, static_cast<float>(a)));
@@ -284,7 +292,7 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
                 super = stored_super(f, super, unit, inverse_unit);
                 super_min = stored_super(f, super_min, unit, inverse_unit);
                 const floats tried = super, tried_min = super_min;
-                const floats error = fit_subs_and_mins<K>(f, x, w, wish, 0, 0, super, super_min, best);
+                const floats error = fit_subs_and_mins<K>(f, x, w, weighted, wish, side, 0, 0, super, super_min, best);
                 keep_start(starts, error, tried, tried_min);
             }
         }
@@ -294,34 +302,39 @@ static constexpr void start_super_and_min(const search_shape& f, const floats* x
 template <level_kind K, std::size_t G>
 static constexpr void search_super_and_min(const search_shape& f, floats* x, const floats* w, bool weighted,
                                            floats unit, floats inverse_unit, super_fit<G>& best) noexcept {
-    group_wishes<G> wish{}, mirrored{};
-    super_fit<G> other{};
-    super_starts starts{}, mirrored_starts{};
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, wish, starts, best);
+    group_wishes<G> wish{};
+    super_starts starts{};
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 0, wish, starts, best);
+    const floats least = best.error;
+    floats first_super[super_starts::size]{}, first_super_min[super_starts::size]{};
+    for (std::size_t k = 0; k < super_starts::size; ++k) {
+        first_super[k] = starts.super[k];
+        first_super_min[k] = starts.super_min[k];
+    }
     for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], -1.0f);
-    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, mirrored, mirrored_starts, other);
-    const mask m = other.error < best.error;
-    const floats sign = select(m, splat(-1.0f), splat(1.0f));
-    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], times(sign, -1.0f));
-    keep_better(best, other);
+    start_super_and_min<K>(f, x, w, weighted, unit, inverse_unit, 1, wish, starts, best);
+    const mask m = best.error < least;
+    const floats sign = select(m, splat(-1.0f), splat(1.0f)), flip = times(sign, -1.0f);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], flip);
     for (std::size_t g = 0; g < G; ++g) {
-        wish.scale[0][g] = select(m, mirrored.scale[0][g], wish.scale[0][g]);
-        wish.offset[g] = select(m, mirrored.offset[g], wish.offset[g]);
-        wish.sum[g] = select(m, mirrored.sum[g], wish.sum[g]);
+        wish.scale[0][g] = select(m, wish.scale[1][g], wish.scale[0][g]);
+        wish.offset[0][g] = select(m, wish.offset[1][g], wish.offset[0][g]);
+        wish.sum[g] = times(wish.sum[g], flip);  // they are those of -x
     }
     const super_steps steps = f.super[weighted ? 1 : 0];
     for (int i = 0; i < steps.starts; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        floats super = select(m, mirrored_starts.super[at], starts.super[at]);
-        floats super_min = select(m, mirrored_starts.super_min[at], starts.super_min[at]);
+        floats super = select(m, starts.super[at], first_super[at]);
+        floats super_min = select(m, starts.super_min[at], first_super_min[at]);
         for (int k = 0; k < steps.sweeps; ++k) {
-            fit_subs_and_mins<K>(f, x, w, wish, steps.reach, steps.min_reach, super, super_min, best);
+            fit_subs_and_mins<K>(f, x, w, weighted, wish, 0, steps.reach, steps.min_reach, super, super_min, best);
             super = stored_super(f, super, unit, inverse_unit);
             super_min = stored_super(f, super_min, unit, inverse_unit);
         }
     }
     best.super = times(best.super, sign);
     best.super_min = times(best.super_min, sign);
+    for (std::size_t i = 0; i < G * f.group; ++i) x[i] = times(x[i], sign);  // they may be searched again
 }
 
 template <level_kind K, bool Mins, std::size_t G>
@@ -336,17 +349,19 @@ template <level_kind K, bool Mins, std::size_t G>
     best.super = times(best.super, factor);
     best.super_min = times(best.super_min, factor);
 }
-/// The attempt as params, in each lane.
+/// The attempt as params, in the wanted lanes.
 template <class F>
-static constexpr void store_super_fit(const super_fit<F::groups>& fit, typename F::params* params) noexcept {
+static constexpr void store_super_fit(const super_fit<F::groups>& fit, mask wanted,
+                                      typename F::params* params) noexcept {
     using T = typename F::stored_scale;
     for (std::size_t k = 0; k < width; ++k) {
+        if (lane(one_if(wanted), k) == 0) continue;
         typename F::params p{};
         p.super = storable_scale<T>(lane(fit.super, k));
-        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(lane(fit.sub[g], k));
+        for (std::size_t g = 0; g < F::groups; ++g) p.sub[g] = static_cast<std::int8_t>(fit.sub[g * width + k]);
         if constexpr (F::has_mins) {
             p.super_min = storable_scale<T>(lane(fit.super_min, k));
-            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = static_cast<std::uint8_t>(lane(fit.min[g], k));
+            for (std::size_t g = 0; g < F::groups; ++g) p.min[g] = fit.min[g * width + k];
         }
         params[k] = p;
     }

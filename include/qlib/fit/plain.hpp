@@ -15,8 +15,10 @@ namespace qlib::inline QLIB_ABI {
 struct plain_fit {
     static constexpr const char* name = "plain";
     template <block_format F> QLIB_INLINE constexpr typename F::params block(const site<F>& s) const noexcept {
+        using texts = detail::texts_of_one_block<F>;
         typename F::params p;
-        detail::texts_of_one_block<F>::type::template plain_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
+        typename texts::space work;
+        texts::type::template plain_blocks<F>(texts::sites(s, work), &p);
         return p;
     }
     template <class L, class F>

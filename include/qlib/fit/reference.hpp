@@ -36,8 +36,10 @@ struct reference_fit {
         if constexpr (has_site_reference<F>) {
             return F::reference(s);
         } else {
-            detail::lane_blocks<typename detail::texts_of_one_block<F>::type, F> lanes{};
-            F::reference(detail::texts_of_one_block<F>::sites(s), lanes);
+            using texts = detail::texts_of_one_block<F>;
+            detail::lane_blocks<typename texts::type, F> lanes{};
+            typename texts::space work;
+            F::reference(texts::sites(s, work), lanes);
             encoded<F> e;
             e.params = lanes.params[0];
             for (std::size_t i = 0; i < codes<F>; ++i) e.code[i] = lanes.code[i];

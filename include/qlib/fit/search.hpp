@@ -195,8 +195,10 @@ struct search_fit {
         if constexpr (has_own_search<F>) {
             return F::search(s).params;
         } else if constexpr (F::vec == 1) {
+            using texts = detail::texts_of_one_block<F>;
             typename F::params p;
-            detail::texts_of_one_block<F>::type::template search_blocks<F>(detail::texts_of_one_block<F>::sites(s), &p);
+            typename texts::space work;
+            texts::type::template search_blocks<F>(texts::sites(s, work), &p);
             return p;
         } else {
             return detail::search_vectors<F>(s);

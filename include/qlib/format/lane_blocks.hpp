@@ -14,6 +14,11 @@ template <class L, class F> struct lane_sites {
     /// Of each block's row; only set for `reference` under importance, of formats with `weighs_by_row`.
     typename L::floats row_mean_square;
     const typename F::outer* outer;  ///< [lane]
+    /// [n] each: memory for the fit to work in. It may be that of x and importance themselves: a fit that writes there
+    /// reads them no more, and says so.
+    typename L::floats* work_x;
+    typename L::floats* work_w;
+    mutable bool spent = false;  ///< whether the fit wrote to work_x
 };
 
 /// Encoded blocks, one in each lane.

@@ -1,6 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX2, FMA and F16C.
-#include "texts.hpp"
+#include "portable.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 #pragma once
 // The room for x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
-#include "texts.hpp"
+#include "portable.hpp"
 #include "x86_avx512_codes.hpp"
 #include "x86_avx512_moves.hpp"
 
