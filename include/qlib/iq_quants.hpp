@@ -29,12 +29,17 @@ struct iq4_xs_scales {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub,
                                            std::array<std::uint8_t, 8>&) noexcept {
+        std::uint64_t high = detail::read_number<std::uint16_t>(in), low = detail::read_number<std::uint32_t>(in + 2);
+        high = (high | high << 24) & 0x000000FF000000FF;  // to a byte each, all at once
+        high = (high | high << 12) & 0x000F000F000F000F;
+        high = (high | high << 6) & 0x0303030303030303;
+        low = (low | low << 16) & 0x0000FFFF0000FFFF;
+        low = (low | low << 8) & 0x00FF00FF00FF00FF;
+        low = (low | low << 4) & 0x0F0F0F0F0F0F0F0F;
+        std::array<std::byte, 8> all{};
+        detail::write_number(low | high << 4, &all[0]);
 #pragma GCC unroll 8
-        for (std::size_t j = 0; j < 8; ++j) {
-            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3,
-                           low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
+        for (std::size_t j = 0; j < 8; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
     }
 };
 

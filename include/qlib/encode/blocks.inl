@@ -115,7 +115,7 @@ template <class F>
     if constexpr (packs<F>) {
         constexpr bool whole_bytes = F::grid::bits == 8;
         alignas(64) std::uint8_t packed[whole_bytes ? 1 : packed_size<F> * width];
-        if constexpr (!whole_bytes) pack_codes(packing_of<F>, e.code, packed);
+        if constexpr (!whole_bytes) pack_codes<packing_of<F>.kind>(packing_of<F>, e.code, packed);
         std::byte* codes_at[width];
         for (std::size_t l = 0; l < width; ++l) {
             codes_at[l] = planes[l][0] + F::offset_of(field::codes);
@@ -389,7 +389,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     }
     k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
-    k.widen_range = &widen_range;
+    if constexpr (has_outer<F> || copies_numbers<F>) k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;

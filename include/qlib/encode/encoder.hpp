@@ -43,7 +43,7 @@ struct encoder_kernels {
     float largest_number;
     std::size_t number_bytes;
     /// The range of n elements, widened by what `low` and `high` hold. False: one of them
-    /// is not finite, and the range is worth nothing.
+    /// is not finite, and the range is worth nothing. Null: there are neither outer values nor plain numbers.
     bool (*widen_range)(const void* x, element type, std::size_t n, float& low, float& high) noexcept;
 };
 

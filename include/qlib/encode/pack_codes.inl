@@ -26,12 +26,30 @@ QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std:
     }
 }
 
+/// The bytes of a plane that come from a run of rows of codes, of n bytes each: as many words.
+template <class Word>
+QLIB_INLINE static void pack_run(const plane& p, std::size_t places, const std::uint8_t* code, std::size_t n,
+                                 std::uint8_t* out) noexcept {
+    const Word every = Word{} + static_cast<std::uint32_t>(0x01010101u * ((1u << p.width) - 1));
+    for (std::size_t i = 0; i < n; i += sizeof(Word)) {
+        Word sum{};
+        for (std::size_t k = 0; k < places; ++k) {
+            Word w;
+            std::memcpy(&w, code + k * n + i, sizeof w);
+            sum |= (w >> static_cast<int>(p.shift) & every)
+                   << static_cast<int>(p.width * (p.high_first ? places - 1 - k : k));
+        }
+        std::memcpy(out + i, &sum, sizeof sum);
+    }
+}
 static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    using words = std::uint32_t __attribute__((vector_size(4 * width)));
+    using row = std::uint32_t __attribute__((vector_size(width)));
     const std::size_t places = 8 / p.width, bytes = p.run * width;
-    const unsigned mask_of_bits = (1u << p.width) - 1;
-    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes)
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, p.shift, mask_of_bits, p.width * (p.high_first ? places - 1 - i : i));
+    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes) {
+        if (bytes % sizeof(words) == 0) pack_run<words>(p, places, code, bytes, out);
+        else pack_run<row>(p, places, code, bytes, out);
+    }
 }
 
 /// Whether F's codes are packed here; others go through F::store, block by block.
@@ -45,15 +63,17 @@ static constexpr bool packs = [] {
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
-/// The codes of whole blocks to their bytes.
-static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uint8_t* out) noexcept {
-    std::memset(out, 0, p.bytes * width);
-    if (p.kind == code_layout::planes) {
+/// The codes of whole blocks to their bytes, once for each kind of layout.
+template <code_layout Kind>
+[[gnu::__noinline__]] static void pack_codes(const code_packing& p, const std::uint8_t* code,
+                                             std::uint8_t* out) noexcept {
+    if constexpr (Kind != code_layout::planes) std::memset(out, 0, p.bytes * width);
+    if constexpr (Kind == code_layout::planes) {
         for (const plane& each : p.planes) {
             pack_plane(each, code, p.codes, out);
             out += packed_bytes(p.codes, each.width) * width;
         }
-    } else if (p.kind == code_layout::sequential) {
+    } else if constexpr (Kind == code_layout::sequential) {
         for (std::size_t e = 0; e < p.codes; ++e) {
             const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
             or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);

@@ -27,6 +27,16 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
+/// The bits of a T, f32 or a small IEEE float, and the value of such bits.
+template <class T> QLIB_INLINE static constexpr ints number_bits(floats x) noexcept {
+    if constexpr (std::same_as<T, f32>) return bits(x);
+    else return minifloat_code<overflow::special>(minifloat_rule_of<T>, x);
+}
+template <class T> QLIB_INLINE static constexpr floats number_value(ints x) noexcept {
+    if constexpr (std::same_as<T, f32>) return from_bits(x);
+    else return minifloat_value(minifloat_rule_of<T>, x);
+}
+
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
 /// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
@@ -34,10 +44,13 @@ template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials 
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
+template <class Grid, form Map, std::size_t N, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, f32, Groups, false>*) noexcept {
+    return lane_params::one_level;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 /// Whether F overrides what its part does, in whatever signature.
-template <class F>
-static constexpr bool has_own_params = !requires {
+template <class F> static constexpr bool has_own_params = !requires {
     requires(&F::project == &F::part::project);
     requires(&F::at == &F::part::at);
 };
@@ -78,14 +91,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
-        constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
+        using number = typename F::stored_scale;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number,
-                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            super = number_value<number>(
+                of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
             if constexpr (F::has_mins)
-                super_min = minifloat_value(
-                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+                super_min = number_value<number>(
+                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
@@ -98,11 +111,11 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                     m.z = -times(super_min, to_float(mins));
                 }
             } else {
-                m.s = minifloat_value(
-                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = number_value<number>(
+                    of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(
-                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = number_value<number>(
+                        of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -118,9 +131,8 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
-                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
-    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
+        : bits(number_bits<T>(select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return number_value<T>(bits); }
 };
 
 /// two_level's project.
@@ -165,7 +177,7 @@ static constexpr void project(const lane_map* wishes, const typename F::outer* o
 #pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+                const auto z = lanes_of(number_bits<number>(wishes[g].z));
 #pragma GCC unroll 16
                 for (std::size_t l = 0; l < width; ++l)
                     params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};

@@ -59,7 +59,8 @@ template <block_format F>
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
+            // Made in place: what was stored in parts is slow to be copied as a whole.
+            ::new (static_cast<void*>(&maps[i].params)) typename F::params(F::load(from, outer, {}));
             if constexpr (unpacks<F>) {
                 if (i < unpacked) continue;
                 if (joined_blocks < F >> 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
@@ -206,9 +207,9 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
 /// Why codes of F are not unpacked here.
 template <class F>
 static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
-                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
-                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
-                                                                : "the room does not know the bit layout";
+                                          : !byte_codes<F>     ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F> ? "the format has no bits or no offset_of"
+                                                               : "the room does not know the bit layout";
 
 template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
