@@ -6,17 +6,18 @@
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-template <class Room, block_format F>
-inline constexpr decoder_kernels decoder_kernels_in = Room::template decoder_of<F>();
+template <class Room, block_format F, bool Halves>
+inline constexpr decoder_kernels decoder_kernels_in = Room::template decoder_of<F, Halves>();
 
-template <block_format F> decode_job decode_job_of(const qview<F>& q) noexcept {
+/// `Halves`: whether it may be decoded to f16 and bf16, too.
+template <block_format F, bool Halves = true> decode_job decode_job_of(const qview<F>& q) noexcept {
     return {&q,
             q.rows(),
             q.cols(),
             block_size<F>,
             q.sliceable(),
             [](isa room) noexcept -> const decoder_kernels& {
-                return *with_room(room, [](auto in) { return &decoder_kernels_in<decltype(in), F>; });
+                return *with_room(room, [](auto in) { return &decoder_kernels_in<decltype(in), F, Halves>; });
             },
             &with_decoding_space<block_size<F>>};
 }
@@ -40,6 +41,15 @@ template <block_format F> [[nodiscard]] status dequantize(qview<F> q, floats_spa
 }
 template <block_format F>
 [[nodiscard]] status dequantize(const qmatrix<F>& q, floats_span out, call how = {}) noexcept {
+    return dequantize<F>(q.view(), out, how);
+}
+/// The same to what is known to be floats: no way to others is compiled.
+template <block_format F, std::same_as<matrix_view<float>> Out>
+[[nodiscard]] status dequantize(qview<F> q, Out out, call how = {}) noexcept {
+    return detail::dequantize_to(detail::decode_job_of<F, false>(q), out, how);
+}
+template <block_format F, std::same_as<matrix_view<float>> Out>
+[[nodiscard]] status dequantize(const qmatrix<F>& q, Out out, call how = {}) noexcept {
     return dequantize<F>(q.view(), out, how);
 }
 

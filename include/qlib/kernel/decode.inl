@@ -189,15 +189,18 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
     }
 }
 
-/// decoder_kernels: F in this room.
+/// decoder_kernels::decode and the like.
 template <block_format F, class T>
 static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                         T* out) noexcept {
     decode_blocks<F>(*static_cast<const qview<F>*>(q), r, first, end, cols, out);
 }
 template <class T> static void put_typed(const void* x, bool made, std::size_t n, void* out, bool streamed) noexcept {
-    if (made) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
+    if (made || std::same_as<T, float>) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
     else put_numbers(static_cast<const float*>(x), n, static_cast<T*>(out), streamed);
+}
+static void put_floats_alone(const void* x, bool, std::size_t n, void* out, element, bool streamed) noexcept {
+    put_typed<float>(x, true, n, out, streamed);
 }
 static void put_elements(const void* x, bool made, std::size_t n, void* out, element type, bool streamed) noexcept {
     if (type == element::float16) put_typed<f16>(x, made, n, out, streamed);
@@ -211,16 +214,17 @@ static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
                                           : !has_bit_layout<F> ? "the format has no bits or no offset_of"
                                                                : "the room does not know the bit layout";
 
-template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
+/// decoder_kernels: F in this room; to floats alone, or to f16 and bf16, too.
+template <block_format F, bool Halves> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
                       why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
-                      &put_elements,
+                      Halves ? &put_elements : &put_floats_alone,
                       &end_stream};
-    if constexpr (looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
-    if constexpr (looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
+    if constexpr (Halves && looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
+    if constexpr (Halves && looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
     return k;
 }
