@@ -186,7 +186,14 @@
 #define QLIB_EXACT_BEGIN _Pragma("float_control(precise, on, push)")
 #define QLIB_EXACT_END _Pragma("float_control(pop)")
 #elif defined(__GNUC__)
+// In a program that is optimized g++ gives this code little effort: what takes time runs in rooms, which have a level
+// of their own. A tenth of the time that a program takes to compile.
+#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
+#define QLIB_EXACT_BEGIN \
+    _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"no-fast-math\", \"fp-contract=off\")")
+#else
 #define QLIB_EXACT_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"no-fast-math\", \"fp-contract=off\")")
+#endif
 #define QLIB_EXACT_END _Pragma("GCC pop_options")
 #else
 #error "qlib needs g++ 12 or clang++ 14, or newer"
@@ -1469,6 +1476,15 @@ template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) 
     if (whole_numbers()) std::memcpy(out, &v, sizeof v);
     else
         for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+
+/// N bytes, which from then on nothing that is written can change: compilers make vectors of what is done with them.
+template <std::size_t N> QLIB_INLINE constexpr std::array<std::byte, N> copy_of(const std::byte* in) noexcept {
+    std::array<std::byte, N> all{};
+    if (whole_numbers()) std::memcpy(all.data(), in, N);
+    else
+        for (std::size_t i = 0; i < N; ++i) all[i] = in[i];
+    return all;
 }
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
@@ -3970,6 +3986,16 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
+/// The bits of a T, f32 or a small IEEE float, and the value of such bits.
+template <class T> QLIB_INLINE static constexpr ints number_bits(floats x) noexcept {
+    if constexpr (std::same_as<T, f32>) return bits(x);
+    else return minifloat_code<overflow::special>(minifloat_rule_of<T>, x);
+}
+template <class T> QLIB_INLINE static constexpr floats number_value(ints x) noexcept {
+    if constexpr (std::same_as<T, f32>) return from_bits(x);
+    else return minifloat_value(minifloat_rule_of<T>, x);
+}
+
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
 /// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
@@ -3977,10 +4003,13 @@ template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials 
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
+template <class Grid, form Map, std::size_t N, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, f32, Groups, false>*) noexcept {
+    return lane_params::one_level;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 /// Whether F overrides what its part does, in whatever signature.
-template <class F>
-static constexpr bool has_own_params = !requires {
+template <class F> static constexpr bool has_own_params = !requires {
     requires(&F::project == &F::part::project);
     requires(&F::at == &F::part::at);
 };
@@ -4021,14 +4050,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
-        constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
+        using number = typename F::stored_scale;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number,
-                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            super = number_value<number>(
+                of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
             if constexpr (F::has_mins)
-                super_min = minifloat_value(
-                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+                super_min = number_value<number>(
+                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
@@ -4041,11 +4070,11 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                     m.z = -times(super_min, to_float(mins));
                 }
             } else {
-                m.s = minifloat_value(
-                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = number_value<number>(
+                    of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(
-                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = number_value<number>(
+                        of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -4061,9 +4090,8 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
-                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
-    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
+        : bits(number_bits<T>(select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return number_value<T>(bits); }
 };
 
 /// two_level's project.
@@ -4108,7 +4136,7 @@ static constexpr void project(const lane_map* wishes, const typename F::outer* o
 #pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+                const auto z = lanes_of(number_bits<number>(wishes[g].z));
 #pragma GCC unroll 16
                 for (std::size_t l = 0; l < width; ++l)
                     params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
@@ -5967,7 +5995,7 @@ struct encoder_kernels {
     float largest_number;
     std::size_t number_bytes;
     /// The range of n elements, widened by what `low` and `high` hold. False: one of them
-    /// is not finite, and the range is worth nothing.
+    /// is not finite, and the range is worth nothing. Null: there are neither outer values nor plain numbers.
     bool (*widen_range)(const void* x, element type, std::size_t n, float& low, float& high) noexcept;
 };
 
@@ -7463,6 +7491,16 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
+/// The bits of a T, f32 or a small IEEE float, and the value of such bits.
+template <class T> QLIB_INLINE static constexpr ints number_bits(floats x) noexcept {
+    if constexpr (std::same_as<T, f32>) return bits(x);
+    else return minifloat_code<overflow::special>(minifloat_rule_of<T>, x);
+}
+template <class T> QLIB_INLINE static constexpr floats number_value(ints x) noexcept {
+    if constexpr (std::same_as<T, f32>) return from_bits(x);
+    else return minifloat_value(minifloat_rule_of<T>, x);
+}
+
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
 /// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
@@ -7470,10 +7508,13 @@ template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials 
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
+template <class Grid, form Map, std::size_t N, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, f32, Groups, false>*) noexcept {
+    return lane_params::one_level;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 /// Whether F overrides what its part does, in whatever signature.
-template <class F>
-static constexpr bool has_own_params = !requires {
+template <class F> static constexpr bool has_own_params = !requires {
     requires(&F::project == &F::part::project);
     requires(&F::at == &F::part::at);
 };
@@ -7514,14 +7555,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
-        constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
+        using number = typename F::stored_scale;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number,
-                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            super = number_value<number>(
+                of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
             if constexpr (F::has_mins)
-                super_min = minifloat_value(
-                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+                super_min = number_value<number>(
+                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
@@ -7534,11 +7575,11 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                     m.z = -times(super_min, to_float(mins));
                 }
             } else {
-                m.s = minifloat_value(
-                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = number_value<number>(
+                    of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(
-                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = number_value<number>(
+                        of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -7554,9 +7595,8 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
-                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
-    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
+        : bits(number_bits<T>(select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return number_value<T>(bits); }
 };
 
 /// two_level's project.
@@ -7601,7 +7641,7 @@ static constexpr void project(const lane_map* wishes, const typename F::outer* o
 #pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+                const auto z = lanes_of(number_bits<number>(wishes[g].z));
 #pragma GCC unroll 16
                 for (std::size_t l = 0; l < width; ++l)
                     params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
@@ -9465,12 +9505,30 @@ QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std:
     }
 }
 
+/// The bytes of a plane that come from a run of rows of codes, of n bytes each: as many words.
+template <class Word>
+QLIB_INLINE static void pack_run(const plane& p, std::size_t places, const std::uint8_t* code, std::size_t n,
+                                 std::uint8_t* out) noexcept {
+    const Word every = Word{} + static_cast<std::uint32_t>(0x01010101u * ((1u << p.width) - 1));
+    for (std::size_t i = 0; i < n; i += sizeof(Word)) {
+        Word sum{};
+        for (std::size_t k = 0; k < places; ++k) {
+            Word w;
+            std::memcpy(&w, code + k * n + i, sizeof w);
+            sum |= (w >> static_cast<int>(p.shift) & every)
+                   << static_cast<int>(p.width * (p.high_first ? places - 1 - k : k));
+        }
+        std::memcpy(out + i, &sum, sizeof sum);
+    }
+}
 static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    using words = std::uint32_t __attribute__((vector_size(4 * width)));
+    using row = std::uint32_t __attribute__((vector_size(width)));
     const std::size_t places = 8 / p.width, bytes = p.run * width;
-    const unsigned mask_of_bits = (1u << p.width) - 1;
-    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes)
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, p.shift, mask_of_bits, p.width * (p.high_first ? places - 1 - i : i));
+    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes) {
+        if (bytes % sizeof(words) == 0) pack_run<words>(p, places, code, bytes, out);
+        else pack_run<row>(p, places, code, bytes, out);
+    }
 }
 
 /// Whether F's codes are packed here; others go through F::store, block by block.
@@ -9484,15 +9542,17 @@ static constexpr bool packs = [] {
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
-/// The codes of whole blocks to their bytes.
-static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uint8_t* out) noexcept {
-    std::memset(out, 0, p.bytes * width);
-    if (p.kind == code_layout::planes) {
+/// The codes of whole blocks to their bytes, once for each kind of layout.
+template <code_layout Kind>
+[[gnu::__noinline__]] static void pack_codes(const code_packing& p, const std::uint8_t* code,
+                                             std::uint8_t* out) noexcept {
+    if constexpr (Kind != code_layout::planes) std::memset(out, 0, p.bytes * width);
+    if constexpr (Kind == code_layout::planes) {
         for (const plane& each : p.planes) {
             pack_plane(each, code, p.codes, out);
             out += packed_bytes(p.codes, each.width) * width;
         }
-    } else if (p.kind == code_layout::sequential) {
+    } else if constexpr (Kind == code_layout::sequential) {
         for (std::size_t e = 0; e < p.codes; ++e) {
             const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
             or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);
@@ -9626,7 +9686,7 @@ template <class F>
     if constexpr (packs<F>) {
         constexpr bool whole_bytes = F::grid::bits == 8;
         alignas(64) std::uint8_t packed[whole_bytes ? 1 : packed_size<F> * width];
-        if constexpr (!whole_bytes) pack_codes(packing_of<F>, e.code, packed);
+        if constexpr (!whole_bytes) pack_codes<packing_of<F>.kind>(packing_of<F>, e.code, packed);
         std::byte* codes_at[width];
         for (std::size_t l = 0; l < width; ++l) {
             codes_at[l] = planes[l][0] + F::offset_of(field::codes);
@@ -9900,7 +9960,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     }
     k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
-    k.widen_range = &widen_range;
+    if constexpr (has_outer<F> || copies_numbers<F>) k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;
@@ -9972,7 +10032,8 @@ template <block_format F>
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
+            // Made in place: what was stored in parts is slow to be copied as a whole.
+            ::new (static_cast<void*>(&maps[i].params)) typename F::params(F::load(from, outer, {}));
             if constexpr (unpacks<F>) {
                 if (i < unpacked) continue;
                 if (joined_blocks < F >> 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
@@ -10101,15 +10162,18 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
     }
 }
 
-/// decoder_kernels: F in this room.
+/// decoder_kernels::decode and the like.
 template <block_format F, class T>
 static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                         T* out) noexcept {
     decode_blocks<F>(*static_cast<const qview<F>*>(q), r, first, end, cols, out);
 }
 template <class T> static void put_typed(const void* x, bool made, std::size_t n, void* out, bool streamed) noexcept {
-    if (made) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
+    if (made || std::same_as<T, float>) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
     else put_numbers(static_cast<const float*>(x), n, static_cast<T*>(out), streamed);
+}
+static void put_floats_alone(const void* x, bool, std::size_t n, void* out, element, bool streamed) noexcept {
+    put_typed<float>(x, true, n, out, streamed);
 }
 static void put_elements(const void* x, bool made, std::size_t n, void* out, element type, bool streamed) noexcept {
     if (type == element::float16) put_typed<f16>(x, made, n, out, streamed);
@@ -10119,21 +10183,22 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
 /// Why codes of F are not unpacked here.
 template <class F>
 static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
-                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
-                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
-                                                                : "the room does not know the bit layout";
+                                          : !byte_codes<F>     ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F> ? "the format has no bits or no offset_of"
+                                                               : "the room does not know the bit layout";
 
-template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
+/// decoder_kernels: F in this room; to floats alone, or to f16 and bf16, too.
+template <block_format F, bool Halves> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
                       why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
-                      &put_elements,
+                      Halves ? &put_elements : &put_floats_alone,
                       &end_stream};
-    if constexpr (looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
-    if constexpr (looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
+    if constexpr (Halves && looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
+    if constexpr (Halves && looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
     return k;
 }
 // No #pragma once: each room includes this text behind decode.inl. Y = X * W^T over the room's vectors:
@@ -10891,10 +10956,12 @@ private:
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
 // intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
+static constexpr std::size_t row_strip = 256;
+
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
 static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
-    constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
+    constexpr std::size_t strip = row_strip, step = 8;  // 8 rows of a strip of x, 8 KiB, stay in L1 for all rows of y
     if (y.rows == 0) return;
     for (std::size_t j = 0; j < y.cols; j += strip) {
         const std::size_t count = y.cols - j < strip ? y.cols - j : strip;
@@ -10908,7 +10975,13 @@ static void add_product(matrix_view<float> y, strided c, strided x, std::size_t 
 template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
     std::size_t r = 0;
     for (; r + 2 <= y.rows; r += 2) row_tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
-    if (r < y.rows) row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    if (r == y.rows) return;
+    if constexpr (Terms == 1) {  // rarely: with itself as a second row, which nobody reads
+        float none[row_strip] = {};
+        row_tile<2, Terms>(y.cols, {c.from(r, 0).data, 0, c.col}, x.data, x.row, y.row(r), none);
+    } else {
+        row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    }
 }
 
 /// One or two rows of y; the coefficients stay in registers.
@@ -11393,6 +11466,16 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
+/// The bits of a T, f32 or a small IEEE float, and the value of such bits.
+template <class T> QLIB_INLINE static constexpr ints number_bits(floats x) noexcept {
+    if constexpr (std::same_as<T, f32>) return bits(x);
+    else return minifloat_code<overflow::special>(minifloat_rule_of<T>, x);
+}
+template <class T> QLIB_INLINE static constexpr floats number_value(ints x) noexcept {
+    if constexpr (std::same_as<T, f32>) return from_bits(x);
+    else return minifloat_value(minifloat_rule_of<T>, x);
+}
+
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
 /// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
@@ -11400,10 +11483,13 @@ template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials 
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
+template <class Grid, form Map, std::size_t N, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, f32, Groups, false>*) noexcept {
+    return lane_params::one_level;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 /// Whether F overrides what its part does, in whatever signature.
-template <class F>
-static constexpr bool has_own_params = !requires {
+template <class F> static constexpr bool has_own_params = !requires {
     requires(&F::project == &F::part::project);
     requires(&F::at == &F::part::at);
 };
@@ -11444,14 +11530,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
-        constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
+        using number = typename F::stored_scale;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number,
-                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            super = number_value<number>(
+                of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
             if constexpr (F::has_mins)
-                super_min = minifloat_value(
-                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+                super_min = number_value<number>(
+                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
@@ -11464,11 +11550,11 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                     m.z = -times(super_min, to_float(mins));
                 }
             } else {
-                m.s = minifloat_value(
-                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = number_value<number>(
+                    of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(
-                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = number_value<number>(
+                        of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -11484,9 +11570,8 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
-                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
-    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
+        : bits(number_bits<T>(select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return number_value<T>(bits); }
 };
 
 /// two_level's project.
@@ -11531,7 +11616,7 @@ static constexpr void project(const lane_map* wishes, const typename F::outer* o
 #pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+                const auto z = lanes_of(number_bits<number>(wishes[g].z));
 #pragma GCC unroll 16
                 for (std::size_t l = 0; l < width; ++l)
                     params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
@@ -13395,12 +13480,30 @@ QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std:
     }
 }
 
+/// The bytes of a plane that come from a run of rows of codes, of n bytes each: as many words.
+template <class Word>
+QLIB_INLINE static void pack_run(const plane& p, std::size_t places, const std::uint8_t* code, std::size_t n,
+                                 std::uint8_t* out) noexcept {
+    const Word every = Word{} + static_cast<std::uint32_t>(0x01010101u * ((1u << p.width) - 1));
+    for (std::size_t i = 0; i < n; i += sizeof(Word)) {
+        Word sum{};
+        for (std::size_t k = 0; k < places; ++k) {
+            Word w;
+            std::memcpy(&w, code + k * n + i, sizeof w);
+            sum |= (w >> static_cast<int>(p.shift) & every)
+                   << static_cast<int>(p.width * (p.high_first ? places - 1 - k : k));
+        }
+        std::memcpy(out + i, &sum, sizeof sum);
+    }
+}
 static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    using words = std::uint32_t __attribute__((vector_size(4 * width)));
+    using row = std::uint32_t __attribute__((vector_size(width)));
     const std::size_t places = 8 / p.width, bytes = p.run * width;
-    const unsigned mask_of_bits = (1u << p.width) - 1;
-    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes)
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, p.shift, mask_of_bits, p.width * (p.high_first ? places - 1 - i : i));
+    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes) {
+        if (bytes % sizeof(words) == 0) pack_run<words>(p, places, code, bytes, out);
+        else pack_run<row>(p, places, code, bytes, out);
+    }
 }
 
 /// Whether F's codes are packed here; others go through F::store, block by block.
@@ -13414,15 +13517,17 @@ static constexpr bool packs = [] {
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
-/// The codes of whole blocks to their bytes.
-static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uint8_t* out) noexcept {
-    std::memset(out, 0, p.bytes * width);
-    if (p.kind == code_layout::planes) {
+/// The codes of whole blocks to their bytes, once for each kind of layout.
+template <code_layout Kind>
+[[gnu::__noinline__]] static void pack_codes(const code_packing& p, const std::uint8_t* code,
+                                             std::uint8_t* out) noexcept {
+    if constexpr (Kind != code_layout::planes) std::memset(out, 0, p.bytes * width);
+    if constexpr (Kind == code_layout::planes) {
         for (const plane& each : p.planes) {
             pack_plane(each, code, p.codes, out);
             out += packed_bytes(p.codes, each.width) * width;
         }
-    } else if (p.kind == code_layout::sequential) {
+    } else if constexpr (Kind == code_layout::sequential) {
         for (std::size_t e = 0; e < p.codes; ++e) {
             const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
             or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);
@@ -13556,7 +13661,7 @@ template <class F>
     if constexpr (packs<F>) {
         constexpr bool whole_bytes = F::grid::bits == 8;
         alignas(64) std::uint8_t packed[whole_bytes ? 1 : packed_size<F> * width];
-        if constexpr (!whole_bytes) pack_codes(packing_of<F>, e.code, packed);
+        if constexpr (!whole_bytes) pack_codes<packing_of<F>.kind>(packing_of<F>, e.code, packed);
         std::byte* codes_at[width];
         for (std::size_t l = 0; l < width; ++l) {
             codes_at[l] = planes[l][0] + F::offset_of(field::codes);
@@ -13830,7 +13935,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     }
     k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
-    k.widen_range = &widen_range;
+    if constexpr (has_outer<F> || copies_numbers<F>) k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;
@@ -13902,7 +14007,8 @@ template <block_format F>
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
+            // Made in place: what was stored in parts is slow to be copied as a whole.
+            ::new (static_cast<void*>(&maps[i].params)) typename F::params(F::load(from, outer, {}));
             if constexpr (unpacks<F>) {
                 if (i < unpacked) continue;
                 if (joined_blocks < F >> 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
@@ -14031,15 +14137,18 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
     }
 }
 
-/// decoder_kernels: F in this room.
+/// decoder_kernels::decode and the like.
 template <block_format F, class T>
 static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                         T* out) noexcept {
     decode_blocks<F>(*static_cast<const qview<F>*>(q), r, first, end, cols, out);
 }
 template <class T> static void put_typed(const void* x, bool made, std::size_t n, void* out, bool streamed) noexcept {
-    if (made) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
+    if (made || std::same_as<T, float>) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
     else put_numbers(static_cast<const float*>(x), n, static_cast<T*>(out), streamed);
+}
+static void put_floats_alone(const void* x, bool, std::size_t n, void* out, element, bool streamed) noexcept {
+    put_typed<float>(x, true, n, out, streamed);
 }
 static void put_elements(const void* x, bool made, std::size_t n, void* out, element type, bool streamed) noexcept {
     if (type == element::float16) put_typed<f16>(x, made, n, out, streamed);
@@ -14049,21 +14158,22 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
 /// Why codes of F are not unpacked here.
 template <class F>
 static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
-                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
-                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
-                                                                : "the room does not know the bit layout";
+                                          : !byte_codes<F>     ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F> ? "the format has no bits or no offset_of"
+                                                               : "the room does not know the bit layout";
 
-template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
+/// decoder_kernels: F in this room; to floats alone, or to f16 and bf16, too.
+template <block_format F, bool Halves> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
                       why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
-                      &put_elements,
+                      Halves ? &put_elements : &put_floats_alone,
                       &end_stream};
-    if constexpr (looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
-    if constexpr (looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
+    if constexpr (Halves && looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
+    if constexpr (Halves && looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
     return k;
 }
 // No #pragma once: each room includes this text behind decode.inl. Y = X * W^T over the room's vectors:
@@ -14821,10 +14931,12 @@ private:
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
 // intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
+static constexpr std::size_t row_strip = 256;
+
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
 static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
-    constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
+    constexpr std::size_t strip = row_strip, step = 8;  // 8 rows of a strip of x, 8 KiB, stay in L1 for all rows of y
     if (y.rows == 0) return;
     for (std::size_t j = 0; j < y.cols; j += strip) {
         const std::size_t count = y.cols - j < strip ? y.cols - j : strip;
@@ -14838,7 +14950,13 @@ static void add_product(matrix_view<float> y, strided c, strided x, std::size_t 
 template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
     std::size_t r = 0;
     for (; r + 2 <= y.rows; r += 2) row_tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
-    if (r < y.rows) row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    if (r == y.rows) return;
+    if constexpr (Terms == 1) {  // rarely: with itself as a second row, which nobody reads
+        float none[row_strip] = {};
+        row_tile<2, Terms>(y.cols, {c.from(r, 0).data, 0, c.col}, x.data, x.row, y.row(r), none);
+    } else {
+        row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    }
 }
 
 /// One or two rows of y; the coefficients stay in registers.
@@ -15499,6 +15617,16 @@ QLIB_INLINE static constexpr floats minifloat_value(const minifloat_rule& r, int
     return from_bits(select(a < splat(1 << r.mantissa_bits), bits(times(to_float(a), splat(step))), normal) | sign);
 }
 
+/// The bits of a T, f32 or a small IEEE float, and the value of such bits.
+template <class T> QLIB_INLINE static constexpr ints number_bits(floats x) noexcept {
+    if constexpr (std::same_as<T, f32>) return bits(x);
+    else return minifloat_code<overflow::special>(minifloat_rule_of<T>, x);
+}
+template <class T> QLIB_INLINE static constexpr floats number_value(ints x) noexcept {
+    if constexpr (std::same_as<T, f32>) return from_bits(x);
+    else return minifloat_value(minifloat_rule_of<T>, x);
+}
+
 /// How F's params are made in lanes, if they are: as one_level's with scales of an IEEE
 /// float and nothing outside, or as two_level's.
 enum class lane_params { none, one_level, two_levels };
@@ -15506,10 +15634,13 @@ template <class Grid, form Map, std::size_t N, int E, int M, int Bias, specials 
 static constexpr lane_params params_of(one_level<Grid, Map, N, minifloat<E, M, Bias, S>, Groups, false>*) noexcept {
     return E < 8 && S == specials::ieee ? lane_params::one_level : lane_params::none;
 }
+template <class Grid, form Map, std::size_t N, std::size_t Groups>
+static constexpr lane_params params_of(one_level<Grid, Map, N, f32, Groups, false>*) noexcept {
+    return lane_params::one_level;
+}
 static constexpr lane_params params_of(const void*) noexcept { return lane_params::none; }
 /// Whether F overrides what its part does, in whatever signature.
-template <class F>
-static constexpr bool has_own_params = !requires {
+template <class F> static constexpr bool has_own_params = !requires {
     requires(&F::project == &F::part::project);
     requires(&F::at == &F::part::at);
 };
@@ -15550,14 +15681,14 @@ template <class F> static constexpr void maps_of(const typename F::params* param
             maps[g] = {__builtin_bit_cast(floats, s), __builtin_bit_cast(floats, z)};
         }
     } else {
-        constexpr const minifloat_rule& number = minifloat_rule_of<typename F::stored_scale>;
+        using number = typename F::stored_scale;
         floats super = splat(0.0f), super_min = splat(0.0f);
         if constexpr (lane_params_of<F> == lane_params::two_levels) {
-            super = minifloat_value(number,
-                                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
+            super = number_value<number>(
+                of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super.bits; }));
             if constexpr (F::has_mins)
-                super_min = minifloat_value(
-                    number, of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
+                super_min = number_value<number>(
+                    of_each(params, [](const params_t& p) QLIB_INLINE_LAMBDA { return p.super_min.bits; }));
         }
         for (std::size_t g = 0; g < F::groups; ++g) {
             lane_map& m = maps[g];
@@ -15570,11 +15701,11 @@ template <class F> static constexpr void maps_of(const typename F::params* param
                     m.z = -times(super_min, to_float(mins));
                 }
             } else {
-                m.s = minifloat_value(
-                    number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
+                m.s = number_value<number>(
+                    of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.scale[g].bits; }));
                 if constexpr (F::map == form::offset)
-                    m.z = minifloat_value(
-                        number, of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
+                    m.z = number_value<number>(
+                        of_each(params, [g](const params_t& p) QLIB_INLINE_LAMBDA { return p.zeros[g].bits; }));
                 if constexpr (F::map == form::shifted) {
                     std::array<float, width> z{};
 #pragma GCC unroll 16
@@ -15590,9 +15721,8 @@ template <class F> static constexpr void maps_of(const typename F::params* param
 template <class T> struct lane_scale {
     ints bits;
     QLIB_INLINE explicit constexpr lane_scale(floats wish) noexcept
-        : bits(minifloat_code<overflow::special>(minifloat_rule_of<T>,
-                                                 select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
-    QLIB_INLINE constexpr floats value() const noexcept { return minifloat_value(minifloat_rule_of<T>, bits); }
+        : bits(number_bits<T>(select(magnitude(wish) < 0x1p-126f, splat(0.0f), wish))) {}
+    QLIB_INLINE constexpr floats value() const noexcept { return number_value<T>(bits); }
 };
 
 /// two_level's project.
@@ -15637,7 +15767,7 @@ static constexpr void project(const lane_map* wishes, const typename F::outer* o
 #pragma GCC unroll 16
             for (std::size_t l = 0; l < width; ++l) params[l].scale[g] = {static_cast<typename number::storage>(s[l])};
             if constexpr (F::map == form::offset) {
-                const auto z = lanes_of(minifloat_code<overflow::special>(minifloat_rule_of<number>, wishes[g].z));
+                const auto z = lanes_of(number_bits<number>(wishes[g].z));
 #pragma GCC unroll 16
                 for (std::size_t l = 0; l < width; ++l)
                     params[l].zeros[g] = {static_cast<typename number::storage>(z[l])};
@@ -17501,12 +17631,30 @@ QLIB_INLINE static void or_bits(std::uint8_t* to, const std::uint8_t* from, std:
     }
 }
 
+/// The bytes of a plane that come from a run of rows of codes, of n bytes each: as many words.
+template <class Word>
+QLIB_INLINE static void pack_run(const plane& p, std::size_t places, const std::uint8_t* code, std::size_t n,
+                                 std::uint8_t* out) noexcept {
+    const Word every = Word{} + static_cast<std::uint32_t>(0x01010101u * ((1u << p.width) - 1));
+    for (std::size_t i = 0; i < n; i += sizeof(Word)) {
+        Word sum{};
+        for (std::size_t k = 0; k < places; ++k) {
+            Word w;
+            std::memcpy(&w, code + k * n + i, sizeof w);
+            sum |= (w >> static_cast<int>(p.shift) & every)
+                   << static_cast<int>(p.width * (p.high_first ? places - 1 - k : k));
+        }
+        std::memcpy(out + i, &sum, sizeof sum);
+    }
+}
 static void pack_plane(const plane& p, const std::uint8_t* code, std::size_t n, std::uint8_t* out) noexcept {
+    using words = std::uint32_t __attribute__((vector_size(4 * width)));
+    using row = std::uint32_t __attribute__((vector_size(width)));
     const std::size_t places = 8 / p.width, bytes = p.run * width;
-    const unsigned mask_of_bits = (1u << p.width) - 1;
-    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes)
-        for (std::size_t i = 0; i < places; ++i)
-            or_bits(out, code + i * bytes, bytes, p.shift, mask_of_bits, p.width * (p.high_first ? places - 1 - i : i));
+    for (std::size_t e = 0; e < n; e += places * p.run, code += places * bytes, out += bytes) {
+        if (bytes % sizeof(words) == 0) pack_run<words>(p, places, code, bytes, out);
+        else pack_run<row>(p, places, code, bytes, out);
+    }
 }
 
 /// Whether F's codes are packed here; others go through F::store, block by block.
@@ -17520,15 +17668,17 @@ static constexpr bool packs = [] {
 }();
 template <class F> static constexpr std::size_t packed_size = F::bits::template bytes<F::grid::bits>(block_size<F>);
 
-/// The codes of whole blocks to their bytes.
-static void pack_codes(const code_packing& p, const std::uint8_t* code, std::uint8_t* out) noexcept {
-    std::memset(out, 0, p.bytes * width);
-    if (p.kind == code_layout::planes) {
+/// The codes of whole blocks to their bytes, once for each kind of layout.
+template <code_layout Kind>
+[[gnu::__noinline__]] static void pack_codes(const code_packing& p, const std::uint8_t* code,
+                                             std::uint8_t* out) noexcept {
+    if constexpr (Kind != code_layout::planes) std::memset(out, 0, p.bytes * width);
+    if constexpr (Kind == code_layout::planes) {
         for (const plane& each : p.planes) {
             pack_plane(each, code, p.codes, out);
             out += packed_bytes(p.codes, each.width) * width;
         }
-    } else if (p.kind == code_layout::sequential) {
+    } else if constexpr (Kind == code_layout::sequential) {
         for (std::size_t e = 0; e < p.codes; ++e) {
             const std::size_t at = e * p.bits / 8, place = e * p.bits % 8;
             or_bits(out + at * width, code + e * width, width, 0, 0xFFu >> place & ((1u << p.bits) - 1), place);
@@ -17662,7 +17812,7 @@ template <class F>
     if constexpr (packs<F>) {
         constexpr bool whole_bytes = F::grid::bits == 8;
         alignas(64) std::uint8_t packed[whole_bytes ? 1 : packed_size<F> * width];
-        if constexpr (!whole_bytes) pack_codes(packing_of<F>, e.code, packed);
+        if constexpr (!whole_bytes) pack_codes<packing_of<F>.kind>(packing_of<F>, e.code, packed);
         std::byte* codes_at[width];
         for (std::size_t l = 0; l < width; ++l) {
             codes_at[l] = planes[l][0] + F::offset_of(field::codes);
@@ -17936,7 +18086,7 @@ template <block_format F, class Fit> static constexpr encoder_kernels encoder_of
     }
     k.why = why_slow<F, Fit>;
     k.single = &encode_single<F>;
-    k.widen_range = &widen_range;
+    if constexpr (has_outer<F> || copies_numbers<F>) k.widen_range = &widen_range;
     if constexpr (encodes<F, Fit>) k.fit_lanes = &fit_lanes<F, Fit>;
     if constexpr (copies_numbers<F> && !encodes_whole<Fit, F>) {
         k.numbers = &encode_numbers<F>;
@@ -18008,7 +18158,8 @@ template <block_format F>
         const std::size_t n = smaller_size(block_size<F>, cols - (b + i) * block_size<F>);
         maps[i].outer_scale = F::outer_scale(outer);
         if (unpacks<F> && (!has_ragged_rows<F> || n == block_size<F>)) {
-            maps[i].params = F::load(from, outer, {});
+            // Made in place: what was stored in parts is slow to be copied as a whole.
+            ::new (static_cast<void*>(&maps[i].params)) typename F::params(F::load(from, outer, {}));
             if constexpr (unpacks<F>) {
                 if (i < unpacked) continue;
                 if (joined_blocks < F >> 1 && apart == block_size<F> && whole - i >= joined_blocks<F>) {
@@ -18137,15 +18288,18 @@ static void decode_blocks(const qview<F>& W, std::size_t r, std::size_t first, s
     }
 }
 
-/// decoder_kernels: F in this room.
+/// decoder_kernels::decode and the like.
 template <block_format F, class T>
 static void decode_view(const void* q, std::size_t r, std::size_t first, std::size_t end, std::size_t cols,
                         T* out) noexcept {
     decode_blocks<F>(*static_cast<const qview<F>*>(q), r, first, end, cols, out);
 }
 template <class T> static void put_typed(const void* x, bool made, std::size_t n, void* out, bool streamed) noexcept {
-    if (made) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
+    if (made || std::same_as<T, float>) put_numbers(static_cast<const T*>(x), n, static_cast<T*>(out), streamed);
     else put_numbers(static_cast<const float*>(x), n, static_cast<T*>(out), streamed);
+}
+static void put_floats_alone(const void* x, bool, std::size_t n, void* out, element, bool streamed) noexcept {
+    put_typed<float>(x, true, n, out, streamed);
 }
 static void put_elements(const void* x, bool made, std::size_t n, void* out, element type, bool streamed) noexcept {
     if (type == element::float16) put_typed<f16>(x, made, n, out, streamed);
@@ -18155,21 +18309,22 @@ static void put_elements(const void* x, bool made, std::size_t n, void* out, ele
 /// Why codes of F are not unpacked here.
 template <class F>
 static constexpr const char* why_loaded = unpacks<F> || holds_numbers<F> ? ""
-                                          : !byte_codes<F>      ? "codes of several weights, or of more than 8 bits"
-                                          : !has_bit_layout<F>  ? "the format has no bits or no offset_of"
-                                                                : "the room does not know the bit layout";
+                                          : !byte_codes<F>     ? "codes of several weights, or of more than 8 bits"
+                                          : !has_bit_layout<F> ? "the format has no bits or no offset_of"
+                                                               : "the room does not know the bit layout";
 
-template <block_format F> static constexpr decoder_kernels decoder_of() noexcept {
+/// decoder_kernels: F in this room; to floats alone, or to f16 and bf16, too.
+template <block_format F, bool Halves> static constexpr decoder_kernels decoder_of() noexcept {
     decoder_kernels k{id,
                       unpacks<F> || holds_numbers<F> ? "bits" : "load",
                       why_loaded<F>,
                       &decode_view<F, float>,
                       nullptr,
                       nullptr,
-                      &put_elements,
+                      Halves ? &put_elements : &put_floats_alone,
                       &end_stream};
-    if constexpr (looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
-    if constexpr (looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
+    if constexpr (Halves && looks_up<F, f16>) k.decode_f16 = &decode_view<F, f16>;
+    if constexpr (Halves && looks_up<F, bf16>) k.decode_bf16 = &decode_view<F, bf16>;
     return k;
 }
 // No #pragma once: each room includes this text behind decode.inl. Y = X * W^T over the room's vectors:
@@ -18927,10 +19082,12 @@ private:
 // No #pragma once: each room includes this text. y += c * x, where every element is one chain of FMAs in one order. No
 // intrinsics: both compilers turn the inner loop of row_tile() into 16 FMAs on full vectors per 8 loads.
 
+static constexpr std::size_t row_strip = 256;
+
 /// y(r, j) += sum over t < depth of c(r, t) * x(t, j): one FMA per term, t = 0, 1, ... for every element.
 /// y may overlap neither c nor x; x.col is taken as 1.
 static void add_product(matrix_view<float> y, strided c, strided x, std::size_t depth) noexcept {
-    constexpr std::size_t strip = 256, step = 8;  // 8 rows of a strip of x: 8 KiB, which stay in L1 for all rows of y
+    constexpr std::size_t strip = row_strip, step = 8;  // 8 rows of a strip of x, 8 KiB, stay in L1 for all rows of y
     if (y.rows == 0) return;
     for (std::size_t j = 0; j < y.cols; j += strip) {
         const std::size_t count = y.cols - j < strip ? y.cols - j : strip;
@@ -18944,7 +19101,13 @@ static void add_product(matrix_view<float> y, strided c, strided x, std::size_t 
 template <int Terms> static void add_terms(matrix_view<float> y, strided c, strided x) noexcept {
     std::size_t r = 0;
     for (; r + 2 <= y.rows; r += 2) row_tile<2, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), y.row(r + 1));
-    if (r < y.rows) row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    if (r == y.rows) return;
+    if constexpr (Terms == 1) {  // rarely: with itself as a second row, which nobody reads
+        float none[row_strip] = {};
+        row_tile<2, Terms>(y.cols, {c.from(r, 0).data, 0, c.col}, x.data, x.row, y.row(r), none);
+    } else {
+        row_tile<1, Terms>(y.cols, c.from(r, 0), x.data, x.row, y.row(r), nullptr);
+    }
 }
 
 /// One or two rows of y; the coefficients stay in registers.
@@ -19108,17 +19271,18 @@ private:
 
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-template <class Room, block_format F>
-inline constexpr decoder_kernels decoder_kernels_in = Room::template decoder_of<F>();
+template <class Room, block_format F, bool Halves>
+inline constexpr decoder_kernels decoder_kernels_in = Room::template decoder_of<F, Halves>();
 
-template <block_format F> decode_job decode_job_of(const qview<F>& q) noexcept {
+/// `Halves`: whether it may be decoded to f16 and bf16, too.
+template <block_format F, bool Halves = true> decode_job decode_job_of(const qview<F>& q) noexcept {
     return {&q,
             q.rows(),
             q.cols(),
             block_size<F>,
             q.sliceable(),
             [](isa room) noexcept -> const decoder_kernels& {
-                return *with_room(room, [](auto in) { return &decoder_kernels_in<decltype(in), F>; });
+                return *with_room(room, [](auto in) { return &decoder_kernels_in<decltype(in), F, Halves>; });
             },
             &with_decoding_space<block_size<F>>};
 }
@@ -19142,6 +19306,15 @@ template <block_format F> [[nodiscard]] status dequantize(qview<F> q, floats_spa
 }
 template <block_format F>
 [[nodiscard]] status dequantize(const qmatrix<F>& q, floats_span out, call how = {}) noexcept {
+    return dequantize<F>(q.view(), out, how);
+}
+/// The same to what is known to be floats: no way to others is compiled.
+template <block_format F, std::same_as<matrix_view<float>> Out>
+[[nodiscard]] status dequantize(qview<F> q, Out out, call how = {}) noexcept {
+    return detail::dequantize_to(detail::decode_job_of<F, false>(q), out, how);
+}
+template <block_format F, std::same_as<matrix_view<float>> Out>
+[[nodiscard]] status dequantize(const qmatrix<F>& q, Out out, call how = {}) noexcept {
     return dequantize<F>(q.view(), out, how);
 }
 
@@ -26061,12 +26234,17 @@ struct iq4_xs_scales {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub,
                                            std::array<std::uint8_t, 8>&) noexcept {
+        std::uint64_t high = detail::read_number<std::uint16_t>(in), low = detail::read_number<std::uint32_t>(in + 2);
+        high = (high | high << 24) & 0x000000FF000000FF;  // to a byte each, all at once
+        high = (high | high << 12) & 0x000F000F000F000F;
+        high = (high | high << 6) & 0x0303030303030303;
+        low = (low | low << 16) & 0x0000FFFF0000FFFF;
+        low = (low | low << 8) & 0x00FF00FF00FF00FF;
+        low = (low | low << 4) & 0x0F0F0F0F0F0F0F0F;
+        std::array<std::byte, 8> all{};
+        detail::write_number(low | high << 4, &all[0]);
 #pragma GCC unroll 8
-        for (std::size_t j = 0; j < 8; ++j) {
-            const unsigned high = std::to_integer<unsigned>(in[j / 4]) >> 2 * (j % 4) & 3,
-                           low = std::to_integer<unsigned>(in[2 + j / 2]) >> 4 * (j % 2) & 15;
-            sub[j] = static_cast<std::int8_t>(static_cast<int>(low | high << 4) - 32);
-        }
+        for (std::size_t j = 0; j < 8; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<int>(all[j]) - 32);
     }
 };
 
@@ -26117,15 +26295,14 @@ struct six_bit_scales_and_mins {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub,
                                            std::array<std::uint8_t, 8>& min) noexcept {
-#pragma GCC unroll 4
-        for (std::size_t j = 0; j < 4; ++j) {
-            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]),
-                           low = std::to_integer<unsigned>(in[j + 8]);
-            sub[j] = static_cast<std::int8_t>(s & 63);
-            min[j] = static_cast<std::uint8_t>(m & 63);
-            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
-            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
-        }
+        constexpr std::uint64_t six = 0x3F3F3F3F, four = 0x0F0F0F0F, upper = 0x30303030;  // bits of four bytes at once
+        const std::uint64_t s = detail::read_number<std::uint32_t>(in), m = detail::read_number<std::uint32_t>(in + 4),
+                            low = detail::read_number<std::uint32_t>(in + 8);
+        std::array<std::byte, 8> all{};
+        detail::write_number((s & six) | ((low & four) | (s >> 2 & upper)) << 32, &all[0]);
+        sub = std::bit_cast<std::array<std::int8_t, 8>>(all);
+        detail::write_number((m & six) | ((low >> 4 & four) | (m >> 2 & upper)) << 32, &all[0]);
+        min = std::bit_cast<std::array<std::uint8_t, 8>>(all);
     }
 };
 
@@ -26143,11 +26320,11 @@ struct nibble_scales_and_mins {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub,
                                            std::array<std::uint8_t, 16>& min) noexcept {
+        const std::array<std::byte, 16> all = detail::copy_of<16>(in);
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < 16; ++j) {
-            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
-            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
-        }
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(all[j]) & 15);
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < 16; ++j) min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(all[j]) >> 4);
     }
 };
 
@@ -26194,8 +26371,7 @@ struct int8_scales {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub,
                                            std::array<std::uint8_t, 16>&) noexcept {
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
+        sub = std::bit_cast<std::array<std::int8_t, 16>>(detail::copy_of<16>(in));
     }
 };
 

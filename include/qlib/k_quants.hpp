@@ -26,15 +26,14 @@ struct six_bit_scales_and_mins {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 8>& sub,
                                            std::array<std::uint8_t, 8>& min) noexcept {
-#pragma GCC unroll 4
-        for (std::size_t j = 0; j < 4; ++j) {
-            const unsigned s = std::to_integer<unsigned>(in[j]), m = std::to_integer<unsigned>(in[j + 4]),
-                           low = std::to_integer<unsigned>(in[j + 8]);
-            sub[j] = static_cast<std::int8_t>(s & 63);
-            min[j] = static_cast<std::uint8_t>(m & 63);
-            sub[j + 4] = static_cast<std::int8_t>((low & 15) | s >> 6 << 4);
-            min[j + 4] = static_cast<std::uint8_t>(low >> 4 | m >> 6 << 4);
-        }
+        constexpr std::uint64_t six = 0x3F3F3F3F, four = 0x0F0F0F0F, upper = 0x30303030;  // bits of four bytes at once
+        const std::uint64_t s = detail::read_number<std::uint32_t>(in), m = detail::read_number<std::uint32_t>(in + 4),
+                            low = detail::read_number<std::uint32_t>(in + 8);
+        std::array<std::byte, 8> all{};
+        detail::write_number((s & six) | ((low & four) | (s >> 2 & upper)) << 32, &all[0]);
+        sub = std::bit_cast<std::array<std::int8_t, 8>>(all);
+        detail::write_number((m & six) | ((low >> 4 & four) | (m >> 2 & upper)) << 32, &all[0]);
+        min = std::bit_cast<std::array<std::uint8_t, 8>>(all);
     }
 };
 
@@ -52,11 +51,11 @@ struct nibble_scales_and_mins {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub,
                                            std::array<std::uint8_t, 16>& min) noexcept {
+        const std::array<std::byte, 16> all = detail::copy_of<16>(in);
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < 16; ++j) {
-            sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(in[j]) & 15);
-            min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(in[j]) >> 4);
-        }
+        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<unsigned>(all[j]) & 15);
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < 16; ++j) min[j] = static_cast<std::uint8_t>(std::to_integer<unsigned>(all[j]) >> 4);
     }
 };
 
@@ -103,8 +102,7 @@ struct int8_scales {
     }
     QLIB_INLINE static constexpr void load(const std::byte* in, std::array<std::int8_t, 16>& sub,
                                            std::array<std::uint8_t, 16>&) noexcept {
-#pragma GCC unroll 16
-        for (std::size_t j = 0; j < 16; ++j) sub[j] = static_cast<std::int8_t>(std::to_integer<std::uint8_t>(in[j]));
+        sub = std::bit_cast<std::array<std::int8_t, 16>>(detail::copy_of<16>(in));
     }
 };
 

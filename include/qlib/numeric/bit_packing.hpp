@@ -3,6 +3,7 @@
 // of the bytes read as one little-endian number.
 #include "../core/abi.hpp"
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -62,6 +63,15 @@ template <class T> QLIB_INLINE constexpr void write_number(T v, std::byte* out) 
     if (whole_numbers()) std::memcpy(out, &v, sizeof v);
     else
         for (std::size_t i = 0; i < sizeof(T); ++i) out[i] = static_cast<std::byte>(v >> 8 * i & 0xFF);
+}
+
+/// N bytes, which from then on nothing that is written can change: compilers make vectors of what is done with them.
+template <std::size_t N> QLIB_INLINE constexpr std::array<std::byte, N> copy_of(const std::byte* in) noexcept {
+    std::array<std::byte, N> all{};
+    if (whole_numbers()) std::memcpy(all.data(), in, N);
+    else
+        for (std::size_t i = 0; i < N; ++i) all[i] = in[i];
+    return all;
 }
 
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
