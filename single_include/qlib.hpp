@@ -15484,7 +15484,12 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
                 for (std::size_t i = 0; i < 16; ++i) w[i] = static_cast<std::uint32_t>(i / Size < N ? i / Size : N - 1);
                 return w;
             }();
-            return _mm512_permutexvar_ps(_mm512_load_si512(from.data()), load(p, N));
+            static_assert(N == 2 || N == 4 || N == 8);  // no masked load: those wait until what was stored is in cache
+            floats v;
+            if constexpr (N == 8) v = _mm512_castps256_ps512(_mm256_loadu_ps(p));
+            else if constexpr (N == 4) v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+            else v = _mm512_castps128_ps512(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+            return _mm512_permutexvar_ps(_mm512_load_si512(from.data()), v);
         }
     }
 
