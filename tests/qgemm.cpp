@@ -72,6 +72,7 @@ struct any_problem {
     std::size_t rows, k, n,
         group =
             0;  // (n, k) activations, (rows, k) weights; the default activation group, 0 where levels are no integers
+    bool streams = false;  // rows of weights past few rows of X
     std::vector<float> w, x;
 
     any_problem(std::size_t rows_, std::size_t k_, std::size_t n_)
@@ -105,6 +106,7 @@ template <class F> struct problem final : any_problem {
     using any_problem::multiply;
 
     problem(std::size_t rows_, std::size_t k_, std::size_t n_) : any_problem(rows_, k_, n_) {
+        streams = detail::dot_groups<F> != 0;
         if (detail::integer_levels_of<F>)
             group = detail::row_maps<F> ? k : std::max(F::group, 256 / F::group * F::group);
         auto made = quantize<F>({w.data(), rows, k}, plain_fit{});
@@ -120,6 +122,8 @@ template <class F> struct problem final : any_problem {
         return qgemm<F>({y, count, rows}, {from, count, k}, *weights, options, how);
     }
 };
+
+constexpr std::size_t smaller_dots = 8;  // rows of X up to which rooms stream rows of W
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
@@ -139,10 +143,17 @@ void check_against_reference(const any_problem& p) {
         CHECK((integer ? rounded : exact).error(all) < 2e-6);
         if (integer) CHECK(exact.error(all) < 0.05);
         CHECK(report.mode == std::string_view(integer ? "integer" : "exact"));
+        CHECK(report.kernel == std::string_view("panels"));
         CHECK(report.room == room);
-        bool same = true;  // a row of Y depends on its row of X alone
-        for (std::size_t n = 1; n < p.n; ++n)
-            same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {all.data(), n * p.rows});
+        // A row of Y depends on its row of X alone, and on which of the kernels multiplies so many rows.
+        const auto few = p.multiply({.mode = mode}, {.room = room, .report = &report}, smaller_dots);
+        CHECK(report.kernel == std::string_view(integer && p.streams ? "rows" : "panels"));
+        CHECK((integer ? rounded : exact).error(few) < 2e-6);
+        bool same = true;
+        for (std::size_t n = 1; n < p.n; ++n) {
+            const auto& as = n <= smaller_dots ? few : all;
+            same = same && same_bits(p.multiply({.mode = mode}, {.room = room}, n), {as.data(), n * p.rows});
+        }
         CHECK(same);
     });
 }

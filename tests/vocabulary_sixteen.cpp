@@ -203,28 +203,92 @@ TEST_CASE("vocabulary: the largest magnitude of activations, and their rounding"
     });
 }
 
+namespace {
+
+using qlib::detail::operand;
+
+/// Weights and activations, random (kind 0) or as large as they may be where products are summed as in room R.
+template <class R, operand How> struct dot_operands {
+    std::vector<std::uint8_t> weights;
+    std::vector<std::int8_t> x;
+    dot_operands(std::size_t steps, int kind)
+        : weights(some_bytes<std::uint8_t>(64 * steps, steps)),
+          x(some_bytes<std::int8_t>(4 * steps, steps + 1)) {
+        constexpr int most = How == operand::sign_transfer ? 128 : R::dot_form.pair_limit != 0 ? 129 : 255;
+        for (std::int8_t& v : x) v = static_cast<std::int8_t>(kind == 1 ? 127 : kind == 2 || v == -128 ? -127 : v);
+        for (std::uint8_t& w : weights)
+            w = static_cast<std::uint8_t>(kind != 0 || (How == operand::weights_unsigned && w > most) ? most : w);
+    }
+    [[nodiscard]] std::int32_t product(std::size_t w, std::size_t of_x) const {
+        return (How == operand::sign_transfer ? static_cast<std::int8_t>(weights[w]) : weights[w]) * x[of_x];
+    }
+};
+
+template <class Calls, operand How> void check_dots() {
+    constexpr std::size_t most = Calls::R::most_summed / 4;
+    for (const std::size_t steps : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{60}, most})
+        for (const int kind : {0, 1, 2}) {
+            CAPTURE(steps);
+            CAPTURE(kind);
+            const dot_operands<typename Calls::R, How> in(steps, kind);
+            const auto start = static_cast<std::int32_t>(128 * 127 * 4 * steps) * (kind == 2 ? -1 : 1);
+            float got[16];
+            Calls::template dot<How>(start, in.weights.data(), in.x.data(), steps, got);
+            for (std::size_t l = 0; l < 16; ++l) {
+                std::int32_t sum = start;
+                for (std::size_t s = 0; s < steps; ++s)
+                    for (std::size_t b = 0; b < 4; ++b) sum += in.product(64 * s + 4 * l + b, 4 * s + b);
+                CHECK(got[l] == static_cast<float>(sum));
+            }
+        }
+}
+template <class Calls, operand How> void check_lane_dots() {
+    for (const int kind : {0, 1, 2}) {
+        CAPTURE(kind);
+        const dot_operands<typename Calls::R, How> in(16, kind);
+        std::int32_t start[16], got[16] = {}, all = 0;
+        for (std::size_t l = 0; l < 16; ++l) start[l] = static_cast<std::int32_t>(1000 * l) - 9000;
+        const float sum = Calls::template dot_lanes<How>(start, in.weights.data(), in.x.data(), got);
+        for (std::size_t l = 0; l < Calls::width; ++l) {
+            std::int32_t want = start[l];
+            for (std::size_t b = 0; b < 4; ++b) want += in.product(4 * l + b, 4 * l + b);
+            CHECK(got[l] == want);
+            all += want;
+        }
+        CHECK(sum == static_cast<float>(all));
+    }
+}
+template <class Calls, std::size_t Group> void check_spread() {
+    alignas(64) float maps[32], got[16];
+    for (std::size_t i = 0; i < 32; ++i) maps[i] = static_cast<float>(i);
+    for (std::size_t v = 0; (v + 1) * 4 * Calls::width <= 16 * Group; ++v) {
+        Calls::template spread_lanes<Group>(maps, v, got);
+        for (std::size_t l = 0; l < Calls::width; ++l) CHECK(got[l] == maps[(v * Calls::width + l) * 4 / Group]);
+    }
+}
+
+}  // namespace
+
 TEST_CASE("vocabulary: dot products of bytes, as many as may be summed") {
     in_rooms([&]<class Calls>(Calls) {
-        constexpr std::size_t most = Calls::R::most_summed / 4;
-        for (const std::size_t steps : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{60}, most})
-            for (const int kind : {0, 1, 2}) {  // random, or all as large as they may be
-                CAPTURE(steps);
-                CAPTURE(kind);
-                auto weights = some_bytes<std::uint8_t>(64 * steps, steps);
-                auto x = some_bytes<std::int8_t>(4 * steps, steps + 1);
-                for (std::int8_t& v : x)
-                    v = static_cast<std::int8_t>(kind == 1 ? 127 : kind == 2 || v == -128 ? -127 : v);
-                if (kind != 0) std::ranges::fill(weights, std::uint8_t{255});
-                const auto start = static_cast<std::int32_t>(128 * 127 * 4 * steps) * (kind == 2 ? -1 : 1);
-                float got[16];
-                Calls::dot(start, weights.data(), x.data(), steps, got);
-                for (std::size_t l = 0; l < 16; ++l) {
-                    std::int32_t sum = start;
-                    for (std::size_t s = 0; s < steps; ++s)
-                        for (std::size_t b = 0; b < 4; ++b) sum += weights[64 * s + 4 * l + b] * x[4 * s + b];
-                    CHECK(got[l] == static_cast<float>(sum));
-                }
-            }
+        check_dots<Calls, operand::weights_unsigned>();
+        check_lane_dots<Calls, operand::weights_unsigned>();
+        if constexpr (Calls::R::dot_form.pair_limit != 0) {
+            check_dots<Calls, operand::sign_transfer>();
+            check_lane_dots<Calls, operand::sign_transfer>();
+        }
+    });
+}
+
+TEST_CASE("vocabulary: maps of groups to the lanes of their weights") {
+    in_rooms([&]<class Calls>(Calls) {
+        check_spread<Calls, 8>();
+        check_spread<Calls, 16>();
+        check_spread<Calls, 32>();
+        check_spread<Calls, 48>();
+        check_spread<Calls, 64>();
+        check_spread<Calls, 96>();
+        check_spread<Calls, 128>();
     });
 }
 

@@ -27,10 +27,12 @@ inline result<planned_product> open_product(floats_span Y, floats_view X, const 
     if (!span) return span.error();
     const product_kernels& kernels = f.in_room(how.room);
     const bool integer = f.integer && options.mode != compute::exact;
-    if (how.report != nullptr) *how.report = {kernels.room, integer ? "integer" : "exact", kernels.path};
     planned_product s{};
     if (Y.rows != 0 && Y.cols != 0 && k != 0)
         s = plan_product(f, kernels, integer, X.rows, W.rows(), k, *span, workers);
+    if (how.report != nullptr)
+        *how.report = {kernels.room, integer ? "integer" : "exact", kernels.path, kernels.why,
+                       s.dots ? "rows" : "panels"};
     s.Y = Y;
     s.X = X;
     return s;
@@ -50,9 +52,9 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot
 ///          be had or integers are asked of levels that are none; argument for an activation
 ///          group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads. Integer: each activation group is rounded to
-///          round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot products of up to 256 weights
-///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN; where
+/// exact    the same bits for any number of threads; for a row of X among 1 to 8 rows, and among more. Integer: each
+///          activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot
+///          products of 4 to 256 neighbours are exact, their sums f32. A NaN or an infinity in row i of X makes row i of Y NaN; where
 ///          those sums overflow, with weights from some 1e29 on, an element is what Exact makes of it. Exact:
 ///          dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},

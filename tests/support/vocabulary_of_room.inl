@@ -81,10 +81,23 @@ static void transpose(const std::byte* rows, std::size_t stride, std::byte* out)
 static std::uint32_t largest_magnitude(const float* x, std::size_t n) { return R::largest_magnitude(x, n); }
 
 // Bytes of weights times bytes of activations.
+template <qlib::detail::operand How>
 static void dot(std::int32_t start, const std::uint8_t* weights, const std::int8_t* x, std::size_t steps, float* out) {
     auto sum = R::splat_16(start);
-    for (std::size_t s = 0; s < steps; ++s) sum = R::dot(sum, R::load_bytes(weights + 64 * s), x + 4 * s);
+    for (std::size_t s = 0; s < steps; ++s)
+        sum = R::template dot<How>(sum, R::load_bytes(weights + 64 * s), x + 4 * s);
     R::store(out, R::to_float(sum));
+}
+/// One vector of weights: the sums of its lanes, and of all of them.
+template <qlib::detail::operand How>
+static float dot_lanes(const std::int32_t* start, const std::uint8_t* weights, const std::int8_t* x,
+                       std::int32_t* out) {
+    const auto sum = R::template dot_lanes<How>(R::get_ints(start), R::get_bytes(weights), x);
+    for (std::size_t l = 0; l < R::width; ++l) out[l] = R::lane(sum, l);
+    return R::sum_of(R::to_float(sum));
+}
+template <std::size_t Group> static void spread_lanes(const float* maps, std::size_t v, float* out) {
+    R::put_floats(out, R::template spread_lanes<Group>(maps, v));
 }
 static std::int32_t round_activations(const float* x, std::size_t n, float factor, std::int8_t* out) {
     return R::round_activations(x, n, factor, out);

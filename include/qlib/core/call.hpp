@@ -18,6 +18,8 @@ struct call_report {
     /// "lanes", or on "blocks" one by one, slower.
     const char* path = "";
     const char* why = "";  ///< what keeps the format from a faster way; empty: nothing
+    /// Of a product: "rows" of weights are streamed past few rows of X, or unpacked to "panels" for many.
+    const char* kernel = "";
 };
 
 /// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of

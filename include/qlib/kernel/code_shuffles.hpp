@@ -65,6 +65,13 @@ struct code_shuffle {
     alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
     /// Shifts that end at bit 0 for even and at bit 8 for odd codes.
     alignas(64) std::array<std::uint16_t, 32> right{}, left{};
+
+    /// Whether the words of a vector of `all` are the first n again and again.
+    [[nodiscard]] constexpr bool repeats(std::size_t n, std::size_t all) const {
+        for (std::size_t i = 0; i < all; ++i)
+            if (words[i] != i % n) return false;
+        return true;
+    }
 };
 
 /// Codes [begin, begin + n), n <= 64, of slice p.
@@ -89,7 +96,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
             low = bit_at(i) / 8 - s.first < low ? bit_at(i) / 8 - s.first : low;
             high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
         }
-        lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
+        lane_start[lane] = 16 * lane >= n ? 16 * lane : end - s.first <= 16 ? 0 : low / 4 * 4;
         s.possible = s.possible && high < lane_start[lane] + 16;
         for (std::size_t w = 0; w < 4; ++w) {
             s.words[4 * lane + w] = static_cast<std::uint32_t>((lane_start[lane] / 4 + w) % 16);
@@ -117,14 +124,29 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
     return s;
 }
 
-/// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
-template <class Bits, std::size_t B, std::size_t N>
+/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes behind the first's, 2n bytes apart or
+/// n, whatever a half holds.
+constexpr code_shuffle twice(code_shuffle s, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+        s.even[n + i] = s.even[i];
+        s.odd[n + i] = s.odd[i];
+    }
+    for (std::size_t i = 0; i < n / 2; ++i) {
+        s.right[n / 2 + i] = s.right[i];
+        s.left[n / 2 + i] = s.left[i];
+    }
+    for (std::size_t w = 0; w < n / 4; ++w) s.words[n / 4 + w] = static_cast<std::uint32_t>(s.words[w] + n / 4);
+    return s;
+}
+
+/// Whether all codes of a block of N can be brought into bytes so, V at a time, without reading beyond it.
+template <class Bits, std::size_t B, std::size_t N, std::size_t V>
 inline constexpr bool can_shuffle = [] {
     bool all = slice_count<Bits> != 0;
     for (std::size_t p = 0; p < slice_count<Bits>; ++p)
-        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
-            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < 64 ? N - e : 64);
-            all = s.possible && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
+        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += V) {
+            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < V ? N - e : V);
+            all = s.possible && s.bytes <= V && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
         }
     return all && (N <= shuffle_period<Bits, B> || shuffle_period<Bits, B> <= 512);
 }();
@@ -132,6 +154,18 @@ inline constexpr bool can_shuffle = [] {
 /// The shuffles as constants that a room can load.
 template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N>
 inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+
+/// 2^15 / 3^j rounded up, and the same of j + 1, for digit j = (first + 2i) % 5 of word i.
+template <std::size_t First, std::size_t Words> constexpr auto base3_factors() {
+    constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
+    std::array<std::array<std::uint16_t, Words>, 2> f{};
+    for (std::size_t i = 0; i < Words; ++i)
+        for (std::size_t next = 0; next < 2; ++next) {
+            const unsigned p = power[(First + 2 * i) % 5 + next];
+            f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
+        }
+    return f;
+}
 
 /// How the codes of a block are packed, as numbers.
 struct code_packing {

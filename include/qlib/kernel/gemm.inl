@@ -22,6 +22,18 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     });
 }
 
+/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN and 0
+/// where one is not finite.
+struct activation_scale {
+    float scale, inverse;
+};
+static activation_scale scale_of(const float* x, std::size_t n) noexcept {
+    const std::uint32_t most = largest_magnitude(x, n);
+    if (most >= 0x7F800000u) return {float_of(0x7FC00000u), 0.0f};
+    if (float_of(most) < 0x1p-100f) return {0.0f, 0.0f};
+    return {float_of(most) / 127.0f, 127.0f / float_of(most)};
+}
+
 /// One tile of packed activations, from X.rows of them.
 [[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
                                             const integer_activations& t) noexcept {
@@ -31,15 +43,13 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
         for (std::size_t s = 0; s < p.spans(); ++s) {
             const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
             const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            const activation_scale a = scale_of(x + from, count);
+            t.scale[s * w + j] = a.scale;
             for (std::size_t g = first; g < end; g += p.flush) {
                 std::int32_t sum = 0;
                 for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                    const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
                 }
                 t.start[g / p.flush * w + j] = bias * sum;
                 t.sum[g / p.flush * w + j] = static_cast<float>(sum);
@@ -136,7 +146,7 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
 /// added to unless first == 0. `lost` becomes NaN where y is not finite.
-template <std::size_t N, bool Offset>
+template <std::size_t N, bool Offset, operand How>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
                          float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
@@ -157,7 +167,7 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
             do {
                 const bytes v = load_bytes(w.codes);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot<How>(dots[j], v, x.codes + 4 * j);
                 w.codes += 64;
                 x.codes += 4 * N;
             } while (--words != 0);
@@ -196,14 +206,14 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 }
 
 /// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
+template <bool Offset, operand How>
 static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
     sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16), lost);
+            integer_tile<width(), Offset, How>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16,
+                                               Y.stride, smaller_size(16, rows - t * 16), lost);
     });
     float of_lane[16];
     store(of_lane, lost, 16);
@@ -276,24 +286,34 @@ static float exact_element(const gemm_format& f, const product_kernels& kernels,
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    return {widths[0],
-            most_summed,
-            &pack_activations,
-            &pack_floats,
-            &multiply_exact_panel,
-            &exact_element};
+    tile_kernels k{widths[0],
+                   most_summed,
+                   &pack_activations,
+                   &pack_floats,
+                   &multiply_exact_panel,
+                   &exact_element,
+                   0,
+                   nullptr};
+    if constexpr (most_dotted != 0) {
+        k.most_dotted = most_dotted;
+        k.pack_row = &pack_row;
+    }
+    return k;
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
-                      &tiles,  0,
-                      nullptr, nullptr,
-                      nullptr, nullptr};
+    product_kernels k{};
+    k.room = id;
+    k.path = unpacks<F> || holds_numbers<F> ? "bits" : "load";
+    k.why = why_loaded<F>;
+    k.tiles = &tiles;
     k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
-        k.multiply = &multiply_panel<F::map != form::scaled>;
+        k.row_start = F::map == form::shifted ? 1 : k.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled, form_of<F, dot_form>.how>;
         k.fill = &fill_panel<F>;
         k.decode = &decode_view<F, float>;
+        if constexpr (most_dotted != 0 && dot_groups<F> != 0) k.dot = &dot_rows<F>;
     }
     return k;
 }

@@ -22,6 +22,7 @@ struct gemm_format {
     std::size_t group, groups, block;
     bool integer;   ///< its levels are 8-bit integers, up to a power of two
     bool row_maps;  ///< one map covers a row
+    std::size_t dot_groups;  ///< that a dot kernel takes at a time
     const product_kernels& (*in_room)(isa room) noexcept;
 
     /// Weights of a group, padded to whole dot products.
@@ -61,6 +62,22 @@ struct integer_activations {
     }
 };
 
+/// Activations as bytes for dot kernels. Of each row, zeros behind the last group:
+/// codes  [chunks * dot_groups * padded]      as above, in order
+/// start  [the same / 4]                      row_start * sum of four codes: where int32 sums begin
+/// scale  [chunks * dot_groups, and more]     as above, for each group
+/// sum    [likewise]                          scale * sum of the group's codes
+struct row_activations {
+    std::int8_t* codes;
+    std::int32_t* start;
+    float *scale, *sum;
+    std::size_t codes_apart, groups_apart;  ///< from row to row
+    [[nodiscard]] QLIB_INLINE row_activations from(std::size_t row) const noexcept {
+        return {codes + row * codes_apart, start + row * codes_apart / 4, scale + row * groups_apart,
+                sum + row * groups_apart,  codes_apart,                   groups_apart};
+    }
+};
+
 /// Weights of one tile of 16 rows as operands of the dot product, for a stretch:
 /// codes   [stretch * padded / 4][16][4]
 /// scale   [flushes][16]  of the map, the outer scale and the levels' multiplier in it
@@ -93,14 +110,19 @@ struct tile_kernels {
     /// Element (j, row) as multiply_exactly makes it. `memory`: for the floats of a chunk of weights.
     float (*exact_element)(const gemm_format&, const product_kernels&, const void* W, std::size_t row, floats_view X,
                            std::size_t j, float* memory) noexcept;
+    std::size_t most_dotted;  ///< rows of X up to which rows of W are streamed past them, where a format can
+    /// One row of X for dot kernels.
+    void (*pack_row)(const gemm_plan&, std::size_t group, int start, const float* x, const row_activations& to) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.
 struct product_kernels {
     isa room;
     const char* path;  ///< how codes are taken in
+    const char* why;   ///< not faster
     const tile_kernels* tiles;
-    int bias;  ///< of the operands
+    int bias;       ///< of the operands
+    int row_start;  ///< times four activations: bias, or 1 where a map's zero point takes it in; 0: not looked at
     /// All rows of X against the tiles of a panel, groups [first, end). False: Y is not finite.
     bool (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
@@ -114,6 +136,10 @@ struct product_kernels {
     /// decoder_kernels::decode.
     void (*decode)(const void* W, std::size_t row, std::size_t first, std::size_t end, std::size_t cols,
                    float* out) noexcept;
+    /// Rows [row, row + Y.cols) of W against all rows of X, of which there are few. False: Y is not finite.
+    /// Null: this room has no such kernel for the format.
+    bool (*dot)(const gemm_plan&, const void* W, std::size_t row, const row_activations&,
+                matrix_view<float> Y) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -125,6 +151,19 @@ template <class F>
 inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
 /// Weights of a group, padded to whole dot products.
 template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
+/// Groups that a dot kernel takes at a time: whole blocks, 512 weights about, at most as many as there are maps in a
+/// vector. 0: it cannot.
+inline constexpr std::size_t dot_groups_most = 16;
+template <class F>
+inline constexpr std::size_t dot_groups = [] {
+    if (dot_groups_most % F::groups != 0) return std::size_t{0};
+    std::size_t n = F::groups;
+    while (n < dot_groups_most && (n * padded_group<F> < 512 || n * padded_group<F> % 128 != 0)) n *= 2;
+    return n * padded_group<F> % 128 == 0 ? n : std::size_t{0};
+}();
+/// Rows of X that a dot kernel multiplies at once.
+inline constexpr std::size_t dot_columns = 4;
+
 /// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
 constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
 

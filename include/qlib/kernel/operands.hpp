@@ -223,6 +223,15 @@ inline constexpr operand_map operand_map_of = [] {
     return m;
 }();
 
+/// Vectors of `Lanes` lanes of four weights each: which group of a chunk of up to 16 lane l of vector v belongs to.
+template <std::size_t Group, std::size_t Lanes> constexpr auto lane_groups() {
+    constexpr std::size_t vectors = (16 * Group + 4 * Lanes - 1) / (4 * Lanes);
+    std::array<std::array<std::uint32_t, Lanes>, vectors> t{};
+    for (std::size_t v = 0; v < vectors; ++v)
+        for (std::size_t l = 0; l < Lanes; ++l) t[v][l] = static_cast<std::uint32_t>((v * Lanes + l) * 4 / Group);
+    return t;
+}
+
 /// Whether one map covers whole rows: then sums stay integers over many groups.
 template <class F>
 inline constexpr bool row_maps = [] {

@@ -14,6 +14,8 @@ struct packed_like {
     bool integer = false;
     std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
     int bias = 0;
+    std::size_t dot_groups = 0;  ///< 0: not for dot kernels
+    int row_start = 0;
     friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
 };
 
@@ -29,6 +31,8 @@ struct planned_product {
     std::size_t panel;          ///< rows of W in it
     integer_activations codes;  ///< packed activations: these, or
     float* floats;              ///< these
+    bool dots;                  ///< rows of W are streamed past
+    row_activations row_codes;  ///< these
     std::byte* workers;         ///< their memory, `apart` bytes from one to the next
     std::size_t apart;
 };
@@ -64,13 +68,29 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
     s.p = integer ? plan_integer(f, n, rows, cols, span, k.tiles->most_summed) : plan_exact(f, n, rows, cols);
     s.shape = integer ? integer_memory(f, s.p) : exact_memory(f, s.p);
     s.panel = rows_per_panel(rows, workers);
+    s.dots = integer && k.dot != nullptr && n <= k.tiles->most_dotted;
+    if (s.dots) {
+        const std::size_t chunks = divide_up(s.p.groups, f.dot_groups), groups = chunks * f.dot_groups;
+        s.row_codes.codes_apart = groups * s.p.padded;
+        s.row_codes.groups_apart = round_up(groups, dot_groups_most) + dot_groups_most;
+    }
     return s;
+}
+
+/// Rows of packed activations for dot kernels: whole vectors of them.
+inline std::size_t dot_rows_of(const planned_product& s) noexcept {
+    return s.p.n == 1 ? 1 : round_up(s.p.n, dot_columns);
 }
 
 /// Bytes of packed activations.
 inline std::size_t activation_bytes(const planned_product& s) noexcept {
     const gemm_plan& p = s.p;
     if (!s.integer) return workspace::piece<float>(saturating_multiply(p.n, p.k));
+    if (s.dots) {
+        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
+        return workspace::piece<std::int8_t>(codes) + workspace::piece<std::int32_t>(codes / 4) +
+               2 * workspace::piece<float>(rows * s.row_codes.groups_apart);
+    }
     const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)),
                       sums = saturating_multiply(p.n, p.flushes());
     const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes),
@@ -87,13 +107,22 @@ inline void take_activations(planned_product& s, workspace& memory) noexcept {
         s.floats = memory.take<float>(p.n * p.k);
         return;
     }
+    if (s.dots) {
+        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
+        s.row_codes.codes = memory.take<std::int8_t>(codes);
+        s.row_codes.start = memory.take<std::int32_t>(codes / 4);
+        s.row_codes.scale = memory.take<float>(rows * s.row_codes.groups_apart);
+        s.row_codes.sum = memory.take<float>(rows * s.row_codes.groups_apart);
+        return;
+    }
     const std::size_t sums = p.n * p.flushes();
     s.codes = {memory.take<std::int8_t>(p.n * p.groups * p.padded), memory.take<float>(p.n * p.spans()),
                memory.take<std::int32_t>(sums), memory.take<float>(sums)};
 }
 inline packed_like packed_as(const planned_product& s) noexcept {
     if (!s.integer) return {.room = s.kernels->room};
-    return {s.kernels->room, true, s.p.padded, s.p.groups, s.format->group, s.p.flush, s.p.span, s.kernels->bias};
+    return {s.kernels->room, true, s.p.padded, s.p.groups, s.format->group, s.p.flush, s.p.span, s.kernels->bias,
+            s.dots ? s.format->dot_groups : 0, s.dots ? s.kernels->row_start : 0};
 }
 
 /// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass
@@ -102,6 +131,7 @@ inline std::size_t tile_bytes(const planned_product& s) noexcept {
     return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows));
 }
 inline std::size_t panel_bytes(const planned_product& s) noexcept {
+    if (s.dots) return s.format->chunk() * s.format->block * sizeof(float);  // of mend_overflows
     return saturating_add(tile_bytes(s), s.shape.stage_bytes());
 }
 inline std::size_t worker_bytes(const planned_product& s) noexcept {
@@ -114,10 +144,27 @@ inline std::size_t worker_bytes(const planned_product& s) noexcept {
 
 /// Stage 0 packs the activations, stage 1 multiplies. Tasks of a stage may run in any order and at once.
 inline std::size_t tasks_of(const planned_product& s, std::size_t stage) noexcept {
-    return stage == 0 ? divide_up(s.p.n, s.kernels->tiles->tile_columns) : divide_up(s.p.rows, s.panel);
+    if (stage == 1) return divide_up(s.p.rows, s.panel);
+    return s.dots ? s.p.n : divide_up(s.p.n, s.kernels->tiles->tile_columns);
+}
+
+/// Row `task` of X, and behind the last what a dot kernel reads besides.
+inline void pack_row_task(const planned_product& s, std::size_t task, float* floats) noexcept {
+    const float* x = floats;
+    if (s.X.type == element::float32) x = static_cast<const float*>(s.X.at(task, 0));
+    else widen_elements(s.X.at(task, 0), s.X.type, s.p.k, floats);
+    s.kernels->tiles->pack_row(s.p, s.format->group, s.kernels->row_start, x, s.row_codes.from(task));
+    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) {
+        const row_activations none = s.row_codes.from(j);
+        std::memset(none.codes, 0, none.codes_apart);
+        std::memset(none.start, 0, none.codes_apart);
+        std::memset(none.scale, 0, none.groups_apart * sizeof(float));
+        std::memset(none.sum, 0, none.groups_apart * sizeof(float));
+    }
 }
 
 inline void pack_task(const planned_product& s, std::size_t task, float* floats) noexcept {
+    if (s.dots) return pack_row_task(s, task, floats);
     const tile_kernels& tiles = *s.kernels->tiles;
     const std::size_t first = task * tiles.tile_columns, count = smaller_size(tiles.tile_columns, s.p.n - first);
     matrix_view<const float> rows = s.X.as<float>().row_range(first, s.X.type == element::float32 ? count : 0);
@@ -157,8 +204,8 @@ inline void multiply_rows(const planned_product& s, const void* W, std::size_t r
     const product_kernels& k = *s.kernels;
     const std::size_t depth = s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
-    bool finite = true;
-    for (std::size_t first = 0; first < depth; first += s.p.stretch) {
+    bool finite = !s.dots || k.dot(s.p, W, row, s.row_codes, Y);
+    for (std::size_t first = 0; !s.dots && first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);

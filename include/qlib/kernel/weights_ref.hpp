@@ -6,7 +6,7 @@
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F> inline constexpr gemm_format gemm_format_of{
-    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>,
+    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>, dot_groups<F>,
     [](isa room) noexcept -> const product_kernels& {
         return *with_room(room, [](auto in) { return &product_kernels_in<decltype(in), F>; });
     }};

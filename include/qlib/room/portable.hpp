@@ -15,6 +15,7 @@ struct portable {
     static constexpr bool looks_up_fast = false;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
+    static constexpr std::size_t most_dotted = 8;
     static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
 
 #include "vectors.inl"
@@ -81,7 +82,7 @@ struct portable {
         }
         return r;
     }
-    QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
+    template <operand> QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
             floats r = sum.part[i];
 #pragma GCC unroll 4
@@ -90,6 +91,50 @@ struct portable {
         });
     }
     QLIB_INLINE static sixteen to_float(const integers& a) noexcept { return a; }
+
+    struct lane_bytes {
+        std::uint8_t at[4 * width];
+    };
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept {
+        lane_bytes b;
+        std::memcpy(b.at, p, sizeof b);
+        return b;
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept { return ints{p[0], p[1], p[2], p[3]}; }
+    template <operand> QLIB_INLINE static ints dot_lanes(ints sum, const lane_bytes& w, const std::int8_t* x) noexcept {
+        std::int32_t r[width];
+#pragma GCC unroll 4
+        for (std::size_t l = 0; l < width; ++l)
+            r[l] = w.at[4 * l] * x[4 * l] + w.at[4 * l + 1] * x[4 * l + 1] + w.at[4 * l + 2] * x[4 * l + 2] +
+                   w.at[4 * l + 3] * x[4 * l + 3];
+        return sum + ints{r[0], r[1], r[2], r[3]};
+    }
+    QLIB_INLINE static float sum_of(floats x) noexcept { return (x[0] + x[2]) + (x[1] + x[3]); }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept { return codes; }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        const std::size_t at = 16 * v;
+        return floats{p[at / Group], p[(at + 4) / Group], p[(at + 8) / Group], p[(at + 12) / Group]};
+    }
+    template <class T, std::size_t> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
+        return widen<T>(p);
+    }
+    template <class F> static constexpr bool in_lanes = false;
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t>
+    static lane_bytes codes_of_lanes(const std::byte*, std::size_t) noexcept;
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    template <class F> static constexpr std::size_t joined_blocks = 1;
+    template <class Bits, std::size_t B, std::size_t N>
+    static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        std::uint8_t c[N];
+        Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
+        std::memcpy(out, c, N);
+    }
+    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+        if (map.flips && map.flip == 0) return;
+        for (std::size_t i = 0; i < n; ++i)
+            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
+    }
 
 #include "texts.inl"
 };

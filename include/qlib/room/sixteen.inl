@@ -61,6 +61,11 @@ QLIB_INLINE static sixteen times(const sixteen& a, const sixteen& b) noexcept {
 QLIB_INLINE static sixteen multiply_add(const sixteen& a, const sixteen& b, const sixteen& c) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return multiply_add(a.part[i], b.part[i], c.part[i]); });
 }
+/// The products of all lanes, somewhere in two sums.
+QLIB_INLINE static void multiply_add_to(floats (&sum)[2], const sixteen& a, const sixteen& b) noexcept {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < parts; ++i) sum[i % 2] = multiply_add(a.part[i], b.part[i], sum[i % 2]);
+}
 QLIB_INLINE static sixteen quiet(const sixteen& a) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
         const ints all = bits(a.part[i]), nan = (all & 0x7FFFFFFF) > 0x7F800000;
@@ -95,24 +100,11 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
-template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-template <class F> static constexpr std::size_t joined_blocks = 1;
-template <class Bits, std::size_t B, std::size_t N>
-static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-    std::uint8_t c[N];
-    Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
-    std::memcpy(out, c, N);
-}
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
-}
-static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-    if (map.flips && map.flip == 0) return;
-    for (std::size_t i = 0; i < n; ++i)
-        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)

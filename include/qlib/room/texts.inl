@@ -11,6 +11,7 @@
 #include "../encode/blocks.inl"
 #include "../kernel/decode.inl"
 #include "../kernel/gemm.inl"
+#include "../kernel/dot.inl"
 #include "../encode/lattice_nearest.inl"
 #include "../encode/lattice_search.inl"
 #include "../linalg/rows.inl"

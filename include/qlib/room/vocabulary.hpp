@@ -48,13 +48,28 @@ concept room_lanes = requires(typename R::floats x, typename R::ints i, typename
     R::barrier(x);  // what is computed before it is not fused with what comes after
 };
 
+/// Four bytes of weights to each lane, times bytes of activations: for rows of weights that are streamed.
+template <class R>
+concept room_dots = requires(typename R::ints i, typename R::floats x, typename R::lane_bytes w,
+                             const std::uint8_t* bytes, const std::int8_t* activations, const std::int32_t* numbers,
+                             const float* maps, std::size_t n) {
+    { R::most_dotted } -> std::convertible_to<std::size_t>;  // rows of X that a row of weights is multiplied by so
+    { R::get_bytes(bytes) } -> std::same_as<typename R::lane_bytes>;
+    { R::get_ints(numbers) } -> std::same_as<typename R::ints>;
+    { R::template dot_lanes<operand::weights_unsigned>(i, w, activations) } -> std::same_as<typename R::ints>;
+    // to each lane of vector n the map of its group
+    { R::template spread_lanes<32>(maps, n) } -> std::same_as<typename R::floats>;
+    { R::sum_of(x) } -> std::same_as<float>;  // across lanes
+};
+
 /// 16 numbers side by side, whatever the width, for decoders and products; bytes,
 /// four to each of 16 lanes; and what moves memory.
 template <class R>
 concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typename R::bytes b,
                                 typename R::integers i, const float* from, float* to, std::byte* bytes,
                                 std::uint8_t* codes, std::int8_t* codes8, const float* const* rows,
-                                std::byte* const* places, typename R::floats* lanes, std::size_t n,
+                                std::byte* const* places, typename R::floats* lanes,
+                                typename R::floats (&two_sums)[2], std::size_t n,
                                 const operand_map& map) {
     { R::splat_16(1.0f) } -> std::same_as<typename R::sixteen>;
     { R::load(from) } -> std::same_as<typename R::sixteen>;
@@ -65,6 +80,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
     { x - x } -> std::convertible_to<typename R::sixteen>;
     { R::times(x, x) } -> std::convertible_to<typename R::sixteen>;
     { R::multiply_add(x, x, x) } -> std::convertible_to<typename R::sixteen>;
+    R::multiply_add_to(two_sums, x, x);  // products of all lanes, somewhere in two vectors of `width`
     { R::less(x, x) } -> std::same_as<typename R::truths>;
     { R::select(t, x, x) } -> std::convertible_to<typename R::sixteen>;
     { R::smaller(x, x) } -> std::convertible_to<typename R::sixteen>;
@@ -92,7 +108,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
     { R::splat_16(std::int32_t{1}) } -> std::same_as<typename R::integers>;
     { R::load_bytes(codes) } -> std::same_as<typename R::bytes>;
     {
-        R::dot(i, b, codes8)
+        R::template dot<operand::weights_unsigned>(i, b, codes8)
         } -> std::same_as<typename R::integers>;  // i + the dot product of each lane's four bytes with four of X
     { R::to_float(i) } -> std::convertible_to<typename R::sixteen>;
     {
@@ -102,7 +118,9 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
 };
 
 /// Beside these a room brings, as templates over formats and layouts: unpacks<F>, joined_blocks<F>, unpack<Bits, B,
-/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
-template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
+/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true;
+/// in_lanes<F>, with codes_of_lanes<Bits, B, All, E, Apart>(in, begin) -> lane_bytes and operands_of<F>(lane_bytes)
+/// where that is true; widen_apart<T, Apart>(p) -> sixteen, 16 numbers at equal distances.
+template <class R> concept room_vectors = room_lanes<R> && room_dots<R> && room_sixteen<R>;
 
 }  // namespace qlib::inline QLIB_ABI::detail

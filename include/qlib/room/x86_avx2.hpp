@@ -1,6 +1,7 @@
 #pragma once
 // The room for x86-64 with AVX2, FMA and F16C.
 #include "portable.hpp"
+#include "x86_avx2_codes.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -8,13 +9,14 @@
 QLIB_ROOM(QLIB_AVX2_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-struct avx2 {
+struct avx2 : avx2_codes {
     using room = avx2;
     static constexpr isa id = isa::avx2;
     static constexpr std::size_t width = 8;
     static constexpr bool looks_up_fast = true;
-    static constexpr dot_instruction dot_form = dot_in_int32;
+    static constexpr dot_instruction dot_form = dot_in_int16_pairs;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
+    static constexpr std::size_t most_dotted = 8;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 #include "vectors.inl"
@@ -60,10 +62,12 @@ struct avx2 {
         if constexpr (sizeof(T) == 4) {
             return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
         } else {
-            const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-            if constexpr (std::same_as<T, f16>) return _mm256_cvtph_ps(v);
-            else return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+            return widen_halves<T>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
         }
+    }
+    template <class T> QLIB_INLINE static floats widen_halves(__m128i v) noexcept {
+        if constexpr (std::same_as<T, f16>) return _mm256_cvtph_ps(v);
+        else return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
     }
     template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
         _mm256_storeu_ps(out, widen_8<T>(from));
@@ -108,48 +112,109 @@ struct avx2 {
 
 #include "sixteen.inl"
 
-    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second
-    /// and fourth: sums of two products never saturate.
     struct integers {
         __m256i part[2];
     };
-    struct bytes {
-        __m256i even[2], odd[2];
-    };
+    using bytes = integers;
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept {
         return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}};
     }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
-        bytes r;
-#pragma GCC unroll 2
-        for (std::size_t i = 0; i < 2; ++i) {
-            const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * i));
-            r.even[i] = _mm256_and_si256(v, _mm256_set1_epi16(255));
-            r.odd[i] = _mm256_srli_epi16(v, 8);
-        }
-        return r;
+        return {{get_bytes(p), get_bytes(p + 32)}};
     }
+    template <operand How>
     QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         std::int32_t four;
         std::memcpy(&four, x, sizeof four);
-        const __m256i v = _mm256_set1_epi32(four), odd = _mm256_srai_epi16(v, 8),
-                      even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
-        integers r;
-#pragma GCC unroll 2
-        for (std::size_t i = 0; i < 2; ++i) {
-            const __m256i pairs =
-                _mm256_add_epi32(_mm256_madd_epi16(w.even[i], even), _mm256_madd_epi16(w.odd[i], odd));
-            r.part[i] = _mm256_add_epi32(sum.part[i], pairs);
-        }
-        return r;
+        const __m256i v = _mm256_set1_epi32(four);
+        return {{add_products<How>(sum.part[0], w.part[0], v), add_products<How>(sum.part[1], w.part[1], v)}};
     }
     QLIB_INLINE static sixteen to_float(const integers& a) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return floats(_mm256_cvtepi32_ps(a.part[i])); });
     }
 
+    using lane_bytes = __m256i;
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    template <operand How>
+    QLIB_INLINE static ints dot_lanes(ints sum, lane_bytes w, const std::int8_t* x) noexcept {
+        return ints(add_products<How>(__m256i(sum), w, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))));
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept {
+        return ints(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    QLIB_INLINE static float sum_of(floats x) noexcept {
+        __m128 v = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+        v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+    }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept {
+        constexpr const operand_map& map = operand_map_of<F, dot_form>;
+        if constexpr (!map.flips)
+            return _mm256_shuffle_epi8(
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data()))),
+                codes);
+        if constexpr (map.flip != 0) return _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(map.flip)));
+        return codes;
+    }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        if constexpr (Group % 32 == 0) return splat(p[v * 32 / Group]);
+        alignas(32) static constexpr auto from = lane_groups<Group, 8>();
+        const auto at = _mm256_load_si256(reinterpret_cast<const __m256i*>(from[v].data()));
+        if constexpr (Group == 16)  // what two halves of a vector hold is no load across them
+            return _mm256_permutevar8x32_ps(
+                _mm256_castpd_ps(_mm256_broadcast_sd(reinterpret_cast<const double*>(p + 2 * v))),
+                _mm256_and_si256(at, _mm256_set1_epi32(1)));
+        return _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + v * 32 / Group),
+                                        _mm256_sub_epi32(at, _mm256_set1_epi32(static_cast<int>(v * 32 / Group))));
+    }
+    template <class T, std::size_t Apart> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
+        if constexpr (Apart == sizeof(T)) {
+            return widen<T>(p);
+        } else {
+            return each([&](std::size_t part) QLIB_INLINE_LAMBDA {
+                const std::byte* at = p + part * 8 * Apart;
+                if constexpr (sizeof(T) == 4) {
+                    float v[8];
+#pragma GCC unroll 8
+                    for (std::size_t i = 0; i < 8; ++i) std::memcpy(v + i, at + i * Apart, sizeof(T));
+                    return floats(_mm256_setr_ps(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+                } else {
+                    std::int16_t v[8];
+#pragma GCC unroll 8
+                    for (std::size_t i = 0; i < 8; ++i) std::memcpy(v + i, at + i * Apart, sizeof(T));
+                    return widen_halves<T>(_mm_setr_epi16(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+                }
+            });
+        }
+    }
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    /// Whether codes_of_lanes brings the codes of F.
+    template <class F>
+    static constexpr bool in_lanes = [] {
+        if constexpr (has_bit_layout<F>)
+            return block_size<F> % 32 == 0 && can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 32>;
+        else return false;
+    }();
+    template <class F> static constexpr std::size_t joined_blocks = 1;
+    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+        if (map.flips && map.flip == 0) return;
+        for (std::size_t i = 0; i < n; ++i)
+            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
+    }
+
 #include "texts.inl"
 
 private:
+    /// sum + the dot product of each lane's four bytes; sums of two products fit 16 bits, as dot_form sees to.
+    template <operand How> QLIB_INLINE static __m256i add_products(__m256i sum, __m256i w, __m256i x) noexcept {
+        const __m256i pairs = How == operand::sign_transfer
+                                  ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                                  : _mm256_maddubs_epi16(w, x);
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
     /// Rows of 8 floats to columns.
     QLIB_INLINE static void transpose_8(const __m256* a, floats* out) noexcept {
         __m256 b[8], c[8];

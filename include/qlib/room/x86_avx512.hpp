@@ -18,6 +18,7 @@ struct avx512 : avx512_codes {
     static constexpr dot_instruction dot_form = dot_in_int32;
     /// 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
+    static constexpr std::size_t most_dotted = 8;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 #include "vectors.inl"
@@ -140,7 +141,7 @@ struct avx512 : avx512_codes {
 
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
-    QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
+    template <operand> QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
         std::int32_t four;
         std::memcpy(&four, x, sizeof four);
         sum = _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
@@ -149,10 +150,56 @@ struct avx512 : avx512_codes {
     }
     QLIB_INLINE static floats to_float(integers v) noexcept { return _mm512_cvtepi32_ps(v); }
 
+    using lane_bytes = __m512i;
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
+    template <operand>
+    QLIB_INLINE static ints dot_lanes(ints sum, lane_bytes w, const std::int8_t* x) noexcept {
+        return ints(_mm512_dpbusd_epi32(__m512i(sum), w, _mm512_loadu_si512(x)));
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept { return ints(_mm512_loadu_si512(p)); }
+    QLIB_INLINE static float sum_of(floats x) noexcept { return _mm512_reduce_add_ps(x); }
+    QLIB_INLINE static void multiply_add_to(floats (&sum)[2], floats a, floats b) noexcept {
+        sum[0] = multiply_add(a, b, sum[0]);
+    }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept {
+        constexpr const operand_map& map = operand_map_of<F, dot_form>;
+        if constexpr (!map.flips)
+            return _mm512_shuffle_epi8(
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data()))), codes);
+        if constexpr (map.flip != 0) return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(map.flip)));
+        return codes;
+    }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        if constexpr (Group % 64 == 0) return splat(p[v * 64 / Group]);
+        alignas(64) static constexpr auto from = lane_groups<Group, 16>();
+        return _mm512_permutexvar_ps(_mm512_load_si512(from[v].data()), _mm512_load_ps(p));
+    }
+    template <class T, std::size_t Apart> QLIB_INLINE static floats widen_apart(const std::byte* p) noexcept {
+        if constexpr (Apart == sizeof(T)) {
+            return widen<T>(p);
+        } else {
+            static_assert(Apart >= 4);
+            const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                                  _mm512_set1_epi32(static_cast<int>(Apart)));
+            const __m512i v = _mm512_i32gather_epi32(at, p, 1);
+            if constexpr (sizeof(T) == 4) return _mm512_castsi512_ps(v);
+            if constexpr (std::same_as<T, bf16>) return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+            return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+        }
+    }
+
     /// Whether codes of F are brought into bytes here.
     template <class F>
     static constexpr bool unpacks = [] {
-        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>>;
+        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 64>;
+        else return false;
+    }();
+    /// Whether codes_of_lanes brings the codes of F.
+    template <class F>
+    static constexpr bool in_lanes = [] {
+        if constexpr (unpacks<F>)
+            return block_size<F> % 64 == 0 ||
+                   (block_size<F> == 32 && can_shuffle<typename F::bits, F::grid::bits, 32, 32>);
         else return false;
     }();
     /// Blocks whose codes lie in one piece, as those of one longer block, and are brought into bytes together.
@@ -162,7 +209,7 @@ struct avx512 : avx512_codes {
             constexpr std::size_t n = block_size<F>;
             using bits = typename F::bits;
             if (F::layout::planes_apart && slice_count<bits> == 1 && n < 64 && 64 % n == 0 &&
-                n % slice_of<bits, F::grid::bits>(0).period == 0 && can_shuffle<bits, F::grid::bits, 64>)
+                n % slice_of<bits, F::grid::bits>(0).period == 0 && can_shuffle<bits, F::grid::bits, 64, 64>)
                 return 64 / n;
         }
         return std::size_t{1};

@@ -20,7 +20,51 @@ struct avx512_codes {
         if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
     }
 
+    /// 64 codes in a register: codes [begin + E, begin + E + 64) of a block of All,
+    /// `begin` a multiple of the period, or where All is 32 those of two blocks, Apart bytes
+    /// from one to the next. Reads the codes' bytes only.
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t Apart>
+    QLIB_INLINE static __m512i codes_of_lanes(const std::byte* in, std::size_t begin) noexcept {
+        if constexpr (All == 32) return bring_codes_twice<Bits, B, Apart>(in);
+        else return bring_codes<Bits, B, All, E, 64>(in, begin);
+    }
+
 private:
+    template <class Bits, std::size_t B, std::size_t Apart>
+    QLIB_INLINE static __m512i bring_codes_twice(const std::byte* in) noexcept {
+        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+            __m512i c = _mm512_setzero_si512();
+            ((c = _mm512_or_si512(c, moved<slice_of<Bits, B>(P), 0>(shuffle_twice<Bits, B, P>,
+                                                                    two_pieces<Bits, B, P, Apart>(in))),
+              in += slice_bytes<Bits, B>(P, 32)),
+             ...);
+            return c;
+        }
+        (std::make_index_sequence<slice_count<Bits>>{});
+    }
+    template <class Bits, std::size_t B, std::size_t P>
+    static constexpr code_shuffle shuffle_twice = twice(shuffle_of<Bits, B>(P, 0, 32), 32);
+    /// The bytes of slice P of two blocks, each in a half; of 16 bytes or fewer in every lane of it.
+    template <class Bits, std::size_t B, std::size_t P, std::size_t Apart>
+    QLIB_INLINE static __m512i two_pieces(const std::byte* in) noexcept {
+        constexpr const code_shuffle& s = shuffle_twice<Bits, B, P>;
+        const std::byte *const a = in + s.first, *const b = a + Apart;
+        constexpr __mmask32 window = s.bytes < 32 ? (1u << s.bytes % 32) - 1 : ~0u;
+        if constexpr (s.bytes == 16)
+            return _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))),
+                                               0xFF00, _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
+        if constexpr (s.bytes == 8)
+            return _mm512_mask_broadcastq_epi64(
+                _mm512_broadcastq_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(a))), 0xF0,
+                _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b)));
+        if constexpr (s.bytes == 4)
+            return _mm512_mask_broadcastd_epi32(
+                _mm512_broadcastd_epi32(_mm_loadu_si32(a)), 0xFF00, _mm_loadu_si32(b));
+        const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(window, a)),
+                                             _mm256_maskz_loadu_epi8(window, b), 1);
+        return s.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v) : v;
+    }
+
     /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
     template <class Bits, std::size_t B, std::size_t All, std::size_t N>
     QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
@@ -44,24 +88,35 @@ private:
     /// The part of M codes that lies in slice P, which starts at `in`.
     template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
     QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
-        constexpr code_slice what = slice_of<Bits, B>(P);
         constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr __mmask64 window = s.bytes < 64 ? (std::uint64_t{1} << s.bytes % 64) - 1 : ~std::uint64_t{0};
-        const std::byte* from =
-            in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>)+s.first;
-        __m512i v = _mm512_maskz_loadu_epi8(window, from);
-        if constexpr (s.moves_words) v = _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v);
+        return moved<slice_of<Bits, B>(P), E>(
+            s, piece<s>(in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>)+s.first));
+    }
+    /// The bytes of a slice, words in their lanes.
+    template <const code_shuffle& S> QLIB_INLINE static __m512i piece(const std::byte* from) noexcept {
+        if constexpr (S.repeats(4, 16) && S.bytes == 16)
+            return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+        if constexpr (S.repeats(8, 16) && S.bytes == 32)
+            return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        if constexpr (S.bytes == 64) return _mm512_loadu_si512(from);
+        constexpr __mmask64 window = S.bytes < 64 ? (std::uint64_t{1} << S.bytes % 64) - 1 : ~std::uint64_t{0};
+        const __m512i v = _mm512_maskz_loadu_epi8(window, from);
+        return S.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(S.words.data()), v) : v;
+    }
+    /// The codes' bits, moved to their places; E: the first code, for base 3.
+    template <code_slice What, std::size_t E>
+    QLIB_INLINE static __m512i moved(const code_shuffle& s, __m512i v) noexcept {
         __m512i c;
-        if constexpr (what.base3) {
+        if constexpr (What.base3) {
             const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
             const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
             c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-        } else if constexpr (s.direct) {
-            if constexpr (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
-            if constexpr (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
-            c = what.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else if (s.direct) {
+            if (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
+            if (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
+            c = What.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
-            constexpr int mask = (1 << what.width) - 1;
+            constexpr int mask = (1 << What.width) - 1;
             const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())),
                                                    _mm512_load_si512(s.right.data()));
             const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())),
@@ -69,21 +124,12 @@ private:
             c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)),
                                 _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
         }
-        return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
+        return What.shift != 0 ? _mm512_slli_epi16(c, What.shift) : c;
     }
     /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j -
     /// 3 * (v / 3^(j+1)), by multiplication with 2^15 / 3^j rounded up, which is exact for v < 256.
     template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
-        alignas(64) static constexpr auto factors = [] {
-            constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
-            std::array<std::array<std::uint16_t, 32>, 2> f{};
-            for (std::size_t i = 0; i < 32; ++i)
-                for (std::size_t next = 0; next < 2; ++next) {
-                    const unsigned p = power[(First + 2 * i + Odd) % 5 + next];
-                    f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
-                }
-            return f;
-        }();
+        alignas(64) static constexpr auto factors = base3_factors<First + Odd, 32>();
         const __m512i twice = _mm512_add_epi16(v, v);
         const __m512i here = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[0].data()));
         const __m512i above = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[1].data()));

@@ -1,0 +1,327 @@
+// No #pragma once: each room includes this text behind gemm.inl. Y = X * W^T for few rows of X: each row of weights is
+// read once, from memory into registers, and multiplied by all rows of X as it passes by.
+
+/// Weights in a vector: four to a lane.
+static constexpr std::size_t lane_codes = 4 * width;
+
+/// Whether codes of F come from the wire into registers: of one block, or of two. Of others a stretch of operands is
+/// made first.
+template <block_format F>
+static constexpr bool streams = [] {
+    if constexpr (in_lanes<F> && F::group % 4 == 0)
+        return operand_map_of<F, dot_form>.flips || operand_map_of<F, dot_form>.size <= 16;
+    else return false;
+}();
+
+/// Which plane holds the codes, and the scales.
+template <block_format F>
+static constexpr std::size_t plane_of(field wanted) {
+    std::size_t p = 0;
+    if constexpr (F::layout::planes_apart)
+        for (const field f : F::layout::order) {
+            if (f == wanted) break;
+            ++p;
+        }
+    return p;
+}
+template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+
+/// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
+template <block_format F>
+static constexpr bool gathers_scales = [] {
+    if constexpr (requires(typename F::params p) { p.scale[0].bits; } && F::groups == 1 && !outer_multiplies<F> &&
+                  F::map != form::shifted && dot_groups<F> == dot_groups_most) {
+        using T = typename F::stored_scale;
+        constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
+        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
+        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
+    }
+    return false;
+}();
+
+/// Where one row of weights lies.
+template <block_format F> struct weight_row {
+    const qview<F>& W;
+    std::size_t r, cols;
+};
+
+/// Maps of a chunk's groups, in units of the dot product; integer factors of both apart, where a format has some.
+/// Behind them what vectors may write too much of.
+struct chunk_maps {
+    alignas(64) float scale[2 * dot_groups_most] = {}, offset[2 * dot_groups_most] = {};
+    std::int8_t sub[dot_groups_most] = {}, min[dot_groups_most] = {};
+};
+/// Whether scales are a number of the block times small integers.
+template <block_format F>
+static constexpr bool has_small_factors = [] {
+    if constexpr (requires { requires F::two_levels; }) return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
+    else return false;
+}();
+
+/// The maps of one block to groups [g, g + F::groups) of a chunk.
+template <block_format F>
+QLIB_INLINE static void put_chunk_maps(const block_maps<F>& maps, std::size_t g, chunk_maps& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    if constexpr (has_small_factors<F>) {
+        const auto& p = maps.params;
+        store(out.scale + g, splat_16(p.super.value() * unit));
+        std::memcpy(out.sub + g, p.sub.data(), F::groups);
+        if constexpr (!F::has_mins) return;
+        store(out.offset + g, splat_16(-p.super_min.value()));
+        std::memcpy(out.min + g, p.min.data(), F::groups);
+        return;
+    }
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const group_maps<F> of_group(maps.params);
+    for (std::size_t i = 0; i < F::groups; ++i) {
+        out.scale[g + i] = of_group.s[i] * outer * unit;
+        if constexpr (F::map == form::shifted) {  // s * (l - z), in operands: of the whole zero point
+            constexpr auto mul = static_cast<float>(integer_levels_of<F>.mul),
+                           bias = static_cast<float>(form_of<F, dot_form>.bias);
+            out.offset[g + i] = -(out.scale[g + i] * (of_group.z[i] * mul - bias));
+        }
+        if constexpr (F::map == form::offset) out.offset[g + i] = of_group.z[i] * outer;
+    }
+}
+
+/// The same for `count` blocks, straight from the wire.
+template <block_format F>
+QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_pointers<F, const std::byte>& from,
+                                        std::size_t b, std::size_t count, chunk_maps& out) noexcept {
+    if constexpr (gathers_scales<F>) {
+        if (count == dot_groups_most) {
+            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
+            const std::byte* const at = from[plane];
+            constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+            store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
+            if constexpr (F::map == form::offset)
+                store(out.offset, widen_apart<typename F::stored_scale, apart>(at + sizeof(typename F::stored_scale)));
+            return;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto block = from;
+        for (std::size_t p = 0; p < block.size(); ++p) block[p] += i * F::planes[p];
+        const auto outer = w.W.outer(w.r, (b + i) * block_size<F>);
+        put_chunk_maps<F>({F::load(block, outer, {}), F::outer_scale(outer)}, i * F::groups, out);
+    }
+}
+
+/// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
+template <block_format F> struct rest_of_row {
+    static constexpr std::size_t blocks = dot_groups<F> / F::groups;
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+
+    QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
+        const auto from = w.W.block(w.r, b);
+        plane_pointers<F, std::byte> to{};
+        plane_pointers<F, const std::byte> out{};
+        std::size_t at = 0;
+        for (std::size_t p = 0; p < to.size(); ++p, at += 64) {
+            out[p] = to[p] = bytes + at;
+            std::memcpy(to[p], from[p], whole * F::planes[p]);
+            to[p] += whole * F::planes[p];
+            at += blocks * F::planes[p];
+        }
+        if constexpr (has_ragged_rows<F>) {
+            if (ragged == 0) return out;
+            typename F::code read[codes<F>] = {};
+            F::store(F::load(w.W.block(w.r, b + whole), w.W.outer(w.r, (b + whole) * block_size<F>),
+                             {read, divide_up(ragged, F::vec)}),
+                     read, to);
+        }
+        return out;
+    }
+};
+
+template <std::size_t I> using nth = std::integral_constant<std::size_t, I>;
+
+/// use(v, which of an even number in a row, operands) of all vectors of a chunk of N codes.
+template <block_format F, std::size_t N, class Use>
+QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
+                          apart = F::planes[code_plane<F>];
+    constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
+                          unit = pair % n == 0     ? pair
+                                 : n % repeat == 0 ? repeat
+                                 : n % pair == 0   ? n
+                                                   : 2 * n;
+    static_assert(N % unit == 0);
+    std::size_t v = 0;
+    do {
+        std::size_t begin = 0;
+        do {
+            [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+                (use(v + I, nth<I>{},
+                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, I * lane_codes % n, apart>(
+                         block + I * lane_codes / n * apart, begin))),
+                 ...);
+            }
+            (std::make_index_sequence<unit / lane_codes>{});
+            v += unit / lane_codes;
+            begin += unit;
+        } while (begin < n);
+        block += (unit < n ? 1 : unit / n) * apart;
+    } while (v < N / lane_codes);
+}
+
+/// One row of W against N rows of X, each by two sums in turn: an addition waits for the one before.
+/// Offsets go to the same sums, as they cancel much of what codes add up to: zero points, which may cancel nearly all,
+/// lane by lane. Maps are made some
+/// chunks ahead of the codes: what was stored in parts cannot be loaded as a whole at once.
+template <block_format F, std::size_t N>
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+                                          float* y) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, padded = padded_group<F>,
+                          chunk = groups * padded, sums = 2, batch = streams<F> ? 4 : 1;
+    constexpr operand how = form_of<F, dot_form>.how;
+    constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted,
+                   uses_start = shifted || biased;
+    constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // two vectors of one group are summed as integers
+    floats sum[N][sums], total[N];
+    ints dots[N];
+    [[maybe_unused]] ints fours[N];
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
+    const auto end_batch = [&]() QLIB_INLINE_LAMBDA {  // so that no sum has many summands
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            total[j] = total[j] + (sum[j][0] + sum[j][1]);
+            sum[j][0] = sum[j][1] = splat(0.0f);
+        }
+    };
+    alignas(64) float scale[N][2 * dot_groups_most];
+    [[maybe_unused]] alignas(64) float zero[shifted ? N : 1][2 * dot_groups_most];
+    chunk_maps maps[batch];
+    [[maybe_unused]] alignas(64) std::uint8_t stage[streams<F> ? 1 : chunk + raw_margin];
+    [[maybe_unused]] std::conditional_t<streams<F>, rest_of_row<F>, int> rest{};
+    const auto multiply = [&](std::size_t g, const chunk_maps& of_chunk, const auto& each_vector) QLIB_INLINE_LAMBDA {
+        sixteen scales = load(of_chunk.scale), offsets = load(of_chunk.offset);
+        if constexpr (has_small_factors<F>) {
+            scales = times(scales, from_bytes(of_chunk.sub));
+            offsets = times(offsets, from_bytes(of_chunk.min));
+        }
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            store(scale[j], times(scales, load(x.scale + j * x.groups_apart + g)));
+            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + j * x.groups_apart + g)));
+            if constexpr (F::map == form::offset)
+                multiply_add_to(sum[j], offsets, load(x.sum + j * x.groups_apart + g));
+        }
+        each_vector([&](std::size_t v, auto turn, lane_bytes weights) QLIB_INLINE_LAMBDA {
+            constexpr bool second = turn() % 2 != 0, joins = in_pairs && second;
+#pragma GCC unroll 8
+            for (std::size_t j = 0; j < N; ++j) {
+                const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
+                const ints four = uses_start ? get_ints(x.start + at / 4) : ints{};
+                dots[j] = dot_lanes<how>(joins ? (biased ? dots[j] + four : dots[j]) : biased ? four : ints{}, weights,
+                                         x.codes + at);
+                if constexpr (shifted) fours[j] = joins ? fours[j] + four : four;
+                if constexpr (in_pairs && !second) continue;
+                floats& to = sum[j][turn() / (in_pairs ? 2 : 1) % sums];
+                to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
+                if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+            }
+        });
+    };
+    if constexpr (streams<F>) {
+        const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
+        plane_pointers<F, const std::byte> last{};
+        for (std::size_t first = 0; first < all; first += batch) {
+            const std::size_t end = smaller_size(first + batch, all);
+            for (std::size_t c = first; c < end; ++c) {
+                if (c >= whole) last = rest.copy(w, c * blocks);
+                load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
+                                   smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
+            }
+            for (std::size_t c = first; c < end; ++c) {
+                const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
+                multiply(c * groups, maps[c - first], [&](const auto& use) QLIB_INLINE_LAMBDA {
+                    stream_codes<F, chunk>(codes + F::offset_of(field::codes), use);
+                });
+            }
+            end_batch();
+        }
+    } else {
+        for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
+            if (b % (4 * blocks) == 0) end_batch();
+            stage_chunk<F>(w, b, stage, maps[0]);
+            multiply(g, maps[0], [&](const auto& use) QLIB_INLINE_LAMBDA {
+                for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
+                    use(v, nth<0>{}, get_bytes(stage + v * lane_codes));
+                    use(v + 1, nth<1>{}, get_bytes(stage + (v + 1) * lane_codes));
+                }
+            });
+        }
+        end_batch();
+    }
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(total[j]);
+}
+
+/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
+template <block_format F>
+QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
+                                    chunk_maps& maps) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
+    const std::size_t all = divide_up(w.cols, block_size<F>),
+                      end = smaller_size(b + groups / F::groups, all);
+    std::memset(stage, 0, groups * padded);
+    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+        block_maps<F> of_block[chunk_blocks<F>] = {};
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
+        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+    }
+}
+
+/// product_kernels::dot.
+template <block_format F>
+static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
+                     matrix_view<float> Y) noexcept {
+    bool finite = true;
+    for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
+        const std::size_t n = smaller_size(dot_columns, p.n - j);
+        for (std::size_t r = 0; r < Y.cols; ++r) {
+            const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
+            float y[dot_columns];
+            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
+            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            for (std::size_t i = 0; i < n; ++i) {
+                Y(j + i, r) = y[i];
+                finite = finite && is_finite(y[i]);
+            }
+        }
+    }
+    return finite;
+}
+
+/// tile_kernels::pack_row.
+static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept {
+    std::memset(to.codes, 0, to.codes_apart);
+    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
+    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
+    alignas(64) std::int8_t stage[256];
+    for (std::size_t first = 0; first < p.groups; first += p.span) {
+        const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
+        const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
+        for (std::size_t g = first; g < end; ++g) {
+            std::int32_t sum = 0;
+            const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
+            for (std::size_t i = 0; i < n; i += sizeof stage) {
+                const std::size_t some = smaller_size(n - i, sizeof stage);
+                sum += round_activations(x + g * group + i, some, a.inverse, stage);
+                std::memcpy(to.codes + g * p.padded + i, stage, some);
+            }
+            to.scale[g] = a.scale;
+            to.sum[g] = a.scale * static_cast<float>(sum);
+        }
+    }
+    if (start == 0) return;
+    for (std::size_t i = 0; i < to.codes_apart; i += 4)
+        to.start[i / 4] = start * (to.codes[i] + to.codes[i + 1] + to.codes[i + 2] + to.codes[i + 3]);
+}
