@@ -55,7 +55,8 @@ struct chunk_maps {
 /// Whether scales are a number of the block times small integers.
 template <block_format F>
 static constexpr bool has_small_factors = [] {
-    if constexpr (requires { requires F::two_levels; }) return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
+    if constexpr (requires { requires F::two_levels; })
+        return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
     else return false;
 }();
 

@@ -22,8 +22,8 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     });
 }
 
-/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN and 0
-/// where one is not finite.
+/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN
+/// and 0 where one is not finite.
 struct activation_scale {
     float scale, inverse;
 };
@@ -49,7 +49,8 @@ static activation_scale scale_of(const float* x, std::size_t n) noexcept {
                 std::int32_t sum = 0;
                 for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
                     const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4),
+                                      w * 4);
                 }
                 t.start[g / p.flush * w + j] = bias * sum;
                 t.sum[g / p.flush * w + j] = static_cast<float>(sum);

@@ -112,7 +112,8 @@ struct tile_kernels {
                            std::size_t j, float* memory) noexcept;
     std::size_t most_dotted;  ///< rows of X up to which rows of W are streamed past them, where a format can
     /// One row of X for dot kernels.
-    void (*pack_row)(const gemm_plan&, std::size_t group, int start, const float* x, const row_activations& to) noexcept;
+    void (*pack_row)(const gemm_plan&, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.

@@ -82,7 +82,8 @@ struct portable {
         }
         return r;
     }
-    template <operand> QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
+    template <operand>
+    QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
             floats r = sum.part[i];
 #pragma GCC unroll 4

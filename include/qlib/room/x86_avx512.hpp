@@ -179,8 +179,9 @@ struct avx512 : avx512_codes {
             return widen<T>(p);
         } else {
             static_assert(Apart >= 4);
-            const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                                  _mm512_set1_epi32(static_cast<int>(Apart)));
+            constexpr int d = Apart;
+            const __m512i at = _mm512_setr_epi32(0, d, 2 * d, 3 * d, 4 * d, 5 * d, 6 * d, 7 * d, 8 * d, 9 * d, 10 * d,
+                                                 11 * d, 12 * d, 13 * d, 14 * d, 15 * d);
             const __m512i v = _mm512_i32gather_epi32(at, p, 1);
             if constexpr (sizeof(T) == 4) return _mm512_castsi512_ps(v);
             if constexpr (std::same_as<T, bf16>) return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));

@@ -51,15 +51,16 @@ private:
         const std::byte *const a = in + s.first, *const b = a + Apart;
         constexpr __mmask32 window = s.bytes < 32 ? (1u << s.bytes % 32) - 1 : ~0u;
         if constexpr (s.bytes == 16)
-            return _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))),
-                                               0xFF00, _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
+            return _mm512_mask_broadcast_i32x4(
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))), 0xFF00,
+                _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
         if constexpr (s.bytes == 8)
             return _mm512_mask_broadcastq_epi64(
                 _mm512_broadcastq_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(a))), 0xF0,
                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b)));
         if constexpr (s.bytes == 4)
-            return _mm512_mask_broadcastd_epi32(
-                _mm512_broadcastd_epi32(_mm_loadu_si32(a)), 0xFF00, _mm_loadu_si32(b));
+            return _mm512_mask_broadcastd_epi32(_mm512_broadcastd_epi32(_mm_loadu_si32(a)), 0xFF00,
+                                                _mm_loadu_si32(b));
         const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(window, a)),
                                              _mm256_maskz_loadu_epi8(window, b), 1);
         return s.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v) : v;
@@ -89,8 +90,9 @@ private:
     template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
     QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
         constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+        constexpr std::size_t period = shuffle_period<Bits, B>;
         return moved<slice_of<Bits, B>(P), E>(
-            s, piece<s>(in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>)+s.first));
+            s, piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
     }
     /// The bytes of a slice, words in their lanes.
     template <const code_shuffle& S> QLIB_INLINE static __m512i piece(const std::byte* from) noexcept {
