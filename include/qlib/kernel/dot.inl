@@ -169,98 +169,124 @@ QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noe
     } while (v < N / lane_codes);
 }
 
-/// One row of W against N rows of X, each by two sums in turn: an addition waits for the one before.
-/// Offsets go to the same sums, as they cancel much of what codes add up to: zero points, which may cancel nearly all,
-/// lane by lane. Maps are made some
-/// chunks ahead of the codes: what was stored in parts cannot be loaded as a whole at once.
-template <block_format F, std::size_t N>
-[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
-                                          float* y) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, padded = padded_group<F>,
-                          chunk = groups * padded, sums = 2, batch = streams<F> ? 4 : 1;
-    constexpr operand how = form_of<F, dot_form>.how;
-    constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted,
-                   uses_start = shifted || biased;
-    constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // two vectors of one group are summed as integers
-    floats sum[N][sums], total[N];
-    ints dots[N];
-    [[maybe_unused]] ints fours[N];
+/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go to
+/// the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by lane.
+template <block_format F, std::size_t N> struct row_sums {
+    static constexpr std::size_t padded = padded_group<F>;
+    static constexpr operand how = form_of<F, dot_form>.how;
+    static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
+    static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
+
+    const row_activations& x;
+    floats sum[N][2], total[N];
+    ints dots[N], fours[N];
+    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+
+    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
 #pragma GCC unroll 8
-    for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
-    const auto end_batch = [&]() QLIB_INLINE_LAMBDA {  // so that no sum has many summands
+        for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
+    }
+    /// The maps of the chunk that begins at group g.
+    QLIB_INLINE void begin_chunk(std::size_t g, const chunk_maps& maps) noexcept {
+        sixteen scales = load(maps.scale), offsets = load(maps.offset);
+        if constexpr (has_small_factors<F>) {
+            scales = times(scales, from_bytes(maps.sub));
+            offsets = times(offsets, from_bytes(maps.min));
+        }
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.groups_apart + g;
+            store(scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
+        }
+    }
+    /// Vector v of that chunk, an even or an odd one.
+    template <bool Odd> QLIB_INLINE void add(std::size_t g, std::size_t v, lane_bytes weights) noexcept {
+        constexpr bool joins = in_pairs && Odd;
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
+            ints start{};
+            if constexpr (biased) start = get_ints(x.start + at / 4);
+            if constexpr (joins) start = start + dots[j];
+            dots[j] = dot_lanes<how>(start, weights, x.codes + at);
+            if constexpr (shifted) {
+                const ints four = get_ints(x.start + at / 4);
+                fours[j] = joins ? fours[j] + four : four;
+            }
+            if constexpr (in_pairs && !Odd) continue;
+            floats& to = sum[j][!in_pairs && Odd];
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+        }
+    }
+    /// So that no sum has many summands.
+    QLIB_INLINE void end_chunks() noexcept {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) {
             total[j] = total[j] + (sum[j][0] + sum[j][1]);
             sum[j][0] = sum[j][1] = splat(0.0f);
         }
-    };
-    alignas(64) float scale[N][2 * dot_groups_most];
-    [[maybe_unused]] alignas(64) float zero[shifted ? N : 1][2 * dot_groups_most];
-    chunk_maps maps[batch];
-    [[maybe_unused]] alignas(64) std::uint8_t stage[streams<F> ? 1 : chunk + raw_margin];
-    [[maybe_unused]] std::conditional_t<streams<F>, rest_of_row<F>, int> rest{};
-    const auto multiply = [&](std::size_t g, const chunk_maps& of_chunk, const auto& each_vector) QLIB_INLINE_LAMBDA {
-        sixteen scales = load(of_chunk.scale), offsets = load(of_chunk.offset);
-        if constexpr (has_small_factors<F>) {
-            scales = times(scales, from_bytes(of_chunk.sub));
-            offsets = times(offsets, from_bytes(of_chunk.min));
-        }
-#pragma GCC unroll 8
-        for (std::size_t j = 0; j < N; ++j) {
-            store(scale[j], times(scales, load(x.scale + j * x.groups_apart + g)));
-            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + j * x.groups_apart + g)));
-            if constexpr (F::map == form::offset)
-                multiply_add_to(sum[j], offsets, load(x.sum + j * x.groups_apart + g));
-        }
-        each_vector([&](std::size_t v, auto turn, lane_bytes weights) QLIB_INLINE_LAMBDA {
-            constexpr bool second = turn() % 2 != 0, joins = in_pairs && second;
-#pragma GCC unroll 8
-            for (std::size_t j = 0; j < N; ++j) {
-                const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
-                const ints four = uses_start ? get_ints(x.start + at / 4) : ints{};
-                dots[j] = dot_lanes<how>(joins ? (biased ? dots[j] + four : dots[j]) : biased ? four : ints{}, weights,
-                                         x.codes + at);
-                if constexpr (shifted) fours[j] = joins ? fours[j] + four : four;
-                if constexpr (in_pairs && !second) continue;
-                floats& to = sum[j][turn() / (in_pairs ? 2 : 1) % sums];
-                to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
-                if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
-            }
-        });
-    };
-    if constexpr (streams<F>) {
-        const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
-        plane_pointers<F, const std::byte> last{};
-        for (std::size_t first = 0; first < all; first += batch) {
-            const std::size_t end = smaller_size(first + batch, all);
-            for (std::size_t c = first; c < end; ++c) {
-                if (c >= whole) last = rest.copy(w, c * blocks);
-                load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
-                                   smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
-            }
-            for (std::size_t c = first; c < end; ++c) {
-                const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
-                multiply(c * groups, maps[c - first], [&](const auto& use) QLIB_INLINE_LAMBDA {
-                    stream_codes<F, chunk>(codes + F::offset_of(field::codes), use);
-                });
-            }
-            end_batch();
-        }
-    } else {
-        for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
-            if (b % (4 * blocks) == 0) end_batch();
-            stage_chunk<F>(w, b, stage, maps[0]);
-            multiply(g, maps[0], [&](const auto& use) QLIB_INLINE_LAMBDA {
-                for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
-                    use(v, nth<0>{}, get_bytes(stage + v * lane_codes));
-                    use(v + 1, nth<1>{}, get_bytes(stage + (v + 1) * lane_codes));
-                }
-            });
-        }
-        end_batch();
     }
+};
+
+/// One row of W from the wire into registers. Maps are made some chunks ahead of the codes: what was stored in parts
+/// cannot be loaded as a whole at once.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, batch = 4;
+    const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
+    chunk_maps maps[batch];
+    rest_of_row<F> rest;
+    plane_pointers<F, const std::byte> last{};
+    for (std::size_t first = 0; first < all; first += batch) {
+        const std::size_t end = smaller_size(first + batch, all);
+        for (std::size_t c = first; c < end; ++c) {
+            if (c >= whole) last = rest.copy(w, c * blocks);
+            load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
+                               smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
+        }
+        for (std::size_t c = first; c < end; ++c) {
+            const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
+            sums.begin_chunk(c * groups, maps[c - first]);
+            stream_codes<F, groups * padded_group<F>>(
+                codes + F::offset_of(field::codes), [&](std::size_t v, auto turn, lane_bytes weights)
+                                                        QLIB_INLINE_LAMBDA {
+                                                            sums.template add<turn() % 2 != 0>(c * groups, v, weights);
+                                                        });
+        }
+        sums.end_chunks();
+    }
+}
+
+/// The same by way of a stretch of operands in memory.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
+    alignas(64) std::uint8_t stage[chunk + raw_margin];
+    chunk_maps maps;
+    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
+        stage_chunk<F>(w, b, stage, maps);
+        sums.begin_chunk(g, maps);
+        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+        }
+        if (b / blocks % 4 == 3) sums.end_chunks();
+    }
+    sums.end_chunks();
+}
+
+/// One row of W against N rows of X.
+template <block_format F, std::size_t N>
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+                                          float* y) noexcept {
+    row_sums<F, N> sums(x);
+    if constexpr (streams<F>) stream_row(w, p, sums);
+    else stage_row(w, p, sums);
 #pragma GCC unroll 8
-    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(total[j]);
+    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
 }
 
 /// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
