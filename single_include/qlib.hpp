@@ -282,6 +282,8 @@ struct call_report {
     /// "lanes", or on "blocks" one by one, slower.
     const char* path = "";
     const char* why = "";  ///< what keeps the format from a faster way; empty: nothing
+    /// Of a product: "rows" of weights are streamed past few rows of X, or unpacked to "panels" for many.
+    const char* kernel = "";
 };
 
 /// What is told of a long call's progress: anything callable as bool(done, total) in equal parts of
@@ -3568,6 +3570,15 @@ inline constexpr operand_map operand_map_of = [] {
     return m;
 }();
 
+/// Vectors of `Lanes` lanes of four weights each: which group of a chunk of up to 16 lane l of vector v belongs to.
+template <std::size_t Group, std::size_t Lanes> constexpr auto lane_groups() {
+    constexpr std::size_t vectors = (16 * Group + 4 * Lanes - 1) / (4 * Lanes);
+    std::array<std::array<std::uint32_t, Lanes>, vectors> t{};
+    for (std::size_t v = 0; v < vectors; ++v)
+        for (std::size_t l = 0; l < Lanes; ++l) t[v][l] = static_cast<std::uint32_t>((v * Lanes + l) * 4 / Group);
+    return t;
+}
+
 /// Whether one map covers whole rows: then sums stay integers over many groups.
 template <class F>
 inline constexpr bool row_maps = [] {
@@ -6684,6 +6695,13 @@ struct code_shuffle {
     alignas(64) std::array<std::uint8_t, 64> even{}, odd{};
     /// Shifts that end at bit 0 for even and at bit 8 for odd codes.
     alignas(64) std::array<std::uint16_t, 32> right{}, left{};
+
+    /// Whether the words of a vector of `all` are the first n again and again.
+    [[nodiscard]] constexpr bool repeats(std::size_t n, std::size_t all) const {
+        for (std::size_t i = 0; i < all; ++i)
+            if (words[i] != i % n) return false;
+        return true;
+    }
 };
 
 /// Codes [begin, begin + n), n <= 64, of slice p.
@@ -6708,7 +6726,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
             low = bit_at(i) / 8 - s.first < low ? bit_at(i) / 8 - s.first : low;
             high = last_byte(i) - s.first > high ? last_byte(i) - s.first : high;
         }
-        lane_start[lane] = 16 * lane < n ? low / 4 * 4 : 16 * lane;
+        lane_start[lane] = 16 * lane >= n ? 16 * lane : end - s.first <= 16 ? 0 : low / 4 * 4;
         s.possible = s.possible && high < lane_start[lane] + 16;
         for (std::size_t w = 0; w < 4; ++w) {
             s.words[4 * lane + w] = static_cast<std::uint32_t>((lane_start[lane] / 4 + w) % 16);
@@ -6736,14 +6754,29 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
     return s;
 }
 
-/// Whether all codes of a block of n can be brought into bytes so, without reading beyond it.
-template <class Bits, std::size_t B, std::size_t N>
+/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes behind the first's, 2n bytes apart or
+/// n, whatever a half holds.
+constexpr code_shuffle twice(code_shuffle s, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+        s.even[n + i] = s.even[i];
+        s.odd[n + i] = s.odd[i];
+    }
+    for (std::size_t i = 0; i < n / 2; ++i) {
+        s.right[n / 2 + i] = s.right[i];
+        s.left[n / 2 + i] = s.left[i];
+    }
+    for (std::size_t w = 0; w < n / 4; ++w) s.words[n / 4 + w] = static_cast<std::uint32_t>(s.words[w] + n / 4);
+    return s;
+}
+
+/// Whether all codes of a block of N can be brought into bytes so, V at a time, without reading beyond it.
+template <class Bits, std::size_t B, std::size_t N, std::size_t V>
 inline constexpr bool can_shuffle = [] {
     bool all = slice_count<Bits> != 0;
     for (std::size_t p = 0; p < slice_count<Bits>; ++p)
-        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += 64) {
-            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < 64 ? N - e : 64);
-            all = s.possible && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
+        for (std::size_t e = 0; all && e < N && e < shuffle_period<Bits, B>; e += V) {
+            const code_shuffle s = shuffle_of<Bits, B>(p, e, N - e < V ? N - e : V);
+            all = s.possible && s.bytes <= V && s.first + s.bytes <= slice_bytes<Bits, B>(p, N);
         }
     return all && (N <= shuffle_period<Bits, B> || shuffle_period<Bits, B> <= 512);
 }();
@@ -6751,6 +6784,18 @@ inline constexpr bool can_shuffle = [] {
 /// The shuffles as constants that a room can load.
 template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N>
 inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+
+/// 2^15 / 3^j rounded up, and the same of j + 1, for digit j = (first + 2i) % 5 of word i.
+template <std::size_t First, std::size_t Words> constexpr auto base3_factors() {
+    constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
+    std::array<std::array<std::uint16_t, Words>, 2> f{};
+    for (std::size_t i = 0; i < Words; ++i)
+        for (std::size_t next = 0; next < 2; ++next) {
+            const unsigned p = power[(First + 2 * i) % 5 + next];
+            f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
+        }
+    return f;
+}
 
 /// How the codes of a block are packed, as numbers.
 struct code_packing {
@@ -6784,6 +6829,7 @@ struct gemm_format {
     std::size_t group, groups, block;
     bool integer;   ///< its levels are 8-bit integers, up to a power of two
     bool row_maps;  ///< one map covers a row
+    std::size_t dot_groups;  ///< that a dot kernel takes at a time
     const product_kernels& (*in_room)(isa room) noexcept;
 
     /// Weights of a group, padded to whole dot products.
@@ -6823,6 +6869,22 @@ struct integer_activations {
     }
 };
 
+/// Activations as bytes for dot kernels. Of each row, zeros behind the last group:
+/// codes  [chunks * dot_groups * padded]      as above, in order
+/// start  [the same / 4]                      row_start * sum of four codes: where int32 sums begin
+/// scale  [chunks * dot_groups, and more]     as above, for each group
+/// sum    [likewise]                          scale * sum of the group's codes
+struct row_activations {
+    std::int8_t* codes;
+    std::int32_t* start;
+    float *scale, *sum;
+    std::size_t codes_apart, groups_apart;  ///< from row to row
+    [[nodiscard]] QLIB_INLINE row_activations from(std::size_t row) const noexcept {
+        return {codes + row * codes_apart, start + row * codes_apart / 4, scale + row * groups_apart,
+                sum + row * groups_apart,  codes_apart,                   groups_apart};
+    }
+};
+
 /// Weights of one tile of 16 rows as operands of the dot product, for a stretch:
 /// codes   [stretch * padded / 4][16][4]
 /// scale   [flushes][16]  of the map, the outer scale and the levels' multiplier in it
@@ -6855,14 +6917,21 @@ struct tile_kernels {
     /// Element (j, row) as multiply_exactly makes it. `memory`: for the floats of a chunk of weights.
     float (*exact_element)(const gemm_format&, const product_kernels&, const void* W, std::size_t row, floats_view X,
                            std::size_t j, float* memory) noexcept;
+    std::size_t most_dotted;  ///< rows of X up to which rows of W are streamed past them, where a format can;
+    std::size_t dot_columns;  ///< so many at once, if there are two
+    /// One row of X for dot kernels.
+    void (*pack_row)(const gemm_plan&, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept;
 };
 
 /// A format in a room. `W` is a qview of the format.
 struct product_kernels {
     isa room;
     const char* path;  ///< how codes are taken in
+    const char* why;   ///< not faster
     const tile_kernels* tiles;
-    int bias;  ///< of the operands
+    int bias;       ///< of the operands
+    int row_start;  ///< times four activations: bias, or 1 where a map's zero point takes it in; 0: not looked at
     /// All rows of X against the tiles of a panel, groups [first, end). False: Y is not finite.
     bool (*multiply)(const gemm_plan&, const panel_memory&, std::size_t rows, std::size_t first, std::size_t end,
                      const integer_activations&, matrix_view<float> Y) noexcept;
@@ -6876,6 +6945,10 @@ struct product_kernels {
     /// decoder_kernels::decode.
     void (*decode)(const void* W, std::size_t row, std::size_t first, std::size_t end, std::size_t cols,
                    float* out) noexcept;
+    /// Rows [row, row + Y.cols) of W against all rows of X, of which there are few. False: Y is not finite.
+    /// Null: this room has no such kernel for the format.
+    bool (*dot)(const gemm_plan&, const void* W, std::size_t row, const row_activations&,
+                matrix_view<float> Y) noexcept;
 };
 
 }  // namespace qlib::inline QLIB_ABI::detail
@@ -6887,6 +6960,16 @@ template <class F>
 inline constexpr std::size_t chunk_blocks = block_size<F> < chunk_columns ? chunk_columns / block_size<F> : 1;
 /// Weights of a group, padded to whole dot products.
 template <class F> inline constexpr std::size_t padded_group = (F::group + 3) / 4 * 4;
+/// Groups that a dot kernel takes at a time: whole blocks, 512 weights about, at most as many as there are maps in a
+/// vector. 0: it cannot.
+inline constexpr std::size_t dot_groups_most = 16;
+template <class F>
+inline constexpr std::size_t dot_groups = [] {
+    if (dot_groups_most % F::groups != 0) return std::size_t{0};
+    std::size_t n = F::groups;
+    while (n < dot_groups_most && (n * padded_group<F> < 512 || n * padded_group<F> % 128 != 0)) n *= 2;
+    return n * padded_group<F> % 128 == 0 ? n : std::size_t{0};
+}();
 /// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
 constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
 
@@ -7032,13 +7115,29 @@ concept room_lanes = requires(typename R::floats x, typename R::ints i, typename
     R::barrier(x);  // what is computed before it is not fused with what comes after
 };
 
+/// Four bytes of weights to each lane, times bytes of activations: for rows of weights that are streamed.
+template <class R>
+concept room_dots = requires(typename R::ints i, typename R::floats x, typename R::lane_bytes w,
+                             const std::uint8_t* bytes, const std::int8_t* activations, const std::int32_t* numbers,
+                             const float* maps, std::size_t n) {
+    { R::most_dotted } -> std::convertible_to<std::size_t>;  // rows of X that a row of weights is multiplied by so
+    { R::dot_columns } -> std::convertible_to<std::size_t>;  // as many at once, where there are two
+    { R::get_bytes(bytes) } -> std::same_as<typename R::lane_bytes>;
+    { R::get_ints(numbers) } -> std::same_as<typename R::ints>;
+    { R::template dot_lanes<operand::weights_unsigned>(i, w, activations) } -> std::same_as<typename R::ints>;
+    // to each lane of vector n the map of its group
+    { R::template spread_lanes<32>(maps, n) } -> std::same_as<typename R::floats>;
+    { R::sum_of(x) } -> std::same_as<float>;  // across lanes
+};
+
 /// 16 numbers side by side, whatever the width, for decoders and products; bytes,
 /// four to each of 16 lanes; and what moves memory.
 template <class R>
 concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typename R::bytes b,
                                 typename R::integers i, const float* from, float* to, std::byte* bytes,
                                 std::uint8_t* codes, std::int8_t* codes8, const float* const* rows,
-                                std::byte* const* places, typename R::floats* lanes, std::size_t n,
+                                std::byte* const* places, typename R::floats* lanes,
+                                typename R::floats (&two_sums)[2], std::size_t n,
                                 const operand_map& map) {
     { R::splat_16(1.0f) } -> std::same_as<typename R::sixteen>;
     { R::load(from) } -> std::same_as<typename R::sixteen>;
@@ -7049,6 +7148,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
     { x - x } -> std::convertible_to<typename R::sixteen>;
     { R::times(x, x) } -> std::convertible_to<typename R::sixteen>;
     { R::multiply_add(x, x, x) } -> std::convertible_to<typename R::sixteen>;
+    R::multiply_add_to(two_sums, x, x);  // products of all lanes, somewhere in two vectors of `width`
     { R::less(x, x) } -> std::same_as<typename R::truths>;
     { R::select(t, x, x) } -> std::convertible_to<typename R::sixteen>;
     { R::smaller(x, x) } -> std::convertible_to<typename R::sixteen>;
@@ -7076,7 +7176,7 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
     { R::splat_16(std::int32_t{1}) } -> std::same_as<typename R::integers>;
     { R::load_bytes(codes) } -> std::same_as<typename R::bytes>;
     {
-        R::dot(i, b, codes8)
+        R::template dot<operand::weights_unsigned>(i, b, codes8)
         } -> std::same_as<typename R::integers>;  // i + the dot product of each lane's four bytes with four of X
     { R::to_float(i) } -> std::convertible_to<typename R::sixteen>;
     {
@@ -7086,8 +7186,10 @@ concept room_sixteen = requires(typename R::sixteen x, typename R::truths t, typ
 };
 
 /// Beside these a room brings, as templates over formats and layouts: unpacks<F>, joined_blocks<F>, unpack<Bits, B,
-/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true.
-template <class R> concept room_vectors = room_lanes<R> && room_sixteen<R>;
+/// N>(in, codes), levels<F>(codes) -> sixteen, and looks_up<F, T>, with look_up and spread where that is true;
+/// in_lanes<F>, with codes_of_lanes<Bits, B, All, E, Apart>(in, begin) -> lane_bytes and operands_of<F>(lane_bytes)
+/// where that is true; widen_apart<T, Apart>(p) -> sixteen, 16 numbers at equal distances.
+template <class R> concept room_vectors = room_lanes<R> && room_dots<R> && room_sixteen<R>;
 
 }  // namespace qlib::inline QLIB_ABI::detail
 
@@ -7104,6 +7206,7 @@ struct portable {
     static constexpr bool looks_up_fast = false;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
+    static constexpr std::size_t most_dotted = 0, dot_columns = 4;
     static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
 
 // No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
@@ -7295,6 +7398,11 @@ QLIB_INLINE static sixteen times(const sixteen& a, const sixteen& b) noexcept {
 QLIB_INLINE static sixteen multiply_add(const sixteen& a, const sixteen& b, const sixteen& c) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return multiply_add(a.part[i], b.part[i], c.part[i]); });
 }
+/// The products of all lanes, somewhere in two sums.
+QLIB_INLINE static void multiply_add_to(floats (&sum)[2], const sixteen& a, const sixteen& b) noexcept {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < parts; ++i) sum[i % 2] = multiply_add(a.part[i], b.part[i], sum[i % 2]);
+}
 QLIB_INLINE static sixteen quiet(const sixteen& a) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
         const ints all = bits(a.part[i]), nan = (all & 0x7FFFFFFF) > 0x7F800000;
@@ -7329,24 +7437,11 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
-template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-template <class F> static constexpr std::size_t joined_blocks = 1;
-template <class Bits, std::size_t B, std::size_t N>
-static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-    std::uint8_t c[N];
-    Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
-    std::memcpy(out, c, N);
-}
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
-}
-static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-    if (map.flips && map.flip == 0) return;
-    for (std::size_t i = 0; i < n; ++i)
-        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)
@@ -7391,6 +7486,7 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
         }
         return r;
     }
+    template <operand>
     QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
             floats r = sum.part[i];
@@ -7400,6 +7496,50 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
         });
     }
     QLIB_INLINE static sixteen to_float(const integers& a) noexcept { return a; }
+
+    struct lane_bytes {
+        std::uint8_t at[4 * width];
+    };
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept {
+        lane_bytes b;
+        std::memcpy(b.at, p, sizeof b);
+        return b;
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept { return ints{p[0], p[1], p[2], p[3]}; }
+    template <operand> QLIB_INLINE static ints dot_lanes(ints sum, const lane_bytes& w, const std::int8_t* x) noexcept {
+        std::int32_t r[width];
+#pragma GCC unroll 4
+        for (std::size_t l = 0; l < width; ++l)
+            r[l] = w.at[4 * l] * x[4 * l] + w.at[4 * l + 1] * x[4 * l + 1] + w.at[4 * l + 2] * x[4 * l + 2] +
+                   w.at[4 * l + 3] * x[4 * l + 3];
+        return sum + ints{r[0], r[1], r[2], r[3]};
+    }
+    QLIB_INLINE static float sum_of(floats x) noexcept { return (x[0] + x[2]) + (x[1] + x[3]); }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept { return codes; }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        const std::size_t at = 16 * v;
+        return floats{p[at / Group], p[(at + 4) / Group], p[(at + 8) / Group], p[(at + 12) / Group]};
+    }
+    template <class T, std::size_t> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
+        return widen<T>(p);
+    }
+    template <class F> static constexpr bool in_lanes = false;
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t>
+    static lane_bytes codes_of_lanes(const std::byte*, std::size_t) noexcept;
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    template <class F> static constexpr std::size_t joined_blocks = 1;
+    template <class Bits, std::size_t B, std::size_t N>
+    static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        std::uint8_t c[N];
+        Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
+        std::memcpy(out, c, N);
+    }
+    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+        if (map.flips && map.flip == 0) return;
+        for (std::size_t i = 0; i < n; ++i)
+            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
+    }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
@@ -10225,6 +10365,18 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     });
 }
 
+/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN
+/// and 0 where one is not finite.
+struct activation_scale {
+    float scale, inverse;
+};
+static activation_scale scale_of(const float* x, std::size_t n) noexcept {
+    const std::uint32_t most = largest_magnitude(x, n);
+    if (most >= 0x7F800000u) return {float_of(0x7FC00000u), 0.0f};
+    if (float_of(most) < 0x1p-100f) return {0.0f, 0.0f};
+    return {float_of(most) / 127.0f, 127.0f / float_of(most)};
+}
+
 /// One tile of packed activations, from X.rows of them.
 [[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
                                             const integer_activations& t) noexcept {
@@ -10234,15 +10386,14 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
         for (std::size_t s = 0; s < p.spans(); ++s) {
             const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
             const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            const activation_scale a = scale_of(x + from, count);
+            t.scale[s * w + j] = a.scale;
             for (std::size_t g = first; g < end; g += p.flush) {
                 std::int32_t sum = 0;
                 for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                    const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4),
+                                      w * 4);
                 }
                 t.start[g / p.flush * w + j] = bias * sum;
                 t.sum[g / p.flush * w + j] = static_cast<float>(sum);
@@ -10339,7 +10490,7 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
 /// added to unless first == 0. `lost` becomes NaN where y is not finite.
-template <std::size_t N, bool Offset>
+template <std::size_t N, bool Offset, operand How>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
                          float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
@@ -10360,7 +10511,7 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
             do {
                 const bytes v = load_bytes(w.codes);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot<How>(dots[j], v, x.codes + 4 * j);
                 w.codes += 64;
                 x.codes += 4 * N;
             } while (--words != 0);
@@ -10399,14 +10550,14 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 }
 
 /// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
+template <bool Offset, operand How>
 static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
     sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16), lost);
+            integer_tile<width(), Offset, How>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16,
+                                               Y.stride, smaller_size(16, rows - t * 16), lost);
     });
     float of_lane[16];
     store(of_lane, lost, 16);
@@ -10484,21 +10635,381 @@ static constexpr tile_kernels tiles_of_room() noexcept {
             &pack_activations,
             &pack_floats,
             &multiply_exact_panel,
-            &exact_element};
+            &exact_element,
+            most_dotted,
+            dot_columns,
+            &pack_row};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
-                      &tiles,  0,
-                      nullptr, nullptr,
-                      nullptr, nullptr};
+    product_kernels k{};
+    k.room = id;
+    k.path = unpacks<F> || holds_numbers<F> ? "bits" : "load";
+    k.why = why_loaded<F>;
+    k.tiles = &tiles;
     k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
-        k.multiply = &multiply_panel<F::map != form::scaled>;
+        k.row_start = F::map == form::shifted ? 1 : k.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled, form_of<F, dot_form>.how>;
         k.fill = &fill_panel<F>;
         k.decode = &decode_view<F, float>;
+        if constexpr (most_dotted != 0 && dot_groups<F> != 0) k.dot = &dot_rows<F>;
     }
     return k;
+}
+// No #pragma once: each room includes this text behind gemm.inl. Y = X * W^T for few rows of X: each row of weights is
+// read once, from memory into registers, and multiplied by all rows of X as it passes by.
+
+/// Weights in a vector: four to a lane.
+static constexpr std::size_t lane_codes = 4 * width;
+
+/// Whether codes of F come from the wire into registers: of one block, or of two. Of others a stretch of operands is
+/// made first.
+template <block_format F>
+static constexpr bool streams = [] {
+    if constexpr (in_lanes<F> && F::group % 4 == 0)
+        return operand_map_of<F, dot_form>.flips || operand_map_of<F, dot_form>.size <= 16;
+    else return false;
+}();
+
+/// Which plane holds the codes, and the scales.
+template <block_format F>
+static constexpr std::size_t plane_of(field wanted) {
+    std::size_t p = 0;
+    if constexpr (F::layout::planes_apart)
+        for (const field f : F::layout::order) {
+            if (f == wanted) break;
+            ++p;
+        }
+    return p;
+}
+template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+
+/// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
+template <block_format F>
+static constexpr bool gathers_scales = [] {
+    if constexpr (requires(typename F::params p) { p.scale[0].bits; } && F::groups == 1 && !outer_multiplies<F> &&
+                  F::map != form::shifted && dot_groups<F> == dot_groups_most) {
+        using T = typename F::stored_scale;
+        constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
+        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
+        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
+    }
+    return false;
+}();
+
+/// Where one row of weights lies.
+template <block_format F> struct weight_row {
+    const qview<F>& W;
+    std::size_t r, cols;
+};
+
+/// Maps of a chunk's groups, in units of the dot product; integer factors of both apart, where a format has some.
+/// Behind them what vectors may write too much of.
+struct chunk_maps {
+    alignas(64) float scale[2 * dot_groups_most] = {}, offset[2 * dot_groups_most] = {};
+    std::int8_t sub[dot_groups_most] = {}, min[dot_groups_most] = {};
+};
+/// Whether scales are a number of the block times small integers.
+template <block_format F>
+static constexpr bool has_small_factors = [] {
+    if constexpr (requires { requires F::two_levels; })
+        return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
+    else return false;
+}();
+
+/// The maps of one block to groups [g, g + F::groups) of a chunk.
+template <block_format F>
+QLIB_INLINE static void put_chunk_maps(const block_maps<F>& maps, std::size_t g, chunk_maps& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    if constexpr (has_small_factors<F>) {
+        const auto& p = maps.params;
+        store(out.scale + g, splat_16(p.super.value() * unit));
+        std::memcpy(out.sub + g, p.sub.data(), F::groups);
+        if constexpr (!F::has_mins) return;
+        store(out.offset + g, splat_16(-p.super_min.value()));
+        std::memcpy(out.min + g, p.min.data(), F::groups);
+        return;
+    }
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const group_maps<F> of_group(maps.params);
+    for (std::size_t i = 0; i < F::groups; ++i) {
+        out.scale[g + i] = of_group.s[i] * outer * unit;
+        if constexpr (F::map == form::shifted) {  // s * (l - z), in operands: of the whole zero point
+            constexpr auto mul = static_cast<float>(integer_levels_of<F>.mul),
+                           bias = static_cast<float>(form_of<F, dot_form>.bias);
+            out.offset[g + i] = -(out.scale[g + i] * (of_group.z[i] * mul - bias));
+        }
+        if constexpr (F::map == form::offset) out.offset[g + i] = of_group.z[i] * outer;
+    }
+}
+
+/// The same for `count` blocks, straight from the wire.
+template <block_format F>
+QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_pointers<F, const std::byte>& from,
+                                        std::size_t b, std::size_t count, chunk_maps& out) noexcept {
+    if constexpr (gathers_scales<F>) {
+        if (count == dot_groups_most) {
+            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
+            const std::byte* const at = from[plane];
+            constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+            store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
+            if constexpr (F::map == form::offset)
+                store(out.offset, widen_apart<typename F::stored_scale, apart>(at + sizeof(typename F::stored_scale)));
+            return;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto block = from;
+        for (std::size_t p = 0; p < block.size(); ++p) block[p] += i * F::planes[p];
+        const auto outer = w.W.outer(w.r, (b + i) * block_size<F>);
+        put_chunk_maps<F>({F::load(block, outer, {}), F::outer_scale(outer)}, i * F::groups, out);
+    }
+}
+
+/// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
+template <block_format F> struct rest_of_row {
+    static constexpr std::size_t blocks = dot_groups<F> / F::groups;
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+
+    QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
+        const auto from = w.W.block(w.r, b);
+        plane_pointers<F, std::byte> to{};
+        plane_pointers<F, const std::byte> out{};
+        std::size_t at = 0;
+        for (std::size_t p = 0; p < to.size(); ++p, at += 64) {
+            out[p] = to[p] = bytes + at;
+            std::memcpy(to[p], from[p], whole * F::planes[p]);
+            to[p] += whole * F::planes[p];
+            at += blocks * F::planes[p];
+        }
+        if constexpr (has_ragged_rows<F>) {
+            if (ragged == 0) return out;
+            typename F::code read[codes<F>] = {};
+            F::store(F::load(w.W.block(w.r, b + whole), w.W.outer(w.r, (b + whole) * block_size<F>),
+                             {read, divide_up(ragged, F::vec)}),
+                     read, to);
+        }
+        return out;
+    }
+};
+
+template <std::size_t I> using nth = std::integral_constant<std::size_t, I>;
+
+/// use(v, which of an even number in a row, operands) of all vectors of a chunk of N codes.
+template <block_format F, std::size_t N, class Use>
+QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
+                          apart = F::planes[code_plane<F>];
+    constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
+                          unit = pair % n == 0     ? pair
+                                 : n % repeat == 0 ? repeat
+                                 : n % pair == 0   ? n
+                                                   : 2 * n;
+    static_assert(N % unit == 0);
+    std::size_t v = 0;
+    do {
+        std::size_t begin = 0;
+        do {
+            [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+                (use(v + I, nth<I>{},
+                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, I * lane_codes % n, apart>(
+                         block + I * lane_codes / n * apart, begin))),
+                 ...);
+            }
+            (std::make_index_sequence<unit / lane_codes>{});
+            v += unit / lane_codes;
+            begin += unit;
+        } while (begin < n);
+        block += (unit < n ? 1 : unit / n) * apart;
+    } while (v < N / lane_codes);
+}
+
+/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go to
+/// the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by lane.
+template <block_format F, std::size_t N> struct row_sums {
+    static constexpr std::size_t padded = padded_group<F>;
+    static constexpr operand how = form_of<F, dot_form>.how;
+    static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
+    static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
+
+    const row_activations& x;
+    floats sum[N][2], total[N];
+    ints dots[N], fours[N];
+    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+
+    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
+    }
+    /// The maps of the chunk that begins at group g.
+    QLIB_INLINE void begin_chunk(std::size_t g, const chunk_maps& maps) noexcept {
+        sixteen scales = load(maps.scale), offsets = load(maps.offset);
+        if constexpr (has_small_factors<F>) {
+            scales = times(scales, from_bytes(maps.sub));
+            offsets = times(offsets, from_bytes(maps.min));
+        }
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.groups_apart + g;
+            store(scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
+        }
+    }
+    /// Vector v of that chunk, an even or an odd one.
+    template <bool Odd> QLIB_INLINE void add(std::size_t g, std::size_t v, lane_bytes weights) noexcept {
+        constexpr bool joins = in_pairs && Odd;
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
+            ints start{};
+            if constexpr (biased) start = get_ints(x.start + at / 4);
+            if constexpr (joins) start = start + dots[j];
+            dots[j] = dot_lanes<how>(start, weights, x.codes + at);
+            if constexpr (shifted) {
+                const ints four = get_ints(x.start + at / 4);
+                fours[j] = joins ? fours[j] + four : four;
+            }
+            if constexpr (in_pairs && !Odd) continue;
+            floats& to = sum[j][!in_pairs && Odd];
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+        }
+    }
+    /// So that no sum has many summands.
+    QLIB_INLINE void end_chunks() noexcept {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            total[j] = total[j] + (sum[j][0] + sum[j][1]);
+            sum[j][0] = sum[j][1] = splat(0.0f);
+        }
+    }
+};
+
+/// One row of W from the wire into registers. Maps are made some chunks ahead of the codes: what was stored in parts
+/// cannot be loaded as a whole at once.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, batch = 4;
+    const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
+    chunk_maps maps[batch];
+    rest_of_row<F> rest;
+    plane_pointers<F, const std::byte> last{};
+    for (std::size_t first = 0; first < all; first += batch) {
+        const std::size_t end = smaller_size(first + batch, all);
+        for (std::size_t c = first; c < end; ++c) {
+            if (c >= whole) last = rest.copy(w, c * blocks);
+            load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
+                               smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
+        }
+        for (std::size_t c = first; c < end; ++c) {
+            const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
+            sums.begin_chunk(c * groups, maps[c - first]);
+            stream_codes<F, groups * padded_group<F>>(
+                codes + F::offset_of(field::codes), [&](std::size_t v, auto turn, lane_bytes weights)
+                                                        QLIB_INLINE_LAMBDA {
+                                                            sums.template add<turn() % 2 != 0>(c * groups, v, weights);
+                                                        });
+        }
+        sums.end_chunks();
+    }
+}
+
+/// The same by way of a stretch of operands in memory.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
+    alignas(64) std::uint8_t stage[chunk + raw_margin];
+    chunk_maps maps;
+    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
+        stage_chunk<F>(w, b, stage, maps);
+        sums.begin_chunk(g, maps);
+        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+        }
+        if (b / blocks % 4 == 3) sums.end_chunks();
+    }
+    sums.end_chunks();
+}
+
+/// One row of W against N rows of X.
+template <block_format F, std::size_t N>
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+                                          float* y) noexcept {
+    row_sums<F, N> sums(x);
+    if constexpr (streams<F>) stream_row(w, p, sums);
+    else stage_row(w, p, sums);
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
+}
+
+/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
+template <block_format F>
+QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
+                                    chunk_maps& maps) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
+    const std::size_t all = divide_up(w.cols, block_size<F>),
+                      end = smaller_size(b + groups / F::groups, all);
+    std::memset(stage, 0, groups * padded);
+    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+        block_maps<F> of_block[chunk_blocks<F>] = {};
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
+        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+    }
+}
+
+/// product_kernels::dot.
+template <block_format F>
+static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
+                     matrix_view<float> Y) noexcept {
+    bool finite = true;
+    for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
+        const std::size_t n = smaller_size(dot_columns, p.n - j);
+        for (std::size_t r = 0; r < Y.cols; ++r) {
+            const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
+            float y[dot_columns];
+            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
+            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            for (std::size_t i = 0; i < n; ++i) {
+                Y(j + i, r) = y[i];
+                finite = finite && is_finite(y[i]);
+            }
+        }
+    }
+    return finite;
+}
+
+/// tile_kernels::pack_row.
+static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept {
+    std::memset(to.codes, 0, to.codes_apart);
+    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
+    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
+    alignas(64) std::int8_t stage[256];
+    for (std::size_t first = 0; first < p.groups; first += p.span) {
+        const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
+        const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
+        for (std::size_t g = first; g < end; ++g) {
+            std::int32_t sum = 0;
+            const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
+            for (std::size_t i = 0; i < n; i += sizeof stage) {
+                const std::size_t some = smaller_size(n - i, sizeof stage);
+                sum += round_activations(x + g * group + i, some, a.inverse, stage);
+                std::memcpy(to.codes + g * p.padded + i, stage, some);
+            }
+            to.scale[g] = a.scale;
+            to.sum[g] = a.scale * static_cast<float>(sum);
+        }
+    }
+    if (start == 0) return;
+    for (std::size_t i = 0; i < to.codes_apart; i += 4)
+        to.start[i / 4] = start * (to.codes[i] + to.codes[i + 1] + to.codes[i + 2] + to.codes[i + 3]);
 }
 // No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
 // octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
@@ -11015,6 +11526,7 @@ static_assert(room_vectors<portable>);
 }  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
 QLIB_EXACT_END
 // The room for x86-64 with AVX2, FMA and F16C.
+// Codes to bytes for x86-64 with AVX2: the shuffles that a bit layout describes, kernel/code_shuffles.hpp.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -11022,13 +11534,171 @@ QLIB_EXACT_END
 QLIB_ROOM(QLIB_AVX2_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-struct avx2 {
+/// Shifts of 16-bit words, as AVX2 has them: of words of 32 where two are alike, else as factors that bring a code
+/// to bit 8.
+struct lane_shifts {
+    bool words_alike = true;
+    alignas(32) std::array<std::uint32_t, 8> right{};
+    alignas(32) std::array<std::uint16_t, 16> even{}, odd{};
+    code_shuffle split{};  ///< with even and odd codes apart
+};
+template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+inline constexpr lane_shifts shifts_of_lanes = [] {
+    constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+    lane_shifts r;
+    r.split = s;
+    for (std::size_t i = 0; i < 16; ++i) {
+        r.words_alike = r.words_alike && s.right[i] == s.right[i / 2 * 2];
+        r.right[i / 2] = s.right[i];
+        r.even[i] = static_cast<std::uint16_t>(1u << (8 - s.right[i]));
+        r.odd[i] = static_cast<std::uint16_t>(1u << s.left[i]);
+        if (s.direct) {  // both codes of a word stand in `even`
+            r.split.odd[2 * i] = s.even[2 * i + 1];
+            r.split.even[2 * i + 1] = r.split.odd[2 * i + 1] = code_shuffle::nothing;
+            r.odd[i] = r.even[i];
+        }
+    }
+    return r;
+}();
+
+struct avx2_codes {
+    /// N codes of B bits, in order: by shuffles, or else one by one. Writes whole vectors of 32. Reads the codes' bytes
+    /// only.
+    template <class Bits, std::size_t B, std::size_t N>
+    QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
+        if constexpr (!can_shuffle<Bits, B, N, 32>)
+            return Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(out, N));
+        else unpack_vectors<Bits, B, N>(in, out);
+    }
+    /// 32 codes in a register: codes [begin + E, begin + E + 32) of a block of All,
+    /// `begin` a multiple of the period. Reads the codes' bytes only.
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t>
+    QLIB_INLINE static __m256i codes_of_lanes(const std::byte* in, std::size_t begin) noexcept {
+        return bring_codes<Bits, B, All, E, 32>(in, begin);
+    }
+
+private:
+    template <class Bits, std::size_t B, std::size_t N>
+    QLIB_INLINE static void unpack_vectors(const std::byte* in, std::uint8_t* out) noexcept {
+        constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
+        for (std::size_t e = 0; e < whole; e += period) vectors<Bits, B, N, period>(in, e, out + e);
+        if constexpr (whole != N) vectors<Bits, B, N, N - whole>(in, whole, out + whole);
+    }
+    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
+    template <class Bits, std::size_t B, std::size_t All, std::size_t N>
+    QLIB_INLINE static void vectors(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
+        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
+            (_mm256_storeu_si256(
+                 reinterpret_cast<__m256i*>(out + 32 * C),
+                 bring_codes<Bits, B, All, 32 * C, (N - 32 * C < 32 ? N - 32 * C : 32)>(in, begin)),
+             ...);
+        }
+        (std::make_index_sequence<(N + 31) / 32>{});
+    }
+    /// M codes from begin + E on, all slices put together.
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
+    QLIB_INLINE static __m256i bring_codes(const std::byte* in, std::size_t begin) noexcept {
+        const std::size_t periods = begin / shuffle_period<Bits, B>;
+        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+            __m256i c = _mm256_setzero_si256();
+            ((c = _mm256_or_si256(
+                  c, moved<Bits, B, P, E, M>(piece<shuffle<Bits, B, P, E, M>>(
+                         in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * periods +
+                         shuffle<Bits, B, P, E, M>.first))),
+              in += slice_bytes<Bits, B>(P, All)),
+             ...);
+            return c;
+        }
+        (std::make_index_sequence<slice_count<Bits>>{});
+    }
+    /// N bytes and no more, N <= 16; behind them zeros.
+    template <std::size_t N> QLIB_INLINE static __m128i some_bytes(const std::byte* p) noexcept {
+        if constexpr (N == 16) {
+            return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+        } else if constexpr (N >= 8) {  // two that overlap
+            const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+            if constexpr (N == 8) return low;
+            const __m128i high = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + N - 8));
+            return _mm_or_si128(low, _mm_bslli_si128(high, N - 8));
+        } else {
+            std::uint64_t all = 0;
+            std::memcpy(&all, p, N);
+            return _mm_cvtsi64_si128(static_cast<long long>(all));
+        }
+    }
+    /// The bytes of a slice, words in their lanes.
+    template <const code_shuffle& S> QLIB_INLINE static __m256i piece(const std::byte* p) noexcept {
+        if constexpr (S.bytes <= 16) {
+            const __m128i v = some_bytes<S.bytes>(p);
+            return S.moves_words ? _mm256_broadcastsi128_si256(v) : _mm256_castsi128_si256(v);
+        } else {
+            const auto* at = reinterpret_cast<const __m128i*>(p);
+            if constexpr (S.bytes == 32 && !S.moves_words)
+                return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+            const __m128i high = _mm_bsrli_si128(
+                _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + S.bytes - 16)), 32 - S.bytes);
+            const __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(at)), high, 1);
+            return S.moves_words ? _mm256_permutevar8x32_epi32(v, constant(S.words.data())) : v;
+        }
+    }
+    /// The codes' bits, moved to their places.
+    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+    QLIB_INLINE static __m256i moved(__m256i v) noexcept {
+        constexpr code_slice what = slice_of<Bits, B>(P);
+        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+        constexpr const lane_shifts& by = shifts_of_lanes<Bits, B, P, E, M>;
+        __m256i c;
+        if constexpr (what.base3) {
+            const __m256i even = digits<E % 5, 0>(_mm256_shuffle_epi8(v, constant(s.even.data())));
+            const __m256i odd = digits<E % 5, 1>(_mm256_shuffle_epi8(v, constant(s.odd.data())));
+            c = _mm256_or_si256(even, _mm256_slli_epi16(odd, 8));
+        } else if constexpr (s.direct && by.words_alike) {
+            if constexpr (s.moves_bytes) v = _mm256_shuffle_epi8(v, constant(s.even.data()));
+            if constexpr (s.shifts) v = _mm256_srlv_epi32(v, constant(by.right.data()));
+            c = what.width < 8 ? _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else {
+            constexpr int mask = (1 << what.width) - 1;
+            const auto place = [&](const auto& bytes, const auto& factor) QLIB_INLINE_LAMBDA {
+                return _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(bytes.data())), constant(factor.data()));
+            };
+            constexpr const code_shuffle& apart = by.split;
+            const __m256i even = _mm256_srli_epi16(place(apart.even, by.even), 8), odd = place(apart.odd, by.odd);
+            c = _mm256_or_si256(_mm256_and_si256(even, _mm256_set1_epi16(mask)),
+                                _mm256_and_si256(odd, _mm256_set1_epi16(static_cast<short>(mask << 8))));
+        }
+        return what.shift != 0 ? _mm256_slli_epi16(c, what.shift) : c;
+    }
+    QLIB_INLINE static __m256i constant(const void* p) noexcept {
+        return _mm256_load_si256(static_cast<const __m256i*>(p));
+    }
+    /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j - 3 * (v /
+    /// 3^(j+1)), by multiplication with 2^15 / 3^j rounded up, which is exact for v < 256.
+    template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m256i digits(__m256i v) noexcept {
+        alignas(32) static constexpr auto factors = base3_factors<First + Odd, 16>();
+        const __m256i twice = _mm256_add_epi16(v, v);
+        const __m256i here = _mm256_mulhi_epu16(twice, constant(factors[0].data()));
+        const __m256i above = _mm256_mulhi_epu16(twice, constant(factors[1].data()));
+        return _mm256_sub_epi16(here, _mm256_add_epi16(above, _mm256_add_epi16(above, above)));
+    }
+};
+
+}  // namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE
+QLIB_ROOM_END
+#endif
+
+#if defined(__x86_64__)
+
+QLIB_ROOM(QLIB_AVX2_FEATURES)
+namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
+
+struct avx2 : avx2_codes {
     using room = avx2;
     static constexpr isa id = isa::avx2;
     static constexpr std::size_t width = 8;
     static constexpr bool looks_up_fast = true;
-    static constexpr dot_instruction dot_form = dot_in_int32;
+    static constexpr dot_instruction dot_form = dot_in_int16_pairs;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
+    static constexpr std::size_t most_dotted = 3, dot_columns = 2;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 // No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
@@ -11153,10 +11823,12 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
         if constexpr (sizeof(T) == 4) {
             return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
         } else {
-            const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-            if constexpr (std::same_as<T, f16>) return _mm256_cvtph_ps(v);
-            else return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+            return widen_halves<T>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
         }
+    }
+    template <class T> QLIB_INLINE static floats widen_halves(__m128i v) noexcept {
+        if constexpr (std::same_as<T, f16>) return _mm256_cvtph_ps(v);
+        else return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
     }
     template <class T> QLIB_INLINE static void widen_16(const std::byte* from, float* out) noexcept {
         _mm256_storeu_ps(out, widen_8<T>(from));
@@ -11262,6 +11934,11 @@ QLIB_INLINE static sixteen times(const sixteen& a, const sixteen& b) noexcept {
 QLIB_INLINE static sixteen multiply_add(const sixteen& a, const sixteen& b, const sixteen& c) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return multiply_add(a.part[i], b.part[i], c.part[i]); });
 }
+/// The products of all lanes, somewhere in two sums.
+QLIB_INLINE static void multiply_add_to(floats (&sum)[2], const sixteen& a, const sixteen& b) noexcept {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < parts; ++i) sum[i % 2] = multiply_add(a.part[i], b.part[i], sum[i % 2]);
+}
 QLIB_INLINE static sixteen quiet(const sixteen& a) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
         const ints all = bits(a.part[i]), nan = (all & 0x7FFFFFFF) > 0x7F800000;
@@ -11296,24 +11973,11 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
-template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-template <class F> static constexpr std::size_t joined_blocks = 1;
-template <class Bits, std::size_t B, std::size_t N>
-static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-    std::uint8_t c[N];
-    Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
-    std::memcpy(out, c, N);
-}
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
-}
-static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-    if (map.flips && map.flip == 0) return;
-    for (std::size_t i = 0; i < n; ++i)
-        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)
@@ -11337,43 +12001,97 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
     return sum;
 }
 
-    /// The bytes of each lane in pairs of 16 bits, the first and third, and the second
-    /// and fourth: sums of two products never saturate.
     struct integers {
         __m256i part[2];
     };
-    struct bytes {
-        __m256i even[2], odd[2];
-    };
+    using bytes = integers;
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept {
         return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}};
     }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept {
-        bytes r;
-#pragma GCC unroll 2
-        for (std::size_t i = 0; i < 2; ++i) {
-            const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * i));
-            r.even[i] = _mm256_and_si256(v, _mm256_set1_epi16(255));
-            r.odd[i] = _mm256_srli_epi16(v, 8);
-        }
-        return r;
+        return {{get_bytes(p), get_bytes(p + 32)}};
     }
+    template <operand How>
     QLIB_INLINE static integers dot(const integers& sum, const bytes& w, const std::int8_t* x) noexcept {
         std::int32_t four;
         std::memcpy(&four, x, sizeof four);
-        const __m256i v = _mm256_set1_epi32(four), odd = _mm256_srai_epi16(v, 8),
-                      even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
-        integers r;
-#pragma GCC unroll 2
-        for (std::size_t i = 0; i < 2; ++i) {
-            const __m256i pairs =
-                _mm256_add_epi32(_mm256_madd_epi16(w.even[i], even), _mm256_madd_epi16(w.odd[i], odd));
-            r.part[i] = _mm256_add_epi32(sum.part[i], pairs);
-        }
-        return r;
+        const __m256i v = _mm256_set1_epi32(four);
+        return {{add_products<How>(sum.part[0], w.part[0], v), add_products<How>(sum.part[1], w.part[1], v)}};
     }
     QLIB_INLINE static sixteen to_float(const integers& a) noexcept {
         return each([&](std::size_t i) QLIB_INLINE_LAMBDA { return floats(_mm256_cvtepi32_ps(a.part[i])); });
+    }
+
+    using lane_bytes = __m256i;
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    template <operand How>
+    QLIB_INLINE static ints dot_lanes(ints sum, lane_bytes w, const std::int8_t* x) noexcept {
+        return ints(add_products<How>(__m256i(sum), w, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))));
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept {
+        return ints(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    QLIB_INLINE static float sum_of(floats x) noexcept {
+        __m128 v = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+        v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+    }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept {
+        constexpr const operand_map& map = operand_map_of<F, dot_form>;
+        if constexpr (!map.flips)
+            return _mm256_shuffle_epi8(
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data()))),
+                codes);
+        if constexpr (map.flip != 0) return _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(map.flip)));
+        return codes;
+    }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        if constexpr (Group % 32 == 0) return splat(p[v * 32 / Group]);
+        alignas(32) static constexpr auto from = lane_groups<Group, 8>();
+        const auto at = _mm256_load_si256(reinterpret_cast<const __m256i*>(from[v].data()));
+        if constexpr (Group == 16)  // what two halves of a vector hold is no load across them
+            return _mm256_permutevar8x32_ps(
+                _mm256_castpd_ps(_mm256_broadcast_sd(reinterpret_cast<const double*>(p + 2 * v))),
+                _mm256_and_si256(at, _mm256_set1_epi32(1)));
+        return _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + v * 32 / Group),
+                                        _mm256_sub_epi32(at, _mm256_set1_epi32(static_cast<int>(v * 32 / Group))));
+    }
+    template <class T, std::size_t Apart> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
+        if constexpr (Apart == sizeof(T)) {
+            return widen<T>(p);
+        } else {
+            return each([&](std::size_t part) QLIB_INLINE_LAMBDA {
+                const std::byte* at = p + part * 8 * Apart;
+                if constexpr (sizeof(T) == 4) {
+                    float v[8];
+#pragma GCC unroll 8
+                    for (std::size_t i = 0; i < 8; ++i) std::memcpy(v + i, at + i * Apart, sizeof(T));
+                    return floats(_mm256_setr_ps(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+                } else {
+                    std::int16_t v[8];
+#pragma GCC unroll 8
+                    for (std::size_t i = 0; i < 8; ++i) std::memcpy(v + i, at + i * Apart, sizeof(T));
+                    return widen_halves<T>(_mm_setr_epi16(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+                }
+            });
+        }
+    }
+
+    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+    /// Whether codes_of_lanes brings the codes of F.
+    template <class F>
+    static constexpr bool in_lanes = [] {
+        if constexpr (has_bit_layout<F>)
+            return block_size<F> % 32 == 0 && can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 32>;
+        else return false;
+    }();
+    template <class F> static constexpr std::size_t joined_blocks = 1;
+    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+        if (map.flips && map.flip == 0) return;
+        for (std::size_t i = 0; i < n; ++i)
+            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
     }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
@@ -14200,6 +14918,18 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     });
 }
 
+/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN
+/// and 0 where one is not finite.
+struct activation_scale {
+    float scale, inverse;
+};
+static activation_scale scale_of(const float* x, std::size_t n) noexcept {
+    const std::uint32_t most = largest_magnitude(x, n);
+    if (most >= 0x7F800000u) return {float_of(0x7FC00000u), 0.0f};
+    if (float_of(most) < 0x1p-100f) return {0.0f, 0.0f};
+    return {float_of(most) / 127.0f, 127.0f / float_of(most)};
+}
+
 /// One tile of packed activations, from X.rows of them.
 [[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
                                             const integer_activations& t) noexcept {
@@ -14209,15 +14939,14 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
         for (std::size_t s = 0; s < p.spans(); ++s) {
             const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
             const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            const activation_scale a = scale_of(x + from, count);
+            t.scale[s * w + j] = a.scale;
             for (std::size_t g = first; g < end; g += p.flush) {
                 std::int32_t sum = 0;
                 for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                    const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4),
+                                      w * 4);
                 }
                 t.start[g / p.flush * w + j] = bias * sum;
                 t.sum[g / p.flush * w + j] = static_cast<float>(sum);
@@ -14314,7 +15043,7 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
 /// added to unless first == 0. `lost` becomes NaN where y is not finite.
-template <std::size_t N, bool Offset>
+template <std::size_t N, bool Offset, operand How>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
                          float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
@@ -14335,7 +15064,7 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
             do {
                 const bytes v = load_bytes(w.codes);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot<How>(dots[j], v, x.codes + 4 * j);
                 w.codes += 64;
                 x.codes += 4 * N;
             } while (--words != 0);
@@ -14374,14 +15103,14 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 }
 
 /// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
+template <bool Offset, operand How>
 static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
     sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16), lost);
+            integer_tile<width(), Offset, How>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16,
+                                               Y.stride, smaller_size(16, rows - t * 16), lost);
     });
     float of_lane[16];
     store(of_lane, lost, 16);
@@ -14459,21 +15188,381 @@ static constexpr tile_kernels tiles_of_room() noexcept {
             &pack_activations,
             &pack_floats,
             &multiply_exact_panel,
-            &exact_element};
+            &exact_element,
+            most_dotted,
+            dot_columns,
+            &pack_row};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
-                      &tiles,  0,
-                      nullptr, nullptr,
-                      nullptr, nullptr};
+    product_kernels k{};
+    k.room = id;
+    k.path = unpacks<F> || holds_numbers<F> ? "bits" : "load";
+    k.why = why_loaded<F>;
+    k.tiles = &tiles;
     k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
-        k.multiply = &multiply_panel<F::map != form::scaled>;
+        k.row_start = F::map == form::shifted ? 1 : k.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled, form_of<F, dot_form>.how>;
         k.fill = &fill_panel<F>;
         k.decode = &decode_view<F, float>;
+        if constexpr (most_dotted != 0 && dot_groups<F> != 0) k.dot = &dot_rows<F>;
     }
     return k;
+}
+// No #pragma once: each room includes this text behind gemm.inl. Y = X * W^T for few rows of X: each row of weights is
+// read once, from memory into registers, and multiplied by all rows of X as it passes by.
+
+/// Weights in a vector: four to a lane.
+static constexpr std::size_t lane_codes = 4 * width;
+
+/// Whether codes of F come from the wire into registers: of one block, or of two. Of others a stretch of operands is
+/// made first.
+template <block_format F>
+static constexpr bool streams = [] {
+    if constexpr (in_lanes<F> && F::group % 4 == 0)
+        return operand_map_of<F, dot_form>.flips || operand_map_of<F, dot_form>.size <= 16;
+    else return false;
+}();
+
+/// Which plane holds the codes, and the scales.
+template <block_format F>
+static constexpr std::size_t plane_of(field wanted) {
+    std::size_t p = 0;
+    if constexpr (F::layout::planes_apart)
+        for (const field f : F::layout::order) {
+            if (f == wanted) break;
+            ++p;
+        }
+    return p;
+}
+template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+
+/// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
+template <block_format F>
+static constexpr bool gathers_scales = [] {
+    if constexpr (requires(typename F::params p) { p.scale[0].bits; } && F::groups == 1 && !outer_multiplies<F> &&
+                  F::map != form::shifted && dot_groups<F> == dot_groups_most) {
+        using T = typename F::stored_scale;
+        constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
+        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
+        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
+    }
+    return false;
+}();
+
+/// Where one row of weights lies.
+template <block_format F> struct weight_row {
+    const qview<F>& W;
+    std::size_t r, cols;
+};
+
+/// Maps of a chunk's groups, in units of the dot product; integer factors of both apart, where a format has some.
+/// Behind them what vectors may write too much of.
+struct chunk_maps {
+    alignas(64) float scale[2 * dot_groups_most] = {}, offset[2 * dot_groups_most] = {};
+    std::int8_t sub[dot_groups_most] = {}, min[dot_groups_most] = {};
+};
+/// Whether scales are a number of the block times small integers.
+template <block_format F>
+static constexpr bool has_small_factors = [] {
+    if constexpr (requires { requires F::two_levels; })
+        return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
+    else return false;
+}();
+
+/// The maps of one block to groups [g, g + F::groups) of a chunk.
+template <block_format F>
+QLIB_INLINE static void put_chunk_maps(const block_maps<F>& maps, std::size_t g, chunk_maps& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    if constexpr (has_small_factors<F>) {
+        const auto& p = maps.params;
+        store(out.scale + g, splat_16(p.super.value() * unit));
+        std::memcpy(out.sub + g, p.sub.data(), F::groups);
+        if constexpr (!F::has_mins) return;
+        store(out.offset + g, splat_16(-p.super_min.value()));
+        std::memcpy(out.min + g, p.min.data(), F::groups);
+        return;
+    }
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const group_maps<F> of_group(maps.params);
+    for (std::size_t i = 0; i < F::groups; ++i) {
+        out.scale[g + i] = of_group.s[i] * outer * unit;
+        if constexpr (F::map == form::shifted) {  // s * (l - z), in operands: of the whole zero point
+            constexpr auto mul = static_cast<float>(integer_levels_of<F>.mul),
+                           bias = static_cast<float>(form_of<F, dot_form>.bias);
+            out.offset[g + i] = -(out.scale[g + i] * (of_group.z[i] * mul - bias));
+        }
+        if constexpr (F::map == form::offset) out.offset[g + i] = of_group.z[i] * outer;
+    }
+}
+
+/// The same for `count` blocks, straight from the wire.
+template <block_format F>
+QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_pointers<F, const std::byte>& from,
+                                        std::size_t b, std::size_t count, chunk_maps& out) noexcept {
+    if constexpr (gathers_scales<F>) {
+        if (count == dot_groups_most) {
+            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
+            const std::byte* const at = from[plane];
+            constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+            store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
+            if constexpr (F::map == form::offset)
+                store(out.offset, widen_apart<typename F::stored_scale, apart>(at + sizeof(typename F::stored_scale)));
+            return;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto block = from;
+        for (std::size_t p = 0; p < block.size(); ++p) block[p] += i * F::planes[p];
+        const auto outer = w.W.outer(w.r, (b + i) * block_size<F>);
+        put_chunk_maps<F>({F::load(block, outer, {}), F::outer_scale(outer)}, i * F::groups, out);
+    }
+}
+
+/// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
+template <block_format F> struct rest_of_row {
+    static constexpr std::size_t blocks = dot_groups<F> / F::groups;
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+
+    QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
+        const auto from = w.W.block(w.r, b);
+        plane_pointers<F, std::byte> to{};
+        plane_pointers<F, const std::byte> out{};
+        std::size_t at = 0;
+        for (std::size_t p = 0; p < to.size(); ++p, at += 64) {
+            out[p] = to[p] = bytes + at;
+            std::memcpy(to[p], from[p], whole * F::planes[p]);
+            to[p] += whole * F::planes[p];
+            at += blocks * F::planes[p];
+        }
+        if constexpr (has_ragged_rows<F>) {
+            if (ragged == 0) return out;
+            typename F::code read[codes<F>] = {};
+            F::store(F::load(w.W.block(w.r, b + whole), w.W.outer(w.r, (b + whole) * block_size<F>),
+                             {read, divide_up(ragged, F::vec)}),
+                     read, to);
+        }
+        return out;
+    }
+};
+
+template <std::size_t I> using nth = std::integral_constant<std::size_t, I>;
+
+/// use(v, which of an even number in a row, operands) of all vectors of a chunk of N codes.
+template <block_format F, std::size_t N, class Use>
+QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
+                          apart = F::planes[code_plane<F>];
+    constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
+                          unit = pair % n == 0     ? pair
+                                 : n % repeat == 0 ? repeat
+                                 : n % pair == 0   ? n
+                                                   : 2 * n;
+    static_assert(N % unit == 0);
+    std::size_t v = 0;
+    do {
+        std::size_t begin = 0;
+        do {
+            [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+                (use(v + I, nth<I>{},
+                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, I * lane_codes % n, apart>(
+                         block + I * lane_codes / n * apart, begin))),
+                 ...);
+            }
+            (std::make_index_sequence<unit / lane_codes>{});
+            v += unit / lane_codes;
+            begin += unit;
+        } while (begin < n);
+        block += (unit < n ? 1 : unit / n) * apart;
+    } while (v < N / lane_codes);
+}
+
+/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go to
+/// the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by lane.
+template <block_format F, std::size_t N> struct row_sums {
+    static constexpr std::size_t padded = padded_group<F>;
+    static constexpr operand how = form_of<F, dot_form>.how;
+    static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
+    static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
+
+    const row_activations& x;
+    floats sum[N][2], total[N];
+    ints dots[N], fours[N];
+    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+
+    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
+    }
+    /// The maps of the chunk that begins at group g.
+    QLIB_INLINE void begin_chunk(std::size_t g, const chunk_maps& maps) noexcept {
+        sixteen scales = load(maps.scale), offsets = load(maps.offset);
+        if constexpr (has_small_factors<F>) {
+            scales = times(scales, from_bytes(maps.sub));
+            offsets = times(offsets, from_bytes(maps.min));
+        }
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.groups_apart + g;
+            store(scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
+        }
+    }
+    /// Vector v of that chunk, an even or an odd one.
+    template <bool Odd> QLIB_INLINE void add(std::size_t g, std::size_t v, lane_bytes weights) noexcept {
+        constexpr bool joins = in_pairs && Odd;
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
+            ints start{};
+            if constexpr (biased) start = get_ints(x.start + at / 4);
+            if constexpr (joins) start = start + dots[j];
+            dots[j] = dot_lanes<how>(start, weights, x.codes + at);
+            if constexpr (shifted) {
+                const ints four = get_ints(x.start + at / 4);
+                fours[j] = joins ? fours[j] + four : four;
+            }
+            if constexpr (in_pairs && !Odd) continue;
+            floats& to = sum[j][!in_pairs && Odd];
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+        }
+    }
+    /// So that no sum has many summands.
+    QLIB_INLINE void end_chunks() noexcept {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            total[j] = total[j] + (sum[j][0] + sum[j][1]);
+            sum[j][0] = sum[j][1] = splat(0.0f);
+        }
+    }
+};
+
+/// One row of W from the wire into registers. Maps are made some chunks ahead of the codes: what was stored in parts
+/// cannot be loaded as a whole at once.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, batch = 4;
+    const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
+    chunk_maps maps[batch];
+    rest_of_row<F> rest;
+    plane_pointers<F, const std::byte> last{};
+    for (std::size_t first = 0; first < all; first += batch) {
+        const std::size_t end = smaller_size(first + batch, all);
+        for (std::size_t c = first; c < end; ++c) {
+            if (c >= whole) last = rest.copy(w, c * blocks);
+            load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
+                               smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
+        }
+        for (std::size_t c = first; c < end; ++c) {
+            const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
+            sums.begin_chunk(c * groups, maps[c - first]);
+            stream_codes<F, groups * padded_group<F>>(
+                codes + F::offset_of(field::codes), [&](std::size_t v, auto turn, lane_bytes weights)
+                                                        QLIB_INLINE_LAMBDA {
+                                                            sums.template add<turn() % 2 != 0>(c * groups, v, weights);
+                                                        });
+        }
+        sums.end_chunks();
+    }
+}
+
+/// The same by way of a stretch of operands in memory.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
+    alignas(64) std::uint8_t stage[chunk + raw_margin];
+    chunk_maps maps;
+    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
+        stage_chunk<F>(w, b, stage, maps);
+        sums.begin_chunk(g, maps);
+        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+        }
+        if (b / blocks % 4 == 3) sums.end_chunks();
+    }
+    sums.end_chunks();
+}
+
+/// One row of W against N rows of X.
+template <block_format F, std::size_t N>
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+                                          float* y) noexcept {
+    row_sums<F, N> sums(x);
+    if constexpr (streams<F>) stream_row(w, p, sums);
+    else stage_row(w, p, sums);
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
+}
+
+/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
+template <block_format F>
+QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
+                                    chunk_maps& maps) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
+    const std::size_t all = divide_up(w.cols, block_size<F>),
+                      end = smaller_size(b + groups / F::groups, all);
+    std::memset(stage, 0, groups * padded);
+    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+        block_maps<F> of_block[chunk_blocks<F>] = {};
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
+        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+    }
+}
+
+/// product_kernels::dot.
+template <block_format F>
+static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
+                     matrix_view<float> Y) noexcept {
+    bool finite = true;
+    for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
+        const std::size_t n = smaller_size(dot_columns, p.n - j);
+        for (std::size_t r = 0; r < Y.cols; ++r) {
+            const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
+            float y[dot_columns];
+            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
+            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            for (std::size_t i = 0; i < n; ++i) {
+                Y(j + i, r) = y[i];
+                finite = finite && is_finite(y[i]);
+            }
+        }
+    }
+    return finite;
+}
+
+/// tile_kernels::pack_row.
+static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept {
+    std::memset(to.codes, 0, to.codes_apart);
+    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
+    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
+    alignas(64) std::int8_t stage[256];
+    for (std::size_t first = 0; first < p.groups; first += p.span) {
+        const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
+        const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
+        for (std::size_t g = first; g < end; ++g) {
+            std::int32_t sum = 0;
+            const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
+            for (std::size_t i = 0; i < n; i += sizeof stage) {
+                const std::size_t some = smaller_size(n - i, sizeof stage);
+                sum += round_activations(x + g * group + i, some, a.inverse, stage);
+                std::memcpy(to.codes + g * p.padded + i, stage, some);
+            }
+            to.scale[g] = a.scale;
+            to.sum[g] = a.scale * static_cast<float>(sum);
+        }
+    }
+    if (start == 0) return;
+    for (std::size_t i = 0; i < to.codes_apart; i += 4)
+        to.start[i / 4] = start * (to.codes[i] + to.codes[i + 1] + to.codes[i + 2] + to.codes[i + 3]);
 }
 // No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
 // octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
@@ -14986,6 +16075,13 @@ static void row_tile(std::size_t n, strided c, const float* __restrict x, std::p
 #endif
 
 private:
+    /// sum + the dot product of each lane's four bytes; sums of two products fit 16 bits, as dot_form sees to.
+    template <operand How> QLIB_INLINE static __m256i add_products(__m256i sum, __m256i w, __m256i x) noexcept {
+        const __m256i pairs = How == operand::sign_transfer
+                                  ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+                                  : _mm256_maddubs_epi16(w, x);
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
     /// Rows of 8 floats to columns.
     QLIB_INLINE static void transpose_8(const __m256* a, floats* out) noexcept {
         __m256 b[8], c[8];
@@ -15031,7 +16127,52 @@ struct avx512_codes {
         if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
     }
 
+    /// 64 codes in a register: codes [begin + E, begin + E + 64) of a block of All,
+    /// `begin` a multiple of the period, or where All is 32 those of two blocks, Apart bytes
+    /// from one to the next. Reads the codes' bytes only.
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t Apart>
+    QLIB_INLINE static __m512i codes_of_lanes(const std::byte* in, std::size_t begin) noexcept {
+        if constexpr (All == 32) return bring_codes_twice<Bits, B, Apart>(in);
+        else return bring_codes<Bits, B, All, E, 64>(in, begin);
+    }
+
 private:
+    template <class Bits, std::size_t B, std::size_t Apart>
+    QLIB_INLINE static __m512i bring_codes_twice(const std::byte* in) noexcept {
+        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+            __m512i c = _mm512_setzero_si512();
+            ((c = _mm512_or_si512(c, moved<slice_of<Bits, B>(P), 0>(shuffle_twice<Bits, B, P>,
+                                                                    two_pieces<Bits, B, P, Apart>(in))),
+              in += slice_bytes<Bits, B>(P, 32)),
+             ...);
+            return c;
+        }
+        (std::make_index_sequence<slice_count<Bits>>{});
+    }
+    template <class Bits, std::size_t B, std::size_t P>
+    static constexpr code_shuffle shuffle_twice = twice(shuffle_of<Bits, B>(P, 0, 32), 32);
+    /// The bytes of slice P of two blocks, each in a half; of 16 bytes or fewer in every lane of it.
+    template <class Bits, std::size_t B, std::size_t P, std::size_t Apart>
+    QLIB_INLINE static __m512i two_pieces(const std::byte* in) noexcept {
+        constexpr const code_shuffle& s = shuffle_twice<Bits, B, P>;
+        const std::byte *const a = in + s.first, *const b = a + Apart;
+        constexpr __mmask32 window = s.bytes < 32 ? (1u << s.bytes % 32) - 1 : ~0u;
+        if constexpr (s.bytes == 16)
+            return _mm512_mask_broadcast_i32x4(
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a))), 0xFF00,
+                _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
+        if constexpr (s.bytes == 8)
+            return _mm512_mask_broadcastq_epi64(
+                _mm512_broadcastq_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(a))), 0xF0,
+                _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b)));
+        if constexpr (s.bytes == 4)
+            return _mm512_mask_broadcastd_epi32(_mm512_broadcastd_epi32(_mm_loadu_si32(a)), 0xFF00,
+                                                _mm_loadu_si32(b));
+        const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(window, a)),
+                                             _mm256_maskz_loadu_epi8(window, b), 1);
+        return s.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v) : v;
+    }
+
     /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
     template <class Bits, std::size_t B, std::size_t All, std::size_t N>
     QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
@@ -15055,24 +16196,36 @@ private:
     /// The part of M codes that lies in slice P, which starts at `in`.
     template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
     QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
-        constexpr code_slice what = slice_of<Bits, B>(P);
         constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr __mmask64 window = s.bytes < 64 ? (std::uint64_t{1} << s.bytes % 64) - 1 : ~std::uint64_t{0};
-        const std::byte* from =
-            in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * (begin / shuffle_period<Bits, B>)+s.first;
-        __m512i v = _mm512_maskz_loadu_epi8(window, from);
-        if constexpr (s.moves_words) v = _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v);
+        constexpr std::size_t period = shuffle_period<Bits, B>;
+        return moved<slice_of<Bits, B>(P), E>(
+            s, piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
+    }
+    /// The bytes of a slice, words in their lanes.
+    template <const code_shuffle& S> QLIB_INLINE static __m512i piece(const std::byte* from) noexcept {
+        if constexpr (S.repeats(4, 16) && S.bytes == 16)
+            return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+        if constexpr (S.repeats(8, 16) && S.bytes == 32)
+            return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        if constexpr (S.bytes == 64) return _mm512_loadu_si512(from);
+        constexpr __mmask64 window = S.bytes < 64 ? (std::uint64_t{1} << S.bytes % 64) - 1 : ~std::uint64_t{0};
+        const __m512i v = _mm512_maskz_loadu_epi8(window, from);
+        return S.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(S.words.data()), v) : v;
+    }
+    /// The codes' bits, moved to their places; E: the first code, for base 3.
+    template <code_slice What, std::size_t E>
+    QLIB_INLINE static __m512i moved(const code_shuffle& s, __m512i v) noexcept {
         __m512i c;
-        if constexpr (what.base3) {
+        if constexpr (What.base3) {
             const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
             const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
             c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-        } else if constexpr (s.direct) {
-            if constexpr (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
-            if constexpr (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
-            c = what.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else if (s.direct) {
+            if (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
+            if (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
+            c = What.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
-            constexpr int mask = (1 << what.width) - 1;
+            constexpr int mask = (1 << What.width) - 1;
             const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())),
                                                    _mm512_load_si512(s.right.data()));
             const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())),
@@ -15080,21 +16233,12 @@ private:
             c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)),
                                 _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
         }
-        return what.shift != 0 ? _mm512_slli_epi16(c, what.shift) : c;
+        return What.shift != 0 ? _mm512_slli_epi16(c, What.shift) : c;
     }
     /// One base-3 digit of each 16-bit word below 256: digit (First + 2i + Odd) % 5 of word i. v / 3^j -
     /// 3 * (v / 3^(j+1)), by multiplication with 2^15 / 3^j rounded up, which is exact for v < 256.
     template <std::size_t First, std::size_t Odd> QLIB_INLINE static __m512i digits(__m512i v) noexcept {
-        alignas(64) static constexpr auto factors = [] {
-            constexpr unsigned power[6] = {1, 3, 9, 27, 81, 243};
-            std::array<std::array<std::uint16_t, 32>, 2> f{};
-            for (std::size_t i = 0; i < 32; ++i)
-                for (std::size_t next = 0; next < 2; ++next) {
-                    const unsigned p = power[(First + 2 * i + Odd) % 5 + next];
-                    f[next][i] = static_cast<std::uint16_t>((32768 + p - 1) / p);
-                }
-            return f;
-        }();
+        alignas(64) static constexpr auto factors = base3_factors<First + Odd, 32>();
         const __m512i twice = _mm512_add_epi16(v, v);
         const __m512i here = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[0].data()));
         const __m512i above = _mm512_mulhi_epu16(twice, _mm512_load_si512(factors[1].data()));
@@ -15198,6 +16342,7 @@ struct avx512 : avx512_codes {
     static constexpr dot_instruction dot_form = dot_in_int32;
     /// 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
+    static constexpr std::size_t most_dotted = 4, dot_columns = 4;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 // No #pragma once: each room includes this text inside its struct, behind `width`. The vocabulary on vectors of
@@ -15399,7 +16544,7 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
 
     QLIB_INLINE static integers splat_16(std::int32_t x) noexcept { return _mm512_set1_epi32(x); }
     QLIB_INLINE static bytes load_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
-    QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
+    template <operand> QLIB_INLINE static integers dot(integers sum, bytes w, const std::int8_t* x) noexcept {
         std::int32_t four;
         std::memcpy(&four, x, sizeof four);
         sum = _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
@@ -15408,10 +16553,57 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
     }
     QLIB_INLINE static floats to_float(integers v) noexcept { return _mm512_cvtepi32_ps(v); }
 
+    using lane_bytes = __m512i;
+    QLIB_INLINE static lane_bytes get_bytes(const std::uint8_t* p) noexcept { return _mm512_loadu_si512(p); }
+    template <operand>
+    QLIB_INLINE static ints dot_lanes(ints sum, lane_bytes w, const std::int8_t* x) noexcept {
+        return ints(_mm512_dpbusd_epi32(__m512i(sum), w, _mm512_loadu_si512(x)));
+    }
+    QLIB_INLINE static ints get_ints(const std::int32_t* p) noexcept { return ints(_mm512_loadu_si512(p)); }
+    QLIB_INLINE static float sum_of(floats x) noexcept { return _mm512_reduce_add_ps(x); }
+    QLIB_INLINE static void multiply_add_to(floats (&sum)[2], floats a, floats b) noexcept {
+        sum[0] = multiply_add(a, b, sum[0]);
+    }
+    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept {
+        constexpr const operand_map& map = operand_map_of<F, dot_form>;
+        if constexpr (!map.flips)
+            return _mm512_shuffle_epi8(
+                _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(map.table.data()))), codes);
+        if constexpr (map.flip != 0) return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(map.flip)));
+        return codes;
+    }
+    template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
+        if constexpr (Group % 64 == 0) return splat(p[v * 64 / Group]);
+        alignas(64) static constexpr auto from = lane_groups<Group, 16>();
+        return _mm512_permutexvar_ps(_mm512_load_si512(from[v].data()), _mm512_load_ps(p));
+    }
+    template <class T, std::size_t Apart> QLIB_INLINE static floats widen_apart(const std::byte* p) noexcept {
+        if constexpr (Apart == sizeof(T)) {
+            return widen<T>(p);
+        } else {
+            static_assert(Apart >= 4);
+            constexpr int d = Apart;
+            const __m512i at = _mm512_setr_epi32(0, d, 2 * d, 3 * d, 4 * d, 5 * d, 6 * d, 7 * d, 8 * d, 9 * d, 10 * d,
+                                                 11 * d, 12 * d, 13 * d, 14 * d, 15 * d);
+            const __m512i v = _mm512_i32gather_epi32(at, p, 1);
+            if constexpr (sizeof(T) == 4) return _mm512_castsi512_ps(v);
+            if constexpr (std::same_as<T, bf16>) return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+            return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+        }
+    }
+
     /// Whether codes of F are brought into bytes here.
     template <class F>
     static constexpr bool unpacks = [] {
-        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>>;
+        if constexpr (has_bit_layout<F>) return can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 64>;
+        else return false;
+    }();
+    /// Whether codes_of_lanes brings the codes of F.
+    template <class F>
+    static constexpr bool in_lanes = [] {
+        if constexpr (unpacks<F>)
+            return block_size<F> % 64 == 0 ||
+                   (block_size<F> == 32 && can_shuffle<typename F::bits, F::grid::bits, 32, 32>);
         else return false;
     }();
     /// Blocks whose codes lie in one piece, as those of one longer block, and are brought into bytes together.
@@ -15421,7 +16613,7 @@ QLIB_INLINE static constexpr floats safe_reciprocal(floats s) noexcept {
             constexpr std::size_t n = block_size<F>;
             using bits = typename F::bits;
             if (F::layout::planes_apart && slice_count<bits> == 1 && n < 64 && 64 % n == 0 &&
-                n % slice_of<bits, F::grid::bits>(0).period == 0 && can_shuffle<bits, F::grid::bits, 64>)
+                n % slice_of<bits, F::grid::bits>(0).period == 0 && can_shuffle<bits, F::grid::bits, 64, 64>)
                 return 64 / n;
         }
         return std::size_t{1};
@@ -18356,6 +19548,18 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
     });
 }
 
+/// What n activations are rounded to multiples of, and its reciprocal: 0 and 0 where all are next to nothing, NaN
+/// and 0 where one is not finite.
+struct activation_scale {
+    float scale, inverse;
+};
+static activation_scale scale_of(const float* x, std::size_t n) noexcept {
+    const std::uint32_t most = largest_magnitude(x, n);
+    if (most >= 0x7F800000u) return {float_of(0x7FC00000u), 0.0f};
+    if (float_of(most) < 0x1p-100f) return {0.0f, 0.0f};
+    return {float_of(most) / 127.0f, 127.0f / float_of(most)};
+}
+
 /// One tile of packed activations, from X.rows of them.
 [[gnu::__noinline__]] static void pack_tile(const gemm_plan& p, std::size_t group, int bias, matrix_view<const float> X,
                                             const integer_activations& t) noexcept {
@@ -18365,15 +19569,14 @@ static void pack_activations(const gemm_plan& p, std::size_t group, int bias, ma
         for (std::size_t s = 0; s < p.spans(); ++s) {
             const std::size_t first = s * p.span, end = smaller_size(first + p.span, p.groups);
             const std::size_t from = first * group, count = smaller_size(end * group, p.k) - from;
-            const std::uint32_t most = largest_magnitude(x + from, count);
-            const bool dead = most >= 0x7F800000u || float_of(most) < 0x1p-100f;
-            t.scale[s * w + j] = most >= 0x7F800000u ? float_of(0x7FC00000u) : dead ? 0.0f : float_of(most) / 127.0f;
-            const float inverse = dead ? 0.0f : 127.0f / float_of(most);
+            const activation_scale a = scale_of(x + from, count);
+            t.scale[s * w + j] = a.scale;
             for (std::size_t g = first; g < end; g += p.flush) {
                 std::int32_t sum = 0;
                 for (std::size_t i = g; i < end && i < g + p.flush; ++i) {
-                    const std::size_t n = dead ? 0 : smaller_size(group, p.k - i * group);
-                    sum += pack_group(x + i * group, n, inverse, p.padded, t.codes + (i * p.padded * w + j * 4), w * 4);
+                    const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - i * group);
+                    sum += pack_group(x + i * group, n, a.inverse, p.padded, t.codes + (i * p.padded * w + j * 4),
+                                      w * 4);
                 }
                 t.start[g / p.flush * w + j] = bias * sum;
                 t.sum[g / p.flush * w + j] = static_cast<float>(sum);
@@ -18470,7 +19673,7 @@ static void put_maps(const gemm_plan& p, const block_maps<F>& maps, std::size_t 
 
 /// One tile: 16 rows of W, N rows of X, groups [first, end). y: N rows of `stride` sixteen, `lanes` of them written;
 /// added to unless first == 0. `lost` becomes NaN where y is not finite.
-template <std::size_t N, bool Offset>
+template <std::size_t N, bool Offset, operand How>
 static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end, integer_panel w, integer_activations x,
                          float* y, std::size_t stride, std::size_t lanes, sixteen& lost) noexcept {
     sixteen total[N];
@@ -18491,7 +19694,7 @@ static void integer_tile(const gemm_plan& p, std::size_t first, std::size_t end,
             do {
                 const bytes v = load_bytes(w.codes);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < N; ++j) dots[j] = dot(dots[j], v, x.codes + 4 * j);
+                for (std::size_t j = 0; j < N; ++j) dots[j] = dot<How>(dots[j], v, x.codes + 4 * j);
                 w.codes += 64;
                 x.codes += 4 * N;
             } while (--words != 0);
@@ -18530,14 +19733,14 @@ static void exact_tile(std::size_t depth, const float* w, const float* x, bool a
 }
 
 /// All rows of X against the tiles of a panel, groups [first, end).
-template <bool Offset>
+template <bool Offset, operand How>
 static bool multiply_panel(const gemm_plan& p, const panel_memory& m, std::size_t rows, std::size_t first,
                            std::size_t end, const integer_activations& x, matrix_view<float> Y) noexcept {
     sixteen lost = splat_16(0.0f);
     for_each_tile(p.n, [&](std::size_t c, auto width) QLIB_INLINE_LAMBDA {
         for (std::size_t t = 0; t * 16 < rows; ++t)
-            integer_tile<width(), Offset>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16, Y.stride,
-                                          smaller_size(16, rows - t * 16), lost);
+            integer_tile<width(), Offset, How>(p, first, end, panel_of(m, t), x.tile(p, c), Y.row(c) + t * 16,
+                                               Y.stride, smaller_size(16, rows - t * 16), lost);
     });
     float of_lane[16];
     store(of_lane, lost, 16);
@@ -18615,21 +19818,381 @@ static constexpr tile_kernels tiles_of_room() noexcept {
             &pack_activations,
             &pack_floats,
             &multiply_exact_panel,
-            &exact_element};
+            &exact_element,
+            most_dotted,
+            dot_columns,
+            &pack_row};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
-    product_kernels k{id,      unpacks<F> || holds_numbers<F> ? "bits" : "load",
-                      &tiles,  0,
-                      nullptr, nullptr,
-                      nullptr, nullptr};
+    product_kernels k{};
+    k.room = id;
+    k.path = unpacks<F> || holds_numbers<F> ? "bits" : "load";
+    k.why = why_loaded<F>;
+    k.tiles = &tiles;
     k.fill_exactly = &fill_exact_panel<F>;
     if constexpr (static_cast<bool>(integer_levels_of<F>)) {
         k.bias = form_of<F, dot_form>.bias;
-        k.multiply = &multiply_panel<F::map != form::scaled>;
+        k.row_start = F::map == form::shifted ? 1 : k.bias;
+        k.multiply = &multiply_panel<F::map != form::scaled, form_of<F, dot_form>.how>;
         k.fill = &fill_panel<F>;
         k.decode = &decode_view<F, float>;
+        if constexpr (most_dotted != 0 && dot_groups<F> != 0) k.dot = &dot_rows<F>;
     }
     return k;
+}
+// No #pragma once: each room includes this text behind gemm.inl. Y = X * W^T for few rows of X: each row of weights is
+// read once, from memory into registers, and multiplied by all rows of X as it passes by.
+
+/// Weights in a vector: four to a lane.
+static constexpr std::size_t lane_codes = 4 * width;
+
+/// Whether codes of F come from the wire into registers: of one block, or of two. Of others a stretch of operands is
+/// made first.
+template <block_format F>
+static constexpr bool streams = [] {
+    if constexpr (in_lanes<F> && F::group % 4 == 0)
+        return operand_map_of<F, dot_form>.flips || operand_map_of<F, dot_form>.size <= 16;
+    else return false;
+}();
+
+/// Which plane holds the codes, and the scales.
+template <block_format F>
+static constexpr std::size_t plane_of(field wanted) {
+    std::size_t p = 0;
+    if constexpr (F::layout::planes_apart)
+        for (const field f : F::layout::order) {
+            if (f == wanted) break;
+            ++p;
+        }
+    return p;
+}
+template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+
+/// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
+template <block_format F>
+static constexpr bool gathers_scales = [] {
+    if constexpr (requires(typename F::params p) { p.scale[0].bits; } && F::groups == 1 && !outer_multiplies<F> &&
+                  F::map != form::shifted && dot_groups<F> == dot_groups_most) {
+        using T = typename F::stored_scale;
+        constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
+        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
+        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
+    }
+    return false;
+}();
+
+/// Where one row of weights lies.
+template <block_format F> struct weight_row {
+    const qview<F>& W;
+    std::size_t r, cols;
+};
+
+/// Maps of a chunk's groups, in units of the dot product; integer factors of both apart, where a format has some.
+/// Behind them what vectors may write too much of.
+struct chunk_maps {
+    alignas(64) float scale[2 * dot_groups_most] = {}, offset[2 * dot_groups_most] = {};
+    std::int8_t sub[dot_groups_most] = {}, min[dot_groups_most] = {};
+};
+/// Whether scales are a number of the block times small integers.
+template <block_format F>
+static constexpr bool has_small_factors = [] {
+    if constexpr (requires { requires F::two_levels; })
+        return F::sub_bits <= 8 && F::min_bits < 8 && !outer_multiplies<F>;
+    else return false;
+}();
+
+/// The maps of one block to groups [g, g + F::groups) of a chunk.
+template <block_format F>
+QLIB_INLINE static void put_chunk_maps(const block_maps<F>& maps, std::size_t g, chunk_maps& out) noexcept {
+    constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+    if constexpr (has_small_factors<F>) {
+        const auto& p = maps.params;
+        store(out.scale + g, splat_16(p.super.value() * unit));
+        std::memcpy(out.sub + g, p.sub.data(), F::groups);
+        if constexpr (!F::has_mins) return;
+        store(out.offset + g, splat_16(-p.super_min.value()));
+        std::memcpy(out.min + g, p.min.data(), F::groups);
+        return;
+    }
+    const float outer = outer_multiplies<F> ? maps.outer_scale : 1.0f;
+    const group_maps<F> of_group(maps.params);
+    for (std::size_t i = 0; i < F::groups; ++i) {
+        out.scale[g + i] = of_group.s[i] * outer * unit;
+        if constexpr (F::map == form::shifted) {  // s * (l - z), in operands: of the whole zero point
+            constexpr auto mul = static_cast<float>(integer_levels_of<F>.mul),
+                           bias = static_cast<float>(form_of<F, dot_form>.bias);
+            out.offset[g + i] = -(out.scale[g + i] * (of_group.z[i] * mul - bias));
+        }
+        if constexpr (F::map == form::offset) out.offset[g + i] = of_group.z[i] * outer;
+    }
+}
+
+/// The same for `count` blocks, straight from the wire.
+template <block_format F>
+QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_pointers<F, const std::byte>& from,
+                                        std::size_t b, std::size_t count, chunk_maps& out) noexcept {
+    if constexpr (gathers_scales<F>) {
+        if (count == dot_groups_most) {
+            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
+            const std::byte* const at = from[plane];
+            constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
+            store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
+            if constexpr (F::map == form::offset)
+                store(out.offset, widen_apart<typename F::stored_scale, apart>(at + sizeof(typename F::stored_scale)));
+            return;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto block = from;
+        for (std::size_t p = 0; p < block.size(); ++p) block[p] += i * F::planes[p];
+        const auto outer = w.W.outer(w.r, (b + i) * block_size<F>);
+        put_chunk_maps<F>({F::load(block, outer, {}), F::outer_scale(outer)}, i * F::groups, out);
+    }
+}
+
+/// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
+template <block_format F> struct rest_of_row {
+    static constexpr std::size_t blocks = dot_groups<F> / F::groups;
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+
+    QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
+        const auto from = w.W.block(w.r, b);
+        plane_pointers<F, std::byte> to{};
+        plane_pointers<F, const std::byte> out{};
+        std::size_t at = 0;
+        for (std::size_t p = 0; p < to.size(); ++p, at += 64) {
+            out[p] = to[p] = bytes + at;
+            std::memcpy(to[p], from[p], whole * F::planes[p]);
+            to[p] += whole * F::planes[p];
+            at += blocks * F::planes[p];
+        }
+        if constexpr (has_ragged_rows<F>) {
+            if (ragged == 0) return out;
+            typename F::code read[codes<F>] = {};
+            F::store(F::load(w.W.block(w.r, b + whole), w.W.outer(w.r, (b + whole) * block_size<F>),
+                             {read, divide_up(ragged, F::vec)}),
+                     read, to);
+        }
+        return out;
+    }
+};
+
+template <std::size_t I> using nth = std::integral_constant<std::size_t, I>;
+
+/// use(v, which of an even number in a row, operands) of all vectors of a chunk of N codes.
+template <block_format F, std::size_t N, class Use>
+QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
+    using bits = typename F::bits;
+    constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
+                          apart = F::planes[code_plane<F>];
+    constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
+                          unit = pair % n == 0     ? pair
+                                 : n % repeat == 0 ? repeat
+                                 : n % pair == 0   ? n
+                                                   : 2 * n;
+    static_assert(N % unit == 0);
+    std::size_t v = 0;
+    do {
+        std::size_t begin = 0;
+        do {
+            [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
+                (use(v + I, nth<I>{},
+                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, I * lane_codes % n, apart>(
+                         block + I * lane_codes / n * apart, begin))),
+                 ...);
+            }
+            (std::make_index_sequence<unit / lane_codes>{});
+            v += unit / lane_codes;
+            begin += unit;
+        } while (begin < n);
+        block += (unit < n ? 1 : unit / n) * apart;
+    } while (v < N / lane_codes);
+}
+
+/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go to
+/// the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by lane.
+template <block_format F, std::size_t N> struct row_sums {
+    static constexpr std::size_t padded = padded_group<F>;
+    static constexpr operand how = form_of<F, dot_form>.how;
+    static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
+    static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
+
+    const row_activations& x;
+    floats sum[N][2], total[N];
+    ints dots[N], fours[N];
+    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+
+    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
+    }
+    /// The maps of the chunk that begins at group g.
+    QLIB_INLINE void begin_chunk(std::size_t g, const chunk_maps& maps) noexcept {
+        sixteen scales = load(maps.scale), offsets = load(maps.offset);
+        if constexpr (has_small_factors<F>) {
+            scales = times(scales, from_bytes(maps.sub));
+            offsets = times(offsets, from_bytes(maps.min));
+        }
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.groups_apart + g;
+            store(scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
+        }
+    }
+    /// Vector v of that chunk, an even or an odd one.
+    template <bool Odd> QLIB_INLINE void add(std::size_t g, std::size_t v, lane_bytes weights) noexcept {
+        constexpr bool joins = in_pairs && Odd;
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            const std::size_t at = j * x.codes_apart + g * padded + v * lane_codes;
+            ints start{};
+            if constexpr (biased) start = get_ints(x.start + at / 4);
+            if constexpr (joins) start = start + dots[j];
+            dots[j] = dot_lanes<how>(start, weights, x.codes + at);
+            if constexpr (shifted) {
+                const ints four = get_ints(x.start + at / 4);
+                fours[j] = joins ? fours[j] + four : four;
+            }
+            if constexpr (in_pairs && !Odd) continue;
+            floats& to = sum[j][!in_pairs && Odd];
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+        }
+    }
+    /// So that no sum has many summands.
+    QLIB_INLINE void end_chunks() noexcept {
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < N; ++j) {
+            total[j] = total[j] + (sum[j][0] + sum[j][1]);
+            sum[j][0] = sum[j][1] = splat(0.0f);
+        }
+    }
+};
+
+/// One row of W from the wire into registers. Maps are made some chunks ahead of the codes: what was stored in parts
+/// cannot be loaded as a whole at once.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, batch = 4;
+    const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
+    chunk_maps maps[batch];
+    rest_of_row<F> rest;
+    plane_pointers<F, const std::byte> last{};
+    for (std::size_t first = 0; first < all; first += batch) {
+        const std::size_t end = smaller_size(first + batch, all);
+        for (std::size_t c = first; c < end; ++c) {
+            if (c >= whole) last = rest.copy(w, c * blocks);
+            load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
+                               smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
+        }
+        for (std::size_t c = first; c < end; ++c) {
+            const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
+            sums.begin_chunk(c * groups, maps[c - first]);
+            stream_codes<F, groups * padded_group<F>>(
+                codes + F::offset_of(field::codes), [&](std::size_t v, auto turn, lane_bytes weights)
+                                                        QLIB_INLINE_LAMBDA {
+                                                            sums.template add<turn() % 2 != 0>(c * groups, v, weights);
+                                                        });
+        }
+        sums.end_chunks();
+    }
+}
+
+/// The same by way of a stretch of operands in memory.
+template <block_format F, std::size_t N>
+QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
+    alignas(64) std::uint8_t stage[chunk + raw_margin];
+    chunk_maps maps;
+    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
+        stage_chunk<F>(w, b, stage, maps);
+        sums.begin_chunk(g, maps);
+        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+        }
+        if (b / blocks % 4 == 3) sums.end_chunks();
+    }
+    sums.end_chunks();
+}
+
+/// One row of W against N rows of X.
+template <block_format F, std::size_t N>
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+                                          float* y) noexcept {
+    row_sums<F, N> sums(x);
+    if constexpr (streams<F>) stream_row(w, p, sums);
+    else stage_row(w, p, sums);
+#pragma GCC unroll 8
+    for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
+}
+
+/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
+template <block_format F>
+QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
+                                    chunk_maps& maps) noexcept {
+    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
+    const std::size_t all = divide_up(w.cols, block_size<F>),
+                      end = smaller_size(b + groups / F::groups, all);
+    std::memset(stage, 0, groups * padded);
+    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+        block_maps<F> of_block[chunk_blocks<F>] = {};
+        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
+        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+    }
+}
+
+/// product_kernels::dot.
+template <block_format F>
+static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
+                     matrix_view<float> Y) noexcept {
+    bool finite = true;
+    for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
+        const std::size_t n = smaller_size(dot_columns, p.n - j);
+        for (std::size_t r = 0; r < Y.cols; ++r) {
+            const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
+            float y[dot_columns];
+            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
+            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            for (std::size_t i = 0; i < n; ++i) {
+                Y(j + i, r) = y[i];
+                finite = finite && is_finite(y[i]);
+            }
+        }
+    }
+    return finite;
+}
+
+/// tile_kernels::pack_row.
+static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
+                     const row_activations& to) noexcept {
+    std::memset(to.codes, 0, to.codes_apart);
+    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
+    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
+    alignas(64) std::int8_t stage[256];
+    for (std::size_t first = 0; first < p.groups; first += p.span) {
+        const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
+        const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
+        for (std::size_t g = first; g < end; ++g) {
+            std::int32_t sum = 0;
+            const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
+            for (std::size_t i = 0; i < n; i += sizeof stage) {
+                const std::size_t some = smaller_size(n - i, sizeof stage);
+                sum += round_activations(x + g * group + i, some, a.inverse, stage);
+                std::memcpy(to.codes + g * p.padded + i, stage, some);
+            }
+            to.scale[g] = a.scale;
+            to.sum[g] = a.scale * static_cast<float>(sum);
+        }
+    }
+    if (start == 0) return;
+    for (std::size_t i = 0; i < to.codes_apart; i += 4)
+        to.start[i / 4] = start * (to.codes[i] + to.codes[i + 1] + to.codes[i + 2] + to.codes[i + 3]);
 }
 // No #pragma once: each room includes this text inside its struct. The best points of a lattice for 16
 // octets of weights side by side: lane o of every vector belongs to octet o. A point is looked for by
@@ -29592,6 +31155,8 @@ struct packed_like {
     bool integer = false;
     std::size_t padded = 0, groups = 0, group = 0, flush = 0, span = 0;
     int bias = 0;
+    std::size_t dot_groups = 0;  ///< 0: not for dot kernels
+    int row_start = 0;
     friend constexpr bool operator==(const packed_like&, const packed_like&) = default;
 };
 
@@ -29607,6 +31172,8 @@ struct planned_product {
     std::size_t panel;          ///< rows of W in it
     integer_activations codes;  ///< packed activations: these, or
     float* floats;              ///< these
+    bool dots;                  ///< rows of W are streamed past
+    row_activations row_codes;  ///< these
     std::byte* workers;         ///< their memory, `apart` bytes from one to the next
     std::size_t apart;
 };
@@ -29642,13 +31209,29 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
     s.p = integer ? plan_integer(f, n, rows, cols, span, k.tiles->most_summed) : plan_exact(f, n, rows, cols);
     s.shape = integer ? integer_memory(f, s.p) : exact_memory(f, s.p);
     s.panel = rows_per_panel(rows, workers);
+    s.dots = integer && k.dot != nullptr && n <= k.tiles->most_dotted;
+    if (s.dots) {
+        const std::size_t chunks = divide_up(s.p.groups, f.dot_groups), groups = chunks * f.dot_groups;
+        s.row_codes.codes_apart = groups * s.p.padded;
+        s.row_codes.groups_apart = round_up(groups, dot_groups_most) + dot_groups_most;
+    }
     return s;
+}
+
+/// Rows of packed activations for dot kernels: whole vectors of them.
+inline std::size_t dot_rows_of(const planned_product& s) noexcept {
+    return s.p.n == 1 ? 1 : round_up(s.p.n, s.kernels->tiles->dot_columns);
 }
 
 /// Bytes of packed activations.
 inline std::size_t activation_bytes(const planned_product& s) noexcept {
     const gemm_plan& p = s.p;
     if (!s.integer) return workspace::piece<float>(saturating_multiply(p.n, p.k));
+    if (s.dots) {
+        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
+        return workspace::piece<std::int8_t>(codes) + workspace::piece<std::int32_t>(codes / 4) +
+               2 * workspace::piece<float>(rows * s.row_codes.groups_apart);
+    }
     const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)),
                       sums = saturating_multiply(p.n, p.flushes());
     const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes),
@@ -29665,13 +31248,22 @@ inline void take_activations(planned_product& s, workspace& memory) noexcept {
         s.floats = memory.take<float>(p.n * p.k);
         return;
     }
+    if (s.dots) {
+        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
+        s.row_codes.codes = memory.take<std::int8_t>(codes);
+        s.row_codes.start = memory.take<std::int32_t>(codes / 4);
+        s.row_codes.scale = memory.take<float>(rows * s.row_codes.groups_apart);
+        s.row_codes.sum = memory.take<float>(rows * s.row_codes.groups_apart);
+        return;
+    }
     const std::size_t sums = p.n * p.flushes();
     s.codes = {memory.take<std::int8_t>(p.n * p.groups * p.padded), memory.take<float>(p.n * p.spans()),
                memory.take<std::int32_t>(sums), memory.take<float>(sums)};
 }
 inline packed_like packed_as(const planned_product& s) noexcept {
     if (!s.integer) return {.room = s.kernels->room};
-    return {s.kernels->room, true, s.p.padded, s.p.groups, s.format->group, s.p.flush, s.p.span, s.kernels->bias};
+    return {s.kernels->room, true, s.p.padded, s.p.groups, s.format->group, s.p.flush, s.p.span, s.kernels->bias,
+            s.dots ? s.format->dot_groups : 0, s.dots ? s.kernels->row_start : 0};
 }
 
 /// Bytes of the tiles of a panel; of a worker's panel with its stage; of the floats that elements which are none pass
@@ -29680,6 +31272,7 @@ inline std::size_t tile_bytes(const planned_product& s) noexcept {
     return saturating_multiply(s.shape.tile_bytes, divide_up(s.panel, tile_rows));
 }
 inline std::size_t panel_bytes(const planned_product& s) noexcept {
+    if (s.dots) return s.format->chunk() * s.format->block * sizeof(float);  // of mend_overflows
     return saturating_add(tile_bytes(s), s.shape.stage_bytes());
 }
 inline std::size_t worker_bytes(const planned_product& s) noexcept {
@@ -29692,10 +31285,27 @@ inline std::size_t worker_bytes(const planned_product& s) noexcept {
 
 /// Stage 0 packs the activations, stage 1 multiplies. Tasks of a stage may run in any order and at once.
 inline std::size_t tasks_of(const planned_product& s, std::size_t stage) noexcept {
-    return stage == 0 ? divide_up(s.p.n, s.kernels->tiles->tile_columns) : divide_up(s.p.rows, s.panel);
+    if (stage == 1) return divide_up(s.p.rows, s.panel);
+    return s.dots ? s.p.n : divide_up(s.p.n, s.kernels->tiles->tile_columns);
+}
+
+/// Row `task` of X, and behind the last what a dot kernel reads besides.
+inline void pack_row_task(const planned_product& s, std::size_t task, float* floats) noexcept {
+    const float* x = floats;
+    if (s.X.type == element::float32) x = static_cast<const float*>(s.X.at(task, 0));
+    else widen_elements(s.X.at(task, 0), s.X.type, s.p.k, floats);
+    s.kernels->tiles->pack_row(s.p, s.format->group, s.kernels->row_start, x, s.row_codes.from(task));
+    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) {
+        const row_activations none = s.row_codes.from(j);
+        std::memset(none.codes, 0, none.codes_apart);
+        std::memset(none.start, 0, none.codes_apart);
+        std::memset(none.scale, 0, none.groups_apart * sizeof(float));
+        std::memset(none.sum, 0, none.groups_apart * sizeof(float));
+    }
 }
 
 inline void pack_task(const planned_product& s, std::size_t task, float* floats) noexcept {
+    if (s.dots) return pack_row_task(s, task, floats);
     const tile_kernels& tiles = *s.kernels->tiles;
     const std::size_t first = task * tiles.tile_columns, count = smaller_size(tiles.tile_columns, s.p.n - first);
     matrix_view<const float> rows = s.X.as<float>().row_range(first, s.X.type == element::float32 ? count : 0);
@@ -29735,8 +31345,8 @@ inline void multiply_rows(const planned_product& s, const void* W, std::size_t r
     const product_kernels& k = *s.kernels;
     const std::size_t depth = s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
-    bool finite = true;
-    for (std::size_t first = 0; first < depth; first += s.p.stretch) {
+    bool finite = !s.dots || k.dot(s.p, W, row, s.row_codes, Y);
+    for (std::size_t first = 0; !s.dots && first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);
@@ -29776,7 +31386,7 @@ inline constexpr product_kernels product_kernels_in = Room::template product_of<
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
 template <block_format F> inline constexpr gemm_format gemm_format_of{
-    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>,
+    F::group, F::groups, block_size<F>, static_cast<bool>(integer_levels_of<F>), row_maps<F>, dot_groups<F>,
     [](isa room) noexcept -> const product_kernels& {
         return *with_room(room, [](auto in) { return &product_kernels_in<decltype(in), F>; });
     }};
@@ -29836,10 +31446,12 @@ inline result<planned_product> open_product(floats_span Y, floats_view X, const 
     if (!span) return span.error();
     const product_kernels& kernels = f.in_room(how.room);
     const bool integer = f.integer && options.mode != compute::exact;
-    if (how.report != nullptr) *how.report = {kernels.room, integer ? "integer" : "exact", kernels.path};
     planned_product s{};
     if (Y.rows != 0 && Y.cols != 0 && k != 0)
         s = plan_product(f, kernels, integer, X.rows, W.rows(), k, *span, workers);
+    if (how.report != nullptr)
+        *how.report = {kernels.room, integer ? "integer" : "exact", kernels.path, kernels.why,
+                       s.dots ? "rows" : "panels"};
     s.Y = Y;
     s.X = X;
     return s;
@@ -29859,11 +31471,13 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot
 ///          be had or integers are asked of levels that are none; argument for an activation
 ///          group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads. Integer: each activation group is rounded to
-///          round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot products of up to 256 weights
-///          are exact, their sums over groups f32. A NaN or an infinity in row i of X makes row i of Y NaN; where
-///          those sums overflow, with weights from some 1e29 on, an element is what Exact makes of it. Exact:
-///          dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+/// exact    the same bits for any number of threads, and for a row of X among any others that the same kernel of the
+///          room multiplies. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) *
+///          (abs-max / 127), below 2^-100 to zero; dot products of 4 to 256 neighbours are exact, their sums f32. A
+///          NaN or an infinity in row i of X makes row i of Y NaN; where those sums overflow, with weights from some
+///          1e29 on, an element is what Exact makes of it. Exact: dequantize's weights and X in f32, NaN and
+///          infinities as IEEE 754 has them.
+/// report   room, mode, path, and the kernel: "rows" up to 3 rows of X with AVX2 and 4 with AVX-512, else "panels"
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
                                   call how = {}) noexcept {
     const std::size_t workers = how.run.workers();

@@ -52,11 +52,13 @@ namespace qlib::inline QLIB_ABI::inline QLIB_BASE {
 /// error    shape; unsliceable when blocks run over row ends; unsupported when call.room cannot
 ///          be had or integers are asked of levels that are none; argument for an activation
 ///          group that cuts groups; memory, scratch, cancelled
-/// exact    the same bits for any number of threads; for a row of X among 1 to 8 rows, and among more. Integer: each
-///          activation group is rounded to round_even(x * (127 / abs-max)) * (abs-max / 127), below 2^-100 to zero; dot
-///          products of 4 to 256 neighbours are exact, their sums f32. A NaN or an infinity in row i of X makes row i
-///          of Y NaN; where those sums overflow, with weights from some 1e29 on, an element is what Exact makes of it.
-///          Exact: dequantize's weights and X in f32, NaN and infinities as IEEE 754 has them.
+/// exact    the same bits for any number of threads, and for a row of X among any others that the same kernel of the
+///          room multiplies. Integer: each activation group is rounded to round_even(x * (127 / abs-max)) *
+///          (abs-max / 127), below 2^-100 to zero; dot products of 4 to 256 neighbours are exact, their sums f32. A
+///          NaN or an infinity in row i of X makes row i of Y NaN; where those sums overflow, with weights from some
+///          1e29 on, an element is what Exact makes of it. Exact: dequantize's weights and X in f32, NaN and
+///          infinities as IEEE 754 has them.
+/// report   room, mode, path, and the kernel: "rows" up to 3 rows of X with AVX2 and 4 with AVX-512, else "panels"
 [[nodiscard]] inline status qgemm(floats_span Y, floats_view X, const weights_ref& weights, qgemm_options options = {},
                                   call how = {}) noexcept {
     const std::size_t workers = how.run.workers();

@@ -287,19 +287,15 @@ static float exact_element(const gemm_format& f, const product_kernels& kernels,
 
 /// What products ask of this room, and of a format in it.
 static constexpr tile_kernels tiles_of_room() noexcept {
-    tile_kernels k{widths[0],
-                   most_summed,
-                   &pack_activations,
-                   &pack_floats,
-                   &multiply_exact_panel,
-                   &exact_element,
-                   0,
-                   nullptr};
-    if constexpr (most_dotted != 0) {
-        k.most_dotted = most_dotted;
-        k.pack_row = &pack_row;
-    }
-    return k;
+    return {widths[0],
+            most_summed,
+            &pack_activations,
+            &pack_floats,
+            &multiply_exact_panel,
+            &exact_element,
+            most_dotted,
+            dot_columns,
+            &pack_row};
 }
 template <block_format F> static constexpr product_kernels product_of(const tile_kernels& tiles) noexcept {
     product_kernels k{};

@@ -110,7 +110,8 @@ struct tile_kernels {
     /// Element (j, row) as multiply_exactly makes it. `memory`: for the floats of a chunk of weights.
     float (*exact_element)(const gemm_format&, const product_kernels&, const void* W, std::size_t row, floats_view X,
                            std::size_t j, float* memory) noexcept;
-    std::size_t most_dotted;  ///< rows of X up to which rows of W are streamed past them, where a format can
+    std::size_t most_dotted;  ///< rows of X up to which rows of W are streamed past them, where a format can;
+    std::size_t dot_columns;  ///< so many at once, if there are two
     /// One row of X for dot kernels.
     void (*pack_row)(const gemm_plan&, std::size_t group, int start, const float* x,
                      const row_activations& to) noexcept;
@@ -162,9 +163,6 @@ inline constexpr std::size_t dot_groups = [] {
     while (n < dot_groups_most && (n * padded_group<F> < 512 || n * padded_group<F> % 128 != 0)) n *= 2;
     return n * padded_group<F> % 128 == 0 ? n : std::size_t{0};
 }();
-/// Rows of X that a dot kernel multiplies at once.
-inline constexpr std::size_t dot_columns = 4;
-
 /// Bytes between rows of the stage: an odd number of cache lines, as rows must not share a cache set.
 constexpr std::size_t stage_stride(std::size_t bytes) noexcept { return ((bytes + 63) / 64 | 1) * 64; }
 

@@ -79,7 +79,7 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
 
 /// Rows of packed activations for dot kernels: whole vectors of them.
 inline std::size_t dot_rows_of(const planned_product& s) noexcept {
-    return s.p.n == 1 ? 1 : round_up(s.p.n, dot_columns);
+    return s.p.n == 1 ? 1 : round_up(s.p.n, s.kernels->tiles->dot_columns);
 }
 
 /// Bytes of packed activations.

@@ -15,7 +15,7 @@ struct portable {
     static constexpr bool looks_up_fast = false;
     static constexpr dot_instruction dot_form = dot_in_int32;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
-    static constexpr std::size_t most_dotted = 8;
+    static constexpr std::size_t most_dotted = 0, dot_columns = 4;
     static constexpr std::size_t most_summed = 256;  // (255 + 128) * 127 * 256 < 2^24: such sums are exact in f32
 
 #include "vectors.inl"

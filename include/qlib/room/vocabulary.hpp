@@ -54,6 +54,7 @@ concept room_dots = requires(typename R::ints i, typename R::floats x, typename 
                              const std::uint8_t* bytes, const std::int8_t* activations, const std::int32_t* numbers,
                              const float* maps, std::size_t n) {
     { R::most_dotted } -> std::convertible_to<std::size_t>;  // rows of X that a row of weights is multiplied by so
+    { R::dot_columns } -> std::convertible_to<std::size_t>;  // as many at once, where there are two
     { R::get_bytes(bytes) } -> std::same_as<typename R::lane_bytes>;
     { R::get_ints(numbers) } -> std::same_as<typename R::ints>;
     { R::template dot_lanes<operand::weights_unsigned>(i, w, activations) } -> std::same_as<typename R::ints>;

@@ -16,7 +16,7 @@ struct avx2 : avx2_codes {
     static constexpr bool looks_up_fast = true;
     static constexpr dot_instruction dot_form = dot_in_int16_pairs;
     static constexpr std::array<std::size_t, 3> widths{4, 2, 1};
-    static constexpr std::size_t most_dotted = 8;
+    static constexpr std::size_t most_dotted = 3, dot_columns = 2;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 #include "vectors.inl"

@@ -18,7 +18,7 @@ struct avx512 : avx512_codes {
     static constexpr dot_instruction dot_form = dot_in_int32;
     /// 12: two sums for each leave 8 of the 32 registers; all 12 widths would take twice as long to compile.
     static constexpr std::array<std::size_t, 7> widths{12, 8, 6, 4, 3, 2, 1};
-    static constexpr std::size_t most_dotted = 8;
+    static constexpr std::size_t most_dotted = 4, dot_columns = 4;
     static constexpr std::size_t most_summed = detail::most_summed;
 
 #include "vectors.inl"
