@@ -169,8 +169,9 @@ QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noe
     } while (v < N / lane_codes);
 }
 
-/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go to
-/// the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by lane.
+/// Sums of one row of W times N rows of X: two for each, in turn, as an addition waits for the one before. Offsets go
+/// to the same sums, as they cancel much of what codes add up to; zero points, which may cancel nearly all, lane by
+/// lane.
 template <block_format F, std::size_t N> struct row_sums {
     static constexpr std::size_t padded = padded_group<F>;
     static constexpr operand how = form_of<F, dot_form>.how;
