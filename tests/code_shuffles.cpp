@@ -31,8 +31,9 @@ unsigned shuffled_code(const code_shuffle& s, const std::byte* slice, std::size_
     return shuffled_word(s, s.odd, slice, i / 2) << s.left[i / 2] >> 8 & mask;
 }
 
-template <class Bits, std::size_t B, std::size_t N> void check() {
-    static_assert(can_shuffle<Bits, B, N>);
+/// N codes, V to a vector.
+template <class Bits, std::size_t B, std::size_t N, std::size_t V> void check_in() {
+    static_assert(can_shuffle<Bits, B, N, V>);
     std::vector<std::byte> in(Bits::template bytes<B>(N));
     for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::byte>(i * 151 + 89);
     std::vector<std::uint8_t> want(N), got(N);
@@ -40,15 +41,19 @@ template <class Bits, std::size_t B, std::size_t N> void check() {
     const std::byte* slice = in.data();
     for (std::size_t p = 0; p < slice_count<Bits>; ++p) {
         const code_slice what = slice_of<Bits, B>(p);
-        for (std::size_t e = 0; e < N; e += 64) {
-            const code_shuffle s = shuffle_of<Bits, B>(p, e, std::min<std::size_t>(64, N - e));
-            for (std::size_t i = 0; i < 64 && e + i < N; ++i)
+        for (std::size_t e = 0; e < N; e += V) {
+            const code_shuffle s = shuffle_of<Bits, B>(p, e, std::min<std::size_t>(V, N - e));
+            for (std::size_t i = 0; i < V && e + i < N; ++i)
                 got[e + i] =
                     static_cast<std::uint8_t>(got[e + i] | shuffled_code(s, slice, i, what.width) << what.shift);
         }
         slice += slice_bytes<Bits, B>(p, N);
     }
     CHECK(got == want);
+}
+template <class Bits, std::size_t B, std::size_t N> void check() {
+    check_in<Bits, B, N, 64>();
+    check_in<Bits, B, N, 32>();
 }
 template <std::size_t B, class... Bits> void check_all() { (check<Bits, B, 256>(), ...); }
 
@@ -67,6 +72,16 @@ TEST_CASE("code_shuffles: layouts of any run, width and order of places") {
     check<high_nibble_first, 4, 10>();
 }
 
+TEST_CASE("code_shuffles: two blocks in one vector") {
+    const code_shuffle one = shuffle_of<nibbles_split_16, 4>(0, 0, 32), two = twice(one, 32);
+    for (std::size_t i = 0; i < 32; ++i) {
+        CHECK(two.even[i] == one.even[i]);
+        CHECK(two.even[32 + i] == one.even[i]);
+        CHECK(two.right[16 + i / 2] == one.right[i / 2]);
+    }
+    for (std::size_t w = 0; w < 8; ++w) CHECK(two.words[8 + w] == one.words[w] + 8);
+}
+
 TEST_CASE("code_shuffles: dense codes of every width") {
     [&]<std::size_t... B>(std::index_sequence<B...>) { (check_all<B + 1, sequential>(), ...); }
     (std::make_index_sequence<8>{});
@@ -75,7 +90,7 @@ TEST_CASE("code_shuffles: dense codes of every width") {
     check<sequential, 5, 6>();
 }
 
-static_assert(!can_shuffle<kernel_formats::reversed_nibbles, 4, 32>);
-static_assert(!can_shuffle<nibbles_split<24>, 4, 48>);  // 16 codes out of two runs of 24 bytes
-static_assert(!can_shuffle<nibbles_split<32>, 4, 32>);  // a block shorter than its run: bytes beyond it would be read
-static_assert(can_shuffle<trits, 2, 80> && can_shuffle<trits, 2, 1000>);
+static_assert(!can_shuffle<kernel_formats::reversed_nibbles, 4, 32, 64>);
+static_assert(!can_shuffle<nibbles_split<24>, 4, 48, 64>);  // 16 codes out of two runs of 24 bytes
+static_assert(!can_shuffle<nibbles_split<32>, 4, 32, 64>);  // a block shorter than its run: it would be read beyond
+static_assert(can_shuffle<trits, 2, 80, 64> && can_shuffle<trits, 2, 1000, 32>);
