@@ -29639,10 +29639,31 @@ QLIB_EXACT_END
 QLIB_EXACT_BEGIN
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
+/// A set of halves of numbers, as bits.
+template <class L> struct half_set {
+    std::array<std::uint64_t, (half_size<L> + 63) / 64> words{};
+
+    constexpr void add(std::size_t half) noexcept { words[half / 64] |= std::uint64_t{1} << half % 64; }
+    /// use(half) of all that `other` holds too.
+    template <class Use> QLIB_INLINE void each_of(const half_set& other, const Use& use) const noexcept {
+        for (std::size_t i = 0; i < words.size(); ++i)
+            for (std::uint64_t left = words[i] & other.words[i]; left != 0; left &= left - 1)
+                use(64 * i + static_cast<std::size_t>(std::countr_zero(left)));
+    }
+};
+/// The low halves that make points of a high half.
+template <class L>
+inline constexpr auto low_halves = [] {
+    std::array<half_set<L>, half_size<L>> sets{};
+    for (std::size_t n = 0; n < half_size<L> * half_size<L>; ++n)
+        if (lattice_index<L>[n] != no_point) sets[n / half_size<L>].add(n % half_size<L>);
+    return sets;
+}();
+
 /// Halves of a number by their squared distance from given digits.
-template <class L> class ggml_half_distances {
-public:
+template <class L> struct ggml_half_distances {
     static constexpr std::size_t most = L::dims / 2 * (L::base - 1) * (L::base - 1);
+    half_set<L> at[most + 1] = {};
 
     explicit ggml_half_distances(const std::uint8_t* digits) noexcept {
         std::uint8_t distance[half_size<L>];
@@ -29653,53 +29674,61 @@ public:
                     const int off = static_cast<int>(d) - digits[i];
                     distance[d * n + k] = static_cast<std::uint8_t>(distance[k] + off * off);
                 }
-        for (const std::uint8_t d : distance) ++end_[d + 1];
-        for (std::size_t d = 0; d <= most; ++d) end_[d + 1] = static_cast<std::uint8_t>(end_[d + 1] + end_[d]);
-        std::uint8_t next[most + 1];
-        for (std::size_t d = 0; d <= most; ++d) next[d] = end_[d];
-        for (std::size_t k = 0; k < half_size<L>; ++k) half_[next[distance[k]]++] = static_cast<std::uint8_t>(k);
+        for (std::size_t k = 0; k < half_size<L>; ++k) at[distance[k]].add(k);
     }
-    /// Those at distance d.
-    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t d) const noexcept {
-        if (d > most) return {};
-        return {half_ + end_[d], static_cast<std::size_t>(end_[d + 1] - end_[d])};
+};
+
+/// The points that ggml's list for digits that are no point holds: all those at the `shells` smallest distances that
+/// occur. Kept from call to call, as a search meets the same digits at many scales.
+template <class L> class ggml_neighbours {
+public:
+    static constexpr std::size_t most = L::dims == 4 ? 64 : 448, most_shells = 3;
+
+    void find(const std::uint8_t* digits, std::size_t shells) noexcept {
+        if (shells_ == shells && std::memcmp(digits_, digits, L::dims) == 0) return;
+        std::memcpy(digits_, digits, L::dims);
+        shells_ = shells;
+        count_ = 0;
+        const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
+        for (std::size_t d = 1, s = 0; s < shells && d <= 2 * low.most; ++d) {
+            const std::size_t before = count_;
+            for (std::size_t part = d > low.most ? d - low.most : 0; part <= d && part <= low.most; ++part)
+                high.at[part].each_of(high.at[part], [&](std::size_t h) {
+                    low_halves<L>[h].each_of(low.at[d - part], [&](std::size_t l) {
+                        if (count_ < most) point_[count_++] = lattice_index<L>[l + half_size<L> * h];
+                    });
+                });
+            if (count_ != before) end_[s++] = count_;
+        }
+    }
+    [[nodiscard]] std::size_t count() const noexcept { return count_; }
+    /// The index of the least sum of term[i][digit i], of equals the nearer, then the first.
+    [[nodiscard]] std::size_t best(const float (*term)[L::base]) const noexcept {
+        std::size_t found = L::count, i = 0;
+        float least = 0;
+        for (std::size_t s = 0; s < shells_ && i < count_; ++s) {
+            std::size_t here = L::count;  // the best at this distance
+            float least_here = 0;
+            for (; i < end_[s]; ++i) {
+                const std::size_t k = point_[i];
+                float sum = 0;
+                for (std::size_t j = 0; j < L::dims; ++j) sum += term[j][lattice_digits<L>[k][j]];
+                if (here != L::count && !(sum < least_here || (sum == least_here && k < here))) continue;
+                least_here = sum;
+                here = k;
+            }
+            if (found != L::count && !(least_here < least)) continue;
+            least = least_here;
+            found = here;
+        }
+        return found;
     }
 
 private:
-    std::uint8_t half_[half_size<L>], end_[most + 2] = {};
+    std::size_t shells_ = 0, count_ = 0, end_[most_shells];
+    std::uint16_t point_[most];
+    std::uint8_t digits_[L::dims];
 };
-
-/// Among the points that ggml's list for digits that are no point holds, all those at the `shells` smallest distances
-/// that occur: the index of the least sum of term[i][digit i], of equals the nearer, then the first.
-template <class L>
-std::size_t ggml_neighbour(const std::uint8_t* digits, std::size_t shells, const float (*term)[L::base]) noexcept {
-    const ggml_half_distances<L> low(digits), high(digits + L::dims / 2);
-    std::size_t found = L::count;
-    float least = 0;
-    for (std::size_t d = 1; shells != 0 && d <= 2 * low.most; ++d) {
-        std::size_t here = L::count;  // the best at this distance
-        bool any = false;
-        float least_here = 0;
-        for (std::size_t part = 0; part <= d; ++part)
-            for (const std::size_t h : high.at(part))
-                for (const std::size_t l : low.at(d - part)) {
-                    const std::size_t k = lattice_index<L>[l + half_size<L> * h];
-                    if (k == no_point) continue;
-                    float sum = 0;
-                    for (std::size_t i = 0; i < L::dims; ++i) sum += term[i][lattice_digits<L>[k][i]];
-                    if (any && !(sum < least_here || (sum == least_here && k < here))) continue;
-                    any = true;
-                    least_here = sum;
-                    here = k;
-                }
-        if (!any) continue;
-        --shells;
-        if (found != L::count && !(least_here < least)) continue;
-        least = least_here;
-        found = here;
-    }
-    return found;
-}
 
 /// make_qp_quants as IQ2_XXS calls it, with values below zero: their levels wrap around in a byte.
 inline float ggml_wrapping_search(std::size_t n, int nmax, const float* x, const float* w) noexcept {
@@ -29825,7 +29854,7 @@ private:
         return n;
     }
     /// Digits of point p at 1 / id of the scale; true if they were a point, else they become the best neighbour's.
-    bool round_to(std::size_t p, float id, float at_scale, std::uint8_t* digit) const noexcept {
+    bool round_to(std::size_t p, float id, float at_scale, std::uint8_t* digit) noexcept {
         const float *v = v_ + p * L::dims, *root = root_ + p * L::dims;
         for (std::size_t i = 0; i < L::dims; ++i)
             digit[i] =
@@ -29837,7 +29866,8 @@ private:
                 const float diff = product(at_scale, static_cast<float>(2 * d + 1)) - v[i];
                 term[i][d] = product(product(root[i], diff), diff);
             }
-        const auto& found = lattice_digits<L>[ggml_neighbour<L>(digit, shells_, term)];
+        near_[p].find(digit, shells_);
+        const auto& found = lattice_digits<L>[near_[p].best(term)];
         for (std::size_t i = 0; i < L::dims; ++i) digit[i] = found[i];
         return false;
     }
@@ -29882,6 +29912,7 @@ private:
 
     const float* w_;
     std::size_t shells_;
+    ggml_neighbours<L> near_[points];
     float v_[N], root_[N];
     std::uint8_t digit_[N] = {};
 };
@@ -30076,7 +30107,9 @@ private:
                     const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
                     term[i][d] = product(product(w_[8 * o + i], diff), diff);
                 }
-            index[o] = static_cast<unsigned>(ggml_neighbour<L>(digit, 3, term));
+            ggml_neighbours<L> near;
+            near.find(digit, 3);
+            index[o] = static_cast<unsigned>(near.best(term));
             for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
         }
         if (all_points) return;

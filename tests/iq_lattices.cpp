@@ -130,6 +130,40 @@ TEST_CASE("the point sets are ggml's") {
                                 [](auto i) { return i != qlib::detail::no_point; }) == 512);
 }
 
+TEST_CASE_TEMPLATE("ggml's neighbours of what is no point: as many as there are, none lost", F, QLIB_LATTICES) {
+    using L = typename F::grid::points;
+    std::size_t shells = 3;
+    if constexpr (requires { F::recipe; }) shells = F::recipe.shells;
+    qlib::detail::ggml_neighbours<L> near;
+    std::size_t most = 0, wrong = 0;
+    for (std::size_t n = 0; n < qlib::detail::lattice_index<L>.size(); ++n) {
+        if (qlib::detail::lattice_index<L>[n] != qlib::detail::no_point) continue;
+        std::uint8_t digits[L::dims];
+        for (std::size_t i = 0, rest = n; i < L::dims; ++i, rest /= L::base)
+            digits[i] = static_cast<std::uint8_t>(rest % L::base);
+        near.find(digits, shells);
+        most = std::max(most, near.count());
+        if (n % 7 != 0) continue;  // the list itself
+        std::vector<std::size_t> at(L::dims * L::base * L::base + 1);
+        for (std::size_t k = 0; k < L::count; ++k) {
+            std::size_t distance = 0;
+            for (std::size_t i = 0; i < L::dims; ++i) {
+                const int off = digits[i] - qlib::detail::lattice_digits<L>[k][i];
+                distance += static_cast<std::size_t>(off * off);
+            }
+            ++at[distance];
+        }
+        std::size_t want = 0;
+        for (std::size_t d = 1, left = shells; d < at.size() && left != 0; ++d) {
+            want += at[d];
+            left -= at[d] != 0;
+        }
+        wrong += near.count() != want;
+    }
+    CHECK(wrong == 0);
+    CHECK(most < qlib::detail::ggml_neighbours<L>::most);
+}
+
 TEST_CASE_TEMPLATE("all bytes of a lattice's block mean something, and are stored again as they were", F,
                    QLIB_LATTICES) {
     const auto bytes = random_blocks<F>(true);

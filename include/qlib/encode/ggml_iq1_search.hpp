@@ -135,7 +135,9 @@ private:
                     const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
                     term[i][d] = product(product(w_[8 * o + i], diff), diff);
                 }
-            index[o] = static_cast<unsigned>(ggml_neighbour<L>(digit, 3, term));
+            ggml_neighbours<L> near;
+            near.find(digit, 3);
+            index[o] = static_cast<unsigned>(near.best(term));
             for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
         }
         if (all_points) return;
