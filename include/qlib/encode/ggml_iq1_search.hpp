@@ -135,9 +135,9 @@ private:
                     const float diff = product(scale, level(d, down[o])) - x_[8 * o + i];
                     term[i][d] = product(product(w_[8 * o + i], diff), diff);
                 }
-            ggml_neighbours<L> near;
-            near.find(digit, 3);
-            index[o] = static_cast<unsigned>(near.best(term));
+            ggml_neighbours<L> neighbours;
+            neighbours.find(digit, 3);
+            index[o] = static_cast<unsigned>(neighbours.best(term));
             for (std::size_t i = 0; i < 8; ++i) digit[i] = lattice_digits<L>[index[o]][i];
         }
         if (all_points) return;

@@ -137,7 +137,7 @@ template <block_format F> struct rest_of_row {
     }
 };
 
-template <std::size_t I> using nth = std::integral_constant<std::size_t, I>;
+template <std::size_t Turn> using nth = std::integral_constant<std::size_t, Turn>;
 
 /// use(v, which of an even number in a row, operands) of all vectors of a chunk of N codes.
 template <block_format F, std::size_t N, class Use>
@@ -155,10 +155,10 @@ QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noe
     do {
         std::size_t begin = 0;
         do {
-            [&]<std::size_t... I>(std::index_sequence<I...>) QLIB_INLINE_LAMBDA {
-                (use(v + I, nth<I>{},
-                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, I * lane_codes % n, apart>(
-                         block + I * lane_codes / n * apart, begin))),
+            [&]<std::size_t... V>(std::index_sequence<V...>) QLIB_INLINE_LAMBDA {
+                (use(v + V, nth<V>{},
+                     operands_of<F>(codes_of_lanes<bits, F::grid::bits, n, V * lane_codes % n, apart>(
+                         block + V * lane_codes / n * apart, begin))),
                  ...);
             }
             (std::make_index_sequence<unit / lane_codes>{});
@@ -232,30 +232,42 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
-/// One row of W from the wire into registers. Maps are made some chunks ahead of the codes: what was stored in parts
-/// cannot be loaded as a whole at once.
+/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps, made
+/// ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
+template <block_format F> struct chunk_batch {
+    static constexpr std::size_t most = 4, groups = dot_groups<F>, blocks = groups / F::groups;
+    const std::byte* codes[most];
+    chunk_maps maps[most];
+    rest_of_row<F> rest;
+
+    /// Chunks [first, end).
+    [[gnu::__noinline__]] void open(const weight_row<F>& w, std::size_t first, std::size_t end) noexcept {
+        const std::size_t all = divide_up(w.cols, block_size<F>);
+        for (std::size_t c = first; c < end; ++c) {
+            const std::size_t b = c * blocks;
+            const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
+            codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
+            load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
+        }
+    }
+};
+
+/// One row of W from the wire into registers.
 template <block_format F, std::size_t N>
 QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, batch = 4;
-    const std::size_t whole = p.k / block_size<F> / blocks, all = divide_up(p.groups, groups);
-    chunk_maps maps[batch];
-    rest_of_row<F> rest;
-    plane_pointers<F, const std::byte> last{};
-    for (std::size_t first = 0; first < all; first += batch) {
-        const std::size_t end = smaller_size(first + batch, all);
+    using chunks = chunk_batch<F>;
+    const std::size_t all = divide_up(p.groups, chunks::groups);
+    chunks batch;
+    for (std::size_t first = 0; first < all; first += chunks::most) {
+        const std::size_t end = smaller_size(first + chunks::most, all);
+        batch.open(w, first, end);
         for (std::size_t c = first; c < end; ++c) {
-            if (c >= whole) last = rest.copy(w, c * blocks);
-            load_chunk_maps<F>(w, c < whole ? w.W.block(w.r, c * blocks) : last, c * blocks,
-                               smaller_size(blocks, divide_up(p.k, block_size<F>) - c * blocks), maps[c - first]);
-        }
-        for (std::size_t c = first; c < end; ++c) {
-            const std::byte* codes = (c < whole ? w.W.block(w.r, c * blocks) : last)[code_plane<F>];
-            sums.begin_chunk(c * groups, maps[c - first]);
-            stream_codes<F, groups * padded_group<F>>(
-                codes + F::offset_of(field::codes), [&](std::size_t v, auto turn, lane_bytes weights)
-                                                        QLIB_INLINE_LAMBDA {
-                                                            sums.template add<turn() % 2 != 0>(c * groups, v, weights);
-                                                        });
+            const std::size_t g = c * chunks::groups;
+            sums.begin_chunk(g, batch.maps[c - first]);
+            stream_codes<F, chunks::groups * padded_group<F>>(
+                batch.codes[c - first], [&](std::size_t v, auto turn, lane_bytes weights) QLIB_INLINE_LAMBDA {
+                    sums.template add<turn() % 2 != 0>(g, v, weights);
+                });
         }
         sums.end_chunks();
     }
