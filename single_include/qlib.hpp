@@ -10891,8 +10891,8 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
-/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps, made
-/// ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
+/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
+/// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
     static constexpr std::size_t most = 4, groups = dot_groups<F>, blocks = groups / F::groups;
     const std::byte* codes[most];
@@ -15457,8 +15457,8 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
-/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps, made
-/// ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
+/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
+/// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
     static constexpr std::size_t most = 4, groups = dot_groups<F>, blocks = groups / F::groups;
     const std::byte* codes[most];
@@ -20100,8 +20100,8 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
-/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps, made
-/// ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
+/// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
+/// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
     static constexpr std::size_t most = 4, groups = dot_groups<F>, blocks = groups / F::groups;
     const std::byte* codes[most];
