@@ -18,7 +18,7 @@
 namespace {
 
 using floats = std::vector<float>;
-template <class F> constexpr bool is_iq1 = !qlib::detail::holds_signs<typename F::grid>;
+template <class F> [[maybe_unused]] constexpr bool is_iq1 = !qlib::detail::holds_signs<typename F::grid>;
 
 /// 256 blocks whose bytes are random; scales are 0.0625, or anything finite.
 template <class F> std::vector<std::byte> random_blocks(bool random_scale) {
