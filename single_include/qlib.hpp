@@ -10891,6 +10891,14 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
+/// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
+/// not foresee. 3 to 7 KiB ahead were alike.
+QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
+    constexpr std::size_t ahead = 8192;
+    for (std::size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead + i));
+}
+
 /// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
 /// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
@@ -10906,6 +10914,7 @@ template <block_format F> struct chunk_batch {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
+            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -15457,6 +15466,14 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
+/// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
+/// not foresee. 3 to 7 KiB ahead were alike.
+QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
+    constexpr std::size_t ahead = 8192;
+    for (std::size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead + i));
+}
+
 /// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
 /// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
@@ -15472,6 +15489,7 @@ template <block_format F> struct chunk_batch {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
+            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -20100,6 +20118,14 @@ template <block_format F, std::size_t N> struct row_sums {
     }
 };
 
+/// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
+/// not foresee. 3 to 7 KiB ahead were alike.
+QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
+    constexpr std::size_t ahead = 8192;
+    for (std::size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + ahead + i));
+}
+
 /// Chunks of a row that are streamed together: their codes, in place or in a copy of the row's end, and their maps,
 /// made ahead of the codes, as what was stored in parts cannot be loaded as a whole at once.
 template <block_format F> struct chunk_batch {
@@ -20115,6 +20141,7 @@ template <block_format F> struct chunk_batch {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
+            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
