@@ -6879,6 +6879,14 @@ struct row_activations {
     std::int32_t* start;
     float *scale, *sum;
     std::size_t codes_apart, groups_apart;  ///< from row to row
+
+    /// Zeros in the first row.
+    QLIB_INLINE void clear() const noexcept {
+        std::memset(codes, 0, codes_apart);
+        std::memset(start, 0, codes_apart);
+        std::memset(scale, 0, groups_apart * sizeof(float));
+        std::memset(sum, 0, groups_apart * sizeof(float));
+    }
     [[nodiscard]] QLIB_INLINE row_activations from(std::size_t row) const noexcept {
         return {codes + row * codes_apart, start + row * codes_apart / 4, scale + row * groups_apart,
                 sum + row * groups_apart,  codes_apart,                   groups_apart};
@@ -7437,11 +7445,18 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
+template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+template <class F> static constexpr std::size_t joined_blocks = 1;
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
+}
+static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+    if (map.flips && map.flip == 0) return;
+    for (std::size_t i = 0; i < n; ++i)
+        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)
@@ -7515,30 +7530,21 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
         return sum + ints{r[0], r[1], r[2], r[3]};
     }
     QLIB_INLINE static float sum_of(floats x) noexcept { return (x[0] + x[2]) + (x[1] + x[3]); }
-    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept { return codes; }
     template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
         const std::size_t at = 16 * v;
         return floats{p[at / Group], p[(at + 4) / Group], p[(at + 8) / Group], p[(at + 12) / Group]};
     }
-    template <class T, std::size_t> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
-        return widen<T>(p);
-    }
-    template <class F> static constexpr bool in_lanes = false;
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t>
-    static lane_bytes codes_of_lanes(const std::byte*, std::size_t) noexcept;
+    template <class F> static constexpr bool in_lanes = false;  // so that these are only named
+    template <class F> static lane_bytes operands_of(lane_bytes codes) noexcept;
+    template <class T, std::size_t Apart> static sixteen widen_apart(const std::byte* p) noexcept;
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t Apart>
+    static lane_bytes codes_of_lanes(const std::byte* in, std::size_t begin) noexcept;
 
-    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-    template <class F> static constexpr std::size_t joined_blocks = 1;
     template <class Bits, std::size_t B, std::size_t N>
     static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         std::uint8_t c[N];
         Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
         std::memcpy(out, c, N);
-    }
-    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-        if (map.flips && map.flip == 0) return;
-        for (std::size_t i = 0; i < n; ++i)
-            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
     }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
@@ -10672,18 +10678,8 @@ static constexpr bool streams = [] {
     else return false;
 }();
 
-/// Which plane holds the codes, and the scales.
-template <block_format F>
-static constexpr std::size_t plane_of(field wanted) {
-    std::size_t p = 0;
-    if constexpr (F::layout::planes_apart)
-        for (const field f : F::layout::order) {
-            if (f == wanted) break;
-            ++p;
-        }
-    return p;
-}
-template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+/// Which plane holds the scales where gathers_scales: has_bit_layout sees to it that codes lie in plane 0.
+template <block_format F> static constexpr std::size_t scale_plane = F::layout::planes_apart ? 1 : 0;
 
 /// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
 template <block_format F>
@@ -10692,8 +10688,9 @@ static constexpr bool gathers_scales = [] {
                   F::map != form::shifted && dot_groups<F> == dot_groups_most) {
         using T = typename F::stored_scale;
         constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
-        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
-        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        constexpr std::size_t apart = F::planes[scale_plane<F>];
+        constexpr bool alone = F::layout::planes_apart && F::layout::order[1] == field::scales && apart == sizeof(T) &&
+                               F::map == form::scaled;
         return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
     }
     return false;
@@ -10751,8 +10748,8 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
                                         std::size_t b, std::size_t count, chunk_maps& out) noexcept {
     if constexpr (gathers_scales<F>) {
         if (count == dot_groups_most) {
-            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
-            const std::byte* const at = from[plane];
+            constexpr std::size_t apart = F::planes[scale_plane<F>];
+            const std::byte* const at = from[scale_plane<F>];
             constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
             store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
             if constexpr (F::map == form::offset)
@@ -10803,7 +10800,7 @@ template <block_format F, std::size_t N, class Use>
 QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
     using bits = typename F::bits;
     constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
-                          apart = F::planes[code_plane<F>];
+                          apart = F::planes[0];
     constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
                           unit = pair % n == 0     ? pair
                                  : n % repeat == 0 ? repeat
@@ -10892,7 +10889,7 @@ template <block_format F, std::size_t N> struct row_sums {
 };
 
 /// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
-/// not foresee. 3 to 7 KiB ahead were alike.
+/// not foresee. 2 to 8 KiB ahead were alike.
 QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
     constexpr std::size_t ahead = 8192;
     for (std::size_t i = 0; i < bytes; i += 64)
@@ -10913,8 +10910,8 @@ template <block_format F> struct chunk_batch {
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
-            codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
-            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
+            codes[c - first] = from[0] + F::offset_of(field::codes);
+            fetch_ahead(from[0], blocks * F::planes[0]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -11010,21 +11007,13 @@ static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, cons
 /// tile_kernels::pack_row.
 static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
                      const row_activations& to) noexcept {
-    std::memset(to.codes, 0, to.codes_apart);
-    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
-    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
-    alignas(64) std::int8_t stage[256];
+    to.clear();
     for (std::size_t first = 0; first < p.groups; first += p.span) {
         const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
         const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
         for (std::size_t g = first; g < end; ++g) {
-            std::int32_t sum = 0;
             const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
-            for (std::size_t i = 0; i < n; i += sizeof stage) {
-                const std::size_t some = smaller_size(n - i, sizeof stage);
-                sum += round_activations(x + g * group + i, some, a.inverse, stage);
-                std::memcpy(to.codes + g * p.padded + i, stage, some);
-            }
+            const std::int32_t sum = pack_group(x + g * group, n, a.inverse, p.padded, to.codes + g * p.padded, 4);
             to.scale[g] = a.scale;
             to.sum[g] = a.scale * static_cast<float>(sum);
         }
@@ -11995,11 +11984,18 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
+template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+template <class F> static constexpr std::size_t joined_blocks = 1;
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
+}
+static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+    if (map.flips && map.flip == 0) return;
+    for (std::size_t i = 0; i < n; ++i)
+        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)
@@ -12101,7 +12097,6 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
         }
     }
 
-    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
     /// Whether codes_of_lanes brings the codes of F.
     template <class F>
     static constexpr bool in_lanes = [] {
@@ -12109,12 +12104,6 @@ static std::int32_t round_activations(const float* x, std::size_t n, float inver
             return block_size<F> % 32 == 0 && can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 32>;
         else return false;
     }();
-    template <class F> static constexpr std::size_t joined_blocks = 1;
-    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-        if (map.flips && map.flip == 0) return;
-        for (std::size_t i = 0; i < n; ++i)
-            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
-    }
 
 // No #pragma once: each room includes this text at its end. All that is compiled once per room; `.inl` means this and
 // nothing else. What a text needs of a room it knows by the vocabulary alone.
@@ -15247,18 +15236,8 @@ static constexpr bool streams = [] {
     else return false;
 }();
 
-/// Which plane holds the codes, and the scales.
-template <block_format F>
-static constexpr std::size_t plane_of(field wanted) {
-    std::size_t p = 0;
-    if constexpr (F::layout::planes_apart)
-        for (const field f : F::layout::order) {
-            if (f == wanted) break;
-            ++p;
-        }
-    return p;
-}
-template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+/// Which plane holds the scales where gathers_scales: has_bit_layout sees to it that codes lie in plane 0.
+template <block_format F> static constexpr std::size_t scale_plane = F::layout::planes_apart ? 1 : 0;
 
 /// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
 template <block_format F>
@@ -15267,8 +15246,9 @@ static constexpr bool gathers_scales = [] {
                   F::map != form::shifted && dot_groups<F> == dot_groups_most) {
         using T = typename F::stored_scale;
         constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
-        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
-        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        constexpr std::size_t apart = F::planes[scale_plane<F>];
+        constexpr bool alone = F::layout::planes_apart && F::layout::order[1] == field::scales && apart == sizeof(T) &&
+                               F::map == form::scaled;
         return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
     }
     return false;
@@ -15326,8 +15306,8 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
                                         std::size_t b, std::size_t count, chunk_maps& out) noexcept {
     if constexpr (gathers_scales<F>) {
         if (count == dot_groups_most) {
-            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
-            const std::byte* const at = from[plane];
+            constexpr std::size_t apart = F::planes[scale_plane<F>];
+            const std::byte* const at = from[scale_plane<F>];
             constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
             store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
             if constexpr (F::map == form::offset)
@@ -15378,7 +15358,7 @@ template <block_format F, std::size_t N, class Use>
 QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
     using bits = typename F::bits;
     constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
-                          apart = F::planes[code_plane<F>];
+                          apart = F::planes[0];
     constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
                           unit = pair % n == 0     ? pair
                                  : n % repeat == 0 ? repeat
@@ -15467,7 +15447,7 @@ template <block_format F, std::size_t N> struct row_sums {
 };
 
 /// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
-/// not foresee. 3 to 7 KiB ahead were alike.
+/// not foresee. 2 to 8 KiB ahead were alike.
 QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
     constexpr std::size_t ahead = 8192;
     for (std::size_t i = 0; i < bytes; i += 64)
@@ -15488,8 +15468,8 @@ template <block_format F> struct chunk_batch {
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
-            codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
-            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
+            codes[c - first] = from[0] + F::offset_of(field::codes);
+            fetch_ahead(from[0], blocks * F::planes[0]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -15585,21 +15565,13 @@ static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, cons
 /// tile_kernels::pack_row.
 static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
                      const row_activations& to) noexcept {
-    std::memset(to.codes, 0, to.codes_apart);
-    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
-    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
-    alignas(64) std::int8_t stage[256];
+    to.clear();
     for (std::size_t first = 0; first < p.groups; first += p.span) {
         const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
         const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
         for (std::size_t g = first; g < end; ++g) {
-            std::int32_t sum = 0;
             const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
-            for (std::size_t i = 0; i < n; i += sizeof stage) {
-                const std::size_t some = smaller_size(n - i, sizeof stage);
-                sum += round_activations(x + g * group + i, some, a.inverse, stage);
-                std::memcpy(to.codes + g * p.padded + i, stage, some);
-            }
+            const std::int32_t sum = pack_group(x + g * group, n, a.inverse, p.padded, to.codes + g * p.padded, 4);
             to.scale[g] = a.scale;
             to.sum[g] = a.scale * static_cast<float>(sum);
         }
@@ -19899,18 +19871,8 @@ static constexpr bool streams = [] {
     else return false;
 }();
 
-/// Which plane holds the codes, and the scales.
-template <block_format F>
-static constexpr std::size_t plane_of(field wanted) {
-    std::size_t p = 0;
-    if constexpr (F::layout::planes_apart)
-        for (const field f : F::layout::order) {
-            if (f == wanted) break;
-            ++p;
-        }
-    return p;
-}
-template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+/// Which plane holds the scales where gathers_scales: has_bit_layout sees to it that codes lie in plane 0.
+template <block_format F> static constexpr std::size_t scale_plane = F::layout::planes_apart ? 1 : 0;
 
 /// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
 template <block_format F>
@@ -19919,8 +19881,9 @@ static constexpr bool gathers_scales = [] {
                   F::map != form::shifted && dot_groups<F> == dot_groups_most) {
         using T = typename F::stored_scale;
         constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
-        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
-        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        constexpr std::size_t apart = F::planes[scale_plane<F>];
+        constexpr bool alone = F::layout::planes_apart && F::layout::order[1] == field::scales && apart == sizeof(T) &&
+                               F::map == form::scaled;
         return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
     }
     return false;
@@ -19978,8 +19941,8 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
                                         std::size_t b, std::size_t count, chunk_maps& out) noexcept {
     if constexpr (gathers_scales<F>) {
         if (count == dot_groups_most) {
-            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
-            const std::byte* const at = from[plane];
+            constexpr std::size_t apart = F::planes[scale_plane<F>];
+            const std::byte* const at = from[scale_plane<F>];
             constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
             store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
             if constexpr (F::map == form::offset)
@@ -20030,7 +19993,7 @@ template <block_format F, std::size_t N, class Use>
 QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
     using bits = typename F::bits;
     constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
-                          apart = F::planes[code_plane<F>];
+                          apart = F::planes[0];
     constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
                           unit = pair % n == 0     ? pair
                                  : n % repeat == 0 ? repeat
@@ -20119,7 +20082,7 @@ template <block_format F, std::size_t N> struct row_sums {
 };
 
 /// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
-/// not foresee. 3 to 7 KiB ahead were alike.
+/// not foresee. 2 to 8 KiB ahead were alike.
 QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
     constexpr std::size_t ahead = 8192;
     for (std::size_t i = 0; i < bytes; i += 64)
@@ -20140,8 +20103,8 @@ template <block_format F> struct chunk_batch {
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
-            codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
-            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
+            codes[c - first] = from[0] + F::offset_of(field::codes);
+            fetch_ahead(from[0], blocks * F::planes[0]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -20237,21 +20200,13 @@ static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, cons
 /// tile_kernels::pack_row.
 static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
                      const row_activations& to) noexcept {
-    std::memset(to.codes, 0, to.codes_apart);
-    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
-    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
-    alignas(64) std::int8_t stage[256];
+    to.clear();
     for (std::size_t first = 0; first < p.groups; first += p.span) {
         const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
         const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
         for (std::size_t g = first; g < end; ++g) {
-            std::int32_t sum = 0;
             const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
-            for (std::size_t i = 0; i < n; i += sizeof stage) {
-                const std::size_t some = smaller_size(n - i, sizeof stage);
-                sum += round_activations(x + g * group + i, some, a.inverse, stage);
-                std::memcpy(to.codes + g * p.padded + i, stage, some);
-            }
+            const std::int32_t sum = pack_group(x + g * group, n, a.inverse, p.padded, to.codes + g * p.padded, 4);
             to.scale[g] = a.scale;
             to.sum[g] = a.scale * static_cast<float>(sum);
         }
@@ -31246,6 +31201,8 @@ template <block_format F>
 // weights_ref: a quantized matrix of any format, for functions that are not compiled for each.
 // Y = X * W^T as stages of tasks, whatever the format, the element types, the mode and the room: compiled once.
 
+#include <initializer_list>
+
 namespace qlib::inline QLIB_ABI::detail {
 
 /// All that packed activations depend on, but for the activations. Products with equal ones can share them.
@@ -31310,8 +31267,8 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
     s.panel = rows_per_panel(rows, workers);
     s.dots = integer && k.dot != nullptr && n <= k.tiles->most_dotted;
     if (s.dots) {
-        const std::size_t chunks = divide_up(s.p.groups, f.dot_groups), groups = chunks * f.dot_groups;
-        s.row_codes.codes_apart = groups * s.p.padded;
+        const std::size_t groups = saturating_multiply(divide_up(s.p.groups, f.dot_groups), f.dot_groups);
+        s.row_codes.codes_apart = saturating_multiply(groups, s.p.padded);
         s.row_codes.groups_apart = round_up(groups, dot_groups_most) + dot_groups_most;
     }
     return s;
@@ -31326,19 +31283,20 @@ inline std::size_t dot_rows_of(const planned_product& s) noexcept {
 inline std::size_t activation_bytes(const planned_product& s) noexcept {
     const gemm_plan& p = s.p;
     if (!s.integer) return workspace::piece<float>(saturating_multiply(p.n, p.k));
+    const auto sum_of = [](std::initializer_list<std::size_t> pieces) {
+        std::size_t all = 0;
+        for (const std::size_t piece : pieces) all = saturating_add(all, piece);
+        return all;
+    };
     if (s.dots) {
-        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
-        return workspace::piece<std::int8_t>(codes) + workspace::piece<std::int32_t>(codes / 4) +
-               2 * workspace::piece<float>(rows * s.row_codes.groups_apart);
+        const std::size_t codes = saturating_multiply(dot_rows_of(s), s.row_codes.codes_apart),
+                          maps = workspace::piece<float>(saturating_multiply(dot_rows_of(s), s.row_codes.groups_apart));
+        return sum_of({workspace::piece<std::int8_t>(codes), workspace::piece<std::int32_t>(codes / 4), maps, maps});
     }
     const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)),
                       sums = saturating_multiply(p.n, p.flushes());
-    const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes),
-                                  workspace::piece<float>(saturating_multiply(p.n, p.spans())),
-                                  workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
-    std::size_t all = 0;
-    for (const std::size_t piece : pieces) all = saturating_add(all, piece);
-    return all;
+    return sum_of({workspace::piece<std::int8_t>(codes), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
+                   workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)});
 }
 /// Where they lie.
 inline void take_activations(planned_product& s, workspace& memory) noexcept {
@@ -31394,13 +31352,7 @@ inline void pack_row_task(const planned_product& s, std::size_t task, float* flo
     if (s.X.type == element::float32) x = static_cast<const float*>(s.X.at(task, 0));
     else widen_elements(s.X.at(task, 0), s.X.type, s.p.k, floats);
     s.kernels->tiles->pack_row(s.p, s.format->group, s.kernels->row_start, x, s.row_codes.from(task));
-    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) {
-        const row_activations none = s.row_codes.from(j);
-        std::memset(none.codes, 0, none.codes_apart);
-        std::memset(none.start, 0, none.codes_apart);
-        std::memset(none.scale, 0, none.groups_apart * sizeof(float));
-        std::memset(none.sum, 0, none.groups_apart * sizeof(float));
-    }
+    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) s.row_codes.from(j).clear();
 }
 
 inline void pack_task(const planned_product& s, std::size_t task, float* floats) noexcept {
@@ -31442,10 +31394,11 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
 inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y,
                           const panel_memory& m) noexcept {
     const product_kernels& k = *s.kernels;
-    const std::size_t depth = s.integer ? s.p.groups : s.p.k;
+    const std::size_t depth = s.dots ? 0 : s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
-    bool finite = !s.dots || k.dot(s.p, W, row, s.row_codes, Y);
-    for (std::size_t first = 0; !s.dots && first < depth; first += s.p.stretch) {
+    bool finite = true;
+    if (s.dots) finite = k.dot(s.p, W, row, s.row_codes, Y);
+    for (std::size_t first = 0; first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);

@@ -103,8 +103,8 @@ private:
         if (is_power) blocks.push_back({1, 32});  // MXFP8
         const auto divide_up = [](std::uint64_t n, std::uint64_t d) { return n / d + (n % d != 0); };
         for (const block b : blocks) {
-            if ((is_vector && b.rows != 1) || (lead != 0 && scales.shape[0] != experts) || down != divide_up(rows, b.rows) ||
-                along != divide_up(cols, b.cols))
+            if ((is_vector && b.rows != 1) || (lead != 0 && scales.shape[0] != experts) ||
+                down != divide_up(rows, b.rows) || along != divide_up(cols, b.cols))
                 continue;
             w.block_rows = b.rows, w.block_cols = b.cols, w.scale_rows = down, w.scale_cols = along;
             return w;

@@ -13,18 +13,8 @@ static constexpr bool streams = [] {
     else return false;
 }();
 
-/// Which plane holds the codes, and the scales.
-template <block_format F>
-static constexpr std::size_t plane_of(field wanted) {
-    std::size_t p = 0;
-    if constexpr (F::layout::planes_apart)
-        for (const field f : F::layout::order) {
-            if (f == wanted) break;
-            ++p;
-        }
-    return p;
-}
-template <block_format F> static constexpr std::size_t code_plane = plane_of<F>(field::codes);
+/// Which plane holds the scales where gathers_scales: has_bit_layout sees to it that codes lie in plane 0.
+template <block_format F> static constexpr std::size_t scale_plane = F::layout::planes_apart ? 1 : 0;
 
 /// Whether the scales of a chunk are numbers at equal distances, one to a block, which can be read together.
 template <block_format F>
@@ -33,8 +23,9 @@ static constexpr bool gathers_scales = [] {
                   F::map != form::shifted && dot_groups<F> == dot_groups_most) {
         using T = typename F::stored_scale;
         constexpr bool known = std::same_as<T, f16> || std::same_as<T, bf16> || std::same_as<T, f32>;
-        constexpr std::size_t apart = F::planes[plane_of<F>(field::scales)];
-        constexpr bool alone = apart == sizeof(T) && F::map == form::scaled;
+        constexpr std::size_t apart = F::planes[scale_plane<F>];
+        constexpr bool alone = F::layout::planes_apart && F::layout::order[1] == field::scales && apart == sizeof(T) &&
+                               F::map == form::scaled;
         return known && (alone || (!F::layout::planes_apart && F::offset_of(field::scales) == 0 && apart >= 8));
     }
     return false;
@@ -92,8 +83,8 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
                                         std::size_t b, std::size_t count, chunk_maps& out) noexcept {
     if constexpr (gathers_scales<F>) {
         if (count == dot_groups_most) {
-            constexpr std::size_t plane = plane_of<F>(field::scales), apart = F::planes[plane];
-            const std::byte* const at = from[plane];
+            constexpr std::size_t apart = F::planes[scale_plane<F>];
+            const std::byte* const at = from[scale_plane<F>];
             constexpr float unit = 1.0f / static_cast<float>(integer_levels_of<F>.mul);
             store(out.scale, times(widen_apart<typename F::stored_scale, apart>(at), splat_16(unit)));
             if constexpr (F::map == form::offset)
@@ -144,7 +135,7 @@ template <block_format F, std::size_t N, class Use>
 QLIB_INLINE static void stream_codes(const std::byte* block, const Use& use) noexcept {
     using bits = typename F::bits;
     constexpr std::size_t period = shuffle_period<bits, F::grid::bits>, n = block_size<F>, pair = 2 * lane_codes,
-                          apart = F::planes[code_plane<F>];
+                          apart = F::planes[0];
     constexpr std::size_t repeat = period > pair ? period : pair,  // powers of two, but for base 3
                           unit = pair % n == 0     ? pair
                                  : n % repeat == 0 ? repeat
@@ -233,7 +224,7 @@ template <block_format F, std::size_t N> struct row_sums {
 };
 
 /// Prefetches as many bytes as are read now, from where rows will be soon: maps are read in strides that hardware does
-/// not foresee. 3 to 7 KiB ahead were alike.
+/// not foresee. 2 to 8 KiB ahead were alike.
 QLIB_INLINE static void fetch_ahead(const std::byte* p, std::size_t bytes) noexcept {
     constexpr std::size_t ahead = 8192;
     for (std::size_t i = 0; i < bytes; i += 64)
@@ -254,8 +245,8 @@ template <block_format F> struct chunk_batch {
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
             const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
-            codes[c - first] = from[code_plane<F>] + F::offset_of(field::codes);
-            fetch_ahead(from[code_plane<F>], blocks * F::planes[code_plane<F>]);
+            codes[c - first] = from[0] + F::offset_of(field::codes);
+            fetch_ahead(from[0], blocks * F::planes[0]);
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
@@ -351,21 +342,13 @@ static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, cons
 /// tile_kernels::pack_row.
 static void pack_row(const gemm_plan& p, std::size_t group, int start, const float* x,
                      const row_activations& to) noexcept {
-    std::memset(to.codes, 0, to.codes_apart);
-    std::memset(to.scale, 0, to.groups_apart * sizeof(float));
-    std::memset(to.sum, 0, to.groups_apart * sizeof(float));
-    alignas(64) std::int8_t stage[256];
+    to.clear();
     for (std::size_t first = 0; first < p.groups; first += p.span) {
         const std::size_t end = smaller_size(first + p.span, p.groups), from = first * group;
         const activation_scale a = scale_of(x + from, smaller_size(end * group, p.k) - from);
         for (std::size_t g = first; g < end; ++g) {
-            std::int32_t sum = 0;
             const std::size_t n = a.inverse == 0 ? 0 : smaller_size(group, p.k - g * group);
-            for (std::size_t i = 0; i < n; i += sizeof stage) {
-                const std::size_t some = smaller_size(n - i, sizeof stage);
-                sum += round_activations(x + g * group + i, some, a.inverse, stage);
-                std::memcpy(to.codes + g * p.padded + i, stage, some);
-            }
+            const std::int32_t sum = pack_group(x + g * group, n, a.inverse, p.padded, to.codes + g * p.padded, 4);
             to.scale[g] = a.scale;
             to.sum[g] = a.scale * static_cast<float>(sum);
         }

@@ -72,6 +72,14 @@ struct row_activations {
     std::int32_t* start;
     float *scale, *sum;
     std::size_t codes_apart, groups_apart;  ///< from row to row
+
+    /// Zeros in the first row.
+    QLIB_INLINE void clear() const noexcept {
+        std::memset(codes, 0, codes_apart);
+        std::memset(start, 0, codes_apart);
+        std::memset(scale, 0, groups_apart * sizeof(float));
+        std::memset(sum, 0, groups_apart * sizeof(float));
+    }
     [[nodiscard]] QLIB_INLINE row_activations from(std::size_t row) const noexcept {
         return {codes + row * codes_apart, start + row * codes_apart / 4, scale + row * groups_apart,
                 sum + row * groups_apart,  codes_apart,                   groups_apart};

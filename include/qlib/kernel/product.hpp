@@ -6,6 +6,8 @@
 #include "../store/qmatrix.hpp"
 #include "gemm_plan.hpp"
 
+#include <initializer_list>
+
 namespace qlib::inline QLIB_ABI::detail {
 
 /// All that packed activations depend on, but for the activations. Products with equal ones can share them.
@@ -70,8 +72,8 @@ inline planned_product plan_product(const gemm_format& f, const product_kernels&
     s.panel = rows_per_panel(rows, workers);
     s.dots = integer && k.dot != nullptr && n <= k.tiles->most_dotted;
     if (s.dots) {
-        const std::size_t chunks = divide_up(s.p.groups, f.dot_groups), groups = chunks * f.dot_groups;
-        s.row_codes.codes_apart = groups * s.p.padded;
+        const std::size_t groups = saturating_multiply(divide_up(s.p.groups, f.dot_groups), f.dot_groups);
+        s.row_codes.codes_apart = saturating_multiply(groups, s.p.padded);
         s.row_codes.groups_apart = round_up(groups, dot_groups_most) + dot_groups_most;
     }
     return s;
@@ -86,19 +88,20 @@ inline std::size_t dot_rows_of(const planned_product& s) noexcept {
 inline std::size_t activation_bytes(const planned_product& s) noexcept {
     const gemm_plan& p = s.p;
     if (!s.integer) return workspace::piece<float>(saturating_multiply(p.n, p.k));
+    const auto sum_of = [](std::initializer_list<std::size_t> pieces) {
+        std::size_t all = 0;
+        for (const std::size_t piece : pieces) all = saturating_add(all, piece);
+        return all;
+    };
     if (s.dots) {
-        const std::size_t rows = dot_rows_of(s), codes = rows * s.row_codes.codes_apart;
-        return workspace::piece<std::int8_t>(codes) + workspace::piece<std::int32_t>(codes / 4) +
-               2 * workspace::piece<float>(rows * s.row_codes.groups_apart);
+        const std::size_t codes = saturating_multiply(dot_rows_of(s), s.row_codes.codes_apart),
+                          maps = workspace::piece<float>(saturating_multiply(dot_rows_of(s), s.row_codes.groups_apart));
+        return sum_of({workspace::piece<std::int8_t>(codes), workspace::piece<std::int32_t>(codes / 4), maps, maps});
     }
     const std::size_t codes = saturating_multiply(p.n, saturating_multiply(p.groups, p.padded)),
                       sums = saturating_multiply(p.n, p.flushes());
-    const std::size_t pieces[] = {workspace::piece<std::int8_t>(codes),
-                                  workspace::piece<float>(saturating_multiply(p.n, p.spans())),
-                                  workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)};
-    std::size_t all = 0;
-    for (const std::size_t piece : pieces) all = saturating_add(all, piece);
-    return all;
+    return sum_of({workspace::piece<std::int8_t>(codes), workspace::piece<float>(saturating_multiply(p.n, p.spans())),
+                   workspace::piece<std::int32_t>(sums), workspace::piece<float>(sums)});
 }
 /// Where they lie.
 inline void take_activations(planned_product& s, workspace& memory) noexcept {
@@ -154,13 +157,7 @@ inline void pack_row_task(const planned_product& s, std::size_t task, float* flo
     if (s.X.type == element::float32) x = static_cast<const float*>(s.X.at(task, 0));
     else widen_elements(s.X.at(task, 0), s.X.type, s.p.k, floats);
     s.kernels->tiles->pack_row(s.p, s.format->group, s.kernels->row_start, x, s.row_codes.from(task));
-    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) {
-        const row_activations none = s.row_codes.from(j);
-        std::memset(none.codes, 0, none.codes_apart);
-        std::memset(none.start, 0, none.codes_apart);
-        std::memset(none.scale, 0, none.groups_apart * sizeof(float));
-        std::memset(none.sum, 0, none.groups_apart * sizeof(float));
-    }
+    for (std::size_t j = s.p.n; task + 1 == s.p.n && j < dot_rows_of(s); ++j) s.row_codes.from(j).clear();
 }
 
 inline void pack_task(const planned_product& s, std::size_t task, float* floats) noexcept {
@@ -202,10 +199,11 @@ inline void pack_task(const planned_product& s, std::size_t task, float* floats)
 inline void multiply_rows(const planned_product& s, const void* W, std::size_t row, matrix_view<float> Y,
                           const panel_memory& m) noexcept {
     const product_kernels& k = *s.kernels;
-    const std::size_t depth = s.integer ? s.p.groups : s.p.k;
+    const std::size_t depth = s.dots ? 0 : s.integer ? s.p.groups : s.p.k;
     const auto fill = s.integer ? k.fill : k.fill_exactly;
-    bool finite = !s.dots || k.dot(s.p, W, row, s.row_codes, Y);
-    for (std::size_t first = 0; !s.dots && first < depth; first += s.p.stretch) {
+    bool finite = true;
+    if (s.dots) finite = k.dot(s.p, W, row, s.row_codes, Y);
+    for (std::size_t first = 0; first < depth; first += s.p.stretch) {
         const std::size_t end = smaller_size(first + s.p.stretch, depth);
         for (std::size_t t = 0; t * tile_rows < Y.cols; ++t)
             fill(s.p, W, row + t * tile_rows, smaller_size(tile_rows, Y.cols - t * tile_rows), first, end, m, t);

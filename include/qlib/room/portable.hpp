@@ -111,30 +111,21 @@ struct portable {
         return sum + ints{r[0], r[1], r[2], r[3]};
     }
     QLIB_INLINE static float sum_of(floats x) noexcept { return (x[0] + x[2]) + (x[1] + x[3]); }
-    template <class F> QLIB_INLINE static lane_bytes operands_of(lane_bytes codes) noexcept { return codes; }
     template <std::size_t Group> QLIB_INLINE static floats spread_lanes(const float* p, std::size_t v) noexcept {
         const std::size_t at = 16 * v;
         return floats{p[at / Group], p[(at + 4) / Group], p[(at + 8) / Group], p[(at + 12) / Group]};
     }
-    template <class T, std::size_t> QLIB_INLINE static sixteen widen_apart(const std::byte* p) noexcept {
-        return widen<T>(p);
-    }
-    template <class F> static constexpr bool in_lanes = false;
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t>
-    static lane_bytes codes_of_lanes(const std::byte*, std::size_t) noexcept;
+    template <class F> static constexpr bool in_lanes = false;  // so that these are only named
+    template <class F> static lane_bytes operands_of(lane_bytes codes) noexcept;
+    template <class T, std::size_t Apart> static sixteen widen_apart(const std::byte* p) noexcept;
+    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t Apart>
+    static lane_bytes codes_of_lanes(const std::byte* in, std::size_t begin) noexcept;
 
-    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
-    template <class F> static constexpr std::size_t joined_blocks = 1;
     template <class Bits, std::size_t B, std::size_t N>
     static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
         std::uint8_t c[N];
         Bits::template unpack<B, std::uint8_t>(in, std::span<std::uint8_t>(c));
         std::memcpy(out, c, N);
-    }
-    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-        if (map.flips && map.flip == 0) return;
-        for (std::size_t i = 0; i < n; ++i)
-            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
     }
 
 #include "texts.inl"

@@ -100,11 +100,18 @@ template <class S, class T> static void put_numbers(const S* x, std::size_t n, T
 static void end_stream() noexcept {}
 template <class F, class T> static constexpr bool looks_up = false;
 
+template <class F> static constexpr bool unpacks = has_bit_layout<F>;
+template <class F> static constexpr std::size_t joined_blocks = 1;
 template <class F> QLIB_INLINE static sixteen levels(const std::uint8_t* codes) noexcept {
     float v[16];
 #pragma GCC unroll 1
     for (std::size_t i = 0; i < 16; ++i) v[i] = level_table<F>[codes[i] % code_count<F>];
     return load(v);
+}
+static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
+    if (map.flips && map.flip == 0) return;
+    for (std::size_t i = 0; i < n; ++i)
+        codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
 }
 QLIB_INLINE static void transpose(const std::byte* rows, std::size_t stride, std::byte* out) noexcept {
     for (std::size_t c = 0; c < 16; ++c)

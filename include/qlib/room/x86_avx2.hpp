@@ -190,7 +190,6 @@ struct avx2 : avx2_codes {
         }
     }
 
-    template <class F> static constexpr bool unpacks = has_bit_layout<F>;
     /// Whether codes_of_lanes brings the codes of F.
     template <class F>
     static constexpr bool in_lanes = [] {
@@ -198,12 +197,6 @@ struct avx2 : avx2_codes {
             return block_size<F> % 32 == 0 && can_shuffle<typename F::bits, F::grid::bits, block_size<F>, 32>;
         else return false;
     }();
-    template <class F> static constexpr std::size_t joined_blocks = 1;
-    static void to_operands(std::uint8_t* codes, std::size_t n, const operand_map& map) noexcept {
-        if (map.flips && map.flip == 0) return;
-        for (std::size_t i = 0; i < n; ++i)
-            codes[i] = map.flips ? static_cast<std::uint8_t>(codes[i] ^ map.flip) : map.table[codes[i]];
-    }
 
 #include "texts.inl"
 
