@@ -6704,9 +6704,10 @@ struct code_shuffle {
     }
 };
 
-/// Codes [begin, begin + n), n <= 64, of slice p.
+/// Codes [begin, begin + n), n <= 64, of slice p. together: neighbours that a room's shifts move by the same count, 2
+/// or 4: it can be `direct` only where they may.
 template <class Bits, std::size_t B>
-constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
+constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n, std::size_t together = 2) {
     const std::size_t width = slice_of<Bits, B>(p).width;
     const auto bit_at = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
     const auto last_byte = [&](std::size_t i) { return (bit_at(i) + width - 1) / 8; };
@@ -6743,7 +6744,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
         if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
         const std::size_t shift = i % 2 == 0 ? bit_at(i) % 8 : 8 - bit_at(i) % 8;
         (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(shift);
-        const bool alike = i % 2 == 0 || bit_at(i) % 8 == bit_at(i - 1) % 8;
+        const bool alike = bit_at(i) % 8 == bit_at(i / together * together) % 8;
         s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && alike;
         s.shifts = s.shifts || bit_at(i) % 8 != 0;
     }
@@ -6754,8 +6755,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
     return s;
 }
 
-/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes behind the first's, 2n bytes apart or
-/// n, whatever a half holds.
+/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes stand n behind the first's.
 constexpr code_shuffle twice(code_shuffle s, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
         s.even[n + i] = s.even[i];
@@ -6782,8 +6782,8 @@ inline constexpr bool can_shuffle = [] {
 }();
 
 /// The shuffles as constants that a room can load.
-template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N>
-inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N, std::size_t Together>
+inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N, Together);
 
 /// 2^15 / 3^j rounded up, and the same of j + 1, for digit j = (first + 2i) % 5 of word i.
 template <std::size_t First, std::size_t Words> constexpr auto base3_factors() {
@@ -11545,29 +11545,18 @@ QLIB_EXACT_END
 QLIB_ROOM(QLIB_AVX2_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// Shifts of 16-bit words, as AVX2 has them: of words of 32 where two are alike, else as factors that bring a code
-/// to bit 8.
+/// Shifts of 16-bit words, as AVX2 has them: of words of 32 bits, or as factors that bring a code to bit 8.
 struct lane_shifts {
-    bool words_alike = true;
     alignas(32) std::array<std::uint32_t, 8> right{};
     alignas(32) std::array<std::uint16_t, 16> even{}, odd{};
-    code_shuffle split{};  ///< with even and odd codes apart
 };
-template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
-inline constexpr lane_shifts shifts_of_lanes = [] {
-    constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+template <const code_shuffle& S>
+inline constexpr lane_shifts lane_shifts_of = [] {
     lane_shifts r;
-    r.split = s;
     for (std::size_t i = 0; i < 16; ++i) {
-        r.words_alike = r.words_alike && s.right[i] == s.right[i / 2 * 2];
-        r.right[i / 2] = s.right[i];
-        r.even[i] = static_cast<std::uint16_t>(1u << (8 - s.right[i]));
-        r.odd[i] = static_cast<std::uint16_t>(1u << s.left[i]);
-        if (s.direct) {  // both codes of a word stand in `even`
-            r.split.odd[2 * i] = s.even[2 * i + 1];
-            r.split.even[2 * i + 1] = r.split.odd[2 * i + 1] = code_shuffle::nothing;
-            r.odd[i] = r.even[i];
-        }
+        r.right[i / 2] = S.right[i];
+        r.even[i] = static_cast<std::uint16_t>(1u << (8 - S.right[i]));
+        r.odd[i] = static_cast<std::uint16_t>(1u << S.left[i]);
     }
     return r;
 }();
@@ -11589,39 +11578,49 @@ struct avx2_codes {
     }
 
 private:
-    template <class Bits, std::size_t B, std::size_t N>
-    QLIB_INLINE static void unpack_vectors(const std::byte* in, std::uint8_t* out) noexcept {
-        constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
-        for (std::size_t e = 0; e < whole; e += period) vectors<Bits, B, N, period>(in, e, out + e);
-        if constexpr (whole != N) vectors<Bits, B, N, N - whole>(in, whole, out + whole);
+    using vector = __m256i;
+    static constexpr std::size_t shifted_together = 4;  // there are no shifts of single words of 16 bits
+// No #pragma once: what brings codes to bytes in a room includes this text inside its struct. The walk over the codes
+// of a block, a `vector` of bytes at a time, by the shuffles of kernel/code_shuffles.hpp. The struct has `vector`,
+// `shifted_together`, and piece<S>(p), the bytes of a slice with their words in place; moved<What, E, S>(vector), the
+// codes' bits moved to theirs, E the first code.
+
+/// N codes of B bits, in order. Writes whole vectors; reads the codes' bytes only.
+template <class Bits, std::size_t B, std::size_t N>
+QLIB_INLINE static void unpack_vectors(const std::byte* in, std::uint8_t* out) noexcept {
+    constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
+    for (std::size_t e = 0; e < whole; e += period) put_vectors<Bits, B, N, period>(in, e, out + e);
+    if constexpr (whole != N) put_vectors<Bits, B, N, N - whole>(in, whole, out + whole);
+}
+/// Codes [begin, begin + N) of a block of All, N at most a period; `begin` is a multiple of the period.
+template <class Bits, std::size_t B, std::size_t All, std::size_t N>
+QLIB_INLINE static void put_vectors(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
+    constexpr std::size_t V = sizeof(vector);
+    [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
+        const auto put = [&](std::size_t at, vector v) QLIB_INLINE_LAMBDA { std::memcpy(out + at, &v, V); };
+        (put(V * C, bring_codes<Bits, B, All, V * C, (N - V * C < V ? N - V * C : V)>(in, begin)), ...);
     }
-    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t N>
-    QLIB_INLINE static void vectors(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
-        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm256_storeu_si256(
-                 reinterpret_cast<__m256i*>(out + 32 * C),
-                 bring_codes<Bits, B, All, 32 * C, (N - 32 * C < 32 ? N - 32 * C : 32)>(in, begin)),
-             ...);
-        }
-        (std::make_index_sequence<(N + 31) / 32>{});
+    (std::make_index_sequence<(N + V - 1) / V>{});
+}
+/// M codes from begin + E on, all slices put together.
+template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
+QLIB_INLINE static vector bring_codes(const std::byte* in, std::size_t begin) noexcept {
+    return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+        vector c{};
+        ((c |= bring_slice<Bits, B, P, E, M>(in, begin), in += slice_bytes<Bits, B>(P, All)), ...);
+        return c;
     }
-    /// M codes from begin + E on, all slices put together.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m256i bring_codes(const std::byte* in, std::size_t begin) noexcept {
-        const std::size_t periods = begin / shuffle_period<Bits, B>;
-        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
-            __m256i c = _mm256_setzero_si256();
-            ((c = _mm256_or_si256(
-                  c, moved<Bits, B, P, E, M>(piece<shuffle<Bits, B, P, E, M>>(
-                         in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * periods +
-                         shuffle<Bits, B, P, E, M>.first))),
-              in += slice_bytes<Bits, B>(P, All)),
-             ...);
-            return c;
-        }
-        (std::make_index_sequence<slice_count<Bits>>{});
-    }
+    (std::make_index_sequence<slice_count<Bits>>{});
+}
+/// The part of M codes that lies in slice P, which starts at `in`.
+template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+QLIB_INLINE static vector bring_slice(const std::byte* in, std::size_t begin) noexcept {
+    constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M, shifted_together>;
+    constexpr std::size_t period = shuffle_period<Bits, B>;
+    return moved<slice_of<Bits, B>(P), E, s>(
+        piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
+}
+
     /// N bytes and no more, N <= 16; behind them zeros.
     template <std::size_t N> QLIB_INLINE static __m128i some_bytes(const std::byte* p) noexcept {
         if constexpr (N == 16) {
@@ -11652,32 +11651,28 @@ private:
             return S.moves_words ? _mm256_permutevar8x32_epi32(v, constant(S.words.data())) : v;
         }
     }
-    /// The codes' bits, moved to their places.
-    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+    template <code_slice What, std::size_t E, const code_shuffle& S>
     QLIB_INLINE static __m256i moved(__m256i v) noexcept {
-        constexpr code_slice what = slice_of<Bits, B>(P);
-        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr const lane_shifts& by = shifts_of_lanes<Bits, B, P, E, M>;
+        constexpr const lane_shifts& by = lane_shifts_of<S>;
         __m256i c;
-        if constexpr (what.base3) {
-            const __m256i even = digits<E % 5, 0>(_mm256_shuffle_epi8(v, constant(s.even.data())));
-            const __m256i odd = digits<E % 5, 1>(_mm256_shuffle_epi8(v, constant(s.odd.data())));
+        if constexpr (What.base3) {
+            const __m256i even = digits<E % 5, 0>(_mm256_shuffle_epi8(v, constant(S.even.data())));
+            const __m256i odd = digits<E % 5, 1>(_mm256_shuffle_epi8(v, constant(S.odd.data())));
             c = _mm256_or_si256(even, _mm256_slli_epi16(odd, 8));
-        } else if constexpr (s.direct && by.words_alike) {
-            if constexpr (s.moves_bytes) v = _mm256_shuffle_epi8(v, constant(s.even.data()));
-            if constexpr (s.shifts) v = _mm256_srlv_epi32(v, constant(by.right.data()));
-            c = what.width < 8 ? _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else if constexpr (S.direct) {
+            if constexpr (S.moves_bytes) v = _mm256_shuffle_epi8(v, constant(S.even.data()));
+            if constexpr (S.shifts) v = _mm256_srlv_epi32(v, constant(by.right.data()));
+            c = What.width < 8 ? _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
-            constexpr int mask = (1 << what.width) - 1;
-            const auto place = [&](const auto& bytes, const auto& factor) QLIB_INLINE_LAMBDA {
-                return _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(bytes.data())), constant(factor.data()));
-            };
-            constexpr const code_shuffle& apart = by.split;
-            const __m256i even = _mm256_srli_epi16(place(apart.even, by.even), 8), odd = place(apart.odd, by.odd);
-            c = _mm256_or_si256(_mm256_and_si256(even, _mm256_set1_epi16(mask)),
+            constexpr int mask = (1 << What.width) - 1;
+            const __m256i even = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(S.even.data())),
+                                                    constant(by.even.data()));
+            const __m256i odd = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(S.odd.data())),
+                                                   constant(by.odd.data()));
+            c = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(even, 8), _mm256_set1_epi16(mask)),
                                 _mm256_and_si256(odd, _mm256_set1_epi16(static_cast<short>(mask << 8))));
         }
-        return what.shift != 0 ? _mm256_slli_epi16(c, what.shift) : c;
+        return What.shift != 0 ? _mm256_slli_epi16(c, What.shift) : c;
     }
     QLIB_INLINE static __m256i constant(const void* p) noexcept {
         return _mm256_load_si256(static_cast<const __m256i*>(p));
@@ -16138,9 +16133,7 @@ struct avx512_codes {
     /// as that. Reads the codes' bytes only.
     template <class Bits, std::size_t B, std::size_t N>
     QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-        constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
-        for (std::size_t e = 0; e < whole; e += period) chunks<Bits, B, N, period>(in, e, out + e);
-        if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
+        unpack_vectors<Bits, B, N>(in, out);
     }
 
     /// 64 codes in a register: codes [begin + E, begin + E + 64) of a block of All,
@@ -16153,12 +16146,54 @@ struct avx512_codes {
     }
 
 private:
+    using vector = __m512i;
+    static constexpr std::size_t shifted_together = 2;
+// No #pragma once: what brings codes to bytes in a room includes this text inside its struct. The walk over the codes
+// of a block, a `vector` of bytes at a time, by the shuffles of kernel/code_shuffles.hpp. The struct has `vector`,
+// `shifted_together`, and piece<S>(p), the bytes of a slice with their words in place; moved<What, E, S>(vector), the
+// codes' bits moved to theirs, E the first code.
+
+/// N codes of B bits, in order. Writes whole vectors; reads the codes' bytes only.
+template <class Bits, std::size_t B, std::size_t N>
+QLIB_INLINE static void unpack_vectors(const std::byte* in, std::uint8_t* out) noexcept {
+    constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
+    for (std::size_t e = 0; e < whole; e += period) put_vectors<Bits, B, N, period>(in, e, out + e);
+    if constexpr (whole != N) put_vectors<Bits, B, N, N - whole>(in, whole, out + whole);
+}
+/// Codes [begin, begin + N) of a block of All, N at most a period; `begin` is a multiple of the period.
+template <class Bits, std::size_t B, std::size_t All, std::size_t N>
+QLIB_INLINE static void put_vectors(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
+    constexpr std::size_t V = sizeof(vector);
+    [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
+        const auto put = [&](std::size_t at, vector v) QLIB_INLINE_LAMBDA { std::memcpy(out + at, &v, V); };
+        (put(V * C, bring_codes<Bits, B, All, V * C, (N - V * C < V ? N - V * C : V)>(in, begin)), ...);
+    }
+    (std::make_index_sequence<(N + V - 1) / V>{});
+}
+/// M codes from begin + E on, all slices put together.
+template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
+QLIB_INLINE static vector bring_codes(const std::byte* in, std::size_t begin) noexcept {
+    return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
+        vector c{};
+        ((c |= bring_slice<Bits, B, P, E, M>(in, begin), in += slice_bytes<Bits, B>(P, All)), ...);
+        return c;
+    }
+    (std::make_index_sequence<slice_count<Bits>>{});
+}
+/// The part of M codes that lies in slice P, which starts at `in`.
+template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+QLIB_INLINE static vector bring_slice(const std::byte* in, std::size_t begin) noexcept {
+    constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M, shifted_together>;
+    constexpr std::size_t period = shuffle_period<Bits, B>;
+    return moved<slice_of<Bits, B>(P), E, s>(
+        piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
+}
+
     template <class Bits, std::size_t B, std::size_t Apart>
     QLIB_INLINE static __m512i bring_codes_twice(const std::byte* in) noexcept {
         return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
             __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, moved<slice_of<Bits, B>(P), 0>(shuffle_twice<Bits, B, P>,
-                                                                    two_pieces<Bits, B, P, Apart>(in))),
+            ((c |= moved<slice_of<Bits, B>(P), 0, shuffle_twice<Bits, B, P>>(two_pieces<Bits, B, P, Apart>(in)),
               in += slice_bytes<Bits, B>(P, 32)),
              ...);
             return c;
@@ -16189,34 +16224,6 @@ private:
         return s.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v) : v;
     }
 
-    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t N>
-    QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
-        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm512_storeu_si512(out + 64 * C,
-                                 bring_codes<Bits, B, All, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)),
-             ...);
-        }
-        (std::make_index_sequence<(N + 63) / 64>{});
-    }
-    /// M codes from begin + E on, all slices put together.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m512i bring_codes(const std::byte* in, std::size_t begin) noexcept {
-        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
-            __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, slice<Bits, B, P, E, M>(in, begin)), in += slice_bytes<Bits, B>(P, All)), ...);
-            return c;
-        }
-        (std::make_index_sequence<slice_count<Bits>>{});
-    }
-    /// The part of M codes that lies in slice P, which starts at `in`.
-    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
-        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr std::size_t period = shuffle_period<Bits, B>;
-        return moved<slice_of<Bits, B>(P), E>(
-            s, piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
-    }
     /// The bytes of a slice, words in their lanes.
     template <const code_shuffle& S> QLIB_INLINE static __m512i piece(const std::byte* from) noexcept {
         if constexpr (S.repeats(4, 16) && S.bytes == 16)
@@ -16229,23 +16236,23 @@ private:
         return S.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(S.words.data()), v) : v;
     }
     /// The codes' bits, moved to their places; E: the first code, for base 3.
-    template <code_slice What, std::size_t E>
-    QLIB_INLINE static __m512i moved(const code_shuffle& s, __m512i v) noexcept {
+    template <code_slice What, std::size_t E, const code_shuffle& S>
+    QLIB_INLINE static __m512i moved(__m512i v) noexcept {
         __m512i c;
         if constexpr (What.base3) {
-            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
-            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
+            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data())));
+            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(S.odd.data())));
             c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-        } else if (s.direct) {
-            if (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
-            if (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
+        } else if constexpr (S.direct) {
+            if constexpr (S.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data()));
+            if constexpr (S.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(S.right.data()));
             c = What.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
             constexpr int mask = (1 << What.width) - 1;
-            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())),
-                                                   _mm512_load_si512(s.right.data()));
-            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())),
-                                                  _mm512_load_si512(s.left.data()));
+            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data())),
+                                                   _mm512_load_si512(S.right.data()));
+            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(S.odd.data())),
+                                                  _mm512_load_si512(S.left.data()));
             c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)),
                                 _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
         }

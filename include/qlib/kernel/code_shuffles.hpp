@@ -74,9 +74,10 @@ struct code_shuffle {
     }
 };
 
-/// Codes [begin, begin + n), n <= 64, of slice p.
+/// Codes [begin, begin + n), n <= 64, of slice p. together: neighbours that a room's shifts move by the same count, 2
+/// or 4: it can be `direct` only where they may.
 template <class Bits, std::size_t B>
-constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n) {
+constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t n, std::size_t together = 2) {
     const std::size_t width = slice_of<Bits, B>(p).width;
     const auto bit_at = [&](std::size_t i) { return first_bit<Bits, B>(p, begin + i); };
     const auto last_byte = [&](std::size_t i) { return (bit_at(i) + width - 1) / 8; };
@@ -113,7 +114,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
         if (crosses) bytes[i / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 1);
         const std::size_t shift = i % 2 == 0 ? bit_at(i) % 8 : 8 - bit_at(i) % 8;
         (i % 2 == 0 ? s.right : s.left)[i / 2] = static_cast<std::uint16_t>(shift);
-        const bool alike = i % 2 == 0 || bit_at(i) % 8 == bit_at(i - 1) % 8;
+        const bool alike = bit_at(i) % 8 == bit_at(i / together * together) % 8;
         s.direct = s.direct && !crosses && !slice_of<Bits, B>(p).base3 && alike;
         s.shifts = s.shifts || bit_at(i) % 8 != 0;
     }
@@ -124,8 +125,7 @@ constexpr code_shuffle shuffle_of(std::size_t p, std::size_t begin, std::size_t 
     return s;
 }
 
-/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes behind the first's, 2n bytes apart or
-/// n, whatever a half holds.
+/// The same for two blocks of n codes, n <= 32, in one vector: the second's bytes stand n behind the first's.
 constexpr code_shuffle twice(code_shuffle s, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
         s.even[n + i] = s.even[i];
@@ -152,8 +152,8 @@ inline constexpr bool can_shuffle = [] {
 }();
 
 /// The shuffles as constants that a room can load.
-template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N>
-inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N);
+template <class Bits, std::size_t B, std::size_t P, std::size_t Begin, std::size_t N, std::size_t Together>
+inline constexpr code_shuffle shuffle = shuffle_of<Bits, B>(P, Begin, N, Together);
 
 /// 2^15 / 3^j rounded up, and the same of j + 1, for digit j = (first + 2i) % 5 of word i.
 template <std::size_t First, std::size_t Words> constexpr auto base3_factors() {

@@ -10,29 +10,18 @@
 QLIB_ROOM(QLIB_AVX2_FEATURES)
 namespace qlib::inline QLIB_ABI::detail::inline QLIB_BASE {
 
-/// Shifts of 16-bit words, as AVX2 has them: of words of 32 where two are alike, else as factors that bring a code
-/// to bit 8.
+/// Shifts of 16-bit words, as AVX2 has them: of words of 32 bits, or as factors that bring a code to bit 8.
 struct lane_shifts {
-    bool words_alike = true;
     alignas(32) std::array<std::uint32_t, 8> right{};
     alignas(32) std::array<std::uint16_t, 16> even{}, odd{};
-    code_shuffle split{};  ///< with even and odd codes apart
 };
-template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
-inline constexpr lane_shifts shifts_of_lanes = [] {
-    constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
+template <const code_shuffle& S>
+inline constexpr lane_shifts lane_shifts_of = [] {
     lane_shifts r;
-    r.split = s;
     for (std::size_t i = 0; i < 16; ++i) {
-        r.words_alike = r.words_alike && s.right[i] == s.right[i / 2 * 2];
-        r.right[i / 2] = s.right[i];
-        r.even[i] = static_cast<std::uint16_t>(1u << (8 - s.right[i]));
-        r.odd[i] = static_cast<std::uint16_t>(1u << s.left[i]);
-        if (s.direct) {  // both codes of a word stand in `even`
-            r.split.odd[2 * i] = s.even[2 * i + 1];
-            r.split.even[2 * i + 1] = r.split.odd[2 * i + 1] = code_shuffle::nothing;
-            r.odd[i] = r.even[i];
-        }
+        r.right[i / 2] = S.right[i];
+        r.even[i] = static_cast<std::uint16_t>(1u << (8 - S.right[i]));
+        r.odd[i] = static_cast<std::uint16_t>(1u << S.left[i]);
     }
     return r;
 }();
@@ -54,39 +43,10 @@ struct avx2_codes {
     }
 
 private:
-    template <class Bits, std::size_t B, std::size_t N>
-    QLIB_INLINE static void unpack_vectors(const std::byte* in, std::uint8_t* out) noexcept {
-        constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
-        for (std::size_t e = 0; e < whole; e += period) vectors<Bits, B, N, period>(in, e, out + e);
-        if constexpr (whole != N) vectors<Bits, B, N, N - whole>(in, whole, out + whole);
-    }
-    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t N>
-    QLIB_INLINE static void vectors(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
-        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm256_storeu_si256(
-                 reinterpret_cast<__m256i*>(out + 32 * C),
-                 bring_codes<Bits, B, All, 32 * C, (N - 32 * C < 32 ? N - 32 * C : 32)>(in, begin)),
-             ...);
-        }
-        (std::make_index_sequence<(N + 31) / 32>{});
-    }
-    /// M codes from begin + E on, all slices put together.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m256i bring_codes(const std::byte* in, std::size_t begin) noexcept {
-        const std::size_t periods = begin / shuffle_period<Bits, B>;
-        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
-            __m256i c = _mm256_setzero_si256();
-            ((c = _mm256_or_si256(
-                  c, moved<Bits, B, P, E, M>(piece<shuffle<Bits, B, P, E, M>>(
-                         in + slice_bytes<Bits, B>(P, shuffle_period<Bits, B>) * periods +
-                         shuffle<Bits, B, P, E, M>.first))),
-              in += slice_bytes<Bits, B>(P, All)),
-             ...);
-            return c;
-        }
-        (std::make_index_sequence<slice_count<Bits>>{});
-    }
+    using vector = __m256i;
+    static constexpr std::size_t shifted_together = 4;  // there are no shifts of single words of 16 bits
+#include "code_vectors.inl"
+
     /// N bytes and no more, N <= 16; behind them zeros.
     template <std::size_t N> QLIB_INLINE static __m128i some_bytes(const std::byte* p) noexcept {
         if constexpr (N == 16) {
@@ -117,32 +77,28 @@ private:
             return S.moves_words ? _mm256_permutevar8x32_epi32(v, constant(S.words.data())) : v;
         }
     }
-    /// The codes' bits, moved to their places.
-    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
+    template <code_slice What, std::size_t E, const code_shuffle& S>
     QLIB_INLINE static __m256i moved(__m256i v) noexcept {
-        constexpr code_slice what = slice_of<Bits, B>(P);
-        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr const lane_shifts& by = shifts_of_lanes<Bits, B, P, E, M>;
+        constexpr const lane_shifts& by = lane_shifts_of<S>;
         __m256i c;
-        if constexpr (what.base3) {
-            const __m256i even = digits<E % 5, 0>(_mm256_shuffle_epi8(v, constant(s.even.data())));
-            const __m256i odd = digits<E % 5, 1>(_mm256_shuffle_epi8(v, constant(s.odd.data())));
+        if constexpr (What.base3) {
+            const __m256i even = digits<E % 5, 0>(_mm256_shuffle_epi8(v, constant(S.even.data())));
+            const __m256i odd = digits<E % 5, 1>(_mm256_shuffle_epi8(v, constant(S.odd.data())));
             c = _mm256_or_si256(even, _mm256_slli_epi16(odd, 8));
-        } else if constexpr (s.direct && by.words_alike) {
-            if constexpr (s.moves_bytes) v = _mm256_shuffle_epi8(v, constant(s.even.data()));
-            if constexpr (s.shifts) v = _mm256_srlv_epi32(v, constant(by.right.data()));
-            c = what.width < 8 ? _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>((1 << what.width) - 1))) : v;
+        } else if constexpr (S.direct) {
+            if constexpr (S.moves_bytes) v = _mm256_shuffle_epi8(v, constant(S.even.data()));
+            if constexpr (S.shifts) v = _mm256_srlv_epi32(v, constant(by.right.data()));
+            c = What.width < 8 ? _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
-            constexpr int mask = (1 << what.width) - 1;
-            const auto place = [&](const auto& bytes, const auto& factor) QLIB_INLINE_LAMBDA {
-                return _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(bytes.data())), constant(factor.data()));
-            };
-            constexpr const code_shuffle& apart = by.split;
-            const __m256i even = _mm256_srli_epi16(place(apart.even, by.even), 8), odd = place(apart.odd, by.odd);
-            c = _mm256_or_si256(_mm256_and_si256(even, _mm256_set1_epi16(mask)),
+            constexpr int mask = (1 << What.width) - 1;
+            const __m256i even = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(S.even.data())),
+                                                    constant(by.even.data()));
+            const __m256i odd = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, constant(S.odd.data())),
+                                                   constant(by.odd.data()));
+            c = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(even, 8), _mm256_set1_epi16(mask)),
                                 _mm256_and_si256(odd, _mm256_set1_epi16(static_cast<short>(mask << 8))));
         }
-        return what.shift != 0 ? _mm256_slli_epi16(c, what.shift) : c;
+        return What.shift != 0 ? _mm256_slli_epi16(c, What.shift) : c;
     }
     QLIB_INLINE static __m256i constant(const void* p) noexcept {
         return _mm256_load_si256(static_cast<const __m256i*>(p));

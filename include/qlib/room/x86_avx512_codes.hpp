@@ -15,9 +15,7 @@ struct avx512_codes {
     /// as that. Reads the codes' bytes only.
     template <class Bits, std::size_t B, std::size_t N>
     QLIB_INLINE static void unpack(const std::byte* in, std::uint8_t* out) noexcept {
-        constexpr std::size_t period = shuffle_period<Bits, B>, whole = N / period * period;
-        for (std::size_t e = 0; e < whole; e += period) chunks<Bits, B, N, period>(in, e, out + e);
-        if constexpr (whole != N) chunks<Bits, B, N, N - whole>(in, whole, out + whole);
+        unpack_vectors<Bits, B, N>(in, out);
     }
 
     /// 64 codes in a register: codes [begin + E, begin + E + 64) of a block of All,
@@ -30,12 +28,15 @@ struct avx512_codes {
     }
 
 private:
+    using vector = __m512i;
+    static constexpr std::size_t shifted_together = 2;
+#include "code_vectors.inl"
+
     template <class Bits, std::size_t B, std::size_t Apart>
     QLIB_INLINE static __m512i bring_codes_twice(const std::byte* in) noexcept {
         return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
             __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, moved<slice_of<Bits, B>(P), 0>(shuffle_twice<Bits, B, P>,
-                                                                    two_pieces<Bits, B, P, Apart>(in))),
+            ((c |= moved<slice_of<Bits, B>(P), 0, shuffle_twice<Bits, B, P>>(two_pieces<Bits, B, P, Apart>(in)),
               in += slice_bytes<Bits, B>(P, 32)),
              ...);
             return c;
@@ -66,34 +67,6 @@ private:
         return s.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(s.words.data()), v) : v;
     }
 
-    /// Codes [begin, begin + N) of a block, N at most a period; `begin` is a multiple of the period.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t N>
-    QLIB_INLINE static void chunks(const std::byte* in, std::size_t begin, std::uint8_t* out) noexcept {
-        [&]<std::size_t... C>(std::index_sequence<C...>) QLIB_INLINE_LAMBDA {
-            (_mm512_storeu_si512(out + 64 * C,
-                                 bring_codes<Bits, B, All, 64 * C, (N - 64 * C < 64 ? N - 64 * C : 64)>(in, begin)),
-             ...);
-        }
-        (std::make_index_sequence<(N + 63) / 64>{});
-    }
-    /// M codes from begin + E on, all slices put together.
-    template <class Bits, std::size_t B, std::size_t All, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m512i bring_codes(const std::byte* in, std::size_t begin) noexcept {
-        return [&]<std::size_t... P>(std::index_sequence<P...>) QLIB_INLINE_LAMBDA {
-            __m512i c = _mm512_setzero_si512();
-            ((c = _mm512_or_si512(c, slice<Bits, B, P, E, M>(in, begin)), in += slice_bytes<Bits, B>(P, All)), ...);
-            return c;
-        }
-        (std::make_index_sequence<slice_count<Bits>>{});
-    }
-    /// The part of M codes that lies in slice P, which starts at `in`.
-    template <class Bits, std::size_t B, std::size_t P, std::size_t E, std::size_t M>
-    QLIB_INLINE static __m512i slice(const std::byte* in, std::size_t begin) noexcept {
-        constexpr const code_shuffle& s = shuffle<Bits, B, P, E, M>;
-        constexpr std::size_t period = shuffle_period<Bits, B>;
-        return moved<slice_of<Bits, B>(P), E>(
-            s, piece<s>(in + slice_bytes<Bits, B>(P, period) * (begin / period) + s.first));
-    }
     /// The bytes of a slice, words in their lanes.
     template <const code_shuffle& S> QLIB_INLINE static __m512i piece(const std::byte* from) noexcept {
         if constexpr (S.repeats(4, 16) && S.bytes == 16)
@@ -106,23 +79,23 @@ private:
         return S.moves_words ? _mm512_permutexvar_epi32(_mm512_load_si512(S.words.data()), v) : v;
     }
     /// The codes' bits, moved to their places; E: the first code, for base 3.
-    template <code_slice What, std::size_t E>
-    QLIB_INLINE static __m512i moved(const code_shuffle& s, __m512i v) noexcept {
+    template <code_slice What, std::size_t E, const code_shuffle& S>
+    QLIB_INLINE static __m512i moved(__m512i v) noexcept {
         __m512i c;
         if constexpr (What.base3) {
-            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())));
-            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())));
+            const __m512i even = digits<E % 5, 0>(_mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data())));
+            const __m512i odd = digits<E % 5, 1>(_mm512_shuffle_epi8(v, _mm512_load_si512(S.odd.data())));
             c = _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-        } else if (s.direct) {
-            if (s.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data()));
-            if (s.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(s.right.data()));
+        } else if constexpr (S.direct) {
+            if constexpr (S.moves_bytes) v = _mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data()));
+            if constexpr (S.shifts) v = _mm512_srlv_epi16(v, _mm512_load_si512(S.right.data()));
             c = What.width < 8 ? _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>((1 << What.width) - 1))) : v;
         } else {
             constexpr int mask = (1 << What.width) - 1;
-            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.even.data())),
-                                                   _mm512_load_si512(s.right.data()));
-            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(s.odd.data())),
-                                                  _mm512_load_si512(s.left.data()));
+            const __m512i even = _mm512_srlv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(S.even.data())),
+                                                   _mm512_load_si512(S.right.data()));
+            const __m512i odd = _mm512_sllv_epi16(_mm512_shuffle_epi8(v, _mm512_load_si512(S.odd.data())),
+                                                  _mm512_load_si512(S.left.data()));
             c = _mm512_or_si512(_mm512_and_si512(even, _mm512_set1_epi16(mask)),
                                 _mm512_and_si512(odd, _mm512_set1_epi16(static_cast<short>(mask << 8))));
         }
