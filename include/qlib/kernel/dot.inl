@@ -170,12 +170,16 @@ template <block_format F, std::size_t N> struct row_sums {
     static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
     static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
 
-    const row_activations& x;
+    /// Apart from the sums, which stay in registers: these are indexed.
+    struct chunk_scales {
+        alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+    };
+    const row_activations x;
+    chunk_scales& of_chunk;
     floats sum[N][2], total[N];
     ints dots[N], fours[N];
-    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
 
-    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+    QLIB_INLINE row_sums(const row_activations& of_x, chunk_scales& scales) noexcept : x(of_x), of_chunk(scales) {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
     }
@@ -189,8 +193,8 @@ template <block_format F, std::size_t N> struct row_sums {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) {
             const std::size_t at = j * x.groups_apart + g;
-            store(scale[j], times(scales, load(x.scale + at)));
-            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            store(of_chunk.scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(of_chunk.zero[j], times(offsets, load(x.scale + at)));
             if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
         }
     }
@@ -210,8 +214,8 @@ template <block_format F, std::size_t N> struct row_sums {
             }
             if constexpr (in_pairs && !Odd) continue;
             floats& to = sum[j][!in_pairs && Odd];
-            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
-            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(of_chunk.scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(of_chunk.zero[j], v), to);
         }
     }
     /// So that no sum has many summands.
@@ -319,7 +323,8 @@ QLIB_INLINE static void add_row(const weight_row<F>& w, staged_chunk<F>& chunk, 
 template <block_format F, std::size_t N>
 [[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, row_source<F>& source, const row_activations& x,
                                           float* y) noexcept {
-    row_sums<F, N> sums(x);
+    typename row_sums<F, N>::chunk_scales scales;
+    row_sums<F, N> sums(x, scales);
     add_row(w, source, sums);
 #pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);

@@ -42,10 +42,12 @@ template <class T> QLIB_INLINE static sixteen widen(const std::byte* p) noexcept
     return load(v);
 }
 QLIB_INLINE static sixteen from_bytes(const std::int8_t* p) noexcept {
-    float v[16];
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < 16; ++i) v[i] = static_cast<float>(p[i]);
-    return load(v);
+    using byte_lanes = std::int8_t __attribute__((vector_size(width)));
+    return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+        byte_lanes b;
+        std::memcpy(&b, p + width * i, width);
+        return to_float(__builtin_convertvector(b, ints));
+    });
 }
 QLIB_INLINE static sixteen negate(const sixteen& a, unsigned lanes) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
