@@ -7387,10 +7387,12 @@ template <class T> QLIB_INLINE static sixteen widen(const std::byte* p) noexcept
     return load(v);
 }
 QLIB_INLINE static sixteen from_bytes(const std::int8_t* p) noexcept {
-    float v[16];
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < 16; ++i) v[i] = static_cast<float>(p[i]);
-    return load(v);
+    using byte_lanes = std::int8_t __attribute__((vector_size(width)));
+    return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+        byte_lanes b;
+        std::memcpy(&b, p + width * i, width);
+        return to_float(__builtin_convertvector(b, ints));
+    });
 }
 QLIB_INLINE static sixteen negate(const sixteen& a, unsigned lanes) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
@@ -10768,11 +10770,12 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
 /// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
 template <block_format F> struct rest_of_row {
     static constexpr std::size_t blocks = dot_groups<F> / F::groups;
-    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()];
 
     QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
         const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
         const auto from = w.W.block(w.r, b);
+        std::memset(bytes, 0, sizeof bytes);
         plane_pointers<F, std::byte> to{};
         plane_pointers<F, const std::byte> out{};
         std::size_t at = 0;
@@ -10834,12 +10837,16 @@ template <block_format F, std::size_t N> struct row_sums {
     static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
     static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
 
-    const row_activations& x;
+    /// Apart from the sums, which stay in registers: these are indexed.
+    struct chunk_scales {
+        alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+    };
+    const row_activations x;
+    chunk_scales& of_chunk;
     floats sum[N][2], total[N];
     ints dots[N], fours[N];
-    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
 
-    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+    QLIB_INLINE row_sums(const row_activations& of_x, chunk_scales& scales) noexcept : x(of_x), of_chunk(scales) {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
     }
@@ -10853,8 +10860,8 @@ template <block_format F, std::size_t N> struct row_sums {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) {
             const std::size_t at = j * x.groups_apart + g;
-            store(scale[j], times(scales, load(x.scale + at)));
-            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            store(of_chunk.scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(of_chunk.zero[j], times(offsets, load(x.scale + at)));
             if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
         }
     }
@@ -10874,8 +10881,8 @@ template <block_format F, std::size_t N> struct row_sums {
             }
             if constexpr (in_pairs && !Odd) continue;
             floats& to = sum[j][!in_pairs && Odd];
-            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
-            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(of_chunk.scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(of_chunk.zero[j], v), to);
         }
     }
     /// So that no sum has many summands.
@@ -10909,20 +10916,46 @@ template <block_format F> struct chunk_batch {
         const std::size_t all = divide_up(w.cols, block_size<F>);
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
-            const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
+            const bool whole = (b + blocks) * block_size<F> <= w.cols;
+            const auto from = whole ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[0] + F::offset_of(field::codes);
             fetch_ahead(from[0], blocks * F::planes[0]);
+            if (!whole) maps[c - first] = {};  // another row's may be infinite
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
 };
 
+/// A chunk by way of operands in memory; zeros where a group is padded and behind the end of a row.
+template <block_format F> struct staged_chunk {
+    static constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, size = groups * padded_group<F>;
+    alignas(64) std::uint8_t operands[size + raw_margin] = {};
+    chunk_maps maps;
+
+    /// From block b on.
+    QLIB_INLINE void open(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t end = smaller_size(b + blocks, divide_up(w.cols, block_size<F>));
+        if (end < b + blocks) {
+            std::memset(operands, 0, size);
+            maps = {};
+        }
+        for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+            block_maps<F> of_block[chunk_blocks<F>] = {};
+            const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+            put_operands<F>(w.W, w.r, b, count, w.cols, operands + g * padded_group<F>, of_block);
+            for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+        }
+    }
+};
+
+/// What rows of W pass through, one after another.
+template <block_format F> using row_source = std::conditional_t<streams<F>, chunk_batch<F>, staged_chunk<F>>;
+
 /// One row of W from the wire into registers.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+QLIB_INLINE static void add_row(const weight_row<F>& w, chunk_batch<F>& batch, row_sums<F, N>& sums) noexcept {
     using chunks = chunk_batch<F>;
-    const std::size_t all = divide_up(p.groups, chunks::groups);
-    chunks batch;
+    const std::size_t all = divide_up(w.cols, chunks::groups * F::group);
     for (std::size_t first = 0; first < all; first += chunks::most) {
         const std::size_t end = smaller_size(first + chunks::most, all);
         batch.open(w, first, end);
@@ -10937,64 +10970,46 @@ QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, r
         sums.end_chunks();
     }
 }
-
-/// The same by way of a stretch of operands in memory.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
-    alignas(64) std::uint8_t stage[chunk + raw_margin];
-    chunk_maps maps;
-    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
-        stage_chunk<F>(w, b, stage, maps);
-        sums.begin_chunk(g, maps);
-        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
-            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
-            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+QLIB_INLINE static void add_row(const weight_row<F>& w, staged_chunk<F>& chunk, row_sums<F, N>& sums) noexcept {
+    const std::size_t all = divide_up(w.cols, chunk.groups * F::group);
+    for (std::size_t c = 0; c < all; ++c) {
+        const std::size_t g = c * chunk.groups;
+        chunk.open(w, c * chunk.blocks);
+        sums.begin_chunk(g, chunk.maps);
+        for (std::size_t v = 0; v < chunk.size / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(chunk.operands + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(chunk.operands + (v + 1) * lane_codes));
         }
-        if (b / blocks % 4 == 3) sums.end_chunks();
+        if (c % 4 == 3) sums.end_chunks();
     }
     sums.end_chunks();
 }
 
 /// One row of W against N rows of X.
 template <block_format F, std::size_t N>
-[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, row_source<F>& source, const row_activations& x,
                                           float* y) noexcept {
-    row_sums<F, N> sums(x);
-    if constexpr (streams<F>) stream_row(w, p, sums);
-    else stage_row(w, p, sums);
+    typename row_sums<F, N>::chunk_scales scales;
+    row_sums<F, N> sums(x, scales);
+    add_row(w, source, sums);
 #pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
-}
-
-/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
-template <block_format F>
-QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
-                                    chunk_maps& maps) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
-    const std::size_t all = divide_up(w.cols, block_size<F>),
-                      end = smaller_size(b + groups / F::groups, all);
-    std::memset(stage, 0, groups * padded);
-    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
-        block_maps<F> of_block[chunk_blocks<F>] = {};
-        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
-        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
-        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
-    }
 }
 
 /// product_kernels::dot.
 template <block_format F>
 static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
                      matrix_view<float> Y) noexcept {
+    row_source<F> source;
     bool finite = true;
     for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
         const std::size_t n = smaller_size(dot_columns, p.n - j);
         for (std::size_t r = 0; r < Y.cols; ++r) {
             const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
             float y[dot_columns];
-            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
-            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            if (n == 1) dot_row<F, 1>(w, source, x.from(j), y);
+            else dot_row<F, dot_columns>(w, source, x.from(j), y);
             for (std::size_t i = 0; i < n; ++i) {
                 Y(j + i, r) = y[i];
                 finite = finite && is_finite(y[i]);
@@ -11921,10 +11936,12 @@ template <class T> QLIB_INLINE static sixteen widen(const std::byte* p) noexcept
     return load(v);
 }
 QLIB_INLINE static sixteen from_bytes(const std::int8_t* p) noexcept {
-    float v[16];
-#pragma GCC unroll 16
-    for (std::size_t i = 0; i < 16; ++i) v[i] = static_cast<float>(p[i]);
-    return load(v);
+    using byte_lanes = std::int8_t __attribute__((vector_size(width)));
+    return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
+        byte_lanes b;
+        std::memcpy(&b, p + width * i, width);
+        return to_float(__builtin_convertvector(b, ints));
+    });
 }
 QLIB_INLINE static sixteen negate(const sixteen& a, unsigned lanes) noexcept {
     return each([&](std::size_t i) QLIB_INLINE_LAMBDA {
@@ -15321,11 +15338,12 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
 /// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
 template <block_format F> struct rest_of_row {
     static constexpr std::size_t blocks = dot_groups<F> / F::groups;
-    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()];
 
     QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
         const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
         const auto from = w.W.block(w.r, b);
+        std::memset(bytes, 0, sizeof bytes);
         plane_pointers<F, std::byte> to{};
         plane_pointers<F, const std::byte> out{};
         std::size_t at = 0;
@@ -15387,12 +15405,16 @@ template <block_format F, std::size_t N> struct row_sums {
     static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
     static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
 
-    const row_activations& x;
+    /// Apart from the sums, which stay in registers: these are indexed.
+    struct chunk_scales {
+        alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+    };
+    const row_activations x;
+    chunk_scales& of_chunk;
     floats sum[N][2], total[N];
     ints dots[N], fours[N];
-    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
 
-    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+    QLIB_INLINE row_sums(const row_activations& of_x, chunk_scales& scales) noexcept : x(of_x), of_chunk(scales) {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
     }
@@ -15406,8 +15428,8 @@ template <block_format F, std::size_t N> struct row_sums {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) {
             const std::size_t at = j * x.groups_apart + g;
-            store(scale[j], times(scales, load(x.scale + at)));
-            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            store(of_chunk.scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(of_chunk.zero[j], times(offsets, load(x.scale + at)));
             if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
         }
     }
@@ -15427,8 +15449,8 @@ template <block_format F, std::size_t N> struct row_sums {
             }
             if constexpr (in_pairs && !Odd) continue;
             floats& to = sum[j][!in_pairs && Odd];
-            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
-            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(of_chunk.scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(of_chunk.zero[j], v), to);
         }
     }
     /// So that no sum has many summands.
@@ -15462,20 +15484,46 @@ template <block_format F> struct chunk_batch {
         const std::size_t all = divide_up(w.cols, block_size<F>);
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
-            const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
+            const bool whole = (b + blocks) * block_size<F> <= w.cols;
+            const auto from = whole ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[0] + F::offset_of(field::codes);
             fetch_ahead(from[0], blocks * F::planes[0]);
+            if (!whole) maps[c - first] = {};  // another row's may be infinite
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
 };
 
+/// A chunk by way of operands in memory; zeros where a group is padded and behind the end of a row.
+template <block_format F> struct staged_chunk {
+    static constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, size = groups * padded_group<F>;
+    alignas(64) std::uint8_t operands[size + raw_margin] = {};
+    chunk_maps maps;
+
+    /// From block b on.
+    QLIB_INLINE void open(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t end = smaller_size(b + blocks, divide_up(w.cols, block_size<F>));
+        if (end < b + blocks) {
+            std::memset(operands, 0, size);
+            maps = {};
+        }
+        for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+            block_maps<F> of_block[chunk_blocks<F>] = {};
+            const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+            put_operands<F>(w.W, w.r, b, count, w.cols, operands + g * padded_group<F>, of_block);
+            for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+        }
+    }
+};
+
+/// What rows of W pass through, one after another.
+template <block_format F> using row_source = std::conditional_t<streams<F>, chunk_batch<F>, staged_chunk<F>>;
+
 /// One row of W from the wire into registers.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+QLIB_INLINE static void add_row(const weight_row<F>& w, chunk_batch<F>& batch, row_sums<F, N>& sums) noexcept {
     using chunks = chunk_batch<F>;
-    const std::size_t all = divide_up(p.groups, chunks::groups);
-    chunks batch;
+    const std::size_t all = divide_up(w.cols, chunks::groups * F::group);
     for (std::size_t first = 0; first < all; first += chunks::most) {
         const std::size_t end = smaller_size(first + chunks::most, all);
         batch.open(w, first, end);
@@ -15490,64 +15538,46 @@ QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, r
         sums.end_chunks();
     }
 }
-
-/// The same by way of a stretch of operands in memory.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
-    alignas(64) std::uint8_t stage[chunk + raw_margin];
-    chunk_maps maps;
-    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
-        stage_chunk<F>(w, b, stage, maps);
-        sums.begin_chunk(g, maps);
-        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
-            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
-            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+QLIB_INLINE static void add_row(const weight_row<F>& w, staged_chunk<F>& chunk, row_sums<F, N>& sums) noexcept {
+    const std::size_t all = divide_up(w.cols, chunk.groups * F::group);
+    for (std::size_t c = 0; c < all; ++c) {
+        const std::size_t g = c * chunk.groups;
+        chunk.open(w, c * chunk.blocks);
+        sums.begin_chunk(g, chunk.maps);
+        for (std::size_t v = 0; v < chunk.size / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(chunk.operands + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(chunk.operands + (v + 1) * lane_codes));
         }
-        if (b / blocks % 4 == 3) sums.end_chunks();
+        if (c % 4 == 3) sums.end_chunks();
     }
     sums.end_chunks();
 }
 
 /// One row of W against N rows of X.
 template <block_format F, std::size_t N>
-[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, row_source<F>& source, const row_activations& x,
                                           float* y) noexcept {
-    row_sums<F, N> sums(x);
-    if constexpr (streams<F>) stream_row(w, p, sums);
-    else stage_row(w, p, sums);
+    typename row_sums<F, N>::chunk_scales scales;
+    row_sums<F, N> sums(x, scales);
+    add_row(w, source, sums);
 #pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
-}
-
-/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
-template <block_format F>
-QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
-                                    chunk_maps& maps) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
-    const std::size_t all = divide_up(w.cols, block_size<F>),
-                      end = smaller_size(b + groups / F::groups, all);
-    std::memset(stage, 0, groups * padded);
-    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
-        block_maps<F> of_block[chunk_blocks<F>] = {};
-        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
-        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
-        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
-    }
 }
 
 /// product_kernels::dot.
 template <block_format F>
 static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
                      matrix_view<float> Y) noexcept {
+    row_source<F> source;
     bool finite = true;
     for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
         const std::size_t n = smaller_size(dot_columns, p.n - j);
         for (std::size_t r = 0; r < Y.cols; ++r) {
             const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
             float y[dot_columns];
-            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
-            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            if (n == 1) dot_row<F, 1>(w, source, x.from(j), y);
+            else dot_row<F, dot_columns>(w, source, x.from(j), y);
             for (std::size_t i = 0; i < n; ++i) {
                 Y(j + i, r) = y[i];
                 finite = finite && is_finite(y[i]);
@@ -19968,11 +19998,12 @@ QLIB_INLINE static void load_chunk_maps(const weight_row<F>& w, const plane_poin
 /// What is left of a row behind its last whole chunk, as whole blocks with zeros behind them.
 template <block_format F> struct rest_of_row {
     static constexpr std::size_t blocks = dot_groups<F> / F::groups;
-    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()] = {};
+    std::byte bytes[blocks * block_bytes<F> + 64 * F::planes.size()];
 
     QLIB_INLINE plane_pointers<F, const std::byte> copy(const weight_row<F>& w, std::size_t b) noexcept {
         const std::size_t whole = w.cols / block_size<F> - b, ragged = w.cols % block_size<F>;
         const auto from = w.W.block(w.r, b);
+        std::memset(bytes, 0, sizeof bytes);
         plane_pointers<F, std::byte> to{};
         plane_pointers<F, const std::byte> out{};
         std::size_t at = 0;
@@ -20034,12 +20065,16 @@ template <block_format F, std::size_t N> struct row_sums {
     static constexpr bool shifted = F::map == form::shifted, biased = form_of<F, dot_form>.bias != 0 && !shifted;
     static constexpr bool in_pairs = padded % (2 * lane_codes) == 0;  // vectors of one group, summed as integers
 
-    const row_activations& x;
+    /// Apart from the sums, which stay in registers: these are indexed.
+    struct chunk_scales {
+        alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
+    };
+    const row_activations x;
+    chunk_scales& of_chunk;
     floats sum[N][2], total[N];
     ints dots[N], fours[N];
-    alignas(64) float scale[N][2 * dot_groups_most], zero[shifted ? N : 1][2 * dot_groups_most];
 
-    QLIB_INLINE explicit row_sums(const row_activations& of_x) noexcept : x(of_x) {
+    QLIB_INLINE row_sums(const row_activations& of_x, chunk_scales& scales) noexcept : x(of_x), of_chunk(scales) {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) sum[j][0] = sum[j][1] = total[j] = splat(0.0f);
     }
@@ -20053,8 +20088,8 @@ template <block_format F, std::size_t N> struct row_sums {
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < N; ++j) {
             const std::size_t at = j * x.groups_apart + g;
-            store(scale[j], times(scales, load(x.scale + at)));
-            if constexpr (shifted) store(zero[j], times(offsets, load(x.scale + at)));
+            store(of_chunk.scale[j], times(scales, load(x.scale + at)));
+            if constexpr (shifted) store(of_chunk.zero[j], times(offsets, load(x.scale + at)));
             if constexpr (F::map == form::offset) multiply_add_to(sum[j], offsets, load(x.sum + at));
         }
     }
@@ -20074,8 +20109,8 @@ template <block_format F, std::size_t N> struct row_sums {
             }
             if constexpr (in_pairs && !Odd) continue;
             floats& to = sum[j][!in_pairs && Odd];
-            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(scale[j], v), to);
-            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(zero[j], v), to);
+            to = multiply_add(to_float(dots[j]), spread_lanes<padded>(of_chunk.scale[j], v), to);
+            if constexpr (shifted) to = multiply_add(to_float(fours[j]), spread_lanes<padded>(of_chunk.zero[j], v), to);
         }
     }
     /// So that no sum has many summands.
@@ -20109,20 +20144,46 @@ template <block_format F> struct chunk_batch {
         const std::size_t all = divide_up(w.cols, block_size<F>);
         for (std::size_t c = first; c < end; ++c) {
             const std::size_t b = c * blocks;
-            const auto from = (b + blocks) * block_size<F> <= w.cols ? w.W.block(w.r, b) : rest.copy(w, b);
+            const bool whole = (b + blocks) * block_size<F> <= w.cols;
+            const auto from = whole ? w.W.block(w.r, b) : rest.copy(w, b);
             codes[c - first] = from[0] + F::offset_of(field::codes);
             fetch_ahead(from[0], blocks * F::planes[0]);
+            if (!whole) maps[c - first] = {};  // another row's may be infinite
             load_chunk_maps<F>(w, from, b, smaller_size(blocks, all - b), maps[c - first]);
         }
     }
 };
 
+/// A chunk by way of operands in memory; zeros where a group is padded and behind the end of a row.
+template <block_format F> struct staged_chunk {
+    static constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, size = groups * padded_group<F>;
+    alignas(64) std::uint8_t operands[size + raw_margin] = {};
+    chunk_maps maps;
+
+    /// From block b on.
+    QLIB_INLINE void open(const weight_row<F>& w, std::size_t b) noexcept {
+        const std::size_t end = smaller_size(b + blocks, divide_up(w.cols, block_size<F>));
+        if (end < b + blocks) {
+            std::memset(operands, 0, size);
+            maps = {};
+        }
+        for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
+            block_maps<F> of_block[chunk_blocks<F>] = {};
+            const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
+            put_operands<F>(w.W, w.r, b, count, w.cols, operands + g * padded_group<F>, of_block);
+            for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
+        }
+    }
+};
+
+/// What rows of W pass through, one after another.
+template <block_format F> using row_source = std::conditional_t<streams<F>, chunk_batch<F>, staged_chunk<F>>;
+
 /// One row of W from the wire into registers.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
+QLIB_INLINE static void add_row(const weight_row<F>& w, chunk_batch<F>& batch, row_sums<F, N>& sums) noexcept {
     using chunks = chunk_batch<F>;
-    const std::size_t all = divide_up(p.groups, chunks::groups);
-    chunks batch;
+    const std::size_t all = divide_up(w.cols, chunks::groups * F::group);
     for (std::size_t first = 0; first < all; first += chunks::most) {
         const std::size_t end = smaller_size(first + chunks::most, all);
         batch.open(w, first, end);
@@ -20137,64 +20198,46 @@ QLIB_INLINE static void stream_row(const weight_row<F>& w, const gemm_plan& p, r
         sums.end_chunks();
     }
 }
-
-/// The same by way of a stretch of operands in memory.
 template <block_format F, std::size_t N>
-QLIB_INLINE static void stage_row(const weight_row<F>& w, const gemm_plan& p, row_sums<F, N>& sums) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, blocks = groups / F::groups, chunk = groups * padded_group<F>;
-    alignas(64) std::uint8_t stage[chunk + raw_margin];
-    chunk_maps maps;
-    for (std::size_t g = 0, b = 0; g < p.groups; g += groups, b += blocks) {
-        stage_chunk<F>(w, b, stage, maps);
-        sums.begin_chunk(g, maps);
-        for (std::size_t v = 0; v < chunk / lane_codes; v += 2) {
-            sums.template add<false>(g, v, get_bytes(stage + v * lane_codes));
-            sums.template add<true>(g, v + 1, get_bytes(stage + (v + 1) * lane_codes));
+QLIB_INLINE static void add_row(const weight_row<F>& w, staged_chunk<F>& chunk, row_sums<F, N>& sums) noexcept {
+    const std::size_t all = divide_up(w.cols, chunk.groups * F::group);
+    for (std::size_t c = 0; c < all; ++c) {
+        const std::size_t g = c * chunk.groups;
+        chunk.open(w, c * chunk.blocks);
+        sums.begin_chunk(g, chunk.maps);
+        for (std::size_t v = 0; v < chunk.size / lane_codes; v += 2) {
+            sums.template add<false>(g, v, get_bytes(chunk.operands + v * lane_codes));
+            sums.template add<true>(g, v + 1, get_bytes(chunk.operands + (v + 1) * lane_codes));
         }
-        if (b / blocks % 4 == 3) sums.end_chunks();
+        if (c % 4 == 3) sums.end_chunks();
     }
     sums.end_chunks();
 }
 
 /// One row of W against N rows of X.
 template <block_format F, std::size_t N>
-[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, const gemm_plan& p, const row_activations& x,
+[[gnu::__noinline__]] static void dot_row(const weight_row<F>& w, row_source<F>& source, const row_activations& x,
                                           float* y) noexcept {
-    row_sums<F, N> sums(x);
-    if constexpr (streams<F>) stream_row(w, p, sums);
-    else stage_row(w, p, sums);
+    typename row_sums<F, N>::chunk_scales scales;
+    row_sums<F, N> sums(x, scales);
+    add_row(w, source, sums);
 #pragma GCC unroll 8
     for (std::size_t j = 0; j < N; ++j) y[j] = sum_of(sums.total[j]);
-}
-
-/// Operands and maps of the blocks from b on, as many as a chunk and the row have; zeros behind them.
-template <block_format F>
-QLIB_INLINE static void stage_chunk(const weight_row<F>& w, std::size_t b, std::uint8_t* stage,
-                                    chunk_maps& maps) noexcept {
-    constexpr std::size_t groups = dot_groups<F>, padded = padded_group<F>;
-    const std::size_t all = divide_up(w.cols, block_size<F>),
-                      end = smaller_size(b + groups / F::groups, all);
-    std::memset(stage, 0, groups * padded);
-    for (std::size_t g = 0; b < end; b += chunk_blocks<F>) {
-        block_maps<F> of_block[chunk_blocks<F>] = {};
-        const std::size_t count = smaller_size(chunk_blocks<F>, end - b);
-        put_operands<F>(w.W, w.r, b, count, w.cols, stage + g * padded, of_block);
-        for (std::size_t i = 0; i < count; ++i, g += F::groups) put_chunk_maps<F>(of_block[i], g, maps);
-    }
 }
 
 /// product_kernels::dot.
 template <block_format F>
 static bool dot_rows(const gemm_plan& p, const void* view, std::size_t row, const row_activations& x,
                      matrix_view<float> Y) noexcept {
+    row_source<F> source;
     bool finite = true;
     for (std::size_t j = 0; j < p.n; j += dot_columns) {  // all rows, as these columns stay in the nearest cache
         const std::size_t n = smaller_size(dot_columns, p.n - j);
         for (std::size_t r = 0; r < Y.cols; ++r) {
             const weight_row<F> w{*static_cast<const qview<F>*>(view), row + r, p.k};
             float y[dot_columns];
-            if (n == 1) dot_row<F, 1>(w, p, x.from(j), y);
-            else dot_row<F, dot_columns>(w, p, x.from(j), y);
+            if (n == 1) dot_row<F, 1>(w, source, x.from(j), y);
+            else dot_row<F, dot_columns>(w, source, x.from(j), y);
             for (std::size_t i = 0; i < n; ++i) {
                 Y(j + i, r) = y[i];
                 finite = finite && is_finite(y[i]);
