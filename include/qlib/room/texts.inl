@@ -8,6 +8,7 @@
 #include "../encode/search.inl"
 #include "../encode/search_outer.inl"
 #include "../encode/pack_codes.inl"
+#include "../encode/numbers.inl"
 #include "../encode/blocks.inl"
 #include "../kernel/decode.inl"
 #include "../kernel/gemm.inl"
